@@ -1,0 +1,1 @@
+"""Binaries that turn what users have on disk into the dataset."""

@@ -1,0 +1,1 @@
+"""Reconstruction, verification and disentanglement measures."""

@@ -1,0 +1,1 @@
+"""Face shapes: the 3DMM, the built-in one, its pictures and mesh files."""

@@ -1,0 +1,289 @@
+"""The 3D morphable model (Eq. 6): struct, synthesis, canonical file.
+
+Millimetres, y up, z towards the viewer. Coefficients are in standard
+deviations: the basis carries the scale, so the prior is N(0, 1).
+"""
+
+import json
+import os
+import pathlib
+import zipfile
+
+import flax.struct
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from disentangle3d.geometry import flatten_vertices, unflatten_vertices
+from disentangle3d.types import NUM_LANDMARKS, check_array
+
+_FORMAT = "disentangle3d morphable model, version 1"
+_ARRAYS = {
+  "mean_shape": (np.float32, "V 3"),
+  "identity_basis": (np.float32, "V 3 I"),
+  "expression_basis": (np.float32, "V 3 E"),
+  "triangles": (np.int32, "F 3"),
+  "landmark_vertices": (np.int32, "68"),
+}
+_OPTIONAL_ARRAYS = {
+  "mirror_vertices": (np.int32, "V"),
+  "expression_mixing": (np.float32, "X E"),
+  "source_vertices": (np.int32, "V"),
+}
+_TEXTS = ("name", "source", "licence")
+
+
+@flax.struct.dataclass
+class MorphableModel:
+  """A linear model of face shapes: s = mean + A_id alpha + A_exp beta.
+
+  Attributes:
+    mean_shape: The neutral mean face, `[V, 3]`, mm.
+    identity_basis: Identity modes, `[V, 3, I]`, mm a standard deviation.
+    expression_basis: Expression modes, `[V, 3, E]`, mm a standard deviation.
+    triangles: Vertex indices, `[F, 3]` int32, counter-clockwise from outside.
+    landmark_vertices: Vertex of each iBUG landmark, `[68]` int32; -1 where
+      the model has no such point.
+    mirror_vertices: The vertex at each vertex's mirror image in x = 0, `[V]`
+      int32, or None where the mesh has no such map.
+    expression_mixing: For modes made of X blendshapes, the weights of each
+      mode, `[X, E]`; None otherwise.
+    source_vertices: For a crop, each vertex's index in the source mesh, `[V]`
+      int32; None otherwise.
+    name: What the model is called in logs, tables and manifests.
+    source: Where it comes from: files, seed, options.
+    licence: Terms of use, for everything derived from it.
+  """
+
+  mean_shape: Float[Array, "V 3"]
+  identity_basis: Float[Array, "V 3 I"]
+  expression_basis: Float[Array, "V 3 E"]
+  triangles: Int[Array, "F 3"]
+  landmark_vertices: Int[Array, "68"]
+  mirror_vertices: Int[Array, "V"] | None = None
+  expression_mixing: Float[Array, "X E"] | None = None
+  source_vertices: Int[Array, "V"] | None = None
+  name: str = flax.struct.field(pytree_node=False, default="unnamed")
+  source: str = flax.struct.field(pytree_node=False, default="unknown")
+  licence: str = flax.struct.field(pytree_node=False, default="unknown")
+
+  @property
+  def num_vertices(self) -> int:
+    """V."""
+    return self.mean_shape.shape[0]
+
+  @property
+  def identity_dim(self) -> int:
+    """I."""
+    return self.identity_basis.shape[-1]
+
+  @property
+  def expression_dim(self) -> int:
+    """E."""
+    return self.expression_basis.shape[-1]
+
+
+def synthesize_shape(
+  model: MorphableModel,
+  identity_coefficients: Float[Array, "*B I"],
+  expression_coefficients: Float[Array, "*B E"],
+) -> Float[Array, "*B V 3"]:
+  """Shapes of a model (Eq. 6).
+
+  Args:
+    model: The basis.
+    identity_coefficients: alpha, `[..., I]`, standard deviations.
+    expression_coefficients: beta, `[..., E]`, same batch dimensions.
+
+  Returns:
+    Shapes, `[..., V, 3]`, mm.
+
+  Raises:
+    ValueError: A last dimension differs from the model's, or the batch
+      dimensions differ.
+  """
+  sizes = {"I": model.identity_dim, "E": model.expression_dim}
+  check_array(
+    "identity_coefficients", identity_coefficients, "... I", sizes=sizes
+  )
+  check_array(
+    "expression_coefficients", expression_coefficients, "... E", sizes=sizes
+  )
+  if identity_coefficients.shape[:-1] != expression_coefficients.shape[:-1]:
+    raise ValueError(
+      "expression_coefficients: expected batch dimensions"
+      f" {list(identity_coefficients.shape[:-1])} as identity_coefficients"
+      f" has, got {list(expression_coefficients.shape[:-1])}"
+    )
+  identity_basis = flatten_basis(model.identity_basis)
+  expression_basis = flatten_basis(model.expression_basis)
+  flat = (
+    identity_coefficients @ identity_basis
+    + expression_coefficients @ expression_basis
+  )
+  mean = flatten_vertices(model.mean_shape)
+  return unflatten_vertices(
+    flat + mean.reshape((1,) * (flat.ndim - 1) + mean.shape)
+  )
+
+
+def flatten_basis(basis: Float[Array, "V 3 C"]) -> Float[Array, "C 3V"]:
+  """A basis as rows of flat shapes, the layout of a decoder's kernel."""
+  return flatten_vertices(jnp.moveaxis(basis, -1, 0))
+
+
+def truncate_modes(
+  model: MorphableModel, identity_dim: int, expression_dim: int
+) -> MorphableModel:
+  """The same model with only its first modes.
+
+  Raises:
+    ValueError: The model has fewer modes than asked for.
+  """
+  for name, asked, has in (
+    ("identity_dim", identity_dim, model.identity_dim),
+    ("expression_dim", expression_dim, model.expression_dim),
+  ):
+    if not 0 < asked <= has:
+      raise ValueError(f"{name}: expected 1 to {has} modes, got {asked}")
+  mixing = model.expression_mixing
+  return model.replace(
+    identity_basis=model.identity_basis[..., :identity_dim],
+    expression_basis=model.expression_basis[..., :expression_dim],
+    expression_mixing=None if mixing is None else mixing[:, :expression_dim],
+  )
+
+
+def validate_morphable_model(model: MorphableModel) -> None:
+  """Checks shapes, dtypes and values on the host.
+
+  Raises:
+    ValueError: Names the field, what was expected and what came.
+    TypeError: A field has the wrong dtype.
+  """
+  sizes: dict[str, int] = {}
+  for field, (dtype, shape) in (_ARRAYS | _OPTIONAL_ARRAYS).items():
+    array = getattr(model, field)
+    if array is None and field in _OPTIONAL_ARRAYS:
+      continue
+    kind = "integer" if dtype == np.int32 else "floating"
+    sizes = check_array(field, array, shape, dtype=kind, sizes=sizes)
+    if kind == "floating" and not np.isfinite(np.asarray(array)).all():
+      raise ValueError(f"{field}: expected finite numbers, got NaN or inf")
+  for field, low in (
+    ("triangles", 0),
+    ("landmark_vertices", -1),
+    ("mirror_vertices", 0),
+  ):
+    array = getattr(model, field)
+    if array is None or array.size == 0:
+      continue
+    least, most = int(np.min(array)), int(np.max(array))
+    if least < low or most >= sizes["V"]:
+      raise ValueError(
+        f"{field}: expected indices from {low} to {sizes['V'] - 1},"
+        f" got {least} to {most}"
+      )
+  if model.mirror_vertices is not None:
+    mirror = np.asarray(model.mirror_vertices)
+    if not np.array_equal(mirror[mirror], np.arange(sizes["V"])):
+      raise ValueError(
+        "mirror_vertices: expected an involution (mirroring twice is the"
+        " identity), got another map"
+      )
+
+
+def save_morphable_model(
+  path: str | os.PathLike[str], model: MorphableModel
+) -> None:
+  """Writes the canonical `.npz` (no pickle), by a rename at the end.
+
+  Args:
+    path: Where to write; the folder must exist.
+    model: What to write; validated first.
+
+  Raises:
+    ValueError: The model is not valid.
+  """
+  validate_morphable_model(model)
+  arrays = {
+    field: np.asarray(getattr(model, field), dtype)
+    for field, (dtype, _) in (_ARRAYS | _OPTIONAL_ARRAYS).items()
+    if getattr(model, field) is not None
+  }
+  about = {field: getattr(model, field) for field in _TEXTS}
+  about["format"] = _FORMAT
+  arrays["about"] = np.array(json.dumps(about))
+  path = pathlib.Path(path)
+  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+  try:
+    with partial.open("wb") as file:
+      np.savez(file, **arrays)
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
+  """Reads and validates a canonical `.npz`.
+
+  Args:
+    path: A file that `save_morphable_model` or
+      `data_prep.convert_morphable_model` wrote.
+
+  Returns:
+    The model, its arrays in host memory (NumPy).
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: The file is not such a model; names file and problem.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"{path}: no such file; make one with"
+      " python -m data_prep.convert_morphable_model"
+    )
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      content = {name: file[name] for name in file.files}
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"{path}: expected a morphable model .npz, got a file that cannot be"
+      f" read as one ({error})"
+    ) from error
+  missing = sorted({*_ARRAYS, "about"} - content.keys())
+  if missing:
+    raise ValueError(
+      f"{path}: expected a morphable model .npz, got one without"
+      f" {', '.join(missing)}"
+    )
+  try:
+    about = json.loads(str(content.pop("about")))
+    texts = {field: about[field] for field in _TEXTS}
+    known = _ARRAYS | _OPTIONAL_ARRAYS
+    model = MorphableModel(
+      **{k: v for k, v in content.items() if k in known}, **texts
+    )
+    validate_morphable_model(model)
+  except (ValueError, TypeError, KeyError) as error:
+    raise ValueError(f"{path}: {error}") from error
+  return model
+
+
+def landmark_mask(model: MorphableModel) -> Float[Array, "68"]:
+  """1 for each landmark that the model has a vertex for, else 0."""
+  return (jnp.asarray(model.landmark_vertices) >= 0).astype(jnp.float32)
+
+
+def landmark_points(
+  model: MorphableModel, shape: Float[Array, "*B V 3"]
+) -> Float[Array, "*B 68 3"]:
+  """The 3D landmarks of shapes; vertex 0 stands in where there is none."""
+  vertices = jnp.maximum(jnp.asarray(model.landmark_vertices), 0)
+  if vertices.shape != (NUM_LANDMARKS,):
+    raise ValueError(
+      f"model.landmark_vertices: expected shape [68], got"
+      f" {list(vertices.shape)}"
+    )
+  return jnp.take(shape, vertices, axis=-2)

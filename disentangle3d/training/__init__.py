@@ -1,0 +1,1 @@
+"""Losses, phases, the train step, its input and its checkpoints."""

@@ -1,0 +1,1 @@
+"""absl binaries: flags and one call each; the only readers of configs."""

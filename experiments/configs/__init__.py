@@ -1,0 +1,1 @@
+"""One config a run; `default.py` holds the whole schema."""

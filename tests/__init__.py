@@ -1,0 +1,1 @@
+"""Mirrors the tree; `fixtures.py` makes the tiny seeded models."""
