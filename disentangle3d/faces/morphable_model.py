@@ -245,7 +245,8 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
       " python -m data_prep.convert_morphable_model"
     )
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as stream:
+      file = np.load(stream, allow_pickle=False)
       content = {name: file[name] for name in file.files}
   except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(

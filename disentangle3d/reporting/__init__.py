@@ -1,1 +1,5 @@
-"""Figures and the one-page report."""
+"""Figures and the one-page report.
+
+`figures` draws faces (overlays, views, heat maps), `pictures` arranges and
+marks photos, `charts` plots numbers, `html_page` puts all into one file.
+"""

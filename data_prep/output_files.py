@@ -1,0 +1,56 @@
+"""Output that is either whole or not there."""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+import shutil
+
+
+def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
+  """Writes a file under another name, then renames it."""
+  path = pathlib.Path(path)
+  partial = _partial(path)
+  try:
+    partial.write_bytes(content)
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+  """A folder to fill, which gets its name only when the block ends well.
+
+  The folder handed out is a sibling of `path`, so that relative paths out of
+  it stay right. Where the block raises, nothing is left.
+
+  Args:
+    path: The folder to make, with its parents; may exist if it is empty.
+
+  Yields:
+    The folder to write to.
+
+  Raises:
+    ValueError: `path` is a file, or a folder with something in it.
+  """
+  path = pathlib.Path(os.path.abspath(path))
+  if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    raise ValueError(
+      f"{path}: expected a new or an empty folder to write to, got"
+      f" {'one with files in it' if path.is_dir() else 'a file'}"
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = _partial(path)
+  partial.mkdir()
+  try:
+    yield partial
+    if path.is_dir():
+      path.rmdir()
+    partial.replace(path)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -1,0 +1,88 @@
+"""From one 112x96 face crop: a dense 3D face, split into identity and residual.
+
+    import disentangle3d as d3d
+
+    model, params = d3d.load_params(path)
+    faces = d3d.reconstruct(params, images, model=model)  # [B, V, 3], mm
+    feature = d3d.face_embedding(params, images, model=model)
+
+Measures live in `d3d.evaluation.reconstruction`, `d3d.evaluation.verification`
+and `d3d.evaluation.disentanglement`. Nothing here jits, prints or keeps state.
+"""
+
+from disentangle3d import evaluation, faces, fitting, network, training
+from disentangle3d.evaluation.reconstruction import ShapeError
+from disentangle3d.evaluation.verification import VerificationResult
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  load_morphable_model,
+  save_morphable_model,
+  synthesize_shape,
+)
+from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.faces.rendering import Rendering, render
+from disentangle3d.faces.synthetic import (
+  SyntheticPhotos,
+  SyntheticWorld,
+  render_photos,
+  synthetic_world,
+)
+from disentangle3d.fitting.camera import estimate_camera
+from disentangle3d.fitting.landmark_fitting import (
+  FitOptions,
+  FitResult,
+  fit_landmarks,
+)
+from disentangle3d.geometry import (
+  Camera,
+  align_similarity,
+  project,
+  transform_camera,
+)
+from disentangle3d.inference import (
+  decode,
+  encode,
+  face_embedding,
+  load_params,
+  reconstruct,
+)
+from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.types import Latents, Reconstruction
+
+__all__ = [
+  "Camera",
+  "FaceModel",
+  "FitOptions",
+  "FitResult",
+  "Latents",
+  "MorphableModel",
+  "Reconstruction",
+  "Rendering",
+  "ShapeError",
+  "SyntheticPhotos",
+  "SyntheticWorld",
+  "VerificationResult",
+  "align_similarity",
+  "decode",
+  "encode",
+  "estimate_camera",
+  "evaluation",
+  "face_embedding",
+  "faces",
+  "fit_landmarks",
+  "fitting",
+  "init_params",
+  "load_morphable_model",
+  "load_params",
+  "network",
+  "procedural_face_model",
+  "project",
+  "reconstruct",
+  "render",
+  "render_photos",
+  "save_morphable_model",
+  "synthesize_shape",
+  "synthetic_world",
+  "training",
+  "transform_camera",
+]

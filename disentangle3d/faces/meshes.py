@@ -1,0 +1,282 @@
+"""Mesh files: writes OBJ, PLY (binary) and GLB, reads OBJ and PLY.
+
+In memory always millimetres, 0-based counter-clockwise triangles, y up. OBJ
+and PLY have no unit and hold the same numbers; glTF prescribes metres, so a
+GLB holds them times 0.001 (the factor that brings a face to its true size in
+every viewer).
+"""
+
+from collections.abc import Callable
+import os
+import pathlib
+import struct
+import warnings
+
+import flax.struct
+from jaxtyping import Array, Float, Int, UInt8
+import numpy as np
+import trimesh
+
+from disentangle3d.types import check_array
+
+METRES_PER_MILLIMETRE = 0.001
+
+
+@flax.struct.dataclass
+class Mesh:
+  """A triangle mesh in host memory.
+
+  Attributes:
+    vertices: Positions in the file's order and unit, `[V, 3]` float32.
+    triangles: 0-based vertex indices, `[F, 3]` int32.
+    colors: RGB of each vertex, `[V, 3]` uint8, or None where the file has
+      none.
+  """
+
+  vertices: Float[np.ndarray, "V 3"]
+  triangles: Int[np.ndarray, "F 3"]
+  colors: UInt8[np.ndarray, "V 3"] | None = None
+
+
+def write_mesh(
+  path: str | os.PathLike[str],
+  vertices: Float[Array | np.ndarray, "V 3"],
+  triangles: Int[Array | np.ndarray, "F 3"],
+  colors: UInt8[Array | np.ndarray, "V 3"] | None = None,
+) -> None:
+  """Writes one mesh; the suffix of `path` chooses the format.
+
+  Args:
+    path: Ends in `.obj`, `.ply` (binary, little-endian) or `.glb`; the folder
+      must exist. The file appears by a rename at the end.
+    vertices: Positions, `[V, 3]`, mm.
+    triangles: 0-based vertex indices, `[F, 3]`.
+    colors: RGB of each vertex, `[V, 3]` uint8; None writes none.
+
+  Raises:
+    ValueError: The suffix is none of these, a shape differs, a triangle
+      names a vertex that there is not, or a position is not finite.
+    TypeError: A dtype differs.
+  """
+  path = pathlib.Path(path)
+  export = _EXPORTS.get(path.suffix.lower())
+  if export is None:
+    raise ValueError(
+      f"{path}: expected a name that ends in {', '.join(_EXPORTS)}"
+    )
+  sizes = check_array("vertices", vertices, "V 3")
+  check_array("triangles", triangles, "F 3", dtype="integer")
+  if colors is not None:
+    check_array("colors", colors, "V 3", dtype="uint8 or floating", sizes=sizes)
+    if colors.dtype != np.uint8:
+      raise TypeError(f"colors: expected a uint8 dtype, got {colors.dtype}")
+  problem = _mesh_problem(np.asarray(vertices), np.asarray(triangles))
+  if problem:
+    raise ValueError(problem)
+  mesh = trimesh.Trimesh(
+    np.asarray(vertices, np.float64),
+    np.asarray(triangles, np.int64),
+    vertex_colors=None if colors is None else np.asarray(colors),
+    process=False,
+  )
+  content = export(mesh)
+  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+  try:
+    partial.write_bytes(content)
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def read_mesh(path: str | os.PathLike[str]) -> Mesh:
+  """Reads an OBJ or a PLY file, its vertices as they are and in their order.
+
+  Polygons are cut into triangle fans (in a binary PLY all must have equally
+  many corners). Texture coordinates, normals and
+  materials are passed over.
+
+  Args:
+    path: Ends in `.obj` or `.ply`.
+
+  Returns:
+    The mesh; its unit is the file's own.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: The file is not such a mesh; names file and problem.
+  """
+  path = pathlib.Path(path)
+  read = _READERS.get(path.suffix.lower())
+  if read is None:
+    raise ValueError(
+      f"{path}: expected a name that ends in {', '.join(_READERS)}"
+    )
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  mesh = read(path)
+  problem = _mesh_problem(mesh.vertices, mesh.triangles)
+  if problem:
+    raise ValueError(f"{path}: {problem}")
+  return mesh
+
+
+def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:
+  """What is wrong with the values of a mesh, in words."""
+  if not len(vertices):
+    return "vertices: expected at least one, got none"
+  if not np.isfinite(vertices).all():
+    return "vertices: expected finite numbers, got NaN or inf"
+  if triangles.size:
+    least, most = int(triangles.min()), int(triangles.max())
+    if least < 0 or most >= len(vertices):
+      return (
+        f"triangles: expected indices from 0 to {len(vertices) - 1},"
+        f" got {least} to {most}"
+      )
+  return None
+
+
+def _obj_bytes(mesh: trimesh.Trimesh) -> bytes:
+  text = trimesh.exchange.obj.export_obj(
+    mesh, include_normals=False, include_texture=False, header=""
+  )
+  return (text.lstrip("\n") + "\n").encode()
+
+
+def _ply_bytes(mesh: trimesh.Trimesh) -> bytes:
+  return trimesh.exchange.ply.export_ply(
+    mesh, encoding="binary", vertex_normal=False
+  )
+
+
+def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
+  mesh.apply_scale(METRES_PER_MILLIMETRE)
+  # Without normals a glTF viewer must shade every triangle flat.
+  return trimesh.exchange.gltf.export_glb(
+    trimesh.Scene(mesh), include_normals=True
+  )
+
+
+_EXPORTS: dict[str, Callable[[trimesh.Trimesh], bytes]] = {
+  ".obj": _obj_bytes,
+  ".ply": _ply_bytes,
+  ".glb": _glb_bytes,
+}
+
+
+def _read_obj(path: pathlib.Path) -> Mesh:
+  # Not through trimesh: it skips lines that it does not understand, so a
+  # damaged file would come back as another mesh.
+  positions: list[list[float]] = []
+  triangles: list[list[int]] = []
+  try:
+    text = path.read_text(encoding="utf-8", errors="strict")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path}: expected OBJ text, got binary data") from error
+  for number, line in enumerate(text.splitlines(), 1):
+    words = line.split("#", 1)[0].split()
+    try:
+      if words and words[0] == "v":
+        positions.append(_obj_position(words[1:]))
+      elif words and words[0] == "f":
+        corners = [_obj_corner(word, len(positions)) for word in words[1:]]
+        triangles += _fan(corners)
+    except ValueError as error:
+      raise ValueError(
+        f"{path}, line {number}: {error}: {line[:60]!r}"
+      ) from error
+  if not positions:
+    raise ValueError(f"{path}: expected OBJ text with 'v' lines, got none")
+  if len({len(position) for position in positions}) > 1:
+    raise ValueError(
+      f"{path}: expected a colour on every 'v' line or on none, got a mixture"
+    )
+  table = np.array(positions, np.float64)
+  colors = None
+  if table.shape[1] == 6:
+    colors = np.clip(np.round(table[:, 3:] * 255), 0, 255).astype(np.uint8)
+  return Mesh(
+    vertices=table[:, :3].astype(np.float32),
+    triangles=np.array(triangles, np.int32).reshape(-1, 3),
+    colors=colors,
+  )
+
+
+def _obj_position(words: list[str]) -> list[float]:
+  # x y z, with a weight w (4) or a colour r g b (6, 7 with alpha) after it.
+  if len(words) not in (3, 4, 6, 7):
+    raise ValueError(f"expected 3 or 6 numbers after 'v', got {len(words)}")
+  numbers = [float(word) for word in words]
+  return numbers[:3] if len(words) == 4 else numbers[:6]
+
+
+def _obj_corner(word: str, count: int) -> int:
+  index = int(word.split("/", 1)[0])
+  if index == 0 or index < -count:
+    raise ValueError(f"expected an index from 1, or from -{count}, got {index}")
+  return index - 1 if index > 0 else count + index
+
+
+def _fan(corners: list[int]) -> list[list[int]]:
+  if len(corners) < 3:
+    raise ValueError(f"expected at least 3 corners, got {len(corners)}")
+  return [
+    [corners[0], b, c] for b, c in zip(corners[1:-1], corners[2:], strict=True)
+  ]
+
+
+def _read_ply(path: pathlib.Path) -> Mesh:
+  try:
+    with path.open("rb") as file, warnings.catch_warnings():
+      # NumPy's warnings about a damaged file's numbers; the checks below say
+      # it better.
+      warnings.simplefilter("ignore", RuntimeWarning)
+      content = trimesh.exchange.ply.load_ply(file, fix_texture=False)
+    vertices = np.asarray(content["vertices"], np.float32)
+    counts = _ply_counts(path)
+    declared, polygons = counts["vertex"], counts.get("face", 0)
+    triangles = np.zeros((0, 3), np.int32)
+    if polygons and content.get("faces") is not None:
+      triangles = trimesh.geometry.triangulate_quads(content["faces"])
+  except (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    struct.error,
+  ) as error:
+    raise ValueError(
+      f"{path}: expected a PLY mesh, got a file that cannot be read as one"
+      f" ({str(error) or type(error).__name__})"
+    ) from error
+  if vertices.shape != (declared, 3):
+    raise ValueError(
+      f"{path}: expected {declared} vertices as the header says, got an array"
+      f" {list(vertices.shape)}"
+    )
+  if len(triangles) < polygons:
+    raise ValueError(
+      f"{path}: expected {polygons} polygons as the header says, got"
+      f" {len(triangles)} triangles"
+    )
+  colors = content.get("vertex_colors")
+  return Mesh(
+    vertices=vertices,
+    triangles=np.asarray(triangles).astype(np.int32).reshape(-1, 3),
+    colors=None if colors is None else np.array(colors[:, :3], np.uint8),
+  )
+
+
+def _ply_counts(path: pathlib.Path) -> dict[str, int]:
+  """The header's own counts: trimesh forgets a face list that was cut off."""
+  header = path.read_bytes().split(b"end_header", 1)[0].decode("latin-1")
+  words = [line.split() for line in header.splitlines()]
+  return {w[1]: int(w[2]) for w in words if w[:1] == ["element"]}
+
+
+_READERS: dict[str, Callable[[pathlib.Path], Mesh]] = {
+  ".obj": _read_obj,
+  ".ply": _read_ply,
+}

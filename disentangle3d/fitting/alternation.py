@@ -1,0 +1,368 @@
+"""The alternation that `fit_landmarks` runs: cameras, expressions, identity.
+
+Batch-first arrays with coordinates before landmarks (`[S, N, 3, L]`): XLA then
+vectorises over the landmarks. Translations are eliminated: residuals are
+always about their weighted mean, where the best translation puts it.
+"""
+
+import dataclasses
+import functools
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from disentangle3d.fitting.camera import (
+  PointScatter,
+  image_axes,
+  refine_camera,
+  start_camera,
+)
+from disentangle3d.fitting.extrapolation import (
+  Iterate,
+  extrapolate,
+  remember,
+  scaled_rotation,
+)
+from disentangle3d.fitting.linear_steps import (
+  LandmarkBasis,
+  combine,
+  quadratic_step,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+  """How `fit_landmarks` weighs the prior and when it stops; hashable.
+
+  Attributes:
+    landmark_std_px: Standard deviation of the landmarks' noise, pixels; its
+      square weighs the prior N(0, 1) of the coefficients against the
+      landmarks. 0 is Eq. 7 as printed, without a prior.
+    max_iterations: At most so many alternations (camera, expression,
+      identity); the T of `FitResult.objective`.
+    tolerance: A subject stops after an alternation that lowered its objective
+      by no more than this part of it.
+    camera_steps: Damped Gauss-Newton steps of every camera an alternation.
+    solver_tolerance: How far each linear step is solved: the part of its
+      gradient that may remain.
+    max_solver_iterations: At most so many conjugate gradient iterations a
+      linear step.
+    extrapolated_rounds: After each alternation a subject goes on along what
+      its last so many alternations did, as far as its objective falls; 0 is
+      the plain alternation.
+
+  Raises:
+    ValueError: A number is out of range.
+  """
+
+  landmark_std_px: float = 1.5
+  max_iterations: int = 30
+  tolerance: float = 1e-3
+  camera_steps: int = 2
+  solver_tolerance: float = 1e-2
+  max_solver_iterations: int = 100
+  extrapolated_rounds: int = 3
+
+  def __post_init__(self) -> None:
+    for name, low in (
+      ("landmark_std_px", 0),
+      ("tolerance", 0),
+      ("extrapolated_rounds", 0),
+      ("solver_tolerance", 0),
+      ("max_iterations", 1),
+      ("camera_steps", 1),
+      ("max_solver_iterations", 1),
+    ):
+      value = getattr(self, name)
+      if not low <= value < float("inf"):
+        raise ValueError(f"{name}: expected at least {low}, got {value}")
+
+
+DEFAULT_OPTIONS = FitOptions()
+
+
+@flax.struct.dataclass
+class Observed:
+  """Landmarks about their mean, coordinates before landmarks; never changes.
+
+  Attributes:
+    landmarks: `[S, N, 2, L]`, zero where invisible.
+    mean: The weighted mean that was subtracted, `[S, N, 2]`.
+    weights: `[S, N, L]`.
+    share: weights over their sum, `[S, N, L]`.
+  """
+
+  landmarks: Float[Array, "S N 2 L"]
+  mean: Float[Array, "S N 2"]
+  weights: Float[Array, "S N L"]
+  share: Float[Array, "S N L"]
+
+
+@flax.struct.dataclass
+class Estimate:
+  """Everything the alternation moves, with what was computed from it.
+
+  Attributes:
+    identity: `[S, I]`.
+    expression: `[S, N, E]`.
+    scale: `[S, N]`.
+    rotation: `[S, N, 3, 3]`.
+    scatter: Of points and residuals under the cameras, `[S, N]`.
+    residuals: Square root of the weights times the residuals,
+      `[S, N, 2, L]`, px.
+    objective: `[S]`.
+  """
+
+  identity: Float[Array, "S I"]
+  expression: Float[Array, "S N E"]
+  scale: Float[Array, "S N"]
+  rotation: Float[Array, "S N 3 3"]
+  scatter: PointScatter
+  residuals: Float[Array, "S N 2 L"]
+  objective: Float[Array, "S"]
+
+
+@flax.struct.dataclass
+class State:
+  """The loop's carry.
+
+  Attributes:
+    estimate: Where each subject is.
+    past: The iterates it was at before, `[S, extrapolated_rounds]`.
+    count: Alternations done, `[]` int32.
+    history: `FitResult.objective`, `[S, T]`.
+    iterations: Alternations that each subject took part in, `[S]` int32.
+    converged: `[S]`.
+  """
+
+  estimate: Estimate
+  past: Iterate
+  count: Int[Array, ""]
+  history: Float[Array, "S T"]
+  iterations: Int[Array, "S"]
+  converged: Bool[Array, "S"]
+
+
+def observe(
+  basis: LandmarkBasis, landmarks: Array, visibility: Array
+) -> Observed:
+  """What `fit_landmarks` was given, made ready: `[S, N, 68, 2]`, weights."""
+  weights = jnp.maximum(visibility.astype(jnp.float32), 0.0)
+  weights = weights * basis.mask[None, None]
+  total = jnp.sum(weights, -1)
+  share = weights / jnp.where(total > 0, total, 1.0)[..., None]
+  landmarks = jnp.swapaxes(landmarks.astype(jnp.float32), -1, -2)
+  seen = weights[..., None, :] > 0
+  landmarks = jnp.where(seen, landmarks, 0.0)
+  mean = jnp.sum(share[..., None, :] * landmarks, -1)
+  landmarks = jnp.where(seen, landmarks - mean[..., None], 0.0)
+  return Observed(landmarks=landmarks, mean=mean, weights=weights, share=share)
+
+
+def start(
+  basis: LandmarkBasis, observed: Observed, options: FitOptions
+) -> State:
+  """Zero coefficients and the closed-form cameras of the mean shape."""
+  subjects, images = observed.weights.shape[:2]
+  points = jnp.broadcast_to(
+    basis.mean[None, None], (subjects, images, *basis.mean.shape)
+  )
+  scatter = _scatter(observed, points, observed.landmarks)
+  scale, rotation = start_camera(scatter.points, scatter.residuals)
+  estimate = _evaluate(
+    basis,
+    observed,
+    jnp.zeros((subjects, basis.identity.shape[0]), jnp.float32),
+    jnp.zeros((subjects, images, basis.expression.shape[0]), jnp.float32),
+    scale,
+    rotation,
+    options,
+  )
+  iterate = _iterate(estimate)
+  return State(
+    estimate=estimate,
+    past=jax.tree.map(
+      lambda a: jnp.repeat(a[:, None], options.extrapolated_rounds, 1), iterate
+    ),
+    count=jnp.zeros((), jnp.int32),
+    history=jnp.zeros((subjects, options.max_iterations), jnp.float32),
+    iterations=jnp.zeros((subjects,), jnp.int32),
+    converged=jnp.zeros((subjects,), bool),
+  )
+
+
+def alternate(
+  basis: LandmarkBasis,
+  observed: Observed,
+  state: State,
+  options: FitOptions,
+) -> State:
+  """One round of camera, expression and identity steps.
+
+  A subject takes the round only if its objective did not rise: near float32's
+  resolution it can, by rounding, and then nothing is left to gain.
+  """
+  old = state.estimate
+  new = _round(basis, observed, old, options)
+  if options.extrapolated_rounds:
+    new = _go_on(basis, observed, new, state.past, options)
+  moves = (new.objective <= old.objective) & ~state.converged
+  estimate = _select(moves, new, old)
+  gain = old.objective - estimate.objective
+  still = gain <= options.tolerance * old.objective
+  later = jnp.arange(options.max_iterations) >= state.count
+  return State(
+    estimate=estimate,
+    past=remember(state.past, _iterate(estimate)),
+    count=state.count + 1,
+    history=jnp.where(later[None], estimate.objective[:, None], state.history),
+    iterations=state.iterations + ~state.converged,
+    converged=state.converged | still,
+  )
+
+
+def _go_on(
+  basis: LandmarkBasis,
+  observed: Observed,
+  new: Estimate,
+  past: Iterate,
+  options: FitOptions,
+) -> Estimate:
+  """Where extrapolating over the last rounds leads, if that is downhill."""
+  proposal = extrapolate(_iterate(new), past, prior=options.landmark_std_px**2)
+  further = _evaluate(
+    basis,
+    observed,
+    proposal.identity,
+    proposal.expression,
+    *scaled_rotation(proposal.axes),
+    options,
+  )
+  return _select(further.objective < new.objective, further, new)
+
+
+def _iterate(estimate: Estimate) -> Iterate:
+  return Iterate(
+    identity=estimate.identity,
+    expression=estimate.expression,
+    axes=image_axes(estimate.scale, estimate.rotation),
+    residuals=estimate.residuals,
+  )
+
+
+def _select(choose: Array, one: Estimate, other: Estimate) -> Estimate:
+  """`one` for the subjects to choose, [S], `other` for the rest."""
+  return jax.tree.map(
+    lambda a, b: jnp.where(
+      choose.reshape(choose.shape + (1,) * (a.ndim - 1)), a, b
+    ),
+    one,
+    other,
+  )
+
+
+def _round(
+  basis: LandmarkBasis,
+  observed: Observed,
+  old: Estimate,
+  options: FitOptions,
+) -> Estimate:
+  scale, rotation = refine_camera(
+    old.scale, old.rotation, old.scatter, num_steps=options.camera_steps
+  )
+  axes = image_axes(scale, rotation)
+  metric = jnp.einsum("snai,snaj->snij", axes, axes)
+  step = functools.partial(
+    quadratic_step,
+    prior=options.landmark_std_px**2,
+    tolerance=options.solver_tolerance,
+    max_iterations=options.max_solver_iterations,
+  )
+  points = landmark_shapes(basis, old.identity, old.expression)
+  expression = step(
+    basis.expression,
+    metric[..., None] * observed.weights[..., None, None, :],
+    _force(observed, axes, _residuals(observed, axes, points)),
+    old.expression,
+  )
+  points = points + combine(expression - old.expression, basis.expression)
+  force = _force(observed, axes, _residuals(observed, axes, points))
+  identity = step(
+    basis.identity,
+    jnp.einsum("snij,snl->sijl", metric, observed.weights),
+    jnp.sum(force, 1),
+    old.identity,
+  )
+  return _evaluate(
+    basis, observed, identity, expression, scale, rotation, options
+  )
+
+
+def _evaluate(
+  basis: LandmarkBasis,
+  observed: Observed,
+  identity: Array,
+  expression: Array,
+  scale: Array,
+  rotation: Array,
+  options: FitOptions,
+) -> Estimate:
+  points = landmark_shapes(basis, identity, expression)
+  residuals = _residuals(observed, image_axes(scale, rotation), points)
+  weighted = jnp.sqrt(observed.weights)[..., None, :] * residuals
+  prior = jnp.sum(identity**2, -1) + jnp.sum(expression**2, (-2, -1))
+  return Estimate(
+    identity=identity,
+    expression=expression,
+    scale=scale,
+    rotation=rotation,
+    scatter=_scatter(observed, points, residuals),
+    residuals=weighted,
+    objective=jnp.sum(weighted**2, (-3, -2, -1))
+    + options.landmark_std_px**2 * prior,
+  )
+
+
+def landmark_shapes(
+  basis: LandmarkBasis, identity: Array, expression: Array
+) -> Array:
+  """Landmarks of all images, `[S, N, 3, L]`, mm."""
+  person = basis.mean[None] + combine(identity, basis.identity)
+  return person[:, None] + combine(expression, basis.expression)
+
+
+def _residuals(observed: Observed, axes: Array, points: Array) -> Array:
+  """Landmarks less projections, best translation, `[S, N, 2, L]`, px."""
+  # axes points written out: XLA's tiny dots are slower.
+  seen = (
+    axes[..., 0, None] * points[..., None, 0, :]
+    + axes[..., 1, None] * points[..., None, 1, :]
+    + axes[..., 2, None] * points[..., None, 2, :]
+  )
+  residuals = observed.landmarks - seen
+  mean = jnp.sum(observed.share[..., None, :] * residuals, -1)
+  return residuals - mean[..., None]
+
+
+def _force(observed: Observed, axes: Array, residuals: Array) -> Array:
+  """The residuals pulled back to 3D, w axes^T r, `[S, N, 3, L]`."""
+  weighted = observed.weights[..., None, :] * residuals
+  return (
+    axes[..., 0, :, None] * weighted[..., 0, None, :]
+    + axes[..., 1, :, None] * weighted[..., 1, None, :]
+  )
+
+
+def _scatter(
+  observed: Observed, points: Array, residuals: Array
+) -> PointScatter:
+  """Scatter of points and residuals a visible landmark, `[S, N]`."""
+  share = observed.share[..., None, :]
+  points = points - jnp.sum(share * points, -1)[..., None]
+  weighted = share * points
+  return PointScatter(
+    points=jnp.einsum("snil,snjl->snij", points, weighted),
+    residuals=jnp.einsum("snal,snil->snai", residuals, weighted),
+  )

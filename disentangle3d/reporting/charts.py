@@ -1,0 +1,324 @@
+"""Charts for reports: matplotlib figures, each axis with its unit.
+
+Only `matplotlib.figure.Figure` objects are used, never pyplot: nothing is
+global and no display is needed. Series differ by colour and by line or mark,
+so that charts survive black-and-white print and colour-blind readers.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import io
+import itertools
+
+from jaxtyping import Array, Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+import numpy as np
+
+from disentangle3d.evaluation.roc import RocCurve
+
+# Okabe and Ito's palette without its yellow, which print loses.
+COLORS = (
+  "#0072B2",
+  "#D55E00",
+  "#009E73",
+  "#CC79A7",
+  "#56B4E9",
+  "#E69F00",
+  "#000000",
+)
+_LINES = ("-", "--", "-.", ":")
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_SIZE_INCHES = (5.4, 3.4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """One line of a chart.
+
+  Attributes:
+    x: Positions, `[P]`.
+    y: Values, `[P]`; NaN leaves a gap.
+    low: Lower ends of an interval, `[P]`, or None.
+    high: Upper ends, `[P]`, or None.
+  """
+
+  x: Float[Array | np.ndarray, "P"] | Sequence[float]
+  y: Float[Array | np.ndarray, "P"] | Sequence[float]
+  low: Float[Array | np.ndarray, "P"] | Sequence[float] | None = None
+  high: Float[Array | np.ndarray, "P"] | Sequence[float] | None = None
+
+
+def line_chart(
+  series: Mapping[str, Series],
+  *,
+  x_label: str,
+  y_label: str,
+  title: str = "",
+  log_y: bool = False,
+  marks: bool = True,
+) -> Figure:
+  """Lines with optional bands, e.g. rmse_mm against yaw.
+
+  Args:
+    series: Name to line, at least one.
+    x_label: Horizontal axis, with its unit.
+    y_label: Vertical axis, with its unit.
+    title: Above the chart.
+    log_y: A logarithmic vertical axis.
+    marks: A mark at each point.
+
+  Returns:
+    A matplotlib figure.
+
+  Raises:
+    ValueError: There is no series, or the lengths in one disagree.
+  """
+  figure, axes = _new_chart(series, title, x_label, y_label)
+  for (name, line), (color, dash, mark) in zip(
+    series.items(), _styles(), strict=False
+  ):
+    x, y = _numbers(name, "x", line.x), _numbers(name, "y", line.y)
+    _check_length(name, "y", y, x)
+    axes.plot(
+      x,
+      y,
+      dash,
+      color=color,
+      marker=mark if marks else None,
+      markersize=4,
+      linewidth=1.6,
+      label=name,
+    )
+    if line.low is not None and line.high is not None:
+      low = _numbers(name, "low", line.low)
+      high = _numbers(name, "high", line.high)
+      _check_length(name, "low", low, x)
+      _check_length(name, "high", high, x)
+      axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+  if log_y:
+    axes.set_yscale("log")
+  _add_legend(axes, len(series))
+  return figure
+
+
+def loss_curves(
+  series: Mapping[str, Series],
+  *,
+  unit: str,
+  title: str = "",
+  log_y: bool = True,
+  smooth_points: int = 0,
+) -> Figure:
+  """Training losses against the step: faint as logged, bold smoothed.
+
+  Args:
+    series: Name to losses, x the step; at least one.
+    unit: Unit of the loss, e.g. `mm²` or `nats`.
+    title: Above the chart.
+    log_y: A logarithmic vertical axis.
+    smooth_points: Width of the running mean, in points; 0 takes a fortieth
+      of the points.
+
+  Returns:
+    A matplotlib figure.
+
+  Raises:
+    ValueError: There is no series, or the lengths in one disagree.
+  """
+  figure, axes = _new_chart(series, title, "step", f"loss ({unit})")
+  for (name, line), (color, dash, _) in zip(
+    series.items(), _styles(), strict=False
+  ):
+    x, y = _numbers(name, "x", line.x), _numbers(name, "y", line.y)
+    _check_length(name, "y", y, x)
+    width = smooth_points or max(len(y) // 40, 1)
+    if width > 1:
+      axes.plot(x, y, color=color, alpha=0.25, linewidth=0.8)
+    mean = running_mean(y, width)
+    axes.plot(x, mean, dash, color=color, linewidth=1.6, label=name)
+  if log_y:
+    axes.set_yscale("log")
+  _add_legend(axes, len(series))
+  return figure
+
+
+def roc_curves(
+  curves: Mapping[str, RocCurve], *, title: str = "", log_far: bool = True
+) -> Figure:
+  """ROC curves in percent, with marks at a far of 1 % and 10 %.
+
+  Args:
+    curves: Name to curve, at least one.
+    title: Above the chart.
+    log_far: A logarithmic axis from one impostor pair to 100 %.
+
+  Returns:
+    A matplotlib figure.
+
+  Raises:
+    ValueError: There is no curve.
+  """
+  figure, axes = _new_chart(
+    curves,
+    title,
+    "false acceptance rate, far (%)",
+    "true acceptance rate, tar (%)",
+  )
+  least = min(float(c.far[c.far > 0].min()) for c in curves.values())
+  for (name, curve), (color, dash, _) in zip(
+    curves.items(), _styles(), strict=False
+  ):
+    axes.plot(
+      100 * curve.far, 100 * curve.tar, dash, color=color, label=name, lw=1.6
+    )
+  chance = np.geomspace(least, 1, 50)
+  axes.plot(100 * chance, 100 * chance, color="0.6", lw=0.8, label="chance")
+  for far in (1, 10):
+    axes.axvline(far, color="0.75", lw=0.8, zorder=0)
+  if log_far:
+    axes.set_xscale("log")
+    axes.set_xlim(100 * least, 100)
+    axes.xaxis.set_major_formatter("{x:g}")
+  axes.set_ylim(0, 100)
+  _add_legend(axes, 2)
+  return figure
+
+
+def bar_chart(
+  groups: Sequence[str],
+  series: Mapping[str, Sequence[float]],
+  *,
+  y_label: str,
+  title: str = "",
+  errors: Mapping[str, Sequence[float]] | None = None,
+  digits: int = 2,
+) -> Figure:
+  """Groups of bars with their values on top, e.g. rmse_mm by expression.
+
+  Args:
+    groups: A name for each group, G of them.
+    series: Name to G heights, at least one; NaN draws a dash instead.
+    y_label: Vertical axis, with its unit.
+    title: Above the chart.
+    errors: Half-lengths of error bars, G for each name that has them.
+    digits: Decimals of the values on top.
+
+  Returns:
+    A matplotlib figure.
+
+  Raises:
+    ValueError: There is no series, or one does not have G values.
+  """
+  figure, axes = _new_chart(series, title, "", y_label)
+  errors = errors or {}
+  width = 0.8 / len(series)
+  place = np.arange(len(groups), dtype=np.float64)
+  for i, ((name, values), color) in enumerate(
+    zip(series.items(), itertools.cycle(COLORS), strict=False)
+  ):
+    heights = _numbers(name, "heights", values)
+    _check_length(name, "heights", heights, place)
+    half = None
+    if name in errors:
+      half = _numbers(name, "errors", errors[name])
+      _check_length(name, "errors", half, place)
+      half = np.where(np.isfinite(heights), half, np.nan)
+    bars = axes.bar(
+      place + (i - (len(series) - 1) / 2) * width,
+      np.nan_to_num(heights),
+      0.9 * width,
+      yerr=half,
+      capsize=2,
+      color=color,
+      label=name,
+      error_kw={"lw": 0.9},
+    )
+    texts = [f"{h:.{digits}f}" if np.isfinite(h) else "–" for h in heights]
+    axes.bar_label(bars, texts, padding=2, fontsize=7)
+  axes.set_xticks(place, groups)
+  axes.grid(False, axis="x")
+  axes.margins(y=0.12)
+  if all(np.nanmin(np.append(0.0, v)) >= 0 for v in series.values()):
+    axes.set_ylim(bottom=0)
+  if len(series) > 1:
+    # Bars fill the axes: the legend goes below them.
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+  return figure
+
+
+def running_mean(
+  values: Float[np.ndarray, "P"], width: int
+) -> Float[np.ndarray, "P"]:
+  """Mean of the `width` points around each; fewer at the ends."""
+  reach = np.arange(len(values))
+  start = np.maximum(reach - width // 2, 0)
+  stop = np.minimum(reach + (width + 1) // 2, len(values))
+  total = np.append(0.0, np.cumsum(values))
+  return (total[stop] - total[start]) / (stop - start)
+
+
+def figure_png(figure: Figure, *, dots_per_inch: int = 150) -> bytes:
+  """The figure as a PNG file."""
+  FigureCanvasAgg(figure)
+  content = io.BytesIO()
+  figure.savefig(content, format="png", dpi=dots_per_inch, facecolor="white")
+  return content.getvalue()
+
+
+def figure_image(
+  figure: Figure, *, dots_per_inch: int = 150
+) -> UInt8[np.ndarray, "H W 3"]:
+  """The figure as a picture."""
+  canvas = FigureCanvasAgg(figure)
+  figure.set_dpi(dots_per_inch)
+  canvas.draw()
+  return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _new_chart(
+  series: Mapping[str, object], title: str, x_label: str, y_label: str
+) -> tuple[Figure, Axes]:
+  if not series:
+    raise ValueError("series: expected at least one, got none")
+  figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+  axes = figure.add_subplot()
+  axes.set_title(title, fontsize=10)
+  axes.set_xlabel(x_label)
+  axes.set_ylabel(y_label)
+  axes.grid(True, color="0.9", linewidth=0.7)
+  axes.set_axisbelow(True)
+  axes.spines[["top", "right"]].set_visible(False)
+  return figure, axes
+
+
+def _styles() -> itertools.cycle:
+  # 7 colours against 4 dashes: 28 combinations before one comes twice.
+  return itertools.cycle(
+    (COLORS[i % 7], _LINES[i % 4], _MARKS[i % 7]) for i in range(28)
+  )
+
+
+def _add_legend(axes: Axes, count: int) -> None:
+  if count > 1:
+    axes.legend(fontsize=8, frameon=True, framealpha=0.85, edgecolor="0.8")
+
+
+def _numbers(name: str, part: str, values: object) -> np.ndarray:
+  numbers = np.asarray(values, np.float64)
+  if numbers.ndim != 1:
+    raise ValueError(
+      f"series {name!r}: expected {part} of shape [P], got"
+      f" {list(numbers.shape)}"
+    )
+  return numbers
+
+
+def _check_length(
+  name: str, part: str, values: np.ndarray, like: np.ndarray
+) -> None:
+  if len(values) != len(like):
+    raise ValueError(
+      f"series {name!r}: expected {len(like)} {part}, got {len(values)}"
+    )

@@ -1,0 +1,126 @@
+"""What the train step is fed, and batches that need no dataset.
+
+The example at position i of the global batch of a step has the key
+`fold_in(fold_in(key(seed), step), i)`: whatever is random about an example
+comes from that, so neither process nor device numbers matter.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, LATENT_SCALE
+
+
+@flax.struct.dataclass
+class TargetBasis:
+  """The 3DMM that target shapes are made of, flat as decoder kernels are.
+
+  Attributes:
+    identity: `[I, 3V]`, mm a standard deviation.
+    expression: `[E, 3V]`, mm a standard deviation.
+  """
+
+  identity: Float[Array, "*D I 3V"]
+  expression: Float[Array, "*D E 3V"]
+
+
+@flax.struct.dataclass
+class TrainBatch:
+  """A batch; None where the phase's input has no such thing.
+
+  Attributes:
+    position: Place of each example in the global batch, `[B]` int32.
+    image: Crops, `[B, 112, 96, 3]` uint8.
+    label: Classes, `[B]` int32, in [0, K).
+    identity_coefficients: alpha, `[B, I]`, standard deviations.
+    expression_coefficients: beta, `[B, E]`, standard deviations.
+    basis: What target shapes are made of; the same every step.
+  """
+
+  position: Int[Array, "*B"]
+  image: UInt8[Array, "*B 112 96 3"] | None = None
+  label: Int[Array, "*B"] | None = None
+  identity_coefficients: Float[Array, "*B I"] | None = None
+  expression_coefficients: Float[Array, "*B E"] | None = None
+  basis: TargetBasis | None = None
+
+
+def target_basis(model: MorphableModel) -> TargetBasis:
+  """The bases of a 3DMM as rows of flat shapes."""
+  return TargetBasis(
+    identity=flatten_basis(jnp.asarray(model.identity_basis)),
+    expression=flatten_basis(jnp.asarray(model.expression_basis)),
+  )
+
+
+def example_keys(key: Array, position: Int[Array, "B"]) -> Array:
+  """A key an example, `[B]`, from the key of the step."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, position)
+
+
+def prior_batch(
+  key: Array, batch: TrainBatch, *, identity_dim: int, residual_dim: int
+) -> TrainBatch:
+  """Fills in coefficients from the prior: N(0, 1), clipped to +-3.
+
+  Args:
+    key: The key of the step.
+    batch: Its `position` says which examples these are.
+    identity_dim: I.
+    residual_dim: E.
+
+  Returns:
+    `batch` with coefficients.
+  """
+
+  def draw(example_key: Array) -> Float[Array, "C"]:
+    return jax.random.normal(example_key, (identity_dim + residual_dim,))
+
+  drawn = jax.vmap(draw)(example_keys(key, batch.position))
+  drawn = jnp.clip(drawn, -LATENT_SCALE, LATENT_SCALE)
+  return batch.replace(
+    identity_coefficients=drawn[:, :identity_dim],
+    expression_coefficients=drawn[:, identity_dim:],
+  )
+
+
+def fake_batch(
+  key: Array,
+  batch: TrainBatch,
+  *,
+  identity_dim: int,
+  residual_dim: int,
+  num_classes: int,
+) -> TrainBatch:
+  """Fills in noise images, random labels and prior coefficients.
+
+  For measuring speed: the step without an input pipeline.
+
+  Args:
+    key: The key of the step.
+    batch: Its `position` says which examples these are.
+    identity_dim: I.
+    residual_dim: E.
+    num_classes: K.
+
+  Returns:
+    `batch` with everything.
+  """
+
+  def draw(example_key: Array) -> tuple[Array, Array]:
+    image_key, label_key = jax.random.split(example_key)
+    shape = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
+    image = jax.random.bits(image_key, shape, jnp.uint8)
+    return image, jax.random.randint(label_key, (), 0, num_classes)
+
+  keys = example_keys(key, batch.position)
+  image, label = jax.vmap(draw)(keys)
+  return prior_batch(
+    key,
+    batch.replace(image=image, label=label),
+    identity_dim=identity_dim,
+    residual_dim=residual_dim,
+  )

@@ -1,0 +1,133 @@
+"""Train states on disk: one Orbax folder a phase.
+
+A checkpoint holds whole arrays, without the axis of the devices: written on
+eight devices, it is read on one. Orbax writes under a temporary name and
+renames at the end, so that a half-written checkpoint is not seen.
+"""
+
+from collections.abc import Mapping
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from disentangle3d.training.steps import TrainState
+
+FOLDER = "checkpoints"
+
+
+class PhaseCheckpoints:
+  """The checkpoints of one phase; the latest two are kept."""
+
+  def __init__(self, workdir: str | os.PathLike[str], phase: str):
+    self.folder = pathlib.Path(os.path.abspath(workdir)) / FOLDER / phase
+    self._manager = ocp.CheckpointManager(
+      self.folder,
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=2, create=True, enable_async_checkpointing=False
+      ),
+    )
+
+  def __enter__(self) -> "PhaseCheckpoints":
+    """Closes itself at the end of the block."""
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    """Closes the manager."""
+    self._manager.close()
+
+  def latest_step(self) -> int | None:
+    """The step of the latest whole checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, state: TrainState) -> None:
+    """Writes a host state (see `host_copy`) under its step.
+
+    A step that is there already is left alone: it holds the same.
+    """
+    step = int(state.step)
+    if step in self._manager.all_steps():
+      return
+    self._manager.save(
+      step, args=ocp.args.StandardSave(_flat(state)), force=True
+    )
+    self._manager.wait_until_finished()
+
+  def restore(self, step: int, like: TrainState) -> TrainState:
+    """Reads the state of a step.
+
+    Args:
+      step: From `latest_step`.
+      like: A state of the same structure: arrays, or their shapes.
+
+    Returns:
+      The state, as NumPy arrays.
+
+    Raises:
+      ValueError: The checkpoint is damaged or holds other arrays than
+        `like`; names the folder and the first difference.
+    """
+    where = self.folder / str(step)
+    try:
+      stored = self._manager.restore(step, args=ocp.args.StandardRestore())
+    except (ValueError, OSError, KeyError, TypeError) as error:
+      reason = str(error).splitlines()[0] if str(error) else repr(error)
+      raise ValueError(
+        f"{where}: expected a checkpoint, got a damaged one ({reason});"
+        " remove the folder to go on from the one before it"
+      ) from error
+    return _unflat(stored, like, where)
+
+
+def _flat(state: TrainState) -> dict[str, np.ndarray]:
+  leaves = jax.tree_util.tree_leaves_with_path(state)
+  return {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
+
+
+def _unflat(
+  stored: Mapping[str, Any], like: TrainState, where: pathlib.Path
+) -> TrainState:
+  paths, structure = jax.tree_util.tree_flatten_with_path(like)
+  wanted = {jax.tree_util.keystr(path): leaf for path, leaf in paths}
+  differing = sorted(wanted.keys() ^ stored.keys())
+  if differing:
+    raise ValueError(
+      f"{where}: expected the {len(wanted)} arrays of this model and phase,"
+      f" got {len(stored)}; the first that differs is {differing[0]}"
+    )
+  for name, leaf in wanted.items():
+    if tuple(stored[name].shape) != tuple(leaf.shape):
+      raise ValueError(
+        f"{where}: expected {name} of shape {list(leaf.shape)}, got"
+        f" {list(stored[name].shape)}"
+      )
+  return structure.unflatten([np.asarray(stored[name]) for name in wanted])
+
+
+def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:
+  """As `PhaseCheckpoints.latest_step`, without making the phase's folder."""
+  if not (pathlib.Path(workdir) / FOLDER / phase).is_dir():
+    return None
+  with PhaseCheckpoints(workdir, phase) as checkpoints:
+    return checkpoints.latest_step()
+
+
+def host_copy(state: TrainState) -> TrainState:
+  """One device's copy of a replicated state, as NumPy arrays.
+
+  Args:
+    state: Every leaf `[devices, ...]`, all copies equal.
+
+  Returns:
+    The same without the leading axis.
+  """
+
+  def first(leaf: jax.Array) -> np.ndarray:
+    shard = leaf.addressable_shards[0].data
+    # A copy: the buffer is donated to the next step.
+    return np.array(shard).reshape(leaf.shape[1:])
+
+  return jax.tree.map(first, state)

@@ -1,0 +1,190 @@
+"""A dataset folder: its manifest, and opening one of its splits.
+
+<folder>/manifest.json
+         morphable_model.npz                  the 3DMM of the coefficients
+         train-00000-of-00002.array_record    records.py says what is in it
+         heldout-00000-of-00001.array_record
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+from array_record.python.array_record_module import ArrayRecordReader
+
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  load_morphable_model,
+)
+
+MANIFEST = "manifest.json"
+MORPHABLE_MODEL = "morphable_model.npz"
+FORMAT = "disentangle3d dataset, version 1"
+_NUMBERS = ("identity_dim", "expression_dim", "num_classes")
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSplit:
+  """One split of a dataset whose manifest was found to be true.
+
+  Attributes:
+    folder: The dataset.
+    name: The split.
+    files: Its ArrayRecord files, in order.
+    num_records: Photos in it.
+    num_people: People in it.
+    identity_dim: I of the coefficients.
+    expression_dim: E of the coefficients.
+    num_classes: K, people in the split "train".
+    provenance: Name, source, licence, num_vertices and sha256 of the 3DMM.
+  """
+
+  folder: pathlib.Path
+  name: str
+  files: tuple[pathlib.Path, ...]
+  num_records: int
+  num_people: int
+  identity_dim: int
+  expression_dim: int
+  num_classes: int
+  provenance: dict[str, Any]
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
+  """The manifest of a dataset folder, checked for its keys only.
+
+  Raises:
+    FileNotFoundError: There is no folder, or no manifest in it.
+    ValueError: The manifest is not one of this format.
+  """
+  path = pathlib.Path(folder) / MANIFEST
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"{path}: no such file; expected a dataset folder as"
+      " data_prep.render_synthetic or data_prep.build_dataset writes it"
+    )
+  try:
+    manifest = json.loads(path.read_text())
+  except (ValueError, OSError) as error:
+    raise ValueError(f"{path}: expected JSON, got {error}") from error
+  if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    raise ValueError(f'{path}: expected "format": "{FORMAT}"')
+  missing = {*_NUMBERS, "splits", "morphable_model"} - manifest.keys()
+  if missing:
+    raise ValueError(f"{path}: expected the keys {', '.join(sorted(missing))}")
+  return manifest
+
+
+def open_dataset(
+  folder: str | os.PathLike[str], split: str, *, verify: bool = True
+) -> DatasetSplit:
+  """Opens a split and checks what the manifest says of it.
+
+  Args:
+    folder: The dataset.
+    split: Usually "train" or "heldout".
+    verify: Also read every file once, for its checksum.
+
+  Returns:
+    The split.
+
+  Raises:
+    FileNotFoundError: The folder, manifest or a file of it is missing.
+    ValueError: There is no such split, or a file's record count or checksum
+      is not the manifest's; names the file, expected and got.
+  """
+  folder = pathlib.Path(folder)
+  manifest = read_manifest(folder)
+  path = folder / MANIFEST
+  try:
+    splits = manifest["splits"]
+    if split not in splits:
+      raise ValueError(
+        f"{path}: expected a split {split!r}, got"
+        f" {', '.join(sorted(splits)) or 'none'}"
+      )
+    about = splits[split]
+    for entry in about["files"]:
+      _check_file(folder / entry["name"], entry, verify=verify)
+    counted = sum(entry["num_records"] for entry in about["files"])
+    if counted != about["num_records"]:
+      raise ValueError(
+        f"{path}: expected {about['num_records']} records in {split!r}, its"
+        f" files have {counted}"
+      )
+    model = manifest["morphable_model"]
+    _check_checksum(folder / MORPHABLE_MODEL, model, verify=verify)
+    return DatasetSplit(
+      folder=folder,
+      name=split,
+      files=tuple(folder / entry["name"] for entry in about["files"]),
+      num_records=int(about["num_records"]),
+      num_people=int(about["num_people"]),
+      provenance=dict(model),
+      **{key: int(manifest[key]) for key in _NUMBERS},
+    )
+  except (KeyError, TypeError, AttributeError) as error:
+    raise ValueError(
+      f"{path}: expected a manifest of {FORMAT!r}, got one without or with"
+      f" another {error}"
+    ) from error
+
+
+def load_dataset_model(split: DatasetSplit) -> MorphableModel:
+  """The 3DMM that a dataset's coefficients belong to.
+
+  Raises:
+    ValueError: Its sizes are not those of the manifest.
+  """
+  path = split.folder / MORPHABLE_MODEL
+  model = load_morphable_model(path)
+  for name, expected, got in (
+    ("identity_dim", split.identity_dim, model.identity_dim),
+    ("expression_dim", split.expression_dim, model.expression_dim),
+    ("num_vertices", split.provenance["num_vertices"], model.num_vertices),
+  ):
+    if expected != got:
+      raise ValueError(
+        f"{path}: expected {name} {expected} as {MANIFEST} says, got {got}"
+      )
+  return model
+
+
+def sha256_of(path: pathlib.Path) -> str:
+  """The checksum of a file, in hexadecimal."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_file(
+  path: pathlib.Path, entry: dict[str, Any], *, verify: bool
+) -> None:
+  _check_checksum(path, entry, verify=verify)
+  try:
+    reader = ArrayRecordReader(str(path))
+    got = reader.num_records()
+    reader.close()
+  except (ValueError, RuntimeError) as error:
+    raise ValueError(
+      f"{path}: expected an ArrayRecord file ({error})"
+    ) from error
+  if got != entry["num_records"]:
+    raise ValueError(
+      f"{path}: expected {entry['num_records']} records as {MANIFEST} says,"
+      f" got {got}"
+    )
+
+
+def _check_checksum(
+  path: pathlib.Path, entry: dict[str, Any], *, verify: bool
+) -> None:
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file, but {MANIFEST} names it")
+  if verify and (got := sha256_of(path)) != entry["sha256"]:
+    raise ValueError(
+      f"{path}: expected sha256 {entry['sha256']} as {MANIFEST} says, got"
+      f" {got}; the file is not the one that was written"
+    )

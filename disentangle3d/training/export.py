@@ -1,0 +1,220 @@
+"""What training hands on: a folder that says what it is.
+
+    face_model.json   FaceModel's fields, 3DMM provenance and licence; written
+                      last, so that a folder with it is whole
+    params.npz        the network's params, "encoder/trunk/conv1_1/kernel"
+    topology.npz      triangles, landmark_vertices, mirror_vertices
+
+The identity head serves training only and is never in it.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+import zipfile
+
+import flax.traverse_util
+import jax
+from jaxtyping import Int
+import numpy as np
+
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.network.face_model import FaceModel
+from disentangle3d.training.phases import HEAD
+
+FOLDER = "export"
+_ABOUT, _PARAMS, _TOPOLOGY = "face_model.json", "params.npz", "topology.npz"
+_FORMAT = "disentangle3d network, version 1"
+_TEXTS = ("name", "source", "licence")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Export:
+  """A trained network and the mesh its shapes live on.
+
+  Attributes:
+    model: The network.
+    params: Its top-level entries, NumPy arrays.
+    triangles: `[F, 3]` int32.
+    landmark_vertices: `[68]` int32.
+    mirror_vertices: `[V]` int32 or None.
+    provenance: Name, source and licence of the 3DMM it was trained with; the
+      licence holds for the params as well.
+    phase: The phase it comes out of.
+  """
+
+  model: FaceModel
+  params: dict[str, Any]
+  triangles: Int[np.ndarray, "F 3"]
+  landmark_vertices: Int[np.ndarray, "68"]
+  mirror_vertices: Int[np.ndarray, "V"] | None
+  provenance: dict[str, str]
+  phase: str
+
+
+def save_export(
+  folder: str | os.PathLike[str],
+  model: FaceModel,
+  params: Mapping[str, Any],
+  morphable_model: MorphableModel,
+  *,
+  phase: str,
+) -> None:
+  """Writes a folder that `load_export` reads, over what was there.
+
+  Args:
+    folder: Where to; made with its parents.
+    model: The network.
+    params: Its top-level entries; an identity head is left out.
+    morphable_model: Whose topology and provenance it inherits.
+    phase: The phase it comes out of.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / _ABOUT).unlink(missing_ok=True)
+  kept = {name: entry for name, entry in params.items() if name != HEAD}
+  _write_npz(folder / _PARAMS, flax.traverse_util.flatten_dict(kept, sep="/"))
+  topology = {
+    "triangles": np.asarray(morphable_model.triangles, np.int32),
+    "landmark_vertices": np.asarray(
+      morphable_model.landmark_vertices, np.int32
+    ),
+  }
+  if morphable_model.mirror_vertices is not None:
+    topology["mirror_vertices"] = np.asarray(
+      morphable_model.mirror_vertices, np.int32
+    )
+  _write_npz(folder / _TOPOLOGY, topology)
+  about = {
+    "format": _FORMAT,
+    "model": {
+      field.name: getattr(model, field.name) for field in _fields(model)
+    },
+    "morphable_model": {t: getattr(morphable_model, t) for t in _TEXTS},
+    "phase": phase,
+  }
+  partial = folder / f".{_ABOUT}.{os.getpid()}.partial"
+  partial.write_text(json.dumps(about, indent=2) + "\n")
+  partial.replace(folder / _ABOUT)
+
+
+def load_export(path: str | os.PathLike[str]) -> Export:
+  """Reads what training exported.
+
+  Args:
+    path: An export folder, or the workdir of a finished training.
+
+  Returns:
+    The network.
+
+  Raises:
+    FileNotFoundError: There is no export there.
+    ValueError: A file is damaged, or holds other arrays than the network
+      has; names file and problem.
+  """
+  folder = _find_folder(pathlib.Path(path))
+  try:
+    about = json.loads((folder / _ABOUT).read_text())
+    if about["format"] != _FORMAT:
+      raise ValueError(f'expected "format": "{_FORMAT}", got {about["format"]}')
+    model = FaceModel(**about["model"])
+    provenance = {text: about["morphable_model"][text] for text in _TEXTS}
+    phase = about["phase"]
+  except (ValueError, TypeError, KeyError) as error:
+    raise ValueError(
+      f"{folder / _ABOUT}: expected a description of a network ({error})"
+    ) from error
+  flat = _read_npz(folder / _PARAMS)
+  _check_params(folder / _PARAMS, flat, model)
+  topology = _read_npz(folder / _TOPOLOGY)
+  missing = {"triangles", "landmark_vertices"} - topology.keys()
+  if missing:
+    raise ValueError(f"{folder / _TOPOLOGY}: expected {', '.join(missing)}")
+  return Export(
+    model=model,
+    params=flax.traverse_util.unflatten_dict(flat, sep="/"),
+    triangles=topology["triangles"],
+    landmark_vertices=topology["landmark_vertices"],
+    mirror_vertices=topology.get("mirror_vertices"),
+    provenance=provenance,
+    phase=phase,
+  )
+
+
+def abstract_params(model: FaceModel) -> dict[str, Any]:
+  """The shapes of a network's params; computes nothing.
+
+  Raises:
+    ValueError: The model names no trunk preset.
+  """
+  mean = jax.ShapeDtypeStruct((model.num_vertices, 3), np.float32)
+  images = jax.ShapeDtypeStruct((1, 112, 96, 3), np.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+  return dict(shapes) | {"mean_shape": mean}
+
+
+def _find_folder(path: pathlib.Path) -> pathlib.Path:
+  for folder in (path, path / FOLDER):
+    if (folder / _ABOUT).is_file():
+      return folder
+  raise FileNotFoundError(
+    f"{path}: no {_ABOUT} here or in {FOLDER}/; expected the workdir of a"
+    " finished training or a folder that it exported"
+  )
+
+
+def _fields(model: FaceModel) -> list[dataclasses.Field[Any]]:
+  # Linen adds `parent` and `name`, which are no hyperparameters.
+  return [
+    field
+    for field in dataclasses.fields(model)
+    if field.name not in ("parent", "name")
+  ]
+
+
+def _check_params(
+  path: pathlib.Path, flat: Mapping[str, np.ndarray], model: FaceModel
+) -> None:
+  try:
+    expected = flax.traverse_util.flatten_dict(abstract_params(model), sep="/")
+  except ValueError as error:
+    raise ValueError(f"{path.with_name(_ABOUT)}: {error}") from error
+  differing = sorted(expected.keys() ^ flat.keys())
+  if differing:
+    raise ValueError(
+      f"{path}: expected the arrays of {model.trunk}, the first that differs"
+      f" is {differing[0]}"
+    )
+  for name, leaf in expected.items():
+    if flat[name].shape != leaf.shape:
+      raise ValueError(
+        f"{path}: expected {name} of shape {list(leaf.shape)}, got"
+        f" {list(flat[name].shape)}"
+      )
+    if not np.isfinite(flat[name]).all():
+      raise ValueError(f"{path}: expected finite numbers in {name}")
+
+
+def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+  try:
+    with partial.open("wb") as file:
+      np.savez(file, **{k: np.asarray(v) for k, v in arrays.items()})
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file; the export is incomplete")
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return {name: file[name] for name in file.files}
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"{path}: expected an .npz, got a damaged file ({error})"
+    ) from error

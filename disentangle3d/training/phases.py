@@ -1,0 +1,333 @@
+"""The phases of 3.3.3 as values: one loop and one step run them all.
+
+Units: `latent` is the squared distance over all latents, `reconstruction`,
+`identity_shape`, `identity_decoder` and `residual_decoder` are mm^2 (mean over
+the vertices), `identification` is nats.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any, Literal, get_args
+
+import flax.struct
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from disentangle3d.training.optimizers import OptimizerSetting
+
+Input = Literal["dataset", "prior", "fake"]
+LOSS_TERMS = (
+  "latent",
+  "identity_decoder",
+  "residual_decoder",
+  "reconstruction",
+  "identity_shape",
+  "identification",
+)
+HEAD = "identity_head"
+_NETWORK = ("encoder", "identity_decoder", "residual_decoder", "mean_shape")
+# Terms that compare with labels, which the prior does not have.
+_NEED_IMAGES = ("latent", "reconstruction", "identity_shape", "identification")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+  """Stops a phase when the epoch mean of its loss saturates.
+
+  Attributes:
+    relative: An epoch is better if its mean is below (1 - relative) best.
+    patience_epochs: Epochs in a row without a better one before the stop.
+    max_epochs: Epochs after which the phase ends in any case.
+  """
+
+  relative: float
+  patience_epochs: int
+  max_epochs: int
+
+  def __post_init__(self):
+    if not 0 <= self.relative < 1:
+      raise ValueError(
+        f"plateau.relative: expected 0 or more, under 1, got {self.relative}"
+      )
+    for name in ("patience_epochs", "max_epochs"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"plateau.{name}: expected at least 1, got {getattr(self, name)}"
+        )
+
+
+@flax.struct.dataclass
+class PlateauState:
+  """What a stop rule remembers, all scalars.
+
+  Attributes:
+    sum: Of the losses of this epoch's steps.
+    count: Steps of this epoch so far.
+    best: The best epoch mean so far.
+    patience: Epochs in a row without a better one.
+    epochs: Whole epochs so far.
+  """
+
+  sum: Float[Array, "*D"]
+  count: Int[Array, "*D"]
+  best: Float[Array, "*D"]
+  patience: Int[Array, "*D"]
+  epochs: Int[Array, "*D"]
+
+
+def initial_plateau() -> PlateauState:
+  """Before the first step of a phase."""
+  zero = jnp.zeros((), jnp.int32)
+  return PlateauState(
+    sum=jnp.zeros((), jnp.float32),
+    count=zero,
+    best=jnp.full((), jnp.inf, jnp.float32),
+    patience=zero,
+    epochs=zero,
+  )
+
+
+def update_plateau(
+  state: PlateauState,
+  loss: Float[Array, ""],
+  *,
+  relative: float,
+  steps_per_epoch: int,
+) -> PlateauState:
+  """Takes in the loss of one step; at the end of an epoch, judges it."""
+  total, count = state.sum + loss, state.count + 1
+  ended = count == steps_per_epoch
+  mean = total / count.astype(jnp.float32)
+  better = mean < (1 - relative) * state.best
+  patience = jnp.where(better, 0, state.patience + 1)
+  return PlateauState(
+    sum=jnp.where(ended, 0.0, total),
+    count=jnp.where(ended, 0, count),
+    best=jnp.where(ended & better, mean, state.best),
+    patience=jnp.where(ended, patience, state.patience),
+    epochs=state.epochs + ended.astype(jnp.int32),
+  )
+
+
+def is_saturated(plateau: Plateau, *, patience: int, epochs: int) -> bool:
+  """Whether a phase's stop rule says stop."""
+  return patience >= plateau.patience_epochs or epochs >= plateau.max_epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """One phase of training.
+
+  Attributes:
+    name: Of its folder, its log lines and its export.
+    optimizers: The top-level params that train, and how.
+    frozen: All other top-level params.
+    weights: Loss terms (see `LOSS_TERMS`) and their weights, none 0.
+    steps: Updates in all; a plateau may end it sooner.
+    batch_size: B, over all devices.
+    input: Where examples come from: "dataset", "prior" (coefficients drawn
+      on the device, no images) or "fake" (noise, for measuring speed).
+    seed: Of the order and of every draw.
+    takes_over: Goes on with the params and the optimizer state of the phase
+      before it; otherwise with its params only.
+    head_sharpness: A head that is new starts from the class means of the
+      fitted codes with this sharpness; 0 starts it cold.
+    plateau: When to stop early, if at all.
+  """
+
+  name: str
+  optimizers: Mapping[str, OptimizerSetting]
+  frozen: tuple[str, ...]
+  weights: Mapping[str, float]
+  steps: int
+  batch_size: int
+  input: Input = "dataset"
+  seed: int = 0
+  takes_over: bool = False
+  head_sharpness: float = 0.0
+  plateau: Plateau | None = None
+
+  def __post_init__(self):
+    self._check_choices()
+    for name, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
+      if getattr(self, name) < least:
+        raise ValueError(
+          f"{self.name}.{name}: expected at least {least}, got"
+          f" {getattr(self, name)}"
+        )
+    if not self.optimizers:
+      raise ValueError(f"{self.name}.optimizers: expected at least one")
+    both = sorted(set(self.optimizers) & set(self.frozen))
+    if both:
+      raise ValueError(
+        f"{self.name}.frozen: expected none that train, got {', '.join(both)}"
+      )
+
+  def _check_choices(self) -> None:
+    if self.input not in get_args(Input):
+      raise ValueError(
+        f"{self.name}.input: expected one of {', '.join(get_args(Input))}, got"
+        f" {self.input}"
+      )
+    unknown = sorted(set(self.weights) - set(LOSS_TERMS))
+    if unknown or not self.weights:
+      raise ValueError(
+        f"{self.name}.weights: expected some of {', '.join(LOSS_TERMS)}, got"
+        f" {', '.join(unknown) or 'none'}"
+      )
+    for term, weight in self.weights.items():
+      if not 0 < weight < float("inf"):
+        raise ValueError(
+          f"{self.name}.weights[{term!r}]: expected above 0, got {weight};"
+          " leave out a term that has no weight"
+        )
+    needy = sorted(set(self.weights) & set(_NEED_IMAGES))
+    if self.input == "prior" and needy:
+      raise ValueError(
+        f"{self.name}.input: the prior has no images for {', '.join(needy)}"
+      )
+
+
+def split_params(
+  params: Mapping[str, Any], phase: Phase
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Params apart by top-level name: those that train, those that do not.
+
+  Raises:
+    ValueError: The phase names an entry that is not there, or one that is
+      there is covered by neither `optimizers` nor `frozen`.
+  """
+  named = {*phase.optimizers, *phase.frozen}
+  unknown, uncovered = named - params.keys(), params.keys() - named
+  if unknown or uncovered:
+    raise ValueError(
+      f"{phase.name}: expected optimizers and frozen to name each of"
+      f" {', '.join(sorted(params))}; unknown:"
+      f" {', '.join(sorted(unknown)) or 'none'}; uncovered:"
+      f" {', '.join(sorted(uncovered)) or 'none'}"
+    )
+  trained = {name: params[name] for name in phase.optimizers}
+  return trained, {name: params[name] for name in phase.frozen}
+
+
+def needed_head(phase: Phase) -> bool:
+  """Whether a phase needs an identity head among its params."""
+  return HEAD in phase.optimizers or HEAD in phase.frozen
+
+
+def count_terms(metrics: Mapping[str, Any]) -> dict[str, float]:
+  """Sums and counts, `{name: (sum, count)}`, to means on the host."""
+  return {name: float(s) / float(c) for name, (s, c) in metrics.items()}
+
+
+def encoder_phase(
+  *,
+  optimizer: OptimizerSetting,
+  steps: int,
+  batch_size: int,
+  input: Input = "dataset",
+  seed: int = 0,
+) -> Phase:
+  """Phase I: the encoder to the fitted coefficients."""
+  return Phase(
+    name="encoder",
+    optimizers={"encoder": optimizer},
+    frozen=_NETWORK[1:],
+    weights={"latent": 1.0},
+    steps=steps,
+    batch_size=batch_size,
+    input=input,
+    seed=seed,
+  )
+
+
+def decoders_phase(
+  *,
+  optimizer: OptimizerSetting,
+  steps: int,
+  batch_size: int,
+  input: Input = "prior",
+  seed: int = 1,
+) -> Phase:
+  """Phase II: each decoder by itself; its optimum is 3 x basis."""
+  return Phase(
+    name="decoders",
+    optimizers={"identity_decoder": optimizer, "residual_decoder": optimizer},
+    frozen=("encoder", "mean_shape"),
+    weights={"identity_decoder": 1.0, "residual_decoder": 1.0},
+    steps=steps,
+    batch_size=batch_size,
+    input=input,
+    seed=seed,
+  )
+
+
+def joint_phase(
+  name: str,
+  *,
+  encoder: OptimizerSetting,
+  decoders: OptimizerSetting,
+  head: OptimizerSetting,
+  steps: int,
+  batch_size: int,
+  reconstruction: float,
+  identification: float = 1.0,
+  identity_shape: float = 0.0,
+  input: Input = "dataset",
+  seed: int = 2,
+  takes_over: bool = False,
+  head_sharpness: float = 0.0,
+  plateau: Plateau | None = None,
+) -> Phase:
+  """Phase III: everything on lambda_R L_R + L_C (Eq. 5).
+
+  Args:
+    name: "joint_recognition" (lambda_R 0.5) or "joint_reconstruction" (1.0).
+    encoder: How the encoder trains.
+    decoders: How the decoders train.
+    head: How the identity head trains.
+    steps: Updates.
+    batch_size: B.
+    reconstruction: lambda_R.
+    identification: Weight of L_C; 0 is the control that a gain from L_C has
+      to be shown against.
+    identity_shape: Weight of the distance between the identity component and
+      the person's fitted identity shape; 0 is the paper.
+    input: See `Phase`.
+    seed: See `Phase`.
+    takes_over: See `Phase`.
+    head_sharpness: See `Phase`.
+    plateau: See `Phase`.
+
+  Returns:
+    The phase.
+  """
+  weights = {
+    "reconstruction": reconstruction,
+    "identity_shape": identity_shape,
+    "identification": identification,
+  }
+  return Phase(
+    name=name,
+    optimizers={
+      "encoder": encoder,
+      "identity_decoder": decoders,
+      "residual_decoder": decoders,
+      HEAD: head,
+    },
+    frozen=("mean_shape",),
+    weights={term: weight for term, weight in weights.items() if weight != 0},
+    steps=steps,
+    batch_size=batch_size,
+    input=input,
+    seed=seed,
+    takes_over=takes_over,
+    head_sharpness=head_sharpness,
+    plateau=plateau,
+  )
+
+
+def control_of(phase: Phase) -> Phase:
+  """The same phase with the weight of the identification loss at 0."""
+  weights = {t: w for t, w in phase.weights.items() if t != "identification"}
+  return dataclasses.replace(phase, weights=weights)

@@ -1,0 +1,308 @@
+"""Phase after phase: where each starts from, and what the run leaves behind."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+import logging
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.network.face_model import (
+  FaceModel,
+  init_params,
+)
+from disentangle3d.network.identity_heads import (
+  class_means,
+  identity_head_from_means,
+  init_identity_head,
+)
+from disentangle3d.training import export as export_lib
+from disentangle3d.training.checkpoint import PhaseCheckpoints, latest_step
+from disentangle3d.training.input_pipeline import class_targets
+from disentangle3d.training.loop import (
+  LoopOptions,
+  PhaseInput,
+  Report,
+  check_devices,
+  train_phase,
+)
+from disentangle3d.training.losses import latent_targets
+from disentangle3d.training.phases import HEAD, Phase, needed_head
+from disentangle3d.training.steps import TrainState, initial_state
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a run ended.
+
+  Attributes:
+    complete: Every phase is done; otherwise it was asked to stop.
+    phase: The last phase that ran.
+    step: Its updates so far.
+    params: Params on the host, the identity head among them.
+  """
+
+  complete: bool
+  phase: str
+  step: int
+  params: dict[str, Any]
+
+
+def run_phases(
+  phases: Sequence[Phase],
+  *,
+  model: FaceModel,
+  morphable_model: MorphableModel,
+  phase_input: PhaseInput,
+  devices: Sequence[jax.Device],
+  workdir: str | os.PathLike[str],
+  seed: int,
+  init_from: str | None,
+  options: LoopOptions,
+  export_phases: Sequence[str],
+  report: Report,
+  should_stop: Callable[[], bool],
+) -> Outcome:
+  """Runs phases in order, going on where an earlier run left off.
+
+  Args:
+    phases: In order; their names differ.
+    model: The network.
+    morphable_model: Mean shape, topology and provenance.
+    phase_input: Examples and target basis.
+    devices: What to train on.
+    workdir: Where checkpoints and exports go.
+    seed: Of fresh params.
+    init_from: An export, or a workdir with one, whose params to start from;
+      None starts fresh.
+    options: How often to log and save.
+    export_phases: Phases to export when they end, to `export/<name>`; the
+      last phase always goes to `export`.
+    report: Gets the metrics.
+    should_stop: Asked after every step.
+
+  Returns:
+    How it ended.
+
+  Raises:
+    ValueError: A batch does not divide by the devices, phases disagree with
+      the params, or something on disk does not fit.
+    FileNotFoundError: `init_from` has no export.
+    NonFiniteLossError: See `train_phase`.
+  """
+  check_phases(phases, len(devices), export_phases)
+  workdir = pathlib.Path(workdir)
+  first = _first_phase(phases, workdir)
+  first_params = functools.partial(
+    _first_params, model, morphable_model, seed, init_from
+  )
+  state: TrainState | None = None
+  for index in range(first, len(phases)):
+    phase = phases[index]
+    with PhaseCheckpoints(workdir, phase.name) as checkpoints:
+      state = _start_of_phase(
+        phases,
+        index,
+        before=state,
+        checkpoints=checkpoints,
+        first_params=first_params,
+        model=model,
+        phase_input=phase_input,
+        seed=seed,
+      )
+      state, complete = train_phase(
+        state,
+        phase,
+        model=model,
+        phase_input=phase_input,
+        devices=devices,
+        checkpoints=checkpoints,
+        options=options,
+        report=report,
+        should_stop=should_stop,
+      )
+    if not complete:
+      return Outcome(False, phase.name, int(state.step), state.params)
+    _export(
+      phase,
+      last=index == len(phases) - 1,
+      workdir=workdir,
+      model=model,
+      state=state,
+      morphable_model=morphable_model,
+      named=export_phases,
+    )
+  return Outcome(True, phases[-1].name, int(state.step), state.params)
+
+
+def check_phases(
+  phases: Sequence[Phase], num_devices: int, export_phases: Sequence[str]
+) -> None:
+  """Checks what can be known before anything is computed.
+
+  Raises:
+    ValueError: There is no phase, two have one name, a batch does not divide
+      by the devices, or a phase to export is not among them.
+  """
+  names = [phase.name for phase in phases]
+  if not names or len(set(names)) < len(names):
+    raise ValueError(f"phases: expected different names, got {names}")
+  unknown = sorted(set(export_phases) - set(names))
+  if unknown:
+    raise ValueError(
+      f"export_phases: expected some of {', '.join(names)}, got"
+      f" {', '.join(unknown)}"
+    )
+  for phase in phases:
+    try:
+      check_devices(phase.batch_size, num_devices)
+    except ValueError as error:
+      raise ValueError(f"{phase.name}.{error}") from error
+
+
+def _first_phase(phases: Sequence[Phase], workdir: pathlib.Path) -> int:
+  """The last phase with a checkpoint: those before it are done."""
+  found = [
+    index
+    for index, phase in enumerate(phases)
+    if latest_step(workdir, phase.name) is not None
+  ]
+  return max(found, default=0)
+
+
+def _start_of_phase(
+  phases: Sequence[Phase],
+  index: int,
+  *,
+  before: TrainState | None,
+  checkpoints: PhaseCheckpoints,
+  first_params: Callable[[], dict[str, Any]],
+  model: FaceModel,
+  phase_input: PhaseInput,
+  seed: int,
+) -> TrainState:
+  """The host state a phase goes on from.
+
+  Precedence: this phase's latest checkpoint; the previous phase's last state;
+  the params of `init_from`; fresh params (the last two in `first_params`).
+  """
+  phase = phases[index]
+  step = checkpoints.latest_step()
+  if step is not None:
+    like = jax.eval_shape(
+      lambda params: initial_state(phase, params),
+      _abstract_params(model, phase, phase_input.num_classes),
+    )
+    _logger.info("%s: going on from step %d", phase.name, step)
+    return checkpoints.restore(step, like)
+  params = first_params() if before is None else before.params
+  params = _fit_head(params, phase, phase_input, model, seed)
+  state = jax.tree.map(np.asarray, initial_state(phase, params))
+  if before is None or not phase.takes_over:
+    _logger.info("%s: fresh optimizer memory", phase.name)
+    return state
+  structures = [jax.tree.structure(s.opt_state) for s in (before, state)]
+  if structures[0] != structures[1]:
+    raise ValueError(
+      f"{phase.name}.takes_over: expected the optimizers of"
+      f" {phases[index - 1].name}, got others"
+    )
+  _logger.info("%s: optimizer memory of %s", phase.name, phases[index - 1].name)
+  return state.replace(opt_state=before.opt_state)
+
+
+def _first_params(
+  model: FaceModel,
+  morphable_model: MorphableModel,
+  seed: int,
+  init_from: str | None,
+) -> dict[str, Any]:
+  if init_from is None:
+    _logger.info("fresh params, seed %d", seed)
+    return init_params(jax.random.key(seed), model, morphable_model)
+  loaded = export_lib.load_export(init_from)
+  if loaded.model != model:
+    raise ValueError(
+      f"init_from: expected an export of {model}, got {loaded.model} in"
+      f" {init_from}"
+    )
+  mean = np.asarray(morphable_model.mean_shape)
+  far = float(np.abs(loaded.params["mean_shape"] - mean).max())
+  # A hundredth of a millimetre: another 3DMM is far beyond it.
+  if far > 0.01:
+    raise ValueError(
+      f"init_from: expected an export trained with the 3DMM"
+      f" {morphable_model.name!r}, got one with {loaded.provenance['name']!r},"
+      f" whose mean shape is up to {far:.3g} mm off, in {init_from}"
+    )
+  _logger.info("params from %s (%s)", init_from, loaded.phase)
+  return loaded.params
+
+
+def _fit_head(
+  params: Mapping[str, Any],
+  phase: Phase,
+  phase_input: PhaseInput,
+  model: FaceModel,
+  seed: int,
+) -> dict[str, Any]:
+  """Adds the identity head where the phase needs one; drops it otherwise."""
+  if not needed_head(phase):
+    return {name: entry for name, entry in params.items() if name != HEAD}
+  if HEAD in params:
+    return dict(params)
+  classes = phase_input.num_classes
+  if phase.head_sharpness > 0 and phase_input.reader is not None:
+    labels, coefficients = class_targets(phase_input.reader)
+    none = np.zeros((len(labels), 0), np.float32)
+    codes = latent_targets(coefficients, none).identity
+    means = class_means(codes, labels, num_classes=classes)
+    head = identity_head_from_means(means, sharpness=phase.head_sharpness)
+    _logger.info("%s: head from the means of %d classes", phase.name, classes)
+  else:
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    head = init_identity_head(
+      key, num_classes=classes, identity_dim=model.identity_dim
+    )
+    _logger.info("%s: cold head of %d classes", phase.name, classes)
+  return {**params, HEAD: head}
+
+
+def _abstract_params(
+  model: FaceModel, phase: Phase, num_classes: int
+) -> dict[str, Any]:
+  params = export_lib.abstract_params(model)
+  if needed_head(phase):
+    params[HEAD] = {
+      "kernel": jax.ShapeDtypeStruct(
+        (model.identity_dim, num_classes), np.float32
+      ),
+      "bias": jax.ShapeDtypeStruct((num_classes,), np.float32),
+    }
+  return params
+
+
+def _export(
+  phase: Phase,
+  *,
+  last: bool,
+  workdir: pathlib.Path,
+  model: FaceModel,
+  state: TrainState,
+  morphable_model: MorphableModel,
+  named: Sequence[str],
+) -> None:
+  folder = workdir / export_lib.FOLDER
+  targets = [folder / phase.name] if phase.name in named else []
+  for target in [*targets, folder] if last else targets:
+    export_lib.save_export(
+      target, model, state.params, morphable_model, phase=phase.name
+    )
+    _logger.info("%s: exported to %s", phase.name, target)

@@ -1,0 +1,118 @@
+"""The whole schema of a training run, with the paper's sizes.
+
+What: the three phases of 3.3.3. `paper.py`, `demo.py`, `fake_data.py` and
+`smoke.py` override what differs.
+Command: python -m experiments.train --config=experiments/configs/<name>.py \
+  --workdir=<folder> --config.dataset=<folder>
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
+
+PHASES = ("encoder", "decoders", "joint_recognition", "joint_reconstruction")
+
+
+def optimizer(kind: str, rate: float) -> ConfigDict:
+  """The optimizer setting of one top-level module, at a constant rate."""
+  config = ConfigDict()
+  config.kind = kind  # "sgd" (momentum) or "adam"
+  config.rate = rate  # peak learning rate
+  config.momentum = 0.9  # SGD; SphereFace's
+  config.beta1 = 0.9  # Adam
+  config.beta2 = 0.999  # Adam
+  config.epsilon = 1e-8  # Adam
+  config.weight_decay = 0.0  # of kernels only
+  config.schedule = ConfigDict()
+  config.schedule.kind = "constant"  # "warmup_cosine" or "step_decay"
+  config.schedule.warmup_steps = 0  # warmup_cosine: linear from 0
+  config.schedule.decay_steps = 0  # warmup_cosine: where the cosine ends
+  config.schedule.boundaries = ()  # step_decay: steps at which to decay
+  config.schedule.final_factor = 0.0  # the factor there, of the peak
+  return config
+
+
+def warmup_cosine(
+  kind: str, rate: float, *, warmup_steps: int, decay_steps: int
+) -> ConfigDict:
+  """As `optimizer`, with warm-up and a cosine down to 0."""
+  config = optimizer(kind, rate)
+  config.schedule.kind = "warmup_cosine"
+  config.schedule.warmup_steps = warmup_steps
+  config.schedule.decay_steps = decay_steps
+  return config
+
+
+def step_decay(
+  kind: str, rate: float, *, boundaries: tuple[int, ...], factor: float = 0.1
+) -> ConfigDict:
+  """As `optimizer`, the rate times `factor` at each boundary."""
+  config = optimizer(kind, rate)
+  config.schedule.kind = "step_decay"
+  config.schedule.boundaries = boundaries
+  config.schedule.final_factor = factor
+  return config
+
+
+def get_config() -> ConfigDict:
+  """The schema; every leaf is read."""
+  config = ConfigDict()
+  config.seed = 0  # of params, orders and draws; phase k takes seed + k
+  # Dataset folder (data_prep.render_synthetic or build_dataset), where a
+  # phase's input is "dataset".
+  config.dataset = config_dict.placeholder(str)
+  # Start from the params of this export or workdir; else fresh.
+  config.init_from = config_dict.placeholder(str)
+  config.verify_checksums = True  # read every dataset file once, at the start
+  config.cache_mib = 4096  # a split of fewer decoded MiB is held in memory
+  config.log_every = 100  # steps
+  config.checkpoint_every = 1000  # steps
+  config.run_phases = PHASES  # which, in order
+  config.export_phases = ("decoders",)  # also to export/<name>, as they end
+
+  config.model = ConfigDict()  # fields of FaceModel
+  config.model.trunk = "sphere20"  # 3.3.1; see sphereface.PRESETS
+  config.model.identity_dim = IDENTITY_DIM  # 3.3.1
+  config.model.residual_dim = RESIDUAL_DIM  # 3.3.1
+  config.model.num_vertices = NUM_VERTICES  # 3.3.1
+  config.model.dtype = "float32"  # of the computation; "bfloat16" on GPU, TPU
+
+  config.fake = ConfigDict()  # where a phase's input is "fake"
+  config.fake.num_examples = 8_000  # n, for epochs
+  config.fake.num_classes = 1_000  # K
+
+  config.phases = ConfigDict()
+  for name in PHASES:
+    config.phases[name] = _phase()
+  encoder = config.phases.encoder
+  encoder.optimizer = optimizer("sgd", 0.01)
+  decoders = config.phases.decoders
+  decoders.input = "prior"  # "dataset": its own latents, see design
+  decoders.optimizer = optimizer("adam", 0.5)
+  for name, weight in (
+    ("joint_recognition", 0.5),
+    ("joint_reconstruction", 1.0),
+  ):
+    joint = config.phases[name]
+    joint.encoder = optimizer("sgd", 0.01)
+    joint.decoders = optimizer("adam", 2e-3)
+    joint.head = optimizer("sgd", 0.01)
+    joint.reconstruction = weight  # lambda_R, 3.3.3
+    joint.identification = 1.0  # Eq. 5; 0 is the control
+    joint.identity_shape = 0.0  # not in the paper: ties c_id to the fit
+    joint.head_sharpness = 20.0  # start from class means; 0: a cold head
+    joint.takes_over = name == "joint_reconstruction"  # optimizer memory
+    joint.plateau = ConfigDict()
+    joint.plateau.enabled = False  # stop when the epoch mean saturates
+    joint.plateau.relative = 0.01  # our choice: less gain is saturation
+    joint.plateau.patience_epochs = 1  # our choice
+    joint.plateau.max_epochs = 10  # 3.3.3: "usually within 10 epochs"
+  return config
+
+
+def _phase() -> ConfigDict:
+  config = ConfigDict()
+  config.steps = 1_000  # updates
+  config.batch_size = 256  # over all devices
+  config.input = "dataset"  # "dataset", "prior" or "fake"
+  return config

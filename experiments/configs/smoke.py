@@ -1,0 +1,27 @@
+"""Seconds on a CPU: every phase, tiny sizes, no dataset; for tests.
+
+Command: python -m experiments.train --config=experiments/configs/smoke.py \
+  --workdir=<folder>
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import demo
+
+
+def get_config() -> ConfigDict:
+  """The demo's config with a few steps on noise and a small mesh."""
+  config = demo.get_config()
+  config.model.identity_dim = 12
+  config.model.residual_dim = 5
+  config.model.num_vertices = 600
+  config.fake.num_examples = 32
+  config.fake.num_classes = 4
+  config.log_every = 2
+  config.checkpoint_every = 2
+  for name in config.run_phases:
+    config.phases[name].steps = 3
+    config.phases[name].batch_size = 8
+    config.phases[name].input = "fake"
+  config.phases.decoders.input = "prior"
+  return config

@@ -1,0 +1,82 @@
+"""From a ConfigDict to the phases it describes; names the bad value."""
+
+from ml_collections import ConfigDict
+
+from disentangle3d.training.optimizers import OptimizerSetting, Schedule
+from disentangle3d.training.phases import (
+  Phase,
+  Plateau,
+  decoders_phase,
+  encoder_phase,
+  joint_phase,
+)
+from experiments.configs.default import PHASES
+
+
+def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
+  """The phases that a config runs, in order.
+
+  A phase's seed is `config.seed` and its place among all four, whichever of
+  them run: the control sees the examples in the order of what it controls.
+
+  Args:
+    config: See `experiments/configs/default.py`.
+
+  Returns:
+    The phases.
+
+  Raises:
+    ValueError: A value is out of range or no choice; names it.
+  """
+  unknown = [name for name in config.run_phases if name not in PHASES]
+  if unknown or not config.run_phases:
+    raise ValueError(
+      f"config.run_phases: expected some of {', '.join(PHASES)}, got"
+      f" {', '.join(unknown) or 'none'}"
+    )
+  phases = []
+  for name in config.run_phases:
+    seed = config.seed + PHASES.index(name)
+    try:
+      phases.append(_phase_of(name, config.phases[name], seed))
+    except ValueError as error:
+      raise ValueError(f"config.phases.{name}: {error}") from error
+  return tuple(phases)
+
+
+def _phase_of(name: str, config: ConfigDict, seed: int) -> Phase:
+  shared = {
+    "steps": config.steps,
+    "batch_size": config.batch_size,
+    "input": config.input,
+    "seed": seed,
+  }
+  if name == "encoder":
+    return encoder_phase(optimizer=_optimizer_of(config.optimizer), **shared)
+  if name == "decoders":
+    return decoders_phase(optimizer=_optimizer_of(config.optimizer), **shared)
+  return joint_phase(
+    name,
+    encoder=_optimizer_of(config.encoder),
+    decoders=_optimizer_of(config.decoders),
+    head=_optimizer_of(config.head),
+    reconstruction=config.reconstruction,
+    identification=config.identification,
+    identity_shape=config.identity_shape,
+    takes_over=config.takes_over,
+    head_sharpness=config.head_sharpness,
+    plateau=_plateau_of(config.plateau),
+    **shared,
+  )
+
+
+def _optimizer_of(config: ConfigDict) -> OptimizerSetting:
+  settings = {k: v for k, v in config.items() if k != "schedule"}
+  return OptimizerSetting(**settings, schedule=Schedule(**config.schedule))
+
+
+def _plateau_of(config: ConfigDict) -> Plateau | None:
+  if not config.enabled:
+    return None
+  settings = {k: v for k, v in config.items() if k != "enabled"}
+  return Plateau(**settings)

@@ -1,0 +1,149 @@
+"""Parts that the reports share: tables, loss curves, rows of faces."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import pathlib
+
+import jax.numpy as jnp
+from jaxtyping import Float, UInt8
+import numpy as np
+
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  landmark_mask,
+  landmark_points,
+)
+from disentangle3d.fitting.camera import estimate_camera
+from disentangle3d.geometry import Camera
+from disentangle3d.reporting.charts import Series, loss_curves, roc_curves
+from disentangle3d.reporting.figures import overlay_mesh, render_shape
+from disentangle3d.reporting.html_page import (
+  Block,
+  Grid,
+  Picture,
+  Table,
+  mean_std,
+)
+from disentangle3d.reporting.pictures import draw_landmarks
+from disentangle3d.training.run_files import read_metrics
+from experiments.code_scores import CodeScores
+
+# The terms of each phase's loss, and the unit they are logged in.
+_UNITS = {
+  "latent": "squared distance over all latents",
+  "reconstruction": "mm²",
+  "identity_shape": "mm²",
+  "identity_decoder": "mm²",
+  "residual_decoder": "mm²",
+  "identification": "nats",
+}
+_WIDTH_PX = 240
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Face:
+  """One photo, and the shapes that were made of it.
+
+  Attributes:
+    title: What to call it.
+    image: The crop, `[112, 96, 3]` uint8.
+    landmarks: In the crop, `[68, 2]`, pixels.
+    visibility: `[68]`.
+    fit: The shape of the landmark fit, `[V, 3]`, mm.
+    fit_camera: The camera of the fit.
+    shape: The network's full shape, `[V, 3]`, mm.
+    identity_shape: The network's identity shape, `[V, 3]`, mm.
+  """
+
+  title: str
+  image: UInt8[np.ndarray, "112 96 3"]
+  landmarks: Float[np.ndarray, "68 2"]
+  visibility: Float[np.ndarray, "68"]
+  fit: Float[np.ndarray, "V 3"]
+  fit_camera: Camera
+  shape: Float[np.ndarray, "V 3"]
+  identity_shape: Float[np.ndarray, "V 3"]
+
+
+def face_row(face: Face, model: MorphableModel) -> Grid:
+  """Photo, fit over it, reconstruction over it, full and identity shape."""
+  triangles = np.asarray(model.triangles)
+  camera = estimate_camera(
+    landmark_points(model, jnp.asarray(face.shape)),
+    jnp.asarray(face.landmarks),
+    jnp.asarray(face.visibility) * landmark_mask(model),
+  )
+  marked = draw_landmarks(
+    face.image, face.landmarks, visibility=face.visibility
+  )
+  views = render_shape(
+    np.stack([face.shape, face.identity_shape]), triangles, size_px=448
+  )
+  pictures = (
+    (marked, f"{face.title}: photo and landmarks"),
+    (
+      overlay_mesh(face.image, face.fit, triangles, face.fit_camera),
+      "landmark fit over the photo",
+    ),
+    (
+      overlay_mesh(face.image, face.shape, triangles, camera),
+      "network over the photo",
+    ),
+    (views[0], "network: full shape"),
+    (views[1], "network: identity shape"),
+  )
+  return Grid(
+    [Picture(image, text, width_px=_WIDTH_PX) for image, text in pictures]
+  )
+
+
+def verification_table(
+  rows: Mapping[str, CodeScores], *, caption: str
+) -> Table:
+  """One row a code: the columns of the paper's Table 3, percent."""
+  header = ("", "Accuracy", "100%-EER", "AUC", "TAR@FAR10%", "TAR@FAR1%")
+  cells = []
+  for name, scored in rows.items():
+    result = scored.result
+    statistics = (
+      result.accuracy,
+      result.eer_complement,
+      result.auc,
+      result.tar_at_far_10,
+      result.tar_at_far_1,
+    )
+    cells.append((name, *(mean_std(s.mean, s.std) for s in statistics)))
+  return Table(header, cells, caption=caption)
+
+
+def roc_figure(rows: Mapping[str, CodeScores], *, title: str) -> Picture:
+  """The ROC curves of all rows."""
+  curves = {name: scored.result.roc for name, scored in rows.items()}
+  return Picture(roc_curves(curves, title=title), title)
+
+
+def loss_figures(
+  workdirs: Mapping[str, pathlib.Path], phases: Sequence[str]
+) -> list[Block]:
+  """The logged loss terms, one chart a phase and unit.
+
+  Args:
+    workdirs: Runs to draw together, by name.
+    phases: In order; those nobody ran are left out.
+  """
+  lines = {name: read_metrics(path) for name, path in workdirs.items()}
+  pictures = []
+  for phase in phases:
+    by_unit: dict[str, dict[str, Series]] = {}
+    for run, moments in lines.items():
+      logged = [line for line in moments if line["phase"] == phase]
+      for term, unit in _UNITS.items():
+        points = [(m["step"], m[term]) for m in logged if term in m]
+        if points:
+          name = term if len(lines) == 1 else f"{term}, {run}"
+          steps, values = zip(*points, strict=True)
+          by_unit.setdefault(unit, {})[name] = Series(steps, values)
+    for unit, series in by_unit.items():
+      chart = loss_curves(series, unit=unit, title=phase)
+      pictures.append(Picture(chart, f"{phase}: loss against the step"))
+  return [Grid(pictures)] if pictures else []

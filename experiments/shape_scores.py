@@ -1,0 +1,118 @@
+"""Scores of reconstructions on synthetic people whose true shape is known.
+
+Several methods are scored on the same photos in one pass, so that each true
+shape is made once, and only a batch of shapes is ever in memory.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from disentangle3d.evaluation.reconstruction import shape_error
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Method:
+  """Something that has shapes to show for each photo of a set.
+
+  Attributes:
+    shapes: `(data, rows)` to shape and identity shape, `[B, V, 3]` each, mm;
+      jitted.
+    data: Its arrays; passed, not closed over, so that no program embeds them.
+  """
+
+  shapes: Callable[[Any, Int[Array, "B"]], tuple[Array, Array]]
+  data: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShapeScores:
+  """Errors of one method on P photos, mm; one number a photo.
+
+  Attributes:
+    within: RMSE within 95 mm of the nose tip, similarity alignment, `[P]`.
+    within_rigid: The same, rigid alignment, `[P]`.
+    everywhere: RMSE over all vertices, similarity alignment, `[P]`.
+    everywhere_rigid: The same, rigid alignment, `[P]`.
+    identity_within: RMSE of the identity shape against the person's true
+      neutral shape, within 95 mm, similarity alignment, `[P]`.
+    identity_within_rigid: The same, rigid alignment, `[P]`.
+  """
+
+  within: Float[np.ndarray, "P"]
+  within_rigid: Float[np.ndarray, "P"]
+  everywhere: Float[np.ndarray, "P"]
+  everywhere_rigid: Float[np.ndarray, "P"]
+  identity_within: Float[np.ndarray, "P"]
+  identity_within_rigid: Float[np.ndarray, "P"]
+
+
+def score_shapes(
+  truth: Method,
+  methods: Mapping[str, Method],
+  num_photos: int,
+  landmark_vertices: Int[np.ndarray, "68"],
+  *,
+  batch_size: int = 10,
+) -> dict[str, ShapeScores]:
+  """Scores every method on every photo.
+
+  Args:
+    truth: The photo's own true shape, and the person's true neutral shape.
+    methods: What to score, by name.
+    num_photos: P.
+    landmark_vertices: The vertices to align by.
+    batch_size: Photos at a time; the last batch is filled up with repeats.
+
+  Returns:
+    Scores, by the methods' names.
+  """
+  fields = [field.name for field in dataclasses.fields(ShapeScores)]
+  found: dict[str, list[np.ndarray]] = {name: [] for name in methods}
+  for start in range(0, num_photos, batch_size):
+    batch = np.arange(start, start + batch_size)
+    rows = jnp.asarray(np.minimum(batch, num_photos - 1))
+    true_shapes = truth.shapes(truth.data, rows)
+    for name, method in methods.items():
+      predicted = method.shapes(method.data, rows)
+      errors = _compare(predicted, true_shapes, jnp.asarray(landmark_vertices))
+      found[name].append(np.asarray(errors))
+  scores = {}
+  for name, batches in found.items():
+    errors = np.concatenate(batches, -1)[:, :num_photos]
+    scores[name] = ShapeScores(**dict(zip(fields, errors, strict=True)))
+  return scores
+
+
+@jax.jit
+def _compare(
+  predicted: tuple[Array, Array],
+  truth: tuple[Array, Array],
+  landmark_vertices: Array,
+) -> Float[Array, "6 B"]:
+  """The six numbers of `ShapeScores`, in the order of its fields."""
+
+  def error(which: int, protocol: str) -> Any:
+    return shape_error(
+      predicted[which],
+      truth[which],
+      landmark_vertices=landmark_vertices,
+      protocol=protocol,
+    )
+
+  similar, rigid = error(0, "liu2018"), error(0, "liu2018_rigid")
+  return jnp.stack(
+    [
+      similar.rmse_mm,
+      rigid.rmse_mm,
+      similar.rmse_all_mm,
+      rigid.rmse_all_mm,
+      error(1, "liu2018").rmse_mm,
+      error(1, "liu2018_rigid").rmse_mm,
+    ]
+  )

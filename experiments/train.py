@@ -1,0 +1,275 @@
+"""Trains the network: python -m experiments.train --config=... --workdir=...
+
+Ctrl-C or SIGTERM saves and ends with status 0; the same command goes on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import sys
+from typing import Any
+
+from absl import app, flags
+from absl import logging as absl_logging
+import jax
+from ml_collections import ConfigDict, config_flags
+import numpy as np
+import tqdm
+
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.network.face_model import FaceModel, count_params
+from disentangle3d.training.batches import target_basis
+from disentangle3d.training.dataset import (
+  DatasetSplit,
+  load_dataset_model,
+  open_dataset,
+)
+from disentangle3d.training.export import abstract_params
+from disentangle3d.training.input_pipeline import open_reader
+from disentangle3d.training.loop import (
+  LoopOptions,
+  NonFiniteLossError,
+  PhaseInput,
+)
+from disentangle3d.training.phases import Phase
+from disentangle3d.training.run import Outcome, check_phases, run_phases
+from disentangle3d.training.run_files import MetricLog, write_run_info
+from experiments.phase_configs import phases_of
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Config file, see experiments/configs.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Where checkpoints, metrics and the export go."
+)
+_DETERMINISTIC = flags.DEFINE_bool(
+  "deterministic", False, "On a GPU: the same bits every time, if slower."
+)
+# What may change when a run goes on.
+_FREE = (
+  "dataset",
+  "init_from",
+  "verify_checksums",
+  "cache_mib",
+  "log_every",
+  "checkpoint_every",
+)
+_MIB = 1 << 20
+_logger = logging.getLogger("disentangle3d.train")
+
+
+def train(
+  config: ConfigDict,
+  workdir: str | os.PathLike[str],
+  *,
+  should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+  """Runs the phases of a config, going on where an earlier run left off.
+
+  Args:
+    config: See `experiments/configs/default.py`.
+    workdir: Where everything goes.
+    should_stop: Asked after every step; True saves and returns.
+
+  Returns:
+    How it ended.
+
+  Raises:
+    ValueError: The config, the dataset, or what is on disk is at odds; names
+      what and where.
+    FileNotFoundError: The dataset or `init_from` is not there.
+    NonFiniteLossError: The loss became NaN or infinite.
+  """
+  phases = phases_of(config)
+  model = face_model_of(config)
+  options = LoopOptions(config.log_every, config.checkpoint_every)
+  devices = jax.local_devices()
+  check_phases(phases, len(devices), config.export_phases)
+  split, morphable_model = _open_input(config, phases, model)
+  write_run_info(
+    workdir, config.to_dict(), morphable_model, devices, free=_FREE
+  )
+  _log_start(model, phases, devices, morphable_model)
+  phase_input = PhaseInput(
+    reader=None
+    if split is None
+    else open_reader(split, cache_bytes=config.cache_mib * _MIB),
+    num_examples=config.fake.num_examples
+    if split is None
+    else split.num_records,
+    num_classes=config.fake.num_classes if split is None else split.num_classes,
+    basis=jax.tree.map(np.asarray, target_basis(morphable_model)),
+  )
+  with MetricLog(workdir) as metrics, _progress(metrics) as report:
+    return run_phases(
+      phases,
+      model=model,
+      morphable_model=morphable_model,
+      phase_input=phase_input,
+      devices=devices,
+      workdir=workdir,
+      seed=config.seed,
+      init_from=config.init_from,
+      options=options,
+      export_phases=config.export_phases,
+      report=report,
+      should_stop=should_stop,
+    )
+
+
+def face_model_of(config: ConfigDict) -> FaceModel:
+  """The network of a config.
+
+  Raises:
+    ValueError: `config.model` has a field that FaceModel has not, or names
+      no preset.
+  """
+  try:
+    model = FaceModel(**config.model)
+  except TypeError as error:
+    raise ValueError(f"config.model: {error}") from error
+  try:
+    abstract_params(model)
+  except (ValueError, TypeError) as error:
+    raise ValueError(f"config.model.{error}") from error
+  return model
+
+
+def _open_input(
+  config: ConfigDict, phases: tuple[Phase, ...], model: FaceModel
+) -> tuple[DatasetSplit | None, MorphableModel]:
+  needy = [phase.name for phase in phases if phase.input == "dataset"]
+  if not needy:
+    procedural = procedural_face_model(
+      num_vertices=model.num_vertices,
+      identity_dim=model.identity_dim,
+      expression_dim=model.residual_dim,
+    )
+    return None, procedural
+  if not config.dataset:
+    raise ValueError(
+      f"config.dataset: expected a dataset folder for {', '.join(needy)}, got"
+      " none; give --config.dataset"
+    )
+  split = open_dataset(config.dataset, "train", verify=config.verify_checksums)
+  morphable_model = load_dataset_model(split)
+  for name, got, expected in (
+    ("identity_dim", model.identity_dim, split.identity_dim),
+    ("residual_dim", model.residual_dim, split.expression_dim),
+    ("num_vertices", model.num_vertices, morphable_model.num_vertices),
+  ):
+    if got != expected:
+      raise ValueError(
+        f"config.model.{name}: expected {expected} as the 3DMM of the dataset"
+        f" {config.dataset} has, got {got}"
+      )
+  return split, morphable_model
+
+
+def _log_start(
+  model: FaceModel,
+  phases: tuple[Phase, ...],
+  devices: list[Any],
+  morphable_model: MorphableModel,
+) -> None:
+  _logger.info("devices: %s", ", ".join(map(str, devices)))
+  _logger.info("3DMM: %s (%s)", morphable_model.name, morphable_model.licence)
+  for name, entry in abstract_params(model).items():
+    _logger.info("%s: %d params", name, count_params(entry))
+  for phase in phases:
+    _logger.info(
+      "%s: %d steps of %d, trains %s",
+      phase.name,
+      phase.steps,
+      phase.batch_size,
+      ", ".join(phase.optimizers),
+    )
+
+
+@contextlib.contextmanager
+def _progress(
+  metrics: MetricLog,
+) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
+  """A reporter that writes metrics, logs a line, and moves a bar a phase."""
+  bars: dict[str, tqdm.tqdm] = {}
+
+  def report(phase: Phase, step: int, values: Mapping[str, float]) -> None:
+    metrics.write(phase.name, step, values)
+    if phase.name not in bars:
+      # None: a bar on a terminal, log lines anywhere else.
+      bars[phase.name] = tqdm.tqdm(
+        total=phase.steps, desc=phase.name, disable=None
+      )
+    bar = bars[phase.name]
+    bar.update(step - bar.n)
+    bar.set_postfix(loss=f"{values['loss']:.4g}")
+    if bar.disable:
+      shown = " ".join(f"{k} {v:.4g}" for k, v in sorted(values.items()))
+      _logger.info("%s %d/%d: %s", phase.name, step, phase.steps, shown)
+
+  try:
+    yield report
+  finally:
+    for bar in bars.values():
+      bar.close()
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+  """Yields whether SIGINT or SIGTERM came; a second one ends at once."""
+  caught: list[int] = []
+  signals = (signal.SIGINT, signal.SIGTERM)
+  before = {number: signal.getsignal(number) for number in signals}
+
+  def restore() -> None:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+  def catch(number: int, frame: Any) -> None:
+    del frame
+    caught.append(number)
+    restore()
+
+  for number in signals:
+    signal.signal(number, catch)
+  try:
+    yield lambda: bool(caught)
+  finally:
+    restore()
+
+
+def main(argv: list[str]) -> None:
+  """Trains; bad input is one line and status 1."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  # absl's own level is Orbax's, which tells of every write.
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  logging.getLogger("disentangle3d").setLevel(logging.INFO)
+  if _DETERMINISTIC.value:
+    flags_before = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = (
+      f"{flags_before} --xla_gpu_deterministic_ops=true"
+    ).strip()
+  workdir = pathlib.Path(_WORKDIR.value)
+  try:
+    with stop_on_signals() as should_stop:
+      outcome = train(_CONFIG.value, workdir, should_stop=should_stop)
+  except (ValueError, OSError, NonFiniteLossError) as error:
+    print(f"train: {error}", file=sys.stderr)
+    sys.exit(1)
+  if outcome.complete:
+    print(f"train: done, exported to {workdir / 'export'}")
+  else:
+    print(
+      f"train: stopped in {outcome.phase} after step {outcome.step}, saved;"
+      " run the same command to go on"
+    )
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)

@@ -1,0 +1,130 @@
+"""Reads the source: imports go down the rooms only, files stay small."""
+
+import ast
+import pathlib
+
+from absl.testing import absltest
+
+from tests.fixtures import REPOSITORY
+
+# design: each may import those before it, and its own.
+_ROOMS = (
+  ("disentangle3d.types",),
+  ("disentangle3d.geometry",),
+  ("disentangle3d.faces",),
+  ("disentangle3d.fitting", "disentangle3d.network"),
+  ("disentangle3d.training", "disentangle3d.evaluation"),
+  ("disentangle3d.inference",),
+  ("disentangle3d.reporting",),
+  ("disentangle3d",),
+  ("data_prep",),
+  ("experiments",),
+)
+_SOLE_IMPORTERS = {
+  "orbax": ("disentangle3d/training/checkpoint.py",),
+  "grain": ("disentangle3d/training/input_pipeline.py",),
+  "trimesh": ("disentangle3d/faces/meshes.py",),
+  "cv2": ("data_prep/",),
+  "ml_collections": ("experiments/",),
+  "absl": ("data_prep/", "experiments/"),
+}
+
+
+def _sources() -> list[pathlib.Path]:
+  return [
+    path
+    for room in ("disentangle3d", "data_prep", "experiments")
+    for path in sorted((REPOSITORY / room).rglob("*.py"))
+  ]
+
+
+def _room(module: str) -> int | None:
+  """The position in `_ROOMS` of a module's longest matching prefix."""
+  best, place = -1, None
+  for index, names in enumerate(_ROOMS):
+    for name in names:
+      if (module == name or module.startswith(name + ".")) and len(name) > best:
+        best, place = len(name), index
+  return place
+
+
+def _imports(tree: ast.AST) -> list[str]:
+  found = []
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      found += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module:
+      found += [f"{node.module}.{alias.name}" for alias in node.names]
+  return found
+
+
+class ArchitectureTest(absltest.TestCase):
+  def test_imports_go_down_the_list_only(self):
+    wrong = []
+    for path in _sources():
+      relative = path.relative_to(REPOSITORY)
+      module = ".".join(relative.with_suffix("").parts).removesuffix(
+        ".__init__"
+      )
+      for imported in _imports(ast.parse(path.read_text())):
+        here, there = _room(module), _room(imported)
+        if here is None or there is None or path.name == "__init__.py":
+          continue
+        same = any(
+          module.startswith(n) and imported.startswith(n) for n in _ROOMS[here]
+        )
+        if there > here or (there == here and not same):
+          wrong.append(f"{relative} imports {imported}")
+    self.assertEmpty(wrong)
+
+  def test_each_outside_library_has_one_door(self):
+    wrong = []
+    for path in _sources():
+      relative = str(path.relative_to(REPOSITORY))
+      for imported in _imports(ast.parse(path.read_text())):
+        doors = _SOLE_IMPORTERS.get(imported.split(".")[0])
+        if doors and not relative.startswith(doors):
+          wrong.append(f"{relative} imports {imported}")
+    self.assertEmpty(wrong)
+
+  def test_files_and_functions_stay_small(self):
+    wrong = []
+    for path in _sources():
+      text = path.read_text()
+      relative = path.relative_to(REPOSITORY)
+      if text.count("\n") > 400:
+        wrong.append(f"{relative}: {text.count(chr(10))} lines")
+      for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+          docstring = ast.get_docstring(node, clean=False) or ""
+          lines = node.end_lineno - node.lineno - docstring.count("\n")
+          if lines > 100:
+            wrong.append(f"{relative}:{node.lineno} {node.name}: {lines} lines")
+    self.assertEmpty(wrong)
+
+  def test_the_library_neither_prints_nor_asserts(self):
+    wrong = []
+    for path in _sources():
+      relative = path.relative_to(REPOSITORY)
+      for node in ast.walk(ast.parse(path.read_text())):
+        printed = (
+          isinstance(node, ast.Call)
+          and getattr(node.func, "id", "") == "print"
+          and relative.parts[0] == "disentangle3d"
+        )
+        if printed or isinstance(node, ast.Assert):
+          wrong.append(f"{relative}:{node.lineno}")
+    self.assertEmpty(wrong)
+
+  def test_no_private_jax_module_is_used(self):
+    wrong = [
+      f"{path.relative_to(REPOSITORY)} imports {imported}"
+      for path in _sources()
+      for imported in _imports(ast.parse(path.read_text()))
+      if imported.startswith(("jax._", "jaxlib"))
+    ]
+    self.assertEmpty(wrong)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,151 @@
+import pathlib
+import tempfile
+
+from absl.testing import absltest, parameterized
+import numpy as np
+from PIL import Image
+
+from data_prep.align_faces import align_faces, crop_matrix, warp_crop
+from data_prep.manifests import (
+  PhotoRow,
+  manifest_path,
+  write_about,
+  write_manifest,
+)
+from disentangle3d.types import CROP_TEMPLATE
+
+
+def _similarity(scale: float, degrees: float, shift) -> np.ndarray:
+  a = np.radians(degrees)
+  turn = scale * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+  return np.concatenate([turn, np.reshape(shift, (2, 1))], 1)
+
+
+def _blobs(points: np.ndarray, size, sigma: float) -> np.ndarray:
+  """A photo with a bright blob at each point (x, y)."""
+  y, x = np.mgrid[: size[0], : size[1]]
+  image = np.zeros(size)
+  for px, py in points:
+    image += np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * sigma**2))
+  return np.repeat((255 * image.clip(0, 1)).astype(np.uint8)[..., None], 3, -1)
+
+
+class AlignFacesTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    scratch = tempfile.TemporaryDirectory()
+    self.addCleanup(scratch.cleanup)
+    self.folder = pathlib.Path(scratch.name)
+
+  @parameterized.named_parameters(
+    ("enlarged", 0.6, 20, (400, 300)),
+    ("as_it_is", 1.0, 0, (400, 300)),
+    ("shrunk", 3.0, -15, (900, 900)),
+    ("much_shrunk", 7.0, 40, (1500, 1500)),
+  )
+  def test_the_five_points_come_to_the_template(self, scale, degrees, size):
+    middle = np.array(size[::-1]) / 2
+    to_photo = _similarity(scale, degrees, (0, 0))
+    to_photo[:, 2] = middle - to_photo[:, :2] @ CROP_TEMPLATE.mean(0)
+    points = CROP_TEMPLATE @ to_photo[:, :2].T + to_photo[:, 2]
+    matrix = crop_matrix(points)
+    np.testing.assert_allclose(
+      points @ matrix[:, :2].T + matrix[:, 2], CROP_TEMPLATE, atol=1e-2
+    )
+    crop = warp_crop(_blobs(points, size, 2.5 * scale), matrix)
+    self.assertEqual(crop.shape, (112, 96, 3))
+    for x, y in CROP_TEMPLATE:
+      window = crop[..., 0].astype(float)
+      rows, columns = np.mgrid[:112, :96]
+      near = np.hypot(rows - y, columns - x) < 8
+      weight = window * near
+      centre = [
+        (weight * columns).sum() / weight.sum(),
+        (weight * rows).sum() / weight.sum(),
+      ]
+      np.testing.assert_allclose(centre, [x, y], atol=0.15)
+
+  def test_a_shrunk_photo_is_averaged_not_sampled(self):
+    photo = np.zeros((1000, 1000, 3), np.uint8)
+    photo[::2] = 255  # stripes that sampling would miss or take whole
+    crop = warp_crop(photo, _similarity(0.12, 3, (0, 0)))
+    self.assertBetween(crop[20:90, 20:70].min(), 100, 155)
+    self.assertBetween(crop[20:90, 20:70].max(), 100, 155)
+
+  def test_outside_the_photo_is_black(self):
+    photo = np.full((50, 50, 3), 200, np.uint8)
+    crop = warp_crop(photo, _similarity(1, 0, (60, 30)))
+    self.assertEqual(crop[10, 10].max(), 0)
+    self.assertEqual(crop[50, 80].min(), 200)
+
+  def test_coinciding_points_are_refused(self):
+    with self.assertRaisesRegex(ValueError, "the five points coincide"):
+      crop_matrix(np.ones((5, 2)))
+
+  def _located(self, rows) -> pathlib.Path:
+    located = self.folder / "located"
+    located.mkdir()
+    write_manifest(manifest_path(located), rows)
+    write_about(
+      located, "test", settings={}, licences={"photos": "x"}, counts={}
+    )
+    return located
+
+  def _row(self, name: str, **changes) -> PhotoRow:
+    values = {
+      "image_path": self.folder / "photos" / name,
+      "subject": "a",
+      "image_id": name,
+      "status": "ok",
+      "box": np.zeros(4),
+      "five_points": CROP_TEMPLATE,
+      "landmarks": np.zeros((68, 2)),
+      "visibility": np.ones(68),
+    }
+    return PhotoRow(**(values | changes))
+
+  def test_crops_are_written_and_failures_carried(self):
+    photo = np.random.default_rng(0).integers(0, 256, (112, 96, 3), np.uint8)
+    (self.folder / "photos" / "a").mkdir(parents=True)
+    Image.fromarray(photo).save(self.folder / "photos" / "a" / "1.png")
+    (self.folder / "photos" / "text.jpg").write_text("no image")
+    located = self._located(
+      [
+        self._row("a/1.png"),
+        self._row("text.jpg"),
+        self._row("gone.png"),
+        self._row("flat.png", five_points=np.ones((5, 2))),
+        self._row("old.png", status="rejected", reason="no face found"),
+      ]
+    )
+    rows = align_faces(located, self.folder / "aligned")
+    self.assertEqual(
+      [row.reason for row in rows],
+      [
+        "",
+        "cannot be read as an image",
+        "the photo is gone",
+        "the five points coincide",
+        "no face found",
+      ],
+    )
+    np.testing.assert_allclose(
+      rows[0].crop_from_photo, [[1, 0, 0], [0, 1, 0]], atol=1e-5
+    )
+    self.assertEqual(
+      rows[0].crop_path, self.folder / "aligned" / "crops" / "a" / "1.png.png"
+    )
+    with Image.open(rows[0].crop_path) as file:
+      crop = np.asarray(file)
+    # OpenCV warps in steps of 1/32 pixel.
+    np.testing.assert_allclose(crop.astype(int), photo, atol=8)
+
+  def test_nothing_to_crop_leaves_no_output(self):
+    located = self._located([self._row("gone.png")])
+    with self.assertRaisesRegex(ValueError, "no photo that can be cropped"):
+      align_faces(located, self.folder / "aligned")
+    self.assertFalse((self.folder / "aligned").exists())
+
+
+if __name__ == "__main__":
+  absltest.main()

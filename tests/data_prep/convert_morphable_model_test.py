@@ -1,0 +1,92 @@
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl.testing import absltest
+
+from disentangle3d.faces.morphable_model import load_morphable_model
+from tests.data_prep import facekit_tree
+from tests.fixtures import REPOSITORY
+
+
+def _convert(*arguments: str) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    [sys.executable, "-m", "data_prep.convert_morphable_model", *arguments],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    cwd=REPOSITORY,
+    check=False,
+  )
+
+
+class ConvertMorphableModelTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    scratch = tempfile.TemporaryDirectory()
+    self.addCleanup(scratch.cleanup)
+    self.source = pathlib.Path(scratch.name) / "FaceXModel"
+    self.source.mkdir()
+    self.output = pathlib.Path(scratch.name) / "out" / "model.npz"
+
+  def _flags(self, **changes) -> list[str]:
+    values = {
+      "format": "ict_facekit",
+      "source": self.source,
+      "output": self.output,
+      "region": "narrow",
+      "identity_modes": 1,
+      "expression_modes": 4,
+    }
+    return [f"--{k}={v}" for k, v in (values | changes).items()]
+
+  def test_a_model_is_written_or_nothing(self):
+    facekit_tree.write_tree(self.source, identities=1)
+    result = _convert(*self._flags())
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertIn("MIT", result.stderr)
+    model = load_morphable_model(self.output)
+    self.assertEqual(
+      (model.num_vertices, model.identity_dim, model.expression_dim),
+      (6706, 1, 4),
+    )
+    self.assertEqual(
+      [p.name for p in self.output.parent.iterdir()], ["model.npz"]
+    )
+
+    broken = self.source / "shape07.obj"
+    broken.write_bytes(broken.read_bytes()[:300_000])
+    other = self.output.parent / "other.npz"
+    result = _convert(*self._flags(output=other))
+    self.assertEqual(result.returncode, 1)
+    last = result.stderr.splitlines()[-1]
+    self.assertRegex(
+      last, r"ERROR: .*shape07\.obj: expected 26719 vertices, got \d+$"
+    )
+    self.assertNotIn("Traceback", result.stderr)
+    self.assertEqual(
+      [p.name for p in self.output.parent.iterdir()], ["model.npz"]
+    )
+
+  def test_missing_input_is_one_line(self):
+    result = _convert(*self._flags())
+    self.assertEqual(result.returncode, 1)
+    self.assertRegex(
+      result.stderr,  # the progress bar, then the error
+      r"\nERROR: .*FaceXModel.generic_neutral_mesh\.obj: no such[^\n]*\n\Z",
+    )
+    self.assertFalse(self.output.parent.exists())
+
+  def test_other_formats_are_refused_with_the_list(self):
+    result = _convert(*self._flags(format="bfm2009"))
+    self.assertEqual(result.returncode, 1)
+    self.assertEqual(
+      result.stderr,
+      "ERROR: flag --format=bfm2009: value should be one of <ict_facekit>"
+      " (--help lists the flags)\n",
+    )
+
+
+if __name__ == "__main__":
+  absltest.main()
