@@ -29,12 +29,11 @@ from disentangle3d.faces.morphable_model import (
   truncate_modes,
 )
 from disentangle3d.faces.procedural import procedural_face_model
-from disentangle3d.faces.synthetic import (
+from disentangle3d.faces.synthetic import SyntheticPhotos, render_photos
+from disentangle3d.faces.synthetic_world import (
   ALBEDOS,
   JAWS,
-  SyntheticPhotos,
   SyntheticWorld,
-  render_photos,
   synthetic_world,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
@@ -287,5 +286,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  _define_flags()
-  command_line.run(main)
+  command_line.run(main, _define_flags)

@@ -342,7 +342,8 @@ def flatten_vertices(
 ) -> Float[Array, "... 3V"]:
   """`[..., V, 3]` to x1 y1 z1 x2 ... (Eq. 1)."""
   check_array("vertices", vertices, "... V 3")
-  return vertices.reshape(*vertices.shape[:-2], -1)
+  *batch, count, _ = vertices.shape
+  return vertices.reshape(*batch, 3 * count)
 
 
 def unflatten_vertices(
@@ -354,7 +355,7 @@ def unflatten_vertices(
     raise ValueError(
       f"flat: expected a last dimension divisible by 3, got {list(flat.shape)}"
     )
-  return flat.reshape(*flat.shape[:-1], -1, 3)
+  return flat.reshape(*flat.shape[:-1], flat.shape[-1] // 3, 3)
 
 
 def _matrix3(rows: list[list[Array]]) -> Array:

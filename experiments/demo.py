@@ -33,7 +33,7 @@ from experiments.demo_results import (
   CONTROL,
   evaluate,
 )
-from experiments.train import stop_on_signals, train
+from experiments.train import quieten_libraries, stop_on_signals, train
 
 
 class Stopped(Exception):
@@ -129,6 +129,7 @@ def _define_flags() -> None:
 
 def main() -> None:
   """Runs the demo, prints its gates."""
+  quieten_libraries()
   workdir = pathlib.Path(flags.FLAGS.workdir)
   settings = SyntheticSet(morphable_model=flags.FLAGS.morphable_model)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -146,5 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  _define_flags()
-  command_line.run(main)
+  command_line.run(main, _define_flags)

@@ -15,7 +15,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   synthesize_shape,
 )
-from disentangle3d.faces.synthetic import SyntheticWorld
+from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.inference import reconstruct
 from disentangle3d.training.export import Export
 from experiments.code_scores import (

@@ -16,11 +16,8 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   synthesize_shape,
 )
-from disentangle3d.faces.synthetic import (
-  SyntheticPhotos,
-  SyntheticWorld,
-  render_photos,
-)
+from disentangle3d.faces.synthetic import SyntheticPhotos, render_photos
+from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel

@@ -9,16 +9,16 @@ import logging
 import os
 import pathlib
 import signal
-import sys
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 import jax
 from ml_collections import ConfigDict, config_flags
 import numpy as np
 import tqdm
 
+from data_prep import command_line
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, count_params
@@ -40,15 +40,6 @@ from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.phase_configs import phases_of
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Config file, see experiments/configs.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Where checkpoints, metrics and the export go."
-)
-_DETERMINISTIC = flags.DEFINE_bool(
-  "deterministic", False, "On a GPU: the same bits every time, if slower."
-)
 # What may change when a run goes on.
 _FREE = (
   "dataset",
@@ -242,25 +233,41 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     restore()
 
 
-def main(argv: list[str]) -> None:
-  """Trains; bad input is one line and status 1."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+def _define_flags() -> None:
+  config_flags.DEFINE_config_file(
+    "config", None, "Config file, see experiments/configs.", lock_config=True
+  )
+  flags.DEFINE_string(
+    "workdir", None, "Where checkpoints, metrics and the export go."
+  )
+  flags.DEFINE_bool(
+    "deterministic", False, "On a GPU: the same bits every time, if slower."
+  )
+  flags.mark_flags_as_required(["config", "workdir"])
+
+
+def quieten_libraries() -> None:
+  """Shows this project's log lines, and only warnings of the others."""
   # absl's own level is Orbax's, which tells of every write.
   absl_logging.set_verbosity(absl_logging.WARNING)
   logging.getLogger("disentangle3d").setLevel(logging.INFO)
-  if _DETERMINISTIC.value:
+
+
+def main() -> None:
+  """Trains; bad input is one line and status 1."""
+  values = flags.FLAGS
+  quieten_libraries()
+  if values.deterministic:
     flags_before = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = (
       f"{flags_before} --xla_gpu_deterministic_ops=true"
     ).strip()
-  workdir = pathlib.Path(_WORKDIR.value)
+  workdir = pathlib.Path(values.workdir)
   try:
     with stop_on_signals() as should_stop:
-      outcome = train(_CONFIG.value, workdir, should_stop=should_stop)
-  except (ValueError, OSError, NonFiniteLossError) as error:
-    print(f"train: {error}", file=sys.stderr)
-    sys.exit(1)
+      outcome = train(values.config, workdir, should_stop=should_stop)
+  except NonFiniteLossError as error:
+    raise ValueError(str(error)) from error
   if outcome.complete:
     print(f"train: done, exported to {workdir / 'export'}")
   else:
@@ -271,5 +278,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  command_line.run(main, _define_flags)

@@ -4,10 +4,12 @@ Colours are linear RGB albedo. Where a feature lies is found from the model's
 landmarks, so that any MorphableModel can be painted.
 """
 
+import dataclasses
+
 import flax.struct
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float
 import numpy as np
 import scipy.spatial
 
@@ -29,6 +31,7 @@ _LAYERS = (
   "hairline",
 )
 _PATTERNS = 24
+PALETTE_DRAWS = 9 + 4 * (1 + _PATTERNS)
 # Lightest and darkest skin.
 _LIGHT_SKIN = (0.66, 0.41, 0.31)
 _DARK_SKIN = (0.17, 0.085, 0.055)
@@ -97,12 +100,10 @@ def smooth_fields(
   return np.sqrt(2) * np.cos(waves @ points.T + phases[:, None])
 
 
-def draw_palette(key: PRNGKeyArray) -> Palette:
-  """Draws the colours of one face; the key is consumed."""
-  # One draw of each kind: every further one costs a second of compiling.
-  uniform_key, normal_key = jax.random.split(key)
-  uniform = jax.random.uniform(uniform_key, (9,))
-  normal = jax.random.normal(normal_key, (1 + _PATTERNS, 4))
+def random_palette(normal: Float[Array, "X"]) -> Palette:
+  """The colours of a face from `PALETTE_DRAWS` standard normal numbers."""
+  uniform = norm.cdf(normal[:9])
+  normal = normal[9:].reshape(1 + _PATTERNS, 4)
   darkness = uniform[0] ** 1.6
   skin = _mix_skin(darkness) * jnp.exp(0.05 * normal[0, :3])
   hair = _hair(uniform[1] ** 2, darkness)
@@ -115,8 +116,10 @@ def draw_palette(key: PRNGKeyArray) -> Palette:
   strength = jnp.append(0.55 + 0.4 * uniform[4:6], uniform[6])
   patterns = normal[1:, 3:] + 0.2 * normal[1:, :3]
   scale = (0.02 + 0.04 * uniform[7]) / jnp.sqrt(_PATTERNS / 4.0)
-  return _palette(skin, hair, iris, red, strength).replace(
-    patterns=scale * patterns, hair_mm=8 + 18 * uniform[8]
+  return dataclasses.replace(
+    _palette(skin, hair, iris, red, strength),
+    patterns=scale * patterns,
+    hair_mm=8 + 18 * uniform[8],
   )
 
 

@@ -1,12 +1,15 @@
 """What a photographer adds to a face: pose, light, background, lens, sensor.
 
-Everything here is drawn from a key of the photo; nothing here knows the
-person. Linear RGB in [0, 1] until `expose` makes it a uint8 sRGB-like image.
+Everything here is made from random numbers of the photo, given as standard
+normal vectors (one long draw a photo compiles in a second, many short ones in
+many); nothing here knows the person. Linear RGB in [0, 1] until `expose` makes
+it a uint8 sRGB-like image.
 """
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from disentangle3d.faces.shading import ambient_light, directional_light
@@ -16,6 +19,9 @@ _GAMMA = 2.2
 # Grids of random colours that a background is blended from: rows, columns,
 # deviation of the logarithm.
 _BACKGROUND_OCTAVES = ((3, 3, 0.5), (7, 6, 0.25), (19, 17, 0.1))
+ROTATION_DRAWS = 5
+LENS_DRAWS = 9
+BACKGROUND_DRAWS = 3 + sum(4 * r * c for r, c, _ in _BACKGROUND_OCTAVES)
 
 
 @flax.struct.dataclass
@@ -35,18 +41,21 @@ class Lens:
   noise: Float[Array, "*B"]
 
 
-def draw_rotation(
-  key: PRNGKeyArray, *, yaw_distribution: str, max_yaw_deg: float
+def head_rotation(
+  normal: Float[Array, "5"],
+  *,
+  yaw_distribution: str,
+  max_yaw_deg: float | Array,
 ) -> Float[Array, "3 3"]:
-  """Draws a head pose; the key is consumed.
+  """A random head pose.
 
   Pitch and roll are normal with 8 and 6 degrees, cut at 2.5 deviations.
 
   Args:
-    key: The photo's pose key.
+    normal: Standard normal numbers, `[5]`.
     yaw_distribution: `mixed` (3 of 4 photos normal with 18 degrees, cut at
       40; the others uniform up to `max_yaw_deg`), `uniform` or `frontal`
-      (normal with 5 degrees, cut at 12).
+      (normal with 5 degrees, cut at 11).
     max_yaw_deg: Largest yaw, degrees.
 
   Returns:
@@ -55,10 +64,7 @@ def draw_rotation(
   Raises:
     ValueError: No such distribution.
   """
-  # One draw of each kind: every further one costs a second of compiling.
-  uniform_key, normal_key = jax.random.split(key)
-  uniform = jax.random.uniform(uniform_key, (2,))
-  normal = jax.random.normal(normal_key, (3,))
+  uniform = norm.cdf(normal[3:])
   wide = max_yaw_deg * (2 * uniform[0] - 1)
   narrow = jnp.clip(normal[0], -2.2, 2.2)
   if yaw_distribution == "mixed":
@@ -80,11 +86,9 @@ def draw_rotation(
   )
 
 
-def draw_lens(key: PRNGKeyArray) -> Lens:
-  """Draws light, white balance, exposure, blur and noise; consumes the key."""
-  uniform_key, normal_key = jax.random.split(key)
-  uniform = jax.random.uniform(uniform_key, (7,))
-  normal = jax.random.normal(normal_key, (2,))
+def random_lens(normal: Float[Array, "9"]) -> Lens:
+  """Random light, white balance, exposure, blur and noise."""
+  uniform = norm.cdf(normal[2:])
 
   def between(number: int, low: float, high: float) -> Array:
     return low + (high - low) * uniform[number]
@@ -111,18 +115,15 @@ def draw_lens(key: PRNGKeyArray) -> Lens:
   )
 
 
-def draw_background(
-  key: PRNGKeyArray, *, height: int, width: int
+def random_background(
+  normal: Float[Array, "X"], *, height: int, width: int
 ) -> Float[Array, "H W 3"]:
-  """Draws a smooth, textured background; the key is consumed."""
-  sizes = [rows * columns * 4 for rows, columns, _ in _BACKGROUND_OCTAVES]
-  normal = jax.random.normal(key, (3 + sum(sizes),))
+  """A smooth, textured background of `BACKGROUND_DRAWS` normal numbers."""
   color = jnp.clip(0.3 + 0.15 * normal[0] + 0.06 * normal[:3], 0.03, 0.9)
   stops = jnp.zeros((height, width, 3))
   first = 3
-  for (rows, columns, strength), size in zip(
-    _BACKGROUND_OCTAVES, sizes, strict=True
-  ):
+  for rows, columns, strength in _BACKGROUND_OCTAVES:
+    size = rows * columns * 4
     grid = normal[first : first + size].reshape(rows, columns, 4)
     # Mostly brightness, a little colour.
     grid = strength * (grid[..., 3:] + 0.35 * grid[..., :3])

@@ -157,7 +157,8 @@ def _draw_block(
     pixel = jnp.where(inside, y * width + x, height * width)
     nearer = depth.at[pixel].max(z, mode="drop")
     wins = inside & (z == nearer.at[pixel].get(mode="fill", fill_value=0))
-    index = jnp.where(nearer > depth, -1, index)
+    # Pairs come in the order of their triangles: whoever wins now has the
+    # greatest index so far.
     index = index.at[pixel].max(
       jnp.where(wins, first + triangle, -1), mode="drop"
     )

@@ -8,30 +8,29 @@ the person's key; expression, pose, light, background, lens and landmark noise
 from the photo's key, which never contains the person.
 """
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
-import numpy as np
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, Int, UInt8
 
 from disentangle3d.faces import appearance, photography
-from disentangle3d.faces.head_closure import (
-  HeadClosure,
-  close_head,
-  head_closure,
-)
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  flatten_basis,
-  landmark_mask,
-)
+from disentangle3d.faces.head_closure import close_head
+from disentangle3d.faces.morphable_model import landmark_mask
 from disentangle3d.faces.rasterizer import map_images
 from disentangle3d.faces.rendering import point_visibility, render
 from disentangle3d.faces.synthetic_landmarks import (
   align_to_template,
-  contour_candidates,
   landmark_vertices,
-  nominal_scale,
+)
+from disentangle3d.faces.synthetic_world import (
+  DETAIL_FIELDS,
+  EXPRESSION_CLASSES,
+  TEMPORARY_FIELDS,
+  SyntheticWorld,
+  synthetic_world,
 )
 from disentangle3d.geometry import (
   Camera,
@@ -44,10 +43,13 @@ from disentangle3d.geometry import (
 )
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, check_array
 
-EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
-ALBEDOS = ("per_person", "per_photo", "constant")
-JAWS = ("visible_contour", "fixed_vertices")
-YAW_DISTRIBUTIONS = ("mixed", "uniform", "frontal")
+__all__ = [
+  "EXPRESSION_CLASSES",
+  "SyntheticPhotos",
+  "SyntheticWorld",
+  "render_photos",
+  "synthetic_world",
+]
 
 # Photos are rendered with a border, so that blur and self-occlusion of
 # landmarks beyond the crop (the chin, often) are as in the whole photo.
@@ -55,49 +57,6 @@ _MARGIN = 16
 # Shapes are made this many at a time, always: so a row's arithmetic does not
 # depend on the batch.
 _SHAPES_A_TURN = 16
-_DETAIL_FIELDS = 64
-_TEMPORARY_FIELDS = 32
-_DETAIL_WAVELENGTHS_MM = (10.0, 25.0)
-_TEMPORARY_WAVELENGTHS_MM = (8.0, 16.0)
-
-
-@flax.struct.dataclass
-class SyntheticWorld:
-  """All that photos are made from.
-
-  Attributes:
-    model: The morphable model with all modes of the world.
-    identity_rows: Flat modes of identity and of person-specific detail,
-      `[I + 64, 3V]`, mm a standard deviation.
-    residual_rows: The same of expression and of temporary detail,
-      `[E + 32, 3V]`.
-    expressions: Expression coefficients of each class, `[6, E]`.
-    canvas: Where the colours go.
-    closure: Hair and neck.
-    contour: Candidate vertices of the contour landmarks, `[17, 16]` int32.
-    nominal_scale: Scale of the mean face seen from the front, px/mm, `[]`.
-    albedo: See `synthetic_world`, as all below.
-    jaw: Same.
-    photos_per_person: Same.
-    landmark_noise_px: Same.
-    yaw_distribution: Same.
-    max_yaw_deg: Same.
-  """
-
-  model: MorphableModel
-  identity_rows: Float[Array, "I2 3V"]
-  residual_rows: Float[Array, "E2 3V"]
-  expressions: Float[Array, "6 E"]
-  canvas: appearance.Canvas
-  closure: HeadClosure
-  contour: Int[Array, "17 16"]
-  nominal_scale: Float[Array, ""]
-  albedo: str = flax.struct.field(pytree_node=False)
-  jaw: str = flax.struct.field(pytree_node=False)
-  photos_per_person: int = flax.struct.field(pytree_node=False)
-  landmark_noise_px: float = flax.struct.field(pytree_node=False)
-  yaw_distribution: str = flax.struct.field(pytree_node=False)
-  max_yaw_deg: float = flax.struct.field(pytree_node=False)
 
 
 @flax.struct.dataclass
@@ -128,98 +87,6 @@ class SyntheticPhotos:
   expression_class: Int[Array, "B"]
 
 
-def synthetic_world(
-  model: MorphableModel,
-  *,
-  albedo: str = "per_person",
-  jaw: str = "visible_contour",
-  photos_per_person: int = 8,
-  landmark_noise_px: float = 1.0,
-  detail_mm: float = 0.4,
-  temporary_detail_mm: float = 0.15,
-  yaw_distribution: str = "mixed",
-  max_yaw_deg: float = 90.0,
-  world_seed: int = 0,
-) -> SyntheticWorld:
-  """Prepares a world, on the host.
-
-  Args:
-    model: The world's 3DMM. Give a fitter its first modes only
-      (`truncate_modes`), so that true shapes leave the fitter's span.
-    albedo: Where skin, brows, hair and eye colours come from: `per_person`,
-      `per_photo` (then only shape tells people apart) or `constant`.
-    jaw: `visible_contour` moves the contour landmarks 0 to 16 of the far side
-      to the silhouette beyond 15 degrees of yaw, as 2D detectors report them;
-      `fixed_vertices` keeps them on their vertices.
-    photos_per_person: Photos with consecutive indices that show one person.
-    landmark_noise_px: Standard deviation of each landmark coordinate, in
-      pixels of a photo whose frontal face has the crop's size.
-    detail_mm: Root mean square of the person-specific detail along the
-      normals: waves of 10 to 25 mm.
-    temporary_detail_mm: The same of each photo's own detail, 8 to 16 mm.
-    yaw_distribution: `mixed`, `uniform` or `frontal`; see
-      `photography.draw_rotation`.
-    max_yaw_deg: Largest yaw, degrees.
-    world_seed: Chooses detail fields, skin patterns and expression classes.
-
-  Returns:
-    The world.
-
-  Raises:
-    ValueError: An option is unknown or out of range, or the model lacks one
-      of the landmarks 17 to 67 that alignment and paint need.
-  """
-  _check_choice("albedo", albedo, ALBEDOS)
-  _check_choice("jaw", jaw, JAWS)
-  _check_choice("yaw_distribution", yaw_distribution, YAW_DISTRIBUTIONS)
-  if photos_per_person < 1:
-    raise ValueError(
-      f"photos_per_person: expected at least 1, got {photos_per_person}"
-    )
-  for name, value in (
-    ("landmark_noise_px", landmark_noise_px),
-    ("detail_mm", detail_mm),
-    ("temporary_detail_mm", temporary_detail_mm),
-    ("max_yaw_deg", max_yaw_deg),
-  ):
-    if not value >= 0:
-      raise ValueError(f"{name}: expected at least 0, got {value}")
-  if np.min(np.asarray(model.landmark_vertices)[17:]) < 0:
-    raise ValueError(
-      "model.landmark_vertices: expected all of landmarks 17 to 67, got -1"
-    )
-  detail = _detail_rows(
-    model, _DETAIL_FIELDS, _DETAIL_WAVELENGTHS_MM, detail_mm, world_seed
-  )
-  temporary = _detail_rows(
-    model,
-    _TEMPORARY_FIELDS,
-    _TEMPORARY_WAVELENGTHS_MM,
-    temporary_detail_mm,
-    world_seed + 1,
-  )
-  return SyntheticWorld(
-    model=jax.tree.map(jnp.asarray, model),
-    identity_rows=jnp.concatenate(
-      [flatten_basis(jnp.asarray(model.identity_basis)), detail]
-    ),
-    residual_rows=jnp.concatenate(
-      [flatten_basis(jnp.asarray(model.expression_basis)), temporary]
-    ),
-    expressions=_expression_classes(model.expression_dim, world_seed),
-    canvas=appearance.make_canvas(model, seed=world_seed),
-    closure=head_closure(model),
-    contour=contour_candidates(model),
-    nominal_scale=nominal_scale(model),
-    albedo=albedo,
-    jaw=jaw,
-    photos_per_person=photos_per_person,
-    landmark_noise_px=landmark_noise_px,
-    yaw_distribution=yaw_distribution,
-    max_yaw_deg=max_yaw_deg,
-  )
-
-
 def render_photos(
   world: SyntheticWorld, seed: int | Array, indices: Int[Array, "B"]
 ) -> SyntheticPhotos:
@@ -238,26 +105,18 @@ def render_photos(
     TypeError: `indices` is not of an integer dtype.
   """
   check_array("indices", indices, "B", dtype="integer")
-  root = jax.random.key(seed)
   person = indices // world.photos_per_person
-  people = jax.random.split(root)
-  person_keys = jax.vmap(jax.random.fold_in, (None, 0))(people[0], person)
-  photo_keys = jax.vmap(jax.random.fold_in, (None, 0))(people[1], indices)
-  shape, identity_shape, expression_class = _shapes(
-    world, person_keys, photo_keys
-  )
-  keys = jax.vmap(lambda key: jax.random.split(key, 7))(photo_keys)
-  camera, landmarks, vertices = _photograph(
-    world, shape, pose_keys=keys[:, 2], noise_keys=keys[:, 3]
-  )
+  by_person, by_photo, sensor_keys = _draw(world, seed, person, indices)
+  shape, identity_shape, expression_class = _shapes(world, by_person, by_photo)
+  camera, landmarks, vertices = _photograph(world, shape, by_photo)
   image, visibility = _develop(
     world,
     shape,
     camera,
     vertices,
-    palette_keys=person_keys if world.albedo == "per_person" else keys[:, 4],
-    lens_keys=keys[:, 5],
-    scene_keys=keys[:, 6],
+    palette=_palettes(world.albedo, by_person, by_photo),
+    by_photo=by_photo,
+    sensor_keys=sensor_keys,
   )
   return SyntheticPhotos(
     image=image,
@@ -272,36 +131,58 @@ def render_photos(
   )
 
 
+def _draw(
+  world: SyntheticWorld, seed: int | Array, person: Array, indices: Array
+) -> tuple[dict[str, Array], dict[str, Array], Array]:
+  """Normal numbers `[B, ...]` of person and of photo; sensor-noise keys.
+
+  One draw each. The model's coefficients come last: the rest of a photo does
+  not depend on how many there are.
+  """
+  roots = jax.random.split(jax.random.key(seed), 3)
+  fold = jax.vmap(jax.random.fold_in, (None, 0))
+  by_person = _named_draws(
+    fold(roots[0], person),
+    palette=appearance.PALETTE_DRAWS,
+    detail=DETAIL_FIELDS,
+    identity=world.model.identity_dim,
+  )
+  by_photo = _named_draws(
+    fold(roots[1], indices),
+    palette=appearance.PALETTE_DRAWS,
+    pose=photography.ROTATION_DRAWS,
+    lens=photography.LENS_DRAWS,
+    background=photography.BACKGROUND_DRAWS,
+    noise=68 * 2,
+    temporary=TEMPORARY_FIELDS,
+    expression=2 + world.model.expression_dim,
+  )
+  return by_person, by_photo, fold(roots[2], indices)
+
+
+def _named_draws(keys: Array, **sizes: int) -> dict[str, Array]:
+  total = sum(sizes.values())
+  drawn = jax.vmap(lambda key: jax.random.normal(key, (total,)))(keys)
+  named, first = {}, 0
+  for name, size in sizes.items():
+    named[name] = drawn[:, first : first + size]
+    first += size
+  return named
+
+
 def _shapes(
-  world: SyntheticWorld, person_keys: PRNGKeyArray, photo_keys: PRNGKeyArray
+  world: SyntheticWorld, by_person: dict[str, Array], by_photo: dict[str, Array]
 ) -> tuple[Array, Array, Array]:
   """Shapes, identity shapes `[B, V, 3]` and expression classes `[B]`."""
-
-  def draw(
-    person_key: PRNGKeyArray, photo_key: PRNGKeyArray
-  ) -> tuple[Array, Array, Array]:
-    identity = jax.random.normal(
-      jax.random.fold_in(person_key, 0), world.identity_rows.shape[:1]
-    )
-    expression_key, temporary_key = jax.random.split(photo_key, 7)[:2]
-    expression, number = _draw_expression(expression_key, world.expressions)
-    temporary = jax.random.normal(temporary_key, (_TEMPORARY_FIELDS,))
-    return (
-      jnp.clip(identity, -3, 3),
-      jnp.concatenate([expression, temporary]),
-      number,
-    )
-
-  identity, residual, number = jax.vmap(draw)(person_keys, photo_keys)
+  # Basis rows come first in both matrices, detail after them.
+  identity = jnp.clip(by_person["identity"], -3, 3)
+  identity = jnp.concatenate([identity, by_person["detail"]], -1)
+  expression, number = _expressions(world, by_photo["expression"])
+  residual = jnp.concatenate([expression, by_photo["temporary"]], -1)
   mean = flatten_vertices(world.model.mean_shape)
-  identity_part = _combine(identity, world.identity_rows)
-  residual_part = _combine(residual, world.residual_rows)
-  identity_shape = mean[None] + identity_part
-  return (
-    unflatten_vertices(identity_shape + residual_part),
-    unflatten_vertices(identity_shape),
-    number,
-  )
+  identity_shape = mean[None] + _combine(identity, world.identity_rows)
+  shape = identity_shape + _combine(residual, world.residual_rows)
+  return unflatten_vertices(shape), unflatten_vertices(identity_shape), number
 
 
 def _combine(coefficients: Array, rows: Array) -> Array:
@@ -313,25 +194,18 @@ def _combine(coefficients: Array, rows: Array) -> Array:
   return combined.reshape(-1, rows.shape[-1])[:count]
 
 
-def _draw_expression(
-  key: PRNGKeyArray, expressions: Array
-) -> tuple[Array, Array]:
-  """Expression coefficients `[E]` and the class they belong to."""
-  uniform_key, normal_key = jax.random.split(key)
-  uniform = jax.random.uniform(uniform_key, (2,))
-  number = jnp.floor(EXPRESSION_CLASSES * uniform[0]).astype(jnp.int32)
-  intensity = 0.5 + 0.8 * uniform[1]
-  wander = jnp.where(number == 0, 0.25, 0.4)
-  random = wander * jax.random.normal(normal_key, expressions.shape[1:])
-  return intensity * expressions[number] + random, number
+def _expressions(world: SyntheticWorld, normal: Array) -> tuple[Array, Array]:
+  """Expression coefficients `[B, E]` and the classes they belong to."""
+  uniform = norm.cdf(normal[:, :2])
+  number = jnp.floor(EXPRESSION_CLASSES * uniform[:, 0]).astype(jnp.int32)
+  number = jnp.minimum(number, EXPRESSION_CLASSES - 1)
+  intensity = 0.5 + 0.8 * uniform[:, 1:]
+  wander = jnp.where(number == 0, 0.25, 0.4)[:, None]
+  return intensity * world.expressions[number] + wander * normal[:, 2:], number
 
 
 def _photograph(
-  world: SyntheticWorld,
-  shape: Array,
-  *,
-  pose_keys: PRNGKeyArray,
-  noise_keys: PRNGKeyArray,
+  world: SyntheticWorld, shape: Array, by_photo: dict[str, Array]
 ) -> tuple[Camera, Array, Array]:
   """True cameras, noisy landmarks and their vertices `[B, 68]`, in the crop.
 
@@ -340,12 +214,12 @@ def _photograph(
   """
   batch = shape.shape[0]
   rotation = jax.vmap(
-    lambda key: photography.draw_rotation(
-      key,
+    lambda normal: photography.head_rotation(
+      normal,
       yaw_distribution=world.yaw_distribution,
       max_yaw_deg=world.max_yaw_deg,
     )
-  )(pose_keys)
+  )(by_photo["pose"])
   photo = Camera(
     scale=jnp.broadcast_to(world.nominal_scale, (batch,)),
     rotation=rotation,
@@ -358,7 +232,7 @@ def _photograph(
     rotation,
   )
   points = jnp.take_along_axis(shape, vertices[..., None], 1)
-  noise = jax.vmap(lambda key: jax.random.normal(key, (68, 2)))(noise_keys)
+  noise = by_photo["noise"].reshape(batch, 68, 2)
   found = project(photo, points) + world.landmark_noise_px * noise
   crop_from_photo = align_to_template(found)
   return (
@@ -368,27 +242,43 @@ def _photograph(
   )
 
 
+def _palettes(
+  albedo: str, by_person: dict[str, Array], by_photo: dict[str, Array]
+) -> appearance.Palette:
+  """The colours of each photo's face."""
+  if albedo == "constant":
+    batch = by_photo["palette"].shape[0]
+    return jax.tree.map(
+      lambda one: jnp.broadcast_to(one[None], (batch, *one.shape)),
+      appearance.constant_palette(),
+    )
+  drawn = by_person if albedo == "per_person" else by_photo
+  return jax.vmap(appearance.random_palette)(drawn["palette"])
+
+
 def _develop(
   world: SyntheticWorld,
   shape: Array,
   camera: Camera,
   vertices: Array,
   *,
-  palette_keys: PRNGKeyArray,
-  lens_keys: PRNGKeyArray,
-  scene_keys: PRNGKeyArray,
+  palette: appearance.Palette,
+  by_photo: dict[str, Array],
+  sensor_keys: Array,
 ) -> tuple[Array, Array]:
   """Crops `[B, 112, 96, 3]` uint8 and visibility `[B, 68]`."""
   height, width = IMAGE_HEIGHT + 2 * _MARGIN, IMAGE_WIDTH + 2 * _MARGIN
-  palette = jax.vmap(_palette, (None, 0))(world.albedo, palette_keys)
   hair = world.closure.hair.reshape(-1)
-  lens = jax.vmap(photography.draw_lens)(lens_keys)
-  scene = jax.vmap(jax.random.split)(scene_keys)
+  lens = jax.vmap(photography.random_lens)(by_photo["lens"])
   background = map_images(
-    lambda key: photography.draw_background(key, height=height, width=width),
-    scene[:, 0],
+    lambda normal: photography.random_background(
+      normal, height=height, width=width
+    ),
+    by_photo["background"],
   )
-  wider = camera.replace(translation=camera.translation + float(_MARGIN))
+  wider = dataclasses.replace(
+    camera, translation=camera.translation + float(_MARGIN)
+  )
   seen = render(
     close_head(world.closure, shape, palette.hair_mm),
     world.closure.triangles,
@@ -407,65 +297,10 @@ def _develop(
     lambda key, linear, one: photography.expose(
       key, linear, one, margin=_MARGIN
     ),
-    scene[:, 1],
+    sensor_keys,
     seen.image,
     lens,
   )
   points = jnp.take_along_axis(shape, vertices[..., None], 1)
   visible = point_visibility(seen, points, None, wider, tolerance_mm=5.0)
   return image, visible * landmark_mask(world.model)[None]
-
-
-def _palette(albedo: str, key: PRNGKeyArray) -> appearance.Palette:
-  if albedo == "constant":
-    return appearance.constant_palette()
-  return appearance.draw_palette(jax.random.fold_in(key, 1))
-
-
-def _detail_rows(
-  model: MorphableModel,
-  count: int,
-  wavelengths_mm: tuple[float, float],
-  deviation_mm: float,
-  seed: int,
-) -> Array:
-  """Displacements along the mean's normals, `[count, 3V]`, all together rms."""
-  mean = np.asarray(model.mean_shape, np.float64)
-  wavelengths = np.geomspace(*wavelengths_mm, count)
-  fields = appearance.smooth_fields(mean, wavelengths, seed=seed)
-  # The same slope at every wavelength.
-  fields = fields * (wavelengths / np.sqrt(np.mean(wavelengths**2)))[:, None]
-  normals = _mean_normals(model)
-  rows = fields[..., None] * normals[None] * (deviation_mm / np.sqrt(count))
-  return flatten_vertices(jnp.asarray(rows, jnp.float32))
-
-
-def _mean_normals(model: MorphableModel) -> np.ndarray:
-  corners = np.asarray(model.mean_shape)[np.asarray(model.triangles)]
-  weighted = np.cross(
-    corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-  )
-  normals = np.zeros((model.num_vertices, 3))
-  for corner in range(3):
-    np.add.at(normals, np.asarray(model.triangles)[:, corner], weighted)
-  length = np.linalg.norm(normals, axis=1, keepdims=True)
-  return normals / np.maximum(length, 1e-12)
-
-
-def _expression_classes(expression_dim: int, seed: int) -> Array:
-  """Sparse directions, `[6, E]`: one leading mode each and two weaker."""
-  rng = np.random.default_rng(seed)
-  directions = np.zeros((EXPRESSION_CLASSES, expression_dim))
-  modes = min(expression_dim, 12)
-  for number in range(1, EXPRESSION_CLASSES):
-    others = rng.choice(modes, size=min(2, modes), replace=False)
-    directions[number, others] = rng.uniform(-0.7, 0.7, len(others))
-    directions[number, (number - 1) % modes] = 1.7
-  return jnp.asarray(directions, jnp.float32)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-  if value not in choices:
-    raise ValueError(
-      f"{name}: expected one of {', '.join(choices)}, got {value!r}"
-    )

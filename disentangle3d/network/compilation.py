@@ -7,14 +7,14 @@ XLA's own and may go at any release, so it is tried before it is used.
 
 import jax
 
-_EIGEN_CONVOLUTIONS: dict[str, str | bool | int] = {
+_EIGEN_CONVOLUTIONS: dict[str, str | bool] = {
   "xla_cpu_experimental_ynn_fusion_type": ""
 }
 
 
 def cpu_compiler_options(
   *, backend: str | None = None
-) -> dict[str, str | bool | int]:
+) -> dict[str, str | bool]:
   """Options for `jax.jit(..., compiler_options=...)` or `.compile(...)`.
 
   Args:
@@ -30,8 +30,8 @@ def cpu_compiler_options(
 
 
 def accepted_options(
-  options: dict[str, str | bool | int],
-) -> dict[str, str | bool | int]:
+  options: dict[str, str | bool],
+) -> dict[str, str | bool]:
   """Those of XLA's options that the default backend's compiler knows.
 
   Args:

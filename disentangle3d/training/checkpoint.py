@@ -116,18 +116,8 @@ def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:
 
 
 def host_copy(state: TrainState) -> TrainState:
-  """One device's copy of a replicated state, as NumPy arrays.
-
-  Args:
-    state: Every leaf `[devices, ...]`, all copies equal.
-
-  Returns:
-    The same without the leading axis.
-  """
-
-  def first(leaf: jax.Array) -> np.ndarray:
-    shard = leaf.addressable_shards[0].data
-    # A copy: the buffer is donated to the next step.
-    return np.array(shard).reshape(leaf.shape[1:])
-
-  return jax.tree.map(first, state)
+  """One device's copy of a replicated state, as NumPy arrays."""
+  # A copy: the buffer is donated to the next step.
+  return jax.tree.map(
+    lambda leaf: np.array(leaf.addressable_shards[0].data), state
+  )

@@ -102,16 +102,13 @@ def steps_per_epoch(phase: Phase, num_examples: int) -> int:
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """A copy on each device, as arrays `[devices, ...]`."""
-  sharding = _sharding(devices)
-
-  def put(leaf: Any) -> jax.Array:
-    # The host's copy must survive the donation of the device's.
-    host = np.asarray(leaf)
-    copies = np.broadcast_to(host[None], (len(devices), *host.shape))
-    return jax.device_put(copies, sharding, may_alias=False)
-
-  return jax.tree.map(put, tree)
+  """The same whole arrays on every device."""
+  sharding = NamedSharding(_mesh(devices), PartitionSpec())
+  # The host's copy must survive the donation of the device's.
+  return jax.tree.map(
+    lambda leaf: jax.device_put(np.asarray(leaf), sharding, may_alias=False),
+    tree,
+  )
 
 
 def train_phase(
@@ -160,12 +157,14 @@ def train_phase(
       num_classes=phase_input.num_classes,
     ),
     axis_name=AXIS,
-    in_axes=(0, 0, None),
+    # No axis of devices in the state: with one, XLA copies Adam's moments.
+    in_axes=(None, 0, None),
+    out_axes=None,
     devices=list(devices),
     donate_argnums=0,
   )
   key = jax.random.key(phase.seed)
-  basis = replicate(phase_input.basis, devices)
+  basis = _stack(phase_input.basis, devices)
   state = replicate(state, devices)
   batches = _device_batches(phase, phase_input, devices, start, total)
   pending = _Pending(phase, report)
@@ -201,7 +200,7 @@ def is_complete(state: TrainState, phase: Phase, total: int) -> bool:
 
 def _saturated(state: TrainState, phase: Phase) -> bool:
   patience, epochs = (
-    int(np.asarray(leaf.addressable_shards[0].data).item())
+    int(_first_value(leaf))
     for leaf in (state.plateau.patience, state.plateau.epochs)
   )
   return is_saturated(phase.plateau, patience=patience, epochs=epochs)
@@ -259,11 +258,23 @@ class _Pending:
 
 
 def _first_value(leaf: jax.Array) -> float:
-  return float(np.asarray(leaf.addressable_shards[0].data).item())
+  return float(np.asarray(leaf.addressable_shards[0].data))
 
 
-def _sharding(devices: Sequence[jax.Device]) -> NamedSharding:
-  return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+  return Mesh(np.array(devices), (AXIS,))
+
+
+def _stack(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """A copy on each device, as arrays `[devices, ...]`."""
+  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+
+  def put(leaf: Any) -> jax.Array:
+    host = np.asarray(leaf)
+    copies = np.broadcast_to(host[None], (len(devices), *host.shape))
+    return jax.device_put(copies, sharding)
+
+  return jax.tree.map(put, tree)
 
 
 def _device_batches(
@@ -286,7 +297,7 @@ def _device_batches(
     )
   else:
     host = position_batches(batch_size=phase.batch_size, start=start, stop=stop)
-  sharding = _sharding(devices)
+  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
 
   def put(leaf: np.ndarray) -> jax.Array:
     rows = leaf.reshape(len(devices), -1, *leaf.shape[1:])

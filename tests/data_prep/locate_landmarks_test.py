@@ -3,7 +3,7 @@ import shutil
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 
@@ -87,6 +87,27 @@ class LocateLandmarksTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "found none"):
       locate_landmarks(self.images, self.output, _locate_by_brightness)
     self.assertFalse(self.output.exists())
+
+
+class RescaleTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ("enlarged", (112, 92)),
+    ("enlarged_not_by_an_integer", (200, 137)),
+    ("as_it_is", (500, 400)),
+    ("shrunk", (2900, 3000)),
+  )
+  def test_a_blob_maps_back_to_where_it_was(self, size):
+    centre = np.array([0.3 * size[1], 0.6 * size[0]])
+    y, x = np.mgrid[: size[0], : size[1]]
+    spread = 2 * (0.03 * min(size)) ** 2
+    blob = np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / spread)
+    photo = np.repeat((255 * blob).astype(np.uint8)[..., None], 3, -1)
+    scaled, factor = dlib_landmarks._rescale(photo)
+    weight = scaled[..., 0] / scaled[..., 0].sum()
+    rows, columns = np.mgrid[: scaled.shape[0], : scaled.shape[1]]
+    found = np.array([[(weight * columns).sum(), (weight * rows).sum()]])
+    back = dlib_landmarks._scale_back(found, factor)[0]
+    np.testing.assert_allclose(back, centre, atol=0.03)
 
 
 class DlibLocatorTest(absltest.TestCase):

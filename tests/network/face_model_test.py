@@ -109,6 +109,19 @@ class ApplyTest(parameterized.TestCase):
         if one.ndim > 1:
           self.assertFalse(np.array_equal(one, two))
 
+  def test_initialisation_may_be_traced(self):
+    shapes = jax.eval_shape(
+      lambda key: init_params(key, SMALL, self.morphable_model),
+      jax.random.key(0),
+    )
+    jax.tree.map(
+      lambda shape, leaf: self.assertEqual(
+        (shape.shape, shape.dtype), (leaf.shape, leaf.dtype)
+      ),
+      shapes,
+      self.params,
+    )
+
   def test_decoders_start_as_small_noise(self):
     for name in ("identity_decoder", "residual_decoder"):
       kernel = np.asarray(self.params[name]["kernel"])
@@ -174,11 +187,13 @@ class ApplyTest(parameterized.TestCase):
     self.assertEqual(faces.shape.shape, (1, 120, 3))
 
   def test_bfloat16_gives_float32_close_by(self):
-    half = SMALL.clone(dtype="bfloat16")
     images = np.random.default_rng(0).uniform(-1, 1, (2, 112, 96, 3))
     images = images.astype(np.float32)
-    got = half.apply({"params": self.params}, images)
-    expected = SMALL.apply({"params": self.params}, images)
+    half = SMALL.clone(dtype="bfloat16")
+    got, expected = (
+      jax.jit(model.apply)({"params": self.params}, images)
+      for model in (half, SMALL)
+    )
     for leaf in jax.tree.leaves(got):
       self.assertEqual(leaf.dtype, jnp.float32)
     np.testing.assert_allclose(

@@ -1,0 +1,209 @@
+"""What a synthetic world is made of, and how one is prepared."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from disentangle3d.faces import appearance
+from disentangle3d.faces.head_closure import HeadClosure, head_closure
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  flatten_basis,
+)
+from disentangle3d.faces.synthetic_landmarks import (
+  contour_candidates,
+  nominal_scale,
+)
+from disentangle3d.geometry import flatten_vertices
+
+EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
+ALBEDOS = ("per_person", "per_photo", "constant")
+JAWS = ("visible_contour", "fixed_vertices")
+YAW_DISTRIBUTIONS = ("mixed", "uniform", "frontal")
+
+DETAIL_FIELDS = 64
+TEMPORARY_FIELDS = 32
+_DETAIL_WAVELENGTHS_MM = (10.0, 25.0)
+_TEMPORARY_WAVELENGTHS_MM = (8.0, 16.0)
+
+
+@flax.struct.dataclass
+class SyntheticWorld:
+  """All that photos are made from.
+
+  Attributes:
+    model: The morphable model with all modes of the world.
+    identity_rows: Flat modes of identity and of person-specific detail,
+      `[I + 64, 3V]`, mm a standard deviation.
+    residual_rows: The same of expression and of temporary detail,
+      `[E + 32, 3V]`.
+    expressions: Expression coefficients of each class, `[6, E]`.
+    canvas: Where the colours go.
+    closure: Hair and neck.
+    contour: Candidate vertices of the contour landmarks, `[17, 16]` int32.
+    nominal_scale: Scale of the mean face seen from the front, px/mm, `[]`.
+    photos_per_person: See `synthetic_world`, as all below.
+    landmark_noise_px: Same.
+    max_yaw_deg: Same.
+    albedo: Same.
+    jaw: Same.
+    yaw_distribution: Same.
+  """
+
+  model: MorphableModel
+  identity_rows: Float[Array, "I2 3V"]
+  residual_rows: Float[Array, "E2 3V"]
+  expressions: Float[Array, "6 E"]
+  canvas: appearance.Canvas
+  closure: HeadClosure
+  contour: Int[Array, "17 16"]
+  nominal_scale: Float[Array, ""]
+  photos_per_person: int | Int[Array, ""]
+  landmark_noise_px: float | Float[Array, ""]
+  max_yaw_deg: float | Float[Array, ""]
+  albedo: str = flax.struct.field(pytree_node=False)
+  jaw: str = flax.struct.field(pytree_node=False)
+  yaw_distribution: str = flax.struct.field(pytree_node=False)
+
+
+def synthetic_world(
+  model: MorphableModel,
+  *,
+  albedo: str = "per_person",
+  jaw: str = "visible_contour",
+  photos_per_person: int = 8,
+  landmark_noise_px: float = 1.0,
+  detail_mm: float = 0.4,
+  temporary_detail_mm: float = 0.15,
+  yaw_distribution: str = "mixed",
+  max_yaw_deg: float = 90.0,
+  world_seed: int = 0,
+) -> SyntheticWorld:
+  """Prepares a world, on the host.
+
+  Args:
+    model: The world's 3DMM. Give a fitter its first modes only
+      (`truncate_modes`), so that true shapes leave the fitter's span.
+    albedo: Where skin, brows, hair and eye colours come from: `per_person`,
+      `per_photo` (then only shape tells people apart) or `constant`.
+    jaw: `visible_contour` moves the contour landmarks 0 to 16 of the far side
+      to the silhouette beyond 15 degrees of yaw, as 2D detectors report them;
+      `fixed_vertices` keeps them on their vertices.
+    photos_per_person: Photos with consecutive indices that show one person.
+    landmark_noise_px: Standard deviation of each landmark coordinate, in
+      pixels of a photo whose frontal face has the crop's size.
+    detail_mm: Root mean square of the person-specific detail along the
+      normals: waves of 10 to 25 mm.
+    temporary_detail_mm: The same of each photo's own detail, 8 to 16 mm.
+    yaw_distribution: `mixed`, `uniform` or `frontal`; see
+      `photography.head_rotation`.
+    max_yaw_deg: Largest yaw, degrees.
+    world_seed: Chooses detail fields, skin patterns and expression classes.
+
+  Returns:
+    The world.
+
+  Raises:
+    ValueError: An option is unknown or out of range, or the model lacks one
+      of the landmarks 17 to 67 that alignment and paint need.
+  """
+  _check_choice("albedo", albedo, ALBEDOS)
+  _check_choice("jaw", jaw, JAWS)
+  _check_choice("yaw_distribution", yaw_distribution, YAW_DISTRIBUTIONS)
+  if photos_per_person < 1:
+    raise ValueError(
+      f"photos_per_person: expected at least 1, got {photos_per_person}"
+    )
+  for name, value in (
+    ("landmark_noise_px", landmark_noise_px),
+    ("detail_mm", detail_mm),
+    ("temporary_detail_mm", temporary_detail_mm),
+    ("max_yaw_deg", max_yaw_deg),
+  ):
+    if not value >= 0:
+      raise ValueError(f"{name}: expected at least 0, got {value}")
+  if np.min(np.asarray(model.landmark_vertices)[17:]) < 0:
+    raise ValueError(
+      "model.landmark_vertices: expected all of landmarks 17 to 67, got -1"
+    )
+  detail = _detail_rows(
+    model, DETAIL_FIELDS, _DETAIL_WAVELENGTHS_MM, detail_mm, world_seed
+  )
+  temporary = _detail_rows(
+    model,
+    TEMPORARY_FIELDS,
+    _TEMPORARY_WAVELENGTHS_MM,
+    temporary_detail_mm,
+    world_seed + 1,
+  )
+  return SyntheticWorld(
+    model=jax.tree.map(jnp.asarray, model),
+    identity_rows=jnp.concatenate(
+      [flatten_basis(jnp.asarray(model.identity_basis)), detail]
+    ),
+    residual_rows=jnp.concatenate(
+      [flatten_basis(jnp.asarray(model.expression_basis)), temporary]
+    ),
+    expressions=_expression_classes(model.expression_dim, world_seed),
+    canvas=appearance.make_canvas(model, seed=world_seed),
+    closure=head_closure(model),
+    contour=contour_candidates(model),
+    nominal_scale=nominal_scale(model),
+    albedo=albedo,
+    jaw=jaw,
+    photos_per_person=photos_per_person,
+    landmark_noise_px=landmark_noise_px,
+    yaw_distribution=yaw_distribution,
+    max_yaw_deg=max_yaw_deg,
+  )
+
+
+def _detail_rows(
+  model: MorphableModel,
+  count: int,
+  wavelengths_mm: tuple[float, float],
+  deviation_mm: float,
+  seed: int,
+) -> Array:
+  """Displacements along the mean's normals, `[count, 3V]`, all together rms."""
+  mean = np.asarray(model.mean_shape, np.float64)
+  wavelengths = np.geomspace(*wavelengths_mm, count)
+  fields = appearance.smooth_fields(mean, wavelengths, seed=seed)
+  # The same slope at every wavelength.
+  fields = fields * (wavelengths / np.sqrt(np.mean(wavelengths**2)))[:, None]
+  normals = _mean_normals(model)
+  rows = fields[..., None] * normals[None] * (deviation_mm / np.sqrt(count))
+  return flatten_vertices(jnp.asarray(rows, jnp.float32))
+
+
+def _mean_normals(model: MorphableModel) -> np.ndarray:
+  corners = np.asarray(model.mean_shape)[np.asarray(model.triangles)]
+  weighted = np.cross(
+    corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+  )
+  normals = np.zeros((model.num_vertices, 3))
+  for corner in range(3):
+    np.add.at(normals, np.asarray(model.triangles)[:, corner], weighted)
+  length = np.linalg.norm(normals, axis=1, keepdims=True)
+  return normals / np.maximum(length, 1e-12)
+
+
+def _expression_classes(expression_dim: int, seed: int) -> Array:
+  """Sparse directions, `[6, E]`: one leading mode each and two weaker."""
+  rng = np.random.default_rng(seed)
+  directions = np.zeros((EXPRESSION_CLASSES, expression_dim))
+  modes = min(expression_dim, 12)
+  for number in range(1, EXPRESSION_CLASSES):
+    others = rng.choice(modes, size=min(2, modes), replace=False)
+    directions[number, others] = rng.uniform(-0.7, 0.7, len(others))
+    directions[number, (number - 1) % modes] = 1.7
+  return jnp.asarray(directions, jnp.float32)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+  if value not in choices:
+    raise ValueError(
+      f"{name}: expected one of {', '.join(choices)}, got {value!r}"
+    )

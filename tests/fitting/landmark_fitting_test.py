@@ -1,0 +1,417 @@
+import functools
+import subprocess
+import sys
+
+from absl.testing import absltest, parameterized
+import jax
+import numpy as np
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+from disentangle3d.faces.morphable_model import (
+  landmark_points,
+  synthesize_shape,
+)
+from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.fitting.landmark_fitting import (
+  FitOptions,
+  fit_landmarks,
+)
+from disentangle3d.geometry import align_similarity, apply_similarity, project
+from tests.fitting.faces_and_photos import known_faces
+from tests.fixtures import REPOSITORY, random_morphable_model
+
+_SUBJECTS, _IMAGES = 6, 4
+# Compiled once a shape and used by most tests: never stops by itself.
+_ENDLESS = FitOptions(max_iterations=15, tolerance=0.0)
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _fit(model, landmarks, visibility, options):
+  return fit_landmarks(model, landmarks, visibility, options=options)
+
+
+@functools.cache
+def _faces():
+  """Noisy landmarks, a fifth of them hidden."""
+  model = random_morphable_model()
+  faces = known_faces(model, _SUBJECTS, _IMAGES, noise_px=1, hidden=0.2)
+  return model, faces
+
+
+@functools.cache
+def _fitted():
+  model, faces = _faces()
+  return _fit(model, faces.landmarks, faces.visibility, _ENDLESS)
+
+
+def _distance(model, result, landmarks):
+  """u_hat - u in float64, through the public functions."""
+  images = landmarks.shape[1]
+  identity = np.repeat(result.identity_coefficients[:, None], images, 1)
+  shape = synthesize_shape(model, identity, result.expression_coefficients)
+  seen = project(result.camera, landmark_points(model, shape))
+  return np.asarray(seen, np.float64) - landmarks
+
+
+def _neutral_landmarks(model, identity):
+  nothing = np.zeros((len(identity), model.expression_dim), np.float32)
+  return np.asarray(
+    landmark_points(model, synthesize_shape(model, identity, nothing))
+  )
+
+
+class ObjectiveTest(parameterized.TestCase):
+  def test_never_increases(self):
+    objective = np.asarray(_fitted().objective)
+    self.assertEqual(objective.shape, (_SUBJECTS, 15))
+    np.testing.assert_array_less(
+      objective[:, 1:], objective[:, :-1] * (1 + 1e-5)
+    )
+
+  def test_is_the_sum_of_the_design(self):
+    model, faces = _faces()
+    result = _fitted()
+    squared = (
+      faces.visibility[..., None]
+      * _distance(model, result, faces.landmarks) ** 2
+    ).sum((-2, -1))
+    coefficients = (np.asarray(result.identity_coefficients) ** 2).sum(-1) + (
+      np.asarray(result.expression_coefficients) ** 2
+    ).sum((-2, -1))
+    np.testing.assert_allclose(
+      result.objective[:, -1],
+      squared.sum(-1) + 1.5**2 * coefficients,
+      rtol=1e-4,
+    )
+    np.testing.assert_allclose(
+      result.rmse_px,
+      np.sqrt(squared / faces.visibility.sum(-1)),
+      rtol=1e-4,
+    )
+
+  def test_the_last_value_repeats_after_convergence(self):
+    model, faces = _faces()
+    options = FitOptions(max_iterations=40, tolerance=1e-3)
+    result = _fit(model, faces.landmarks, faces.visibility, options)
+    self.assertTrue(np.asarray(result.converged).all())
+    for subject, count in enumerate(np.asarray(result.iterations)):
+      self.assertBetween(count, 2, 39)
+      values = np.asarray(result.objective[subject])
+      self.assertLess(values[count - 1], values[count - 2])
+      np.testing.assert_array_equal(values[count:], values[count - 1])
+      self.assertLessEqual(1 - values[count - 1] / values[count - 2], 1e-3)
+
+  def test_comes_near_the_optimum_that_scipy_finds(self):
+    model, faces = _faces()
+    options = FitOptions(max_iterations=100, tolerance=1e-6)
+    result = _fit(model, faces.landmarks, faces.visibility, options)
+    for subject in range(3):
+      optimum = _scipy_objective(model, faces, subject)
+      self.assertLess(float(result.objective[subject, -1]), 1.005 * optimum)
+      self.assertGreater(float(result.objective[subject, -1]), 0.99 * optimum)
+
+  def test_extrapolation_gets_lower_than_alternation_alone(self):
+    model, faces = _faces()
+    plain = _fit(
+      model,
+      faces.landmarks,
+      faces.visibility,
+      FitOptions(max_iterations=15, tolerance=0.0, extrapolated_rounds=0),
+    )
+    np.testing.assert_array_less(
+      plain.objective[:, 1:], plain.objective[:, :-1] * (1 + 1e-5)
+    )
+    np.testing.assert_array_less(
+      _fitted().objective[:, -1], plain.objective[:, -1]
+    )
+
+
+def _scipy_objective(model, faces, subject):
+  """The minimum over all unknowns at once, started at the truth."""
+  identity_dim, expression_dim = model.identity_dim, model.expression_dim
+  vertices = np.asarray(model.landmark_vertices)
+  mean = np.asarray(model.mean_shape, float)[vertices]
+  identity_basis = np.asarray(model.identity_basis, float)[vertices]
+  expression_basis = np.asarray(model.expression_basis, float)[vertices]
+  root = np.sqrt(faces.visibility[subject])[..., None]
+
+  def residuals(unknown):
+    identity = unknown[:identity_dim]
+    images = unknown[identity_dim:].reshape(_IMAGES, -1)
+    expression, pose = np.split(images, [expression_dim], 1)
+    shape = mean + identity_basis @ identity
+    shape = shape + np.einsum("lic,nc->nli", expression_basis, expression)
+    turn = Rotation.from_rotvec(pose[:, 1:4]).as_matrix()
+    turned = np.einsum("nij,nlj->nli", turn, shape)[..., :2]
+    seen = np.exp(pose[:, :1, None]) * turned * [1, -1] + pose[:, None, 4:]
+    return np.concatenate(
+      [
+        (root * (seen - faces.landmarks[subject])).ravel(),
+        1.5 * identity,
+        1.5 * expression.ravel(),
+      ]
+    )
+
+  camera = jax.tree.map(lambda leaf: leaf[subject], faces.camera)
+  pose = np.concatenate(
+    [
+      np.log(camera.scale)[:, None],
+      Rotation.from_matrix(camera.rotation).as_rotvec(),
+      camera.translation,
+    ],
+    1,
+  )
+  start = np.concatenate([faces.expression[subject], pose], 1)
+  start = np.concatenate([faces.identity[subject], start.ravel()])
+  return 2 * least_squares(residuals, start).cost
+
+
+class RecoveryTest(absltest.TestCase):
+  def test_known_coefficients_come_back_without_a_prior(self):
+    model = procedural_face_model(
+      num_vertices=1000, identity_dim=60, expression_dim=10
+    )
+    faces = known_faces(model, 2, 16, seed=1)
+    options = FitOptions(
+      landmark_std_px=0.0,
+      max_iterations=300,
+      tolerance=0.0,
+      solver_tolerance=1e-3,
+    )
+    result = _fit(model, faces.landmarks, faces.visibility, options)
+    self.assertLess(float(result.rmse_px.max()), 0.01)
+    # A larger face seen by smaller cameras is the same landmarks, and nearly
+    # in the model's span: take that scale out.
+    found = _neutral_landmarks(model, result.identity_coefficients)
+    true = _neutral_landmarks(model, faces.identity)
+    aligned = apply_similarity(found, *align_similarity(found, true))
+    vertices = np.asarray(model.landmark_vertices)
+    basis = np.asarray(model.identity_basis, float)[vertices].reshape(-1, 60)
+    mean = np.asarray(model.mean_shape, float)[vertices]
+    for subject in range(2):
+      target = (np.asarray(aligned[subject]) - mean).ravel()
+      coefficients = np.linalg.lstsq(basis, target, rcond=None)[0]
+      np.testing.assert_allclose(
+        coefficients, faces.identity[subject], atol=0.1
+      )
+
+  def test_full_size_meets_landmarks_and_their_depth(self):
+    model = procedural_face_model(num_vertices=1000)
+    faces = known_faces(model, 2, 16, seed=2)
+    options = FitOptions(
+      landmark_std_px=0.1, max_iterations=100, tolerance=1e-4
+    )
+    result = _fit(model, faces.landmarks, faces.visibility, options)
+    self.assertLess(float(result.rmse_px.max()), 0.05)
+    found = _neutral_landmarks(model, result.identity_coefficients)
+    true = _neutral_landmarks(model, faces.identity)
+    aligned = apply_similarity(found, *align_similarity(found, true))
+    rmse_mm = np.sqrt(np.sum((aligned - true) ** 2, -1).mean(-1))
+    unfitted = np.asarray(model.mean_shape)[None, model.landmark_vertices]
+    unfitted = np.repeat(unfitted, 2, 0)
+    mean = apply_similarity(unfitted, *align_similarity(unfitted, true))
+    mean_mm = np.sqrt(np.sum((mean - true) ** 2, -1).mean(-1))
+    np.testing.assert_array_less(rmse_mm, 0.3 * mean_mm)
+    np.testing.assert_array_less(rmse_mm, 1.0)
+
+
+class InvarianceTest(parameterized.TestCase):
+  def test_order_of_images_and_subjects_does_not_matter(self):
+    model, faces = _faces()
+    images, subjects = [2, 0, 3, 1], [4, 2, 5, 0, 1, 3]
+    got = _fit(
+      model,
+      faces.landmarks[subjects][:, images],
+      faces.visibility[subjects][:, images],
+      _ENDLESS,
+    )
+    expected = _fitted()
+    np.testing.assert_allclose(
+      got.identity_coefficients,
+      expected.identity_coefficients[np.array(subjects)],
+      atol=1e-4,
+    )
+    np.testing.assert_allclose(
+      got.expression_coefficients,
+      expected.expression_coefficients[np.array(subjects)][:, np.array(images)],
+      atol=1e-4,
+    )
+
+  def test_padding_changes_nothing_and_gets_zeros(self):
+    model, faces = _faces()
+    landmarks = np.full((8, 6, 68, 2), np.nan, np.float32)
+    visibility = np.zeros((8, 6, 68), np.float32)
+    landmarks[:_SUBJECTS, 1:5] = faces.landmarks
+    visibility[:_SUBJECTS, 1:5] = faces.visibility
+    got = _fit(model, landmarks, visibility, _ENDLESS)
+    expected = _fitted()
+    used = np.s_[:_SUBJECTS, 1:5]
+    for name in ("expression_coefficients", "rmse_px"):
+      np.testing.assert_allclose(
+        getattr(got, name)[used], getattr(expected, name), atol=1e-4
+      )
+    np.testing.assert_allclose(
+      got.identity_coefficients[:_SUBJECTS],
+      expected.identity_coefficients,
+      atol=1e-4,
+    )
+    np.testing.assert_array_equal(got.identity_coefficients[6:], 0)
+    np.testing.assert_array_equal(got.objective[6:], 0)
+    self.assertTrue(np.asarray(got.converged)[6:].all())
+    for array in (
+      got.expression_coefficients,
+      got.rmse_px,
+      got.camera.scale,
+      got.camera.translation,
+    ):
+      np.testing.assert_array_equal(array[:, [0, 5]], 0)
+      np.testing.assert_array_equal(array[6:], 0)
+
+  def test_landmarks_that_the_model_lacks_count_as_invisible(self):
+    model, faces = _faces()
+    vertices = np.array(model.landmark_vertices)
+    vertices[:17] = -1
+    visibility = np.array(faces.visibility)
+    visibility[..., :17] = 0
+    landmarks = np.array(faces.landmarks)
+    got = _fit(
+      model.replace(landmark_vertices=vertices),
+      landmarks,
+      faces.visibility,
+      _ENDLESS,
+    )
+    landmarks[..., :17, :] = np.nan
+    expected = _fit(model, landmarks, visibility, _ENDLESS)
+    np.testing.assert_allclose(
+      got.identity_coefficients, expected.identity_coefficients, atol=1e-2
+    )
+    np.testing.assert_allclose(
+      got.objective[:, -1], expected.objective[:, -1], rtol=1e-3
+    )
+
+  def test_pixels_may_be_larger_where_their_noise_is(self):
+    model, faces = _faces()
+    options = FitOptions(landmark_std_px=15.0, max_iterations=15, tolerance=0)
+    got = _fit(model, 10 * faces.landmarks, faces.visibility, options)
+    np.testing.assert_allclose(
+      got.identity_coefficients, _fitted().identity_coefficients, atol=1e-3
+    )
+
+  def test_eager_equals_jit(self):
+    model, faces = _faces()
+    got = fit_landmarks(
+      model, faces.landmarks, faces.visibility, options=_ENDLESS
+    )
+    np.testing.assert_allclose(
+      got.identity_coefficients, _fitted().identity_coefficients, atol=1e-3
+    )
+
+
+class DegenerateInputTest(absltest.TestCase):
+  def test_everything_stays_finite(self):
+    model, faces = _faces()
+    landmarks = np.array(faces.landmarks)
+    visibility = np.array(faces.visibility)
+    landmarks[0, 0] = 50 + np.arange(68)[:, None]  # collinear
+    landmarks[0, 1] = 3  # identical
+    visibility[1] = np.arange(68) < 3  # three points
+    visibility[2, 1:] = 0  # one image
+    visibility[3] = 0  # none at all
+    visibility[4, 0] = np.arange(68) == 7  # one point
+    landmarks[5] = 50  # a subject of identical points
+    with jax.debug_nans(True):
+      result = _fit(model, landmarks, visibility, _ENDLESS)
+    for leaf in jax.tree.leaves(result):
+      self.assertTrue(np.isfinite(leaf).all())
+    objective = np.asarray(result.objective)
+    self.assertTrue((np.diff(objective) <= 1e-5 * objective[:, :-1]).all())
+    determinant = np.linalg.det(result.camera.rotation)
+    np.testing.assert_allclose(
+      determinant, np.ones_like(determinant), atol=1e-4
+    )
+
+
+class ArgumentsTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    (
+      "landmarks",
+      (2, 3, 67, 2),
+      (2, 3, 68),
+      r"landmarks: expected shape \[S, N, 68, 2\], got \[2, 3, 67, 2\]",
+    ),
+    (
+      "visibility",
+      (2, 3, 68, 2),
+      (2, 4, 68),
+      r"visibility: expected shape \[S=2, N=3, 68\], got \[2, 4, 68\]",
+    ),
+    (
+      "empty",
+      (2, 0, 68, 2),
+      (2, 0, 68),
+      "landmarks: expected at least one subject and image",
+    ),
+  )
+  def test_wrong_shapes_are_named(self, landmarks, visibility, message):
+    with self.assertRaisesRegex(ValueError, message):
+      fit_landmarks(
+        random_morphable_model(),
+        np.zeros(landmarks, np.float32),
+        np.zeros(visibility, np.float32),
+      )
+
+  def test_integer_landmarks_are_refused(self):
+    with self.assertRaisesRegex(TypeError, "landmarks: expected a floating"):
+      fit_landmarks(
+        random_morphable_model(),
+        np.zeros((1, 1, 68, 2), np.int32),
+        np.ones((1, 1, 68), np.float32),
+      )
+
+  @parameterized.parameters(
+    ("landmark_std_px", -1.0),
+    ("tolerance", float("nan")),
+    ("solver_tolerance", float("inf")),
+    ("max_iterations", 0),
+    ("camera_steps", 0),
+    ("max_solver_iterations", 0),
+    ("extrapolated_rounds", -1),
+  )
+  def test_options_out_of_range_are_named(self, name, value):
+    with self.assertRaisesRegex(ValueError, f"{name}: expected at least"):
+      FitOptions(**{name: value})
+
+  def test_options_are_hashable(self):
+    self.assertEqual(hash(FitOptions()), hash(FitOptions(landmark_std_px=1.5)))
+
+
+_REAL_SIZE = """
+import jax
+jax.config.update("jax_platforms", "cpu")
+from disentangle3d.fitting.landmark_fitting import fit_landmarks
+from tests.fitting.faces_and_photos import known_faces
+from tests.fixtures import random_morphable_model
+
+model = random_morphable_model(identity_dim=199, expression_dim=29)
+faces = known_faces(model, 64, 46, noise_px=1, hidden=0.2)
+result = jax.jit(fit_landmarks)(model, faces.landmarks, faces.visibility)
+print("iterations", jax.device_get(result.iterations).max())
+"""
+
+
+class RealSizeTest(absltest.TestCase):
+  def test_64_subjects_in_46_images_do_not_hang(self):
+    done = subprocess.run(
+      [sys.executable, "-c", _REAL_SIZE],
+      cwd=REPOSITORY,
+      timeout=240,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    self.assertIn("iterations", done.stdout, done.stderr)
+
+
+if __name__ == "__main__":
+  absltest.main()
