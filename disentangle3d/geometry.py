@@ -203,7 +203,7 @@ def nearest_rotation(
   eye = jnp.broadcast_to(jnp.eye(4, dtype=m.dtype), quadratic.shape)
   power = quadratic / norm + eye
 
-  def square(_: int, power: Array) -> Array:
+  def square(_: Array, power: Array) -> Array:
     squared = power @ power
     return squared / jnp.trace(squared, axis1=-2, axis2=-1)[..., None, None]
 
@@ -339,7 +339,7 @@ def five_points(
 
 def flatten_vertices(
   vertices: Float[Array, "... V 3"],
-) -> Float[Array, "... 3V"]:
+) -> Float[Array, "... V3"]:
   """`[..., V, 3]` to x1 y1 z1 x2 ... (Eq. 1)."""
   check_array("vertices", vertices, "... V 3")
   *batch, count, _ = vertices.shape
@@ -347,7 +347,7 @@ def flatten_vertices(
 
 
 def unflatten_vertices(
-  flat: Float[Array, "... 3V"],
+  flat: Float[Array, "... V3"],
 ) -> Float[Array, "... V 3"]:
   """x1 y1 z1 x2 ... (Eq. 1) to `[..., V, 3]`."""
   check_array("flat", flat, "... X")

@@ -2,7 +2,8 @@
 
 Shape letters, used in every docstring and annotation: B batch, S subjects,
 N images of one subject, L landmarks, V vertices, F triangles, I identity
-size, E expression or residual size, K identity classes, H height, W width.
+size, E expression or residual size, K identity classes, H height, W width;
+V3 is the length of a flat shape, three times V.
 """
 
 from collections.abc import Mapping

@@ -23,6 +23,7 @@ from data_prep import command_line
 from data_prep.render_synthetic import SyntheticSet, render_dataset, world_of
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.reporting.pictures import contact_sheet, picture_png
 from disentangle3d.training.export import Export, load_export
 from experiments.configs import demo as demo_config
 from experiments.configs import demo_control
@@ -33,7 +34,10 @@ from experiments.demo_results import (
   CONTROL,
   evaluate,
 )
+from experiments.report_sections import face_pictures
 from experiments.train import quieten_libraries, stop_on_signals, train
+
+_FACES_IN_PICTURE = 3
 
 
 class Stopped(Exception):
@@ -109,6 +113,18 @@ def _write_face(
   face = results.faces[0]
   for suffix in (".glb", ".ply"):
     write_mesh(workdir / f"face{suffix}", face.shape, network.triangles)
+  pictures = [
+    picture
+    for face in results.faces[:_FACES_IN_PICTURE]
+    for picture in face_pictures(face, results.heldout.fitter)
+  ]
+  sheet = contact_sheet(
+    [image for _, image in pictures],
+    columns=len(pictures) // _FACES_IN_PICTURE,
+    labels=[text for text, _ in pictures],
+    font_px=22,
+  )
+  replace_file(workdir / "faces.png", picture_png(sheet))
 
 
 @contextlib.contextmanager

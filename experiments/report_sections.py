@@ -66,6 +66,16 @@ class Face:
 
 
 def face_row(face: Face, model: MorphableModel) -> Grid:
+  """`face_pictures` as a block of a page."""
+  pictures = face_pictures(face, model)
+  return Grid(
+    [Picture(image, text, width_px=_WIDTH_PX) for text, image in pictures]
+  )
+
+
+def face_pictures(
+  face: Face, model: MorphableModel
+) -> list[tuple[str, UInt8[np.ndarray, "448 W 3"]]]:
   """Photo, fit over it, reconstruction over it, full and identity shape."""
   triangles = np.asarray(model.triangles)
   camera = estimate_camera(
@@ -79,22 +89,15 @@ def face_row(face: Face, model: MorphableModel) -> Grid:
   views = render_shape(
     np.stack([face.shape, face.identity_shape]), triangles, size_px=448
   )
-  pictures = (
-    (marked, f"{face.title}: photo and landmarks"),
-    (
-      overlay_mesh(face.image, face.fit, triangles, face.fit_camera),
-      "landmark fit over the photo",
-    ),
-    (
-      overlay_mesh(face.image, face.shape, triangles, camera),
-      "network over the photo",
-    ),
-    (views[0], "network: full shape"),
-    (views[1], "network: identity shape"),
-  )
-  return Grid(
-    [Picture(image, text, width_px=_WIDTH_PX) for image, text in pictures]
-  )
+  fitted = overlay_mesh(face.image, face.fit, triangles, face.fit_camera)
+  made = overlay_mesh(face.image, face.shape, triangles, camera)
+  return [
+    (f"{face.title}: photo and landmarks", marked),
+    ("landmark fit over the photo", fitted),
+    ("network over the photo", made),
+    ("network: full shape", views[0]),
+    ("network: identity shape", views[1]),
+  ]
 
 
 def verification_table(

@@ -38,6 +38,7 @@ from disentangle3d.training.loop import (
 from disentangle3d.training.phases import Phase
 from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
+from experiments.host_memory import keep_freed_memory
 from experiments.phase_configs import phases_of
 
 # What may change when a run goes on.
@@ -79,6 +80,11 @@ def train(
   model = face_model_of(config)
   options = LoopOptions(config.log_every, config.checkpoint_every)
   devices = jax.local_devices()
+  if jax.process_count() > 1:
+    raise ValueError(
+      f"expected one process, got {jax.process_count()}: devices of several"
+      " hosts are not trained together yet"
+    )
   check_phases(phases, len(devices), config.export_phases)
   split, morphable_model = _open_input(config, phases, model)
   write_run_info(
@@ -257,6 +263,7 @@ def main() -> None:
   """Trains; bad input is one line and status 1."""
   values = flags.FLAGS
   quieten_libraries()
+  keep_freed_memory()
   if values.deterministic:
     flags_before = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = (

@@ -167,7 +167,7 @@ def align_landmarks(
 
 
 def vertex_distance(
-  aligned: Float[Array, "*B V 3"], truth: Float[Array, "*B V 3"]
+  aligned: Float[Array, "*B V 3"], truth: Float[Array, "*B #V 3"]
 ) -> Float[Array, "*B V"]:
   """Distance between corresponding vertices."""
   return jnp.sqrt(jnp.sum((aligned - truth) ** 2, -1))

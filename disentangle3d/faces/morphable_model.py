@@ -4,9 +4,11 @@ Millimetres, y up, z towards the viewer. Coefficients are in standard
 deviations: the basis carries the scale, so the prior is N(0, 1).
 """
 
+import dataclasses
 import json
 import os
 import pathlib
+from typing import Any
 import zipfile
 
 import flax.struct
@@ -55,14 +57,14 @@ class MorphableModel:
     licence: Terms of use, for everything derived from it.
   """
 
-  mean_shape: Float[Array, "V 3"]
-  identity_basis: Float[Array, "V 3 I"]
-  expression_basis: Float[Array, "V 3 E"]
-  triangles: Int[Array, "F 3"]
-  landmark_vertices: Int[Array, "68"]
-  mirror_vertices: Int[Array, "V"] | None = None
-  expression_mixing: Float[Array, "X E"] | None = None
-  source_vertices: Int[Array, "V"] | None = None
+  mean_shape: Float[Array | np.ndarray, "V 3"]
+  identity_basis: Float[Array | np.ndarray, "V 3 I"]
+  expression_basis: Float[Array | np.ndarray, "V 3 E"]
+  triangles: Int[Array | np.ndarray, "F 3"]
+  landmark_vertices: Int[Array | np.ndarray, "68"]
+  mirror_vertices: Int[Array | np.ndarray, "V"] | None = None
+  expression_mixing: Float[Array | np.ndarray, "X E"] | None = None
+  source_vertices: Int[Array | np.ndarray, "V"] | None = None
   name: str = flax.struct.field(pytree_node=False, default="unnamed")
   source: str = flax.struct.field(pytree_node=False, default="unknown")
   licence: str = flax.struct.field(pytree_node=False, default="unknown")
@@ -115,19 +117,19 @@ def synthesize_shape(
       f" {list(identity_coefficients.shape[:-1])} as identity_coefficients"
       f" has, got {list(expression_coefficients.shape[:-1])}"
     )
-  identity_basis = flatten_basis(model.identity_basis)
-  expression_basis = flatten_basis(model.expression_basis)
+  identity_basis = flatten_basis(jnp.asarray(model.identity_basis))
+  expression_basis = flatten_basis(jnp.asarray(model.expression_basis))
   flat = (
     identity_coefficients @ identity_basis
     + expression_coefficients @ expression_basis
   )
-  mean = flatten_vertices(model.mean_shape)
+  mean = flatten_vertices(jnp.asarray(model.mean_shape))
   return unflatten_vertices(
     flat + mean.reshape((1,) * (flat.ndim - 1) + mean.shape)
   )
 
 
-def flatten_basis(basis: Float[Array, "V 3 C"]) -> Float[Array, "C 3V"]:
+def flatten_basis(basis: Float[Array, "V 3 C"]) -> Float[Array, "C V3"]:
   """A basis as rows of flat shapes, the layout of a decoder's kernel."""
   return flatten_vertices(jnp.moveaxis(basis, -1, 0))
 
@@ -147,7 +149,8 @@ def truncate_modes(
     if not 0 < asked <= has:
       raise ValueError(f"{name}: expected 1 to {has} modes, got {asked}")
   mixing = model.expression_mixing
-  return model.replace(
+  return dataclasses.replace(
+    model,
     identity_basis=model.identity_basis[..., :identity_dim],
     expression_basis=model.expression_basis[..., :expression_dim],
     expression_mixing=None if mixing is None else mixing[:, :expression_dim],
@@ -206,7 +209,7 @@ def save_morphable_model(
     ValueError: The model is not valid.
   """
   validate_morphable_model(model)
-  arrays = {
+  arrays: dict[str, Any] = {
     field: np.asarray(getattr(model, field), dtype)
     for field, (dtype, _) in (_ARRAYS | _OPTIONAL_ARRAYS).items()
     if getattr(model, field) is not None

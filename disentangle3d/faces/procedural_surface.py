@@ -7,6 +7,8 @@ is made for x >= 0; the other half is its mirror image. Heights, widths and
 depths are those of anthropometric tables for adults, rounded.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
@@ -130,7 +132,7 @@ def angle_at(x: float, row: float) -> float:
   return float(np.arcsin(x / width))
 
 
-def _curve(x: list[float], y: list[float]) -> PchipInterpolator:
+def _curve(x: Sequence[float], y: Sequence[float]) -> PchipInterpolator:
   return PchipInterpolator(np.asarray(x, float), np.asarray(y, float))
 
 

@@ -41,7 +41,7 @@ def face_regions(model: MorphableModel) -> dict[str, Float[Array, "V"]]:
     )
   shape = np.asarray(model.mean_shape, np.float64)
   points = shape[landmarks]
-  unit = np.linalg.norm(points[45] - points[36]) / 90
+  unit = float(np.linalg.norm(points[45] - points[36])) / 90
   front = _front_facing(shape, np.asarray(model.triangles))
   x, y = shape[:, 0], shape[:, 1]
   lips = _inside(shape, points[list(_OUTER_LIPS)], edge_mm=0.8 * unit)

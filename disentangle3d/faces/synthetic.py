@@ -179,7 +179,7 @@ def _shapes(
   identity = jnp.concatenate([identity, by_person["detail"]], -1)
   expression, number = _expressions(world, by_photo["expression"])
   residual = jnp.concatenate([expression, by_photo["temporary"]], -1)
-  mean = flatten_vertices(world.model.mean_shape)
+  mean = flatten_vertices(jnp.asarray(world.model.mean_shape))
   identity_shape = mean[None] + _combine(identity, world.identity_rows)
   shape = identity_shape + _combine(residual, world.residual_rows)
   return unflatten_vertices(shape), unflatten_vertices(identity_shape), number

@@ -53,8 +53,8 @@ class SyntheticWorld:
   """
 
   model: MorphableModel
-  identity_rows: Float[Array, "I2 3V"]
-  residual_rows: Float[Array, "E2 3V"]
+  identity_rows: Float[Array, "I2 V3"]
+  residual_rows: Float[Array, "E2 V3"]
   expressions: Float[Array, "6 E"]
   canvas: appearance.Canvas
   closure: HeadClosure

@@ -61,7 +61,7 @@ class FitOptions:
   max_iterations: int = 30
   tolerance: float = 1e-3
   camera_steps: int = 2
-  solver_tolerance: float = 1e-2
+  solver_tolerance: float = 1e-3
   max_solver_iterations: int = 100
   extrapolated_rounds: int = 3
 

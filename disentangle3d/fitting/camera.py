@@ -8,19 +8,13 @@ arithmetic is closed-form; LAPACK is not used. Tolerances are relative: nothing
 depends on the units of points or landmarks.
 """
 
-from typing import Any
-
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 import numpy as np
 
-from disentangle3d.geometry import (
-  Camera,
-  nearest_rotation,
-  rotation_from_vector,
-)
+from disentangle3d.geometry import Camera, nearest_rotation
 from disentangle3d.types import check_array
 
 # The affine start may not read depth out of points that have almost none: a
@@ -37,15 +31,17 @@ _STEPS_A_ROUND = 5
 
 # Rows of the image axes: x to the right, y down although y is up in 3D.
 _FLIP = np.array([[1, 0, 0], [0, -1, 0]], np.float32)
-# d(residual axes)/d(log scale, rotation vector) is scale _TANGENTS rotation.
-_TANGENTS = np.stack(
+# _CROSS[k] x = (unit vector k) x x.
+_CROSS = np.array(
   [
-    _FLIP,
-    _FLIP @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32),
-    _FLIP @ np.array([[0, 0, 1], [0, 0, 0], [-1, 0, 0]], np.float32),
-    _FLIP @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 0]], np.float32),
-  ]
+    [[0, 0, 0], [0, 0, -1], [0, 1, 0]],
+    [[0, 0, 1], [0, 0, 0], [-1, 0, 0]],
+    [[0, -1, 0], [1, 0, 0], [0, 0, 0]],
+  ],
+  np.float32,
 )
+# d(residual axes)/d(log scale, rotation vector) is scale _TANGENTS rotation.
+_TANGENTS = np.stack([_FLIP, *(_FLIP @ _CROSS)])
 
 
 @flax.struct.dataclass
@@ -120,8 +116,10 @@ def start_camera(
   """
   spread = jnp.trace(points_scatter, axis1=-2, axis2=-1)
   safe_spread = jnp.where(spread > 0, spread, 1.0)
-  ridge = np.diag([_RIDGE, _RIDGE, _DEPTH_RIDGE]).astype(np.float32)
-  ridge = jnp.broadcast_to(jnp.asarray(ridge), points_scatter.shape)
+  ridge = jnp.broadcast_to(
+    jnp.diag(jnp.asarray([_RIDGE, _RIDGE, _DEPTH_RIDGE], jnp.float32)),
+    points_scatter.shape,
+  )
   damped = points_scatter + ridge * safe_spread[..., None, None]
   affine = jnp.stack(
     [
@@ -169,20 +167,23 @@ def refine_camera(
     scale and rotation after the steps.
   """
 
-  def step(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+  def step(_: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
     scale, rotation, residuals, damping = state
     change = _gauss_newton(scale, rotation, scatter.points, residuals, damping)
-    new_scale = scale * jnp.exp(jnp.clip(change[..., 0], -1.0, 1.0))
-    new_rotation = rotation_from_vector(change[..., 1:]) @ rotation
-    moved = image_axes(new_scale, new_rotation) - image_axes(scale, rotation)
+    growth = jnp.expm1(jnp.clip(change[..., 0], -1.0, 1.0))
+    turn = _turn(change[..., 1:]) @ rotation
+    # Not the difference of two image_axes: its rounding would decide over
+    # the last steps.
+    grown = turn + growth[..., None, None] * (rotation + turn)
+    moved = image_axes(scale, grown)
     moved_scatter = moved @ scatter.points
     gain = jnp.sum((2 * residuals - moved_scatter) * moved, (-2, -1))
     better = gain > 0
     factor = jnp.where(better, 1 / _DAMPING_FACTOR, _DAMPING_FACTOR)
     keep = better[..., None, None]
     return (
-      jnp.where(better, new_scale, scale),
-      jnp.where(keep, new_rotation, rotation),
+      jnp.where(better, scale + scale * growth, scale),
+      jnp.where(keep, rotation + turn, rotation),
       jnp.where(keep, residuals - moved_scatter, residuals),
       jnp.clip(damping * factor, *_DAMPING_RANGE),
     )
@@ -206,30 +207,21 @@ def image_axes(
 def solve_positive_definite(
   matrix: Float[Array, "... K K"], rhs: Float[Array, "... K"]
 ) -> Float[Array, "... K"]:
-  """matrix^-1 rhs for tiny positive definite matrices, by unrolled LDL^T.
+  """matrix^-1 rhs for tiny positive definite matrices, by Gauss-Jordan.
 
   A pivot that has cancelled to nothing counts as its diagonal entry (as 1
   where that is zero too), so that the answer is finite for any input.
   """
-  size = matrix.shape[-1]
-  rows = [[matrix[..., i, j] for j in range(size)] for i in range(size)]
-  y = [rhs[..., i] for i in range(size)]
-  pivots = []
-  for k in range(size):
-    floor = 1e-7 * jnp.abs(matrix[..., k, k])
-    pivot = jnp.where(rows[k][k] > floor, rows[k][k], matrix[..., k, k])
-    pivot = jnp.where(pivot > 0, pivot, 1.0)
-    pivots.append(pivot)
-    for i in range(k + 1, size):
-      factor = rows[i][k] / pivot
-      y[i] = y[i] - factor * y[k]
-      for j in range(k + 1, size):
-        rows[i][j] = rows[i][j] - factor * rows[k][j]
-  x: list[Any] = [None] * size
-  for k in reversed(range(size)):
-    known = sum((rows[k][j] * x[j] for j in range(k + 1, size)), 0.0)
-    x[k] = (y[k] - known) / pivots[k]
-  return jnp.stack(x, -1)
+  diagonal = jnp.diagonal(matrix, axis1=-2, axis2=-1)
+  table = jnp.concatenate([matrix, rhs[..., None]], -1)
+  for k in range(matrix.shape[-1]):
+    entry = diagonal[..., k]
+    pivot = table[..., k, k]
+    pivot = jnp.where(pivot > 1e-7 * jnp.abs(entry), pivot, entry)
+    row = table[..., k, :] / jnp.where(pivot > 0, pivot, 1.0)[..., None]
+    table = table - table[..., :, k, None] * row[..., None, :]
+    table = table.at[..., k, :].set(row)
+  return table[..., -1]
 
 
 def _estimate(points: Array, landmarks: Array, weights: Array) -> Camera:
@@ -246,7 +238,7 @@ def _estimate(points: Array, landmarks: Array, weights: Array) -> Camera:
   u = landmarks - landmarks_mean[..., None, :]
   points_scatter = jnp.einsum("...l,...li,...lj->...ij", share, x, x)
 
-  def refine(_: int, camera: tuple[Array, Array]) -> tuple[Array, Array]:
+  def refine(_: Array, camera: tuple[Array, Array]) -> tuple[Array, Array]:
     residual = u - jnp.einsum("...ai,...li->...la", image_axes(*camera), x)
     scatter = PointScatter(
       points=points_scatter,
@@ -269,7 +261,7 @@ def camera_or_none(
   scale: Float[Array, "..."],
   rotation: Float[Array, "... 3 3"],
   translation: Float[Array, "... 2"],
-  seen: Any,
+  seen: Bool[Array, "..."],
 ) -> Camera:
   """The camera; where nothing is `seen` [...], scale 0 and no rotation."""
   eye = jnp.broadcast_to(jnp.eye(3, dtype=rotation.dtype), rotation.shape)
@@ -302,6 +294,17 @@ def _gauss_newton(
   eye = eye.reshape((1,) * (normal.ndim - 2) + (4, 4))
   step = solve_positive_definite(normal + added[..., None] * eye, gradient)
   return step / scale[..., None]
+
+
+def _turn(vector: Array) -> Array:
+  """Rotation by a vector less the identity, exact also for tiny vectors."""
+  square = jnp.sum(vector * vector, -1)
+  small = square < 1e-6
+  angle = jnp.sqrt(jnp.where(small, 1.0, square))
+  sinc = jnp.where(small, 1 - square / 6, jnp.sin(angle) / angle)
+  cosc = jnp.where(small, 0.5 - square / 24, (1 - jnp.cos(angle)) / angle**2)
+  cross = jnp.einsum("...k,kij->...ij", vector, jnp.asarray(_CROSS))
+  return sinc[..., None, None] * cross + cosc[..., None, None] * cross @ cross
 
 
 def _orthonormal(rotation: Array) -> Array:

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float
 
 from disentangle3d.fitting.camera import solve_positive_definite
 
-# Of the Gram matrix's diagonal: rounds that repeat one another share the step.
-_RIDGE = 1e-5
+# On the unit diagonal of the Gram matrix: steps that repeat one another share
+# the way to go.
+_RIDGE = 1e-4
 
 
 @flax.struct.dataclass
@@ -49,23 +50,26 @@ def extrapolate(present: Iterate, past: Iterate, *, prior: float) -> Iterate:
     The combination; its `axes` are not yet a scaled rotation's, its
     `residuals` hold to first order only.
   """
-  differences = jax.tree.map(lambda old, new: old - new[:, None], past, present)
-  rows = _rows(differences, prior)
-  gram = jnp.einsum("smk,snk->smn", rows, rows)
-  count = gram.shape[-1]
-  diagonal = jnp.diagonal(gram, axis1=-2, axis2=-1)
-  largest = jnp.max(diagonal, -1)[..., None, None]
-  gram = gram + _RIDGE * largest * jnp.eye(count, dtype=gram.dtype)[None]
-  target = -jnp.einsum(
-    "smk,sk->sm",
-    rows,
-    _rows(jax.tree.map(lambda new: new[:, None], present), prior)[:, 0],
-  )
-  weights = solve_positive_definite(gram, target)
-  return jax.tree.map(
-    lambda new, change: new + jnp.einsum("sm,sm...->s...", weights, change),
+  # From each iterate to the one before it: less alike than what separates them
+  # from the newest, so that rounding counts less.
+  steps = jax.tree.map(
+    lambda old, new: old - jnp.concatenate([new[:, None], old[:, :-1]], 1),
+    past,
     present,
-    differences,
+  )
+  rows = _rows(steps, prior)
+  length = jnp.sqrt(jnp.sum(rows * rows, -1))
+  length = jnp.where(length > 0, length, 1.0)
+  rows = rows / length[..., None]
+  gram = jnp.einsum("smk,snk->smn", rows, rows)
+  gram = gram + _RIDGE * jnp.eye(gram.shape[-1], dtype=gram.dtype)[None]
+  newest = _rows(jax.tree.map(lambda new: new[:, None], present), prior)
+  target = -jnp.einsum("smk,sk->sm", rows, newest[:, 0])
+  weights = solve_positive_definite(gram, target) / length
+  return jax.tree.map(
+    lambda new, step: new + jnp.einsum("sm,sm...->s...", weights, step),
+    present,
+    steps,
   )
 
 

@@ -21,6 +21,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import NUM_LANDMARKS, check_array
@@ -29,6 +30,9 @@ from disentangle3d.types import NUM_LANDMARKS, check_array
 # directions still that only rounding sees. It acts on the step, so a fixed
 # point of the alternation is not moved by it.
 _STEP_RIDGE = 1e-6
+
+# Of a conjugate gradient: count, x, residual, direction, energy.
+_Search = tuple[Array, Array, Array, Array, Array]
 
 
 @flax.struct.dataclass
@@ -77,7 +81,7 @@ def landmark_basis(model: MorphableModel) -> LandmarkBasis:
   mask = (vertices >= 0).astype(jnp.float32)
   share = mask / jnp.maximum(jnp.sum(mask), 1.0)
 
-  def centred(modes: Array) -> tuple[Array, Array]:
+  def centred(modes: Array | np.ndarray) -> tuple[Array, Array]:
     picked = jnp.take(jnp.asarray(modes), jnp.maximum(vertices, 0), axis=0)
     picked = jnp.moveaxis(picked.astype(jnp.float32), 0, -1)  # [3, (C,) L]
     if picked.ndim == 3:
@@ -194,10 +198,10 @@ def conjugate_gradient(
   start = jnp.sum(rhs * z, -1)
   goal = tolerance**2 * start
 
-  def goes_on(state: tuple[Array, ...]) -> Array:
+  def goes_on(state: _Search) -> Array:
     return (state[0] < max_iterations) & jnp.any(state[-1] > goal)
 
-  def iterate(state: tuple[Array, ...]) -> tuple[Array, ...]:
+  def iterate(state: _Search) -> _Search:
     count, x, residual, direction, energy = state
     moved = operator(direction)
     curvature = jnp.sum(direction * moved, -1)

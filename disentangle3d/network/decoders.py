@@ -27,7 +27,7 @@ class LinearDecoder(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, codes: Float[Array, "*B C"]) -> Float[Array, "*B 3V"]:
+  def __call__(self, codes: Float[Array, "*B C"]) -> Float[Array, "*B V3"]:
     """Flat shape components.
 
     Args:

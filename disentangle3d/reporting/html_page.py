@@ -8,7 +8,6 @@ import base64
 from collections.abc import Sequence
 import dataclasses
 import html
-import io
 import math
 import os
 import pathlib
@@ -16,10 +15,9 @@ import pathlib
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 import numpy as np
-from PIL import Image
 
 from disentangle3d.reporting.charts import figure_png
-from disentangle3d.types import check_array
+from disentangle3d.reporting.pictures import picture_png
 
 DASH = "–"
 
@@ -243,16 +241,7 @@ def _picture(picture: Picture) -> str:
     content = figure_png(picture.image)
     width = round(96 * picture.image.get_figwidth())
   else:
-    check_array("image", picture.image, "H W 3", dtype="any")
-    if picture.image.dtype != np.uint8:
-      raise TypeError(
-        f"image: expected a uint8 dtype, got {picture.image.dtype}"
-      )
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture.image)).save(
-      buffer, "PNG", optimize=True
-    )
-    content = buffer.getvalue()
+    content = picture_png(picture.image)
     width = picture.image.shape[1]
   source = base64.b64encode(content).decode("ascii")
   alt = html.escape(picture.caption, quote=True)

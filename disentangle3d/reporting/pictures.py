@@ -5,6 +5,7 @@ Pictures are uint8 RGB, `[H, W, 3]`. A colour is RGB in [0, 1].
 
 from collections.abc import Sequence
 import functools
+import io
 import pathlib
 
 from jaxtyping import Array, Float, UInt8
@@ -143,6 +144,16 @@ def enlarge(
     size, Image.Resampling.BICUBIC
   )
   return np.asarray(large)
+
+
+def picture_png(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
+  """The picture as a PNG file."""
+  check_photo("image", image)
+  buffer = io.BytesIO()
+  Image.fromarray(np.ascontiguousarray(image)).save(
+    buffer, "PNG", optimize=True
+  )
+  return buffer.getvalue()
 
 
 def check_photo(name: str, photo: np.ndarray) -> None:

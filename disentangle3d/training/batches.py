@@ -5,6 +5,8 @@ The example at position i of the global batch of a step has the key
 comes from that, so neither process nor device numbers matter.
 """
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -23,13 +25,12 @@ class TargetBasis:
     expression: `[E, 3V]`, mm a standard deviation.
   """
 
-  identity: Float[Array, "*D I 3V"]
-  expression: Float[Array, "*D E 3V"]
+  identity: Float[Array, "*D I V3"]
+  expression: Float[Array, "*D E V3"]
 
 
-@flax.struct.dataclass
-class TrainBatch:
-  """A batch; None where the phase's input has no such thing.
+class TrainBatch(flax.struct.PyTreeNode):
+  """A batch, of JAX or NumPy arrays; None where the input has no such thing.
 
   Attributes:
     position: Place of each example in the global batch, `[B]` int32.
@@ -37,15 +38,15 @@ class TrainBatch:
     label: Classes, `[B]` int32, in [0, K).
     identity_coefficients: alpha, `[B, I]`, standard deviations.
     expression_coefficients: beta, `[B, E]`, standard deviations.
-    basis: What target shapes are made of; the same every step.
+    basis: `TargetBasis`, what target shapes are made of; the same every step.
   """
 
-  position: Int[Array, "*B"]
-  image: UInt8[Array, "*B 112 96 3"] | None = None
-  label: Int[Array, "*B"] | None = None
-  identity_coefficients: Float[Array, "*B I"] | None = None
-  expression_coefficients: Float[Array, "*B E"] | None = None
-  basis: TargetBasis | None = None
+  position: Int[Any, "*B"]
+  image: UInt8[Any, "*B 112 96 3"] = None
+  label: Int[Any, "*B"] = None
+  identity_coefficients: Float[Any, "*B I"] = None
+  expression_coefficients: Float[Any, "*B E"] = None
+  basis: Any = None
 
 
 def target_basis(model: MorphableModel) -> TargetBasis:

@@ -104,7 +104,8 @@ def _unflat(
         f"{where}: expected {name} of shape {list(leaf.shape)}, got"
         f" {list(stored[name].shape)}"
       )
-  return structure.unflatten([np.asarray(stored[name]) for name in wanted])
+  leaves = [np.asarray(stored[name]) for name in wanted]
+  return jax.tree.unflatten(structure, leaves)
 
 
 def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:

@@ -202,7 +202,8 @@ def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
   partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
   try:
     with partial.open("wb") as file:
-      np.savez(file, **{k: np.asarray(v) for k, v in arrays.items()})
+      content: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
+      np.savez(file, **content)
     partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
@@ -212,7 +213,7 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file; the export is incomplete")
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
       return {name: file[name] for name in file.files}
   except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(

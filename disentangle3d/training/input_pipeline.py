@@ -7,7 +7,7 @@ where to go on, on any number of processes and devices: process k of P reads
 the positions [kB/P, (k+1)B/P).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import concurrent.futures
 import functools
 import os
@@ -37,7 +37,7 @@ class ExampleReader(Protocol):
   def __len__(self) -> int:
     """The number of examples."""
 
-  def read(self, indices: Sequence[int]) -> TrainBatch:
+  def read(self, indices: Iterable[int]) -> TrainBatch:
     """The examples at `indices`, as NumPy arrays; `position` is empty."""
 
 
@@ -54,7 +54,7 @@ class RecordReader:
     """The number of examples."""
     return len(self._source)
 
-  def read(self, indices: Sequence[int]) -> TrainBatch:
+  def read(self, indices: Iterable[int]) -> TrainBatch:
     """The examples at `indices`, as NumPy arrays; `position` is empty.
 
     Raises:
@@ -62,7 +62,7 @@ class RecordReader:
     """
     return _as_batch(self.read_records(indices), self._split)
 
-  def read_records(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+  def read_records(self, indices: Iterable[int]) -> list[dict[str, Any]]:
     """The decoded records at `indices`, their images still PNG."""
     wanted = [int(index) for index in indices]
     return [decode_record(data) for data in self._source.__getitems__(wanted)]
@@ -72,18 +72,17 @@ class MemoryReader:
   """Holds a split decoded once: 32 kB an example, and no work a batch."""
 
   def __init__(self, examples: TrainBatch):
-    self._examples = examples
+    self._examples = examples.replace(position=None)
 
   def __len__(self) -> int:
     """The number of examples."""
     return len(self._examples.label)
 
-  def read(self, indices: Sequence[int]) -> TrainBatch:
+  def read(self, indices: Iterable[int]) -> TrainBatch:
     """The examples at `indices`, as NumPy arrays; `position` is empty."""
-    rows = np.asarray(indices)
-    return jax.tree.map(
-      lambda x: x[rows], self._examples.replace(position=None)
-    ).replace(position=np.empty(0, np.int32))
+    rows = np.fromiter(indices, np.int64)
+    batch = jax.tree.map(lambda x: x[rows], self._examples)
+    return batch.replace(position=np.empty(0, np.int32))
 
 
 def open_reader(split: DatasetSplit, *, cache_bytes: int) -> ExampleReader:

@@ -19,7 +19,7 @@ from disentangle3d.training.input_pipeline import (
   read_batches,
 )
 from disentangle3d.training.optimizers import learning_rate
-from disentangle3d.training.phases import Phase, is_saturated
+from disentangle3d.training.phases import Phase, Plateau, is_saturated
 from disentangle3d.training.steps import AXIS, TrainState, make_train_step
 
 # Called with the phase, the number of updates done, and the values to log.
@@ -174,7 +174,7 @@ def train_phase(
     pending.add(step, metrics)
     stopping = should_stop()
     if phase.plateau is not None and step % epoch == 0:
-      complete = _saturated(state, phase)
+      complete = _saturated(state, phase.plateau)
     ends = complete or stopping
     if ends or should_run(step, every=options.log_every, total=total):
       pending.flush()
@@ -198,12 +198,12 @@ def is_complete(state: TrainState, phase: Phase, total: int) -> bool:
   return int(state.step) >= total
 
 
-def _saturated(state: TrainState, phase: Phase) -> bool:
+def _saturated(state: TrainState, plateau: Plateau) -> bool:
   patience, epochs = (
     int(_first_value(leaf))
     for leaf in (state.plateau.patience, state.plateau.epochs)
   )
-  return is_saturated(phase.plateau, patience=patience, epochs=epochs)
+  return is_saturated(plateau, patience=patience, epochs=epochs)
 
 
 class _Pending:
@@ -214,18 +214,18 @@ class _Pending:
     self._steps: list[int] = []
     self._metrics: list[Any] = []
     # The first step compiles: its time says nothing about speed.
-    self._since: float | None = None
-    self._timed = 0
+    self._since, self._timed = 0.0, 0
+    self._compiled = False
 
   def add(self, step: int, metrics: Any) -> None:
     """Queues the metrics of a step."""
     self._steps.append(step)
     self._metrics.append(metrics)
-    if self._since is None:
-      jax.block_until_ready(metrics)
-      self._since = time.perf_counter()
-    else:
+    if self._compiled:
       self._timed += 1
+      return
+    jax.block_until_ready(metrics)
+    self._since, self._compiled = time.perf_counter(), True
 
   def flush(self) -> None:
     """Fetches, checks and reports what is queued.
@@ -292,7 +292,7 @@ def _device_batches(
       phase_input.reader,
       seed=phase.seed,
       batch_size=phase.batch_size,
-      start=start,
+      start=0,
       stop=stop,
     )
   else:

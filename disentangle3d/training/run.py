@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
@@ -128,8 +129,9 @@ def run_phases(
         report=report,
         should_stop=should_stop,
       )
+    outcome = Outcome(complete, phase.name, int(state.step), state.params)
     if not complete:
-      return Outcome(False, phase.name, int(state.step), state.params)
+      return outcome
     _export(
       phase,
       last=index == len(phases) - 1,
@@ -139,7 +141,7 @@ def run_phases(
       morphable_model=morphable_model,
       named=export_phases,
     )
-  return Outcome(True, phases[-1].name, int(state.step), state.params)
+  return outcome
 
 
 def check_phases(
@@ -208,8 +210,8 @@ def _start_of_phase(
   if before is None or not phase.takes_over:
     _logger.info("%s: fresh optimizer memory", phase.name)
     return state
-  structures = [jax.tree.structure(s.opt_state) for s in (before, state)]
-  if structures[0] != structures[1]:
+  same: Any = jax.tree.structure(before.opt_state)
+  if same != jax.tree.structure(state.opt_state):
     raise ValueError(
       f"{phase.name}.takes_over: expected the optimizers of"
       f" {phases[index - 1].name}, got others"
@@ -262,8 +264,10 @@ def _fit_head(
   if phase.head_sharpness > 0 and phase_input.reader is not None:
     labels, coefficients = class_targets(phase_input.reader)
     none = np.zeros((len(labels), 0), np.float32)
-    codes = latent_targets(coefficients, none).identity
-    means = class_means(codes, labels, num_classes=classes)
+    codes = latent_targets(
+      jnp.asarray(coefficients), jnp.asarray(none)
+    ).identity
+    means = class_means(codes, jnp.asarray(labels), num_classes=classes)
     head = identity_head_from_means(means, sharpness=phase.head_sharpness)
     _logger.info("%s: head from the means of %d classes", phase.name, classes)
   else:

@@ -168,7 +168,7 @@ def phase_losses(
   if terms & {"identity_decoder", "residual_decoder"}:
     values |= _decoder_losses(model, params, batch, targets)
   if terms & {"latent", "reconstruction", "identity_shape", "identification"}:
-    latents = model.apply(
+    latents: Any = model.apply(
       {"params": {"encoder": params["encoder"]}},
       scale_images(batch.image),
       method="encode",
@@ -195,7 +195,7 @@ def _image_losses(
     values["identification"] = identification_loss(logits, batch.label)
   if terms & {"reconstruction", "identity_shape"}:
     decoding = {k: v for k, v in params.items() if k not in ("encoder", HEAD)}
-    face = model.apply({"params": decoding}, latents, method="decode")
+    face: Any = model.apply({"params": decoding}, latents, method="decode")
     identity, residual = target_components(batch)
     mean = params["mean_shape"][None]
     if "reconstruction" in terms:
@@ -209,7 +209,7 @@ def _image_losses(
 
 def target_components(
   batch: TrainBatch,
-) -> tuple[Float[Array, "B 3V"], Float[Array, "B 3V"]]:
+) -> tuple[Float[Array, "B V3"], Float[Array, "B V3"]]:
   """The fitted shape's identity and expression part, flat, mm."""
   basis: TargetBasis = batch.basis
   identity = batch.identity_coefficients @ basis.identity
@@ -229,7 +229,7 @@ def _decoder_losses(
     ("identity_decoder", targets.identity, identity),
     ("residual_decoder", targets.residual, residual),
   ):
-    decoded = decoder.apply({"params": params[name]}, codes)
+    decoded: Any = decoder.apply({"params": params[name]}, codes)
     values[name] = shape_loss(
       unflatten_vertices(decoded.astype(jnp.float32)),
       unflatten_vertices(target),

@@ -10,8 +10,6 @@ from disentangle3d.training.dataset import (
   load_dataset_model,
   open_dataset,
 )
-from disentangle3d.training.dataset import (
-)
 from disentangle3d.training.input_pipeline import RecordReader
 from tests.training.cases import MORPHABLE_MODEL, records, write_tiny_dataset
 

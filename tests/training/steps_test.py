@@ -1,7 +1,6 @@
 """The step, through the loop's own pmap: what moves, what not, and how far."""
 
 import dataclasses
-import pathlib
 import tempfile
 
 from absl.testing import absltest

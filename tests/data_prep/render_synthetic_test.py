@@ -1,0 +1,133 @@
+import dataclasses
+import pathlib
+import shutil
+import tempfile
+
+from absl.testing import absltest
+import numpy as np
+
+from data_prep.batched_fitting import fit_subjects
+from data_prep.render_synthetic import (
+  SyntheticSet,
+  photos_of,
+  render_dataset,
+  split_plans,
+  world_of,
+)
+from disentangle3d.faces.morphable_model import save_morphable_model
+from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.training.dataset import open_dataset, read_manifest
+from disentangle3d.training.input_pipeline import (
+  RecordReader,
+  decode_image,
+)
+from tests.fixtures import random_morphable_model
+
+SETTINGS = SyntheticSet(
+  people=4,
+  photos_per_person=2,
+  heldout_people=4,
+  heldout_photos_per_person=2,
+  seed=7,
+  num_vertices=600,
+  identity_modes=8,
+  expression_modes=4,
+)
+
+
+class RenderSyntheticTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.world, cls.fitter = world_of(SETTINGS)
+    cls.folder = pathlib.Path(tempfile.mkdtemp()) / "dataset"
+    render_dataset(cls.folder, SETTINGS, cls.world, cls.fitter)
+    cls.records = {}
+    for name in ("train", "heldout"):
+      reader = RecordReader(open_dataset(cls.folder, name))
+      cls.records[name] = reader.read_records(range(len(reader)))
+
+  @classmethod
+  def tearDownClass(cls):
+    shutil.rmtree(cls.folder.parent)
+    super().tearDownClass()
+
+  def test_each_split_has_its_own_people(self):
+    train = [record["subject"] for record in self.records["train"]]
+    heldout = [record["subject"] for record in self.records["heldout"]]
+    self.assertLen(train, 8)
+    self.assertLen(heldout, 8)
+    self.assertLen(set(train), 4)
+    self.assertLen(set(heldout), 4)
+    self.assertEmpty(set(train) & set(heldout))
+    labels = [record["label"] for record in self.records["train"]]
+    self.assertEqual(labels, [0, 0, 1, 1, 2, 2, 3, 3])
+
+  def test_a_photo_is_remade_from_its_seed_and_index(self):
+    plan = split_plans(SETTINGS)["heldout"]
+    world = self.world.replace(photos_per_person=plan.photos_per_person)
+    record = self.records["heldout"][4]
+    photos = photos_of(
+      world, record["world_seed"], np.array([record["world_index"]], np.int32)
+    )
+    np.testing.assert_array_equal(
+      photos.image[0], decode_image(record["image"])
+    )
+    np.testing.assert_array_equal(photos.landmarks[0], record["landmarks"])
+
+  def test_labels_are_the_fit_of_all_photos_of_a_person(self):
+    theirs = self.records["heldout"]
+    fits = fit_subjects(
+      self.fitter,
+      np.stack([record["landmarks"] for record in theirs]),
+      np.stack([record["visibility"] for record in theirs]),
+      np.array([record["subject"] for record in theirs]),
+      options=FitOptions(),
+    )
+    for n, record in enumerate(theirs):
+      for name in ("identity_coefficients", "expression_coefficients"):
+        np.testing.assert_allclose(
+          record[name], getattr(fits, name)[n], atol=1e-4
+        )
+
+  def test_the_manifest_says_how_to_make_the_world_again(self):
+    made = read_manifest(self.folder)["created"]["settings"]["synthetic"]
+    self.assertEqual(SyntheticSet(**made), SETTINGS)
+
+  def test_a_full_folder_is_refused_and_kept(self):
+    before = sorted(path.name for path in self.folder.iterdir())
+    with self.assertRaisesRegex(ValueError, "expected a new or an empty"):
+      render_dataset(self.folder, SETTINGS, self.world, self.fitter)
+    self.assertEqual(sorted(p.name for p in self.folder.iterdir()), before)
+
+
+class WorldTest(absltest.TestCase):
+  def test_the_procedural_fitter_has_the_first_modes_of_the_world(self):
+    world, fitter = world_of(SETTINGS)
+    self.assertEqual((fitter.identity_dim, fitter.expression_dim), (8, 4))
+    self.assertGreater(world.model.identity_dim, 8)
+    np.testing.assert_array_equal(
+      fitter.identity_basis, np.asarray(world.model.identity_basis)[..., :8]
+    )
+
+  def test_more_modes_than_the_file_has_are_refused(self):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    save_morphable_model(folder / "model.npz", random_morphable_model())
+    settings = dataclasses.replace(
+      SETTINGS, morphable_model=str(folder / "model.npz"), identity_modes=99
+    )
+    with self.assertRaisesRegex(ValueError, "expected 1 to 12 modes, got 99"):
+      world_of(settings)
+
+  def test_a_missing_model_is_named(self):
+    settings = dataclasses.replace(SETTINGS, morphable_model="nowhere.npz")
+    with self.assertRaisesRegex(FileNotFoundError, "nowhere.npz: no such"):
+      world_of(settings)
+
+  def test_no_people_are_refused(self):
+    with self.assertRaisesRegex(ValueError, "people: expected at least 1"):
+      SyntheticSet(people=0)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,97 @@
+import importlib
+import pathlib
+
+from absl.testing import absltest, parameterized
+
+from disentangle3d.training.export import abstract_params
+from disentangle3d.types import CASIA_NUM_IMAGES
+from experiments.phase_configs import phases_of
+from experiments.train import face_model_of
+from tests.fixtures import REPOSITORY
+
+_NAMES = sorted(
+  path.stem
+  for path in (REPOSITORY / "experiments" / "configs").glob("*.py")
+  if path.stem != "__init__"
+)
+
+
+def _config(name):
+  return importlib.import_module(f"experiments.configs.{name}").get_config()
+
+
+class ConfigsTest(parameterized.TestCase):
+  @parameterized.parameters(*_NAMES)
+  def test_config_locks_and_describes_phases_and_a_network(self, name):
+    config = _config(name).lock()
+    phases = phases_of(config)
+    self.assertEqual([p.name for p in phases], list(config.run_phases))
+    params = abstract_params(face_model_of(config))
+    self.assertEqual(
+      set(params),
+      {"encoder", "identity_decoder", "residual_decoder", "mean_shape"},
+    )
+    with self.assertRaises(AttributeError):
+      config.no_such_key = 1
+
+  def test_all_names_are_found(self):
+    self.assertContainsSubset(
+      {"default", "demo", "demo_control", "paper", "fake_data", "smoke"}, _NAMES
+    )
+
+  def test_paper_has_the_papers_numbers(self):
+    config = _config("paper")
+    encoder, _, recognition, reconstruction = phases_of(config)
+    self.assertEqual(face_model_of(config).num_vertices, 29_495)
+    self.assertEqual(encoder.batch_size, 256)
+    self.assertEqual(recognition.weights["reconstruction"], 0.5)
+    self.assertEqual(reconstruction.weights["reconstruction"], 1.0)
+    epoch = -(-CASIA_NUM_IMAGES // 256)
+    self.assertEqual(recognition.steps, 10 * epoch)
+    self.assertEqual(reconstruction.steps, 20 * epoch)
+    self.assertEqual(recognition.plateau.max_epochs, 10)
+    self.assertTrue(reconstruction.takes_over)
+
+  def test_control_is_the_demos_joint_phases_without_identification(self):
+    demo = phases_of(_config("demo"))[2:]
+    control = phases_of(_config("demo_control"))
+    for a, b in zip(demo, control, strict=True):
+      self.assertEqual(a.seed, b.seed)
+      self.assertEqual(dict(a.optimizers), dict(b.optimizers))
+      self.assertEqual(a.steps, b.steps)
+      self.assertNotIn("identification", b.weights)
+
+  @parameterized.parameters(
+    ("run_phases", ("warmup",), "config.run_phases: .* got warmup"),
+    ("phases.encoder.steps", 0, "config.phases.encoder: encoder.steps"),
+    (
+      "phases.decoders.optimizer.kind",
+      "lamb",
+      "config.phases.decoders: .*lamb",
+    ),
+    ("phases.joint_recognition.head.rate", 0.0, "joint_recognition: .*rate"),
+    ("phases.encoder.input", "prior", "the prior has no images for latent"),
+  )
+  def test_bad_values_are_named(self, key, value, message):
+    config = _config("demo")
+    config.update_from_flattened_dict({key: value})
+    with self.assertRaisesRegex(ValueError, message):
+      phases_of(config)
+
+  def test_bad_networks_are_named(self):
+    config = _config("demo")
+    config.model.trunk = "resnet"
+    with self.assertRaisesRegex(ValueError, "config.model.trunk: .*resnet"):
+      face_model_of(config)
+    config.model.depth = 3
+    with self.assertRaisesRegex(ValueError, "config.model: .*depth"):
+      face_model_of(config)
+
+  @parameterized.parameters(*_NAMES)
+  def test_the_docstring_gives_the_command(self, name):
+    path = pathlib.Path(REPOSITORY) / "experiments" / "configs" / f"{name}.py"
+    self.assertIn("Command: python -m experiments.", path.read_text())
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,92 @@
+import json
+import pathlib
+
+from absl.testing import absltest
+import jax
+import numpy as np
+
+from disentangle3d.training.export import (
+  abstract_params,
+  load_export,
+  save_export,
+)
+from tests.training.cases import MODEL, MORPHABLE_MODEL
+
+
+class ExportTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.workdir = pathlib.Path(self.create_tempdir().full_path)
+    self.folder = self.workdir / "export"
+    rng = np.random.default_rng(0)
+    self.params = jax.tree.map(
+      lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
+      abstract_params(MODEL),
+    )
+    head = {"identity_head": {"kernel": np.ones((12, 4), np.float32)}}
+    save_export(
+      self.folder, MODEL, self.params | head, MORPHABLE_MODEL, phase="encoder"
+    )
+
+  def test_export_comes_back_without_the_head(self):
+    for path in (self.folder, self.workdir):
+      got = load_export(path)
+      self.assertEqual(got.model, MODEL)
+      self.assertEqual(
+        jax.tree.structure(got.params), jax.tree.structure(self.params)
+      )
+      jax.tree.map(np.testing.assert_array_equal, got.params, self.params)
+      np.testing.assert_array_equal(got.triangles, MORPHABLE_MODEL.triangles)
+      np.testing.assert_array_equal(
+        got.landmark_vertices, MORPHABLE_MODEL.landmark_vertices
+      )
+      self.assertIsNone(got.mirror_vertices)
+      self.assertEqual(got.provenance["licence"], "Apache-2.0")
+      self.assertEqual(got.phase, "encoder")
+
+  def test_it_can_be_written_again(self):
+    other = self.params | {"mean_shape": np.zeros((120, 3), np.float32)}
+    save_export(self.folder, MODEL, other, MORPHABLE_MODEL, phase="decoders")
+    got = load_export(self.folder)
+    self.assertEqual(np.abs(got.params["mean_shape"]).max(), 0)
+    names = sorted(path.name for path in self.folder.iterdir())
+    self.assertEqual(names, ["face_model.json", "params.npz", "topology.npz"])
+
+  def _refused(self, error, message):
+    with self.assertRaisesRegex(error, message):
+      load_export(self.folder)
+
+  def test_missing_folder_and_file(self):
+    with self.assertRaisesRegex(FileNotFoundError, "nowhere: no face_model"):
+      load_export(self.workdir / "nowhere")
+    (self.folder / "params.npz").unlink()
+    self._refused(FileNotFoundError, "params.npz: no such file")
+
+  def test_damaged_files(self):
+    whole = (self.folder / "params.npz").read_bytes()
+    (self.folder / "params.npz").write_bytes(whole[: len(whole) // 2])
+    self._refused(ValueError, "params.npz: expected an .npz")
+    (self.folder / "face_model.json").write_text("{")
+    self._refused(ValueError, "face_model.json: expected a description")
+
+  def test_params_of_another_network(self):
+    path = self.folder / "face_model.json"
+    about = json.loads(path.read_text())
+    for change, message in (
+      ({"num_vertices": 121}, r"\[12, 363\], got \[12, 360\]"),
+      ({"trunk": "sphere4"}, "params.npz: expected the arrays of sphere4"),
+      ({"trunk": "resnet"}, "face_model.json: trunk: expected one of"),
+      ({"depth": 3}, "face_model.json: expected a description"),
+    ):
+      model = about["model"] | change
+      path.write_text(json.dumps(about | {"model": model}))
+      self._refused(ValueError, message)
+
+  def test_params_that_are_not_finite(self):
+    bad = self.params | {"mean_shape": np.full((120, 3), np.nan, np.float32)}
+    save_export(self.folder, MODEL, bad, MORPHABLE_MODEL, phase="encoder")
+    self._refused(ValueError, "finite numbers in mean_shape")
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,72 @@
+import json
+import pathlib
+
+from absl.testing import absltest
+import jax
+
+from disentangle3d.training.run_files import (
+  MetricLog,
+  read_metrics,
+  write_run_info,
+)
+from tests.training.cases import MORPHABLE_MODEL
+
+
+class RunFilesTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.workdir = pathlib.Path(self.create_tempdir().full_path) / "run"
+
+  def _write(self, config, model=MORPHABLE_MODEL, **kwargs):
+    write_run_info(self.workdir, config, model, jax.devices()[:1], **kwargs)
+
+  def test_metrics_come_back_and_the_later_of_two_holds(self):
+    for values in ({"loss": 3.0}, {"loss": 2.0}):
+      with MetricLog(self.workdir) as log:
+        log.write("encoder", 10, values)
+        log.write("decoders", 10, {"loss": 9.0})
+    self.assertEqual(
+      read_metrics(self.workdir),
+      [
+        {"phase": "encoder", "step": 10, "loss": 2.0},
+        {"phase": "decoders", "step": 10, "loss": 9.0},
+      ],
+    )
+    events = (self.workdir / "tensorboard").glob("events*")
+    self.assertTrue(all(path.stat().st_size for path in events))
+
+  def test_no_metrics_and_a_cut_line_are_named(self):
+    with self.assertRaisesRegex(FileNotFoundError, "metrics.jsonl"):
+      read_metrics(self.workdir)
+    self.workdir.mkdir()
+    (self.workdir / "metrics.jsonl").write_text('{"phase": "enc')
+    with self.assertRaisesRegex(ValueError, "metrics.jsonl: line 1"):
+      read_metrics(self.workdir)
+
+  def test_run_info_says_what_ran(self):
+    self._write({"seed": 0, "phases": ("a", "b")})
+    info = json.loads((self.workdir / "run.json").read_text())
+    self.assertEqual(info["config"], {"seed": 0, "phases": ["a", "b"]})
+    self.assertEqual(info["morphable_model"]["licence"], "Apache-2.0")
+    self.assertEqual(info["versions"]["jax"], jax.__version__)
+    self.assertRegex(info["git_commit"], "^([0-9a-f]{40}|unknown)$")
+
+  def test_another_run_is_refused_and_free_entries_may_change(self):
+    self._write({"seed": 0, "model": {"dim": 3}, "log_every": 1})
+    self._write(
+      {"seed": 0, "model": {"dim": 3}, "log_every": 2}, free=["log_every"]
+    )
+    with self.assertRaisesRegex(ValueError, "config.model.dim: expected 3"):
+      self._write({"seed": 0, "model": {"dim": 4}, "log_every": 2})
+    with self.assertRaisesRegex(ValueError, "morphable_model.name"):
+      self._write(
+        {"seed": 0, "model": {"dim": 3}, "log_every": 2},
+        MORPHABLE_MODEL.replace(name="another"),
+      )
+    (self.workdir / "run.json").write_text("{")
+    with self.assertRaisesRegex(ValueError, "run.json: expected"):
+      self._write({"seed": 0})
+
+
+if __name__ == "__main__":
+  absltest.main()
