@@ -292,7 +292,7 @@ def _device_batches(
       phase_input.reader,
       seed=phase.seed,
       batch_size=phase.batch_size,
-      start=0,
+      start=start,
       stop=stop,
     )
   else:
