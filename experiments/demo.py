@@ -34,6 +34,7 @@ from experiments.demo_results import (
   CONTROL,
   evaluate,
 )
+from experiments.host_memory import keep_freed_memory
 from experiments.report_sections import face_pictures
 from experiments.train import quieten_libraries, stop_on_signals, train
 
@@ -146,6 +147,7 @@ def _define_flags() -> None:
 def main() -> None:
   """Runs the demo, prints its gates."""
   quieten_libraries()
+  keep_freed_memory()
   workdir = pathlib.Path(flags.FLAGS.workdir)
   settings = SyntheticSet(morphable_model=flags.FLAGS.morphable_model)
   workdir.mkdir(parents=True, exist_ok=True)
