@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_prep import command_line
+from data_prep.output_files import replace_file
 from data_prep.render_synthetic import SyntheticSet, render_dataset, world_of
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel

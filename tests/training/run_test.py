@@ -5,6 +5,7 @@ import pathlib
 
 from absl.testing import absltest
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
 
 from disentangle3d.training.checkpoint import latest_step
@@ -61,6 +62,17 @@ def _assert_same(a, b):
 
 
 class ResumeTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    # The same phases run several times over; compile each once.
+    self._set_cache(self.create_tempdir().full_path)
+    self.addCleanup(self._set_cache, None)
+
+  @staticmethod
+  def _set_cache(folder):
+    jax.config.update("jax_compilation_cache_dir", folder)
+    compilation_cache.reset_cache()
+
   def test_interrupted_runs_end_where_a_straight_one_does_to_the_bit(self):
     root = pathlib.Path(self.create_tempdir().full_path)
     phase_input = tiny_input(write_tiny_dataset(root / "dataset"))
