@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.batches import TargetBasis, TrainBatch
 from disentangle3d.training.checkpoint import PhaseCheckpoints, host_copy
@@ -168,9 +169,14 @@ def train_phase(
   state = replicate(state, devices)
   batches = _device_batches(phase, phase_input, devices, start, total)
   pending = _Pending(phase, report)
-  complete = False
+  complete, compiled = False, None
   for step, batch in enumerate(batches, start=start + 1):
-    state, metrics = mapped(state, batch.replace(basis=basis), key)
+    batch = batch.replace(basis=basis)
+    if compiled is None:
+      compiled = mapped.lower(state, batch, key).compile(
+        compiler_options=cpu_compiler_options(backend=devices[0].platform)
+      )
+    state, metrics = compiled(state, batch, key)
     pending.add(step, metrics)
     stopping = should_stop()
     if phase.plateau is not None and step % epoch == 0:
