@@ -8,7 +8,7 @@ and PLY. Run again after an interruption, it goes on where it stopped. Exit
 status 1 if a gate fails.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import json
@@ -36,7 +36,7 @@ from experiments.demo_results import (
   evaluate,
 )
 from experiments.host_memory import keep_freed_memory
-from experiments.report_sections import face_pictures
+from experiments.report_sections import FacePictures, face_pictures
 from experiments.train import quieten_libraries, stop_on_signals, train
 
 _FACES_IN_PICTURE = 3
@@ -71,13 +71,15 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> Results:
   with _timed(seconds, "evaluation"):
     results = evaluate(settings, world, fitter, networks)
   with _timed(seconds, "report"):
+    pictures = [face_pictures(face, fitter) for face in results.faces]
     write_report(
       workdir / "report.html",
       results,
+      pictures,
       runs={"training": trained, "control": control},
       seconds=seconds,
     )
-    _write_face(workdir, results, networks[AFTER_JOINT])
+    _write_face(workdir, results, pictures, networks[AFTER_JOINT])
   return results
 
 
@@ -110,20 +112,19 @@ def _check_settings(dataset: pathlib.Path, settings: SyntheticSet) -> None:
 
 
 def _write_face(
-  workdir: pathlib.Path, results: Results, network: Export
+  workdir: pathlib.Path,
+  results: Results,
+  pictures: Sequence[FacePictures],
+  network: Export,
 ) -> None:
   face = results.faces[0]
   for suffix in (".glb", ".ply"):
     write_mesh(workdir / f"face{suffix}", face.shape, network.triangles)
-  pictures = [
-    picture
-    for face in results.faces[:_FACES_IN_PICTURE]
-    for picture in face_pictures(face, results.heldout.fitter)
-  ]
+  shown = [item for row in pictures[:_FACES_IN_PICTURE] for item in row]
   sheet = contact_sheet(
-    [image for _, image in pictures],
-    columns=len(pictures) // _FACES_IN_PICTURE,
-    labels=[text for text, _ in pictures],
+    [image for _, image in shown],
+    columns=len(pictures[0]),
+    labels=[text for text, _ in shown],
     font_px=22,
   )
   replace_file(workdir / "faces.png", picture_png(sheet))

@@ -32,6 +32,7 @@ from experiments.demo_results import (
 )
 from experiments.heldout import MEAN_SHAPE, MULTI_FIT, SINGLE_FIT
 from experiments.report_sections import (
+  FacePictures,
   face_row,
   loss_figures,
   roc_figure,
@@ -45,6 +46,7 @@ _PHOTOS_SHOWN = 40
 def write_report(
   path: pathlib.Path,
   results: Results,
+  pictures: Sequence[FacePictures],
   *,
   runs: Mapping[str, pathlib.Path],
   seconds: Mapping[str, float],
@@ -54,13 +56,14 @@ def write_report(
   Args:
     path: Where to.
     results: What was measured.
+    pictures: Of the faces to show.
     runs: Workdirs whose losses are drawn, by name.
     seconds: Wall-clock time of each stage so far.
   """
   model = results.heldout.fitter
   sections = [
     Section("Gates", _gates(results)),
-    Section("Faces never seen", [face_row(f, model) for f in results.faces]),
+    Section("Faces never seen", [face_row(p) for p in pictures]),
     Section("Where the error is", _heat_maps(results)),
     Section("3D error", _shape_blocks(results)),
     Section("Verification", _verification_blocks(results)),

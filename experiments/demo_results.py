@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -163,7 +164,7 @@ def evaluate(
     )
   rows = _rows_to_show(heldout)
   truths, _ = true_shapes(heldout, rows)
-  faces = [_face(heldout, row, networks[AFTER_JOINT]) for row in rows]
+  faces = _faces(heldout, rows, networks[AFTER_JOINT])
   return Results(
     settings=settings,
     heldout=heldout,
@@ -195,26 +196,31 @@ def _rows_to_show(heldout: HeldOut) -> np.ndarray:
   return np.array(rows)
 
 
-def _face(heldout: HeldOut, row: int, network: Export) -> Face:
+def _faces(heldout: HeldOut, rows: np.ndarray, network: Export) -> list[Face]:
   photos, fits = heldout.photos, heldout.multi
-  image = photos.image[row]
-  made = reconstruct(network.params, jnp.asarray(image), model=network.model)
-  fit = synthesize_shape(
+  run = jax.jit(functools.partial(reconstruct, model=network.model))
+  made = jax.device_get(run(network.params, jnp.asarray(photos.image[rows])))
+  fitted = synthesize_shape(
     heldout.fitter,
-    jnp.asarray(fits.identity_coefficients[row]),
-    jnp.asarray(fits.expression_coefficients[row]),
+    jnp.asarray(fits.identity_coefficients[rows]),
+    jnp.asarray(fits.expression_coefficients[rows]),
   )
-  yaw_deg = np.degrees(photos.yaw_rad[row])
-  return Face(
-    title=f"person {photos.person[row]}, yaw {yaw_deg:.0f}°",
-    image=image,
-    landmarks=photos.landmarks[row],
-    visibility=photos.visibility[row],
-    fit=np.asarray(fit),
-    fit_camera=jax.tree.map(lambda leaf: leaf[row], fits.camera),
-    shape=np.asarray(made.shape),
-    identity_shape=np.asarray(made.identity_shape),
-  )
+  faces = []
+  for place, row in enumerate(rows):
+    yaw_deg = np.degrees(photos.yaw_rad[row])
+    faces.append(
+      Face(
+        title=f"person {photos.person[row]}, yaw {yaw_deg:.0f}°",
+        image=photos.image[row],
+        landmarks=photos.landmarks[row],
+        visibility=photos.visibility[row],
+        fit=np.asarray(fitted[place]),
+        fit_camera=jax.tree.map(lambda leaf, r=row: leaf[r], fits.camera),
+        shape=made.shape[place],
+        identity_shape=made.identity_shape[place],
+      )
+    )
+  return faces
 
 
 def _errors(

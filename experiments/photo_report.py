@@ -51,6 +51,7 @@ from experiments.code_scores import (
 from experiments.configs.default import PHASES
 from experiments.report_sections import (
   Face,
+  face_pictures,
   face_row,
   loss_figures,
   roc_figure,
@@ -243,7 +244,7 @@ def _faces(
       shape=np.asarray(made.shape),
       identity_shape=np.asarray(made.identity_shape),
     )
-    blocks.append(face_row(face, model))
+    blocks.append(face_row(face_pictures(face, model)))
   return blocks
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float, UInt8
 import numpy as np
@@ -40,6 +41,12 @@ _UNITS = {
 _WIDTH_PX = 240
 
 
+# Captions and pictures of one face.
+FacePictures = Sequence[tuple[str, UInt8[np.ndarray, "H W 3"]]]
+
+_estimate_camera = jax.jit(estimate_camera)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Face:
   """One photo, and the shapes that were made of it.
@@ -65,20 +72,17 @@ class Face:
   identity_shape: Float[np.ndarray, "V 3"]
 
 
-def face_row(face: Face, model: MorphableModel) -> Grid:
+def face_row(pictures: FacePictures) -> Grid:
   """`face_pictures` as a block of a page."""
-  pictures = face_pictures(face, model)
   return Grid(
     [Picture(image, text, width_px=_WIDTH_PX) for text, image in pictures]
   )
 
 
-def face_pictures(
-  face: Face, model: MorphableModel
-) -> list[tuple[str, UInt8[np.ndarray, "448 W 3"]]]:
+def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
   """Photo, fit over it, reconstruction over it, full and identity shape."""
   triangles = np.asarray(model.triangles)
-  camera = estimate_camera(
+  camera = _estimate_camera(
     landmark_points(model, jnp.asarray(face.shape)),
     jnp.asarray(face.landmarks),
     jnp.asarray(face.visibility) * landmark_mask(model),
@@ -87,7 +91,7 @@ def face_pictures(
     face.image, face.landmarks, visibility=face.visibility
   )
   views = render_shape(
-    np.stack([face.shape, face.identity_shape]), triangles, size_px=448
+    np.stack([face.shape, face.identity_shape]), triangles, size_px=320
   )
   fitted = overlay_mesh(face.image, face.fit, triangles, face.fit_camera)
   made = overlay_mesh(face.image, face.shape, triangles, camera)

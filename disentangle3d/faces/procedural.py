@@ -33,7 +33,7 @@ from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
 _MIN_VERTICES = 500
 # Root mean square distance from the mean face over control points, mm; the
 # identity modes of ICT-FaceKit have 6.2.
-_IDENTITY_DEVIATION = 4.4
+_IDENTITY_DEVIATION = 5.0
 _IDENTITY_SCALES = (80.0, 40.0, 24.0, 15.0)
 _IDENTITY_DEVIATIONS = (1.0, 0.75, 0.45, 0.25)
 _EXPRESSION_SCALES = (26.0, 16.0)
