@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.demo --workdir=runs/demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

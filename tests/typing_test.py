@@ -48,34 +48,22 @@ d3d.face_embedding(params, images, model=faces)
 targets = losses.latent_targets(coefficients, coefficients[:, :5])
 losses.latent_loss(made.latents, targets)
 losses.shape_loss(made.shape, shapes)
-print("every call fits its annotation")
-"""
-
-_WRONG = """
-from disentangle3d import geometry
+print("every call fits its annotation", flush=True)
 geometry.five_points(jnp.zeros((67, 2)))
 """
 
 
-def _run(calls: str) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    [sys.executable, "-c", _HOOK + calls],
-    cwd=REPOSITORY,
-    env={"JAX_PLATFORMS": "cpu", "PATH": ""},
-    capture_output=True,
-    text=True,
-    timeout=240,
-  )
-
-
 class TypingTest(absltest.TestCase):
-  def test_calls_fit_the_annotations(self):
-    run = _run(_CALLS)
-    self.assertEqual(run.returncode, 0, run.stderr[-2000:])
-    self.assertIn("every call fits", run.stdout)
-
-  def test_the_hook_sees_a_wrong_shape(self):
-    run = _run(_WRONG)
+  def test_calls_fit_the_annotations_and_a_wrong_shape_is_seen(self):
+    run = subprocess.run(
+      [sys.executable, "-c", _HOOK + _CALLS],
+      cwd=REPOSITORY,
+      env={"JAX_PLATFORMS": "cpu", "PATH": ""},
+      capture_output=True,
+      text=True,
+      timeout=240,
+    )
+    self.assertIn("every call fits", run.stdout, run.stderr[-2000:])
     self.assertNotEqual(run.returncode, 0)
     self.assertIn("TypeCheckError", run.stderr)
 

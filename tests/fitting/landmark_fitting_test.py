@@ -5,6 +5,7 @@ import sys
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+import pytest
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
@@ -123,6 +124,7 @@ class ObjectiveTest(parameterized.TestCase):
       self.assertLess(float(result.objective[subject, -1]), 1.005 * optimum)
       self.assertGreater(float(result.objective[subject, -1]), 0.99 * optimum)
 
+  @pytest.mark.slow
   def test_extrapolation_gets_lower_than_alternation_alone(self):
     model, faces = _faces()
     plain = _fit(
