@@ -52,6 +52,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     return flags.FLAGS(argv)
   except flags.Error as error:
     _fail(f"{error} (--help lists the flags)")
+  except (KeyError, TypeError, *_EXPECTED) as error:
+    # Overrides of a config that ml_collections refuses.
+    _fail(str(error.args[0] if error.args else error))
 
 
 def _fail(message: str) -> NoReturn:

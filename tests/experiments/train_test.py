@@ -134,6 +134,12 @@ class TrainTest(absltest.TestCase):
     next((self.root / "dataset").glob("train-*")).write_bytes(b"damaged")
     self._refused("ERROR: .*array_record: expected sha256", dataset)
 
+  def test_a_misspelt_config_key(self):
+    self._refused(
+      'ERROR: .*Did you mean "model" instead of "modle"',
+      "--config.modle.trunk=a",
+    )
+
   def test_bad_values(self):
     self._refused(
       "ERROR: config.phases.encoder: encoder.steps: expected at least 1",
