@@ -195,7 +195,10 @@ def _heat_maps(results: Results) -> list[Block]:
     results.errors_mm,
     labels=[face.title for face in results.faces],
   )
-  text = f"{AFTER_JOINT}: distance to the truth, drawn on the true shapes"
+  text = (
+    f"{AFTER_JOINT}: distance to the truth, drawn on the true shapes; grey is"
+    " beyond 95 mm from the nose tip"
+  )
   return [Picture(chart, text)]
 
 

@@ -67,7 +67,8 @@ class Results:
       albedo `per_person` the single-image fit's coefficients as well.
     residual: The same of the residual code.
     faces: Photos to show, with what the network after III makes of them.
-    errors_mm: Distance of each vertex of those faces to the truth, `[_, V]`.
+    errors_mm: Distance of each vertex of those faces to the truth, `[_, V]`;
+      NaN beyond 95 mm from the nose tip.
     truths: The true shapes of those faces, `[_, V, 3]`, mm.
   """
 
@@ -231,4 +232,4 @@ def _errors(
     truths,
     landmark_vertices=np.asarray(fitter.landmark_vertices),
   )
-  return np.asarray(error.distance_mm)
+  return np.where(error.inside, error.distance_mm, np.nan)

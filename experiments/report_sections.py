@@ -96,7 +96,7 @@ def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
   fitted = overlay_mesh(face.image, face.fit, triangles, face.fit_camera)
   made = overlay_mesh(face.image, face.shape, triangles, camera)
   return [
-    (f"{face.title}: photo and landmarks", marked),
+    (face.title, marked),
     ("landmark fit over the photo", fitted),
     ("network over the photo", made),
     ("network: full shape", views[0]),
