@@ -9,8 +9,11 @@ index) in each record, in the world that `world_of` makes from the manifest.
 People of the split `heldout` come after those of `train`; none is in both.
 """
 
+import collections
 from collections.abc import Iterator, Mapping
+import concurrent.futures
 import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -46,6 +49,7 @@ _MORE_EXPRESSION_MODES = 15
 # People are rendered and fitted this many at a time: bounds the memory.
 _PEOPLE_A_TURN = 64
 _RENDER_BATCH = 16
+_TURNS_AT_A_TIME = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,20 +185,55 @@ def _records(
   seed: int,
   progress: tqdm,
 ) -> Iterator[dict[str, Any]]:
+  """The records of a split, in order; two turns are worked on at a time.
+
+  A renderer keeps little more than one core busy: while one turn is rendered
+  the next is, too, or the one before is fitted.
+  """
   world = world.replace(photos_per_person=plan.photos_per_person)
-  for start in range(0, plan.people, _PEOPLE_A_TURN):
-    indices = plan.indices(start, start + _PEOPLE_A_TURN)
-    photos = photos_of(world, seed, indices)
-    fits = fit_subjects(
-      fitter,
-      photos.landmarks,
-      photos.visibility,
-      photos.person,
-      options=FitOptions(),
-    )
-    for row, index in enumerate(indices):
-      person = int(photos.person[row])
-      yield {
+  starts = iter(range(0, plan.people, _PEOPLE_A_TURN))
+  with concurrent.futures.ThreadPoolExecutor(_TURNS_AT_A_TIME) as pool:
+
+    def submit() -> list[concurrent.futures.Future[list[dict[str, Any]]]]:
+      return [
+        pool.submit(_turn, world, fitter, plan, seed, start)
+        for start in itertools.islice(starts, 1)
+      ]
+
+    waiting = collections.deque(submit())
+    waiting += submit()
+    try:
+      while waiting:
+        records = waiting.popleft().result()
+        waiting += submit()
+        yield from records
+        progress.update(len(records))
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def _turn(
+  world: SyntheticWorld,
+  fitter: MorphableModel,
+  plan: SplitPlan,
+  seed: int,
+  start: int,
+) -> list[dict[str, Any]]:
+  """Renders and fits the people from `start` on, as many as fit in a turn."""
+  indices = plan.indices(start, start + _PEOPLE_A_TURN)
+  photos = photos_of(world, seed, indices)
+  fits = fit_subjects(
+    fitter,
+    photos.landmarks,
+    photos.visibility,
+    photos.person,
+    options=FitOptions(),
+  )
+  records = []
+  for row, index in enumerate(indices):
+    person = int(photos.person[row])
+    records.append(
+      {
         "image": encode_image(photos.image[row]),
         "label": person - plan.first_person,
         "subject": f"person{person:06d}",
@@ -211,7 +250,8 @@ def _records(
         "world_seed": seed,
         "world_index": int(index),
       }
-    progress.update(len(indices))
+    )
+  return records
 
 
 def render_dataset(
