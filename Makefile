@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-c
 
 .PHONY: demo test test-slow lint format clean
 
-# Huge pages halve the time of what allocates much memory; where the C library
+# Huge pages spare the kernel clearing memory in 4 kB steps; where the C library
 # or the kernel has none, this changes nothing.
 demo: $(VENV)/.installed
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.demo --workdir=runs/demo
