@@ -186,6 +186,54 @@ def roc_curves(
   return figure
 
 
+def det_curves(curves: Mapping[str, RocCurve], *, title: str = "") -> Figure:
+  """DET curves: what is missed against what is let in, both logarithmic.
+
+  Args:
+    curves: Name to curve, at least one.
+    title: Above the chart.
+
+  Returns:
+    A matplotlib figure; the equal error rate is where a curve meets the
+    diagonal.
+
+  Raises:
+    ValueError: There is no curve.
+  """
+  figure, axes = _new_chart(
+    curves,
+    title,
+    "false acceptance rate, far (%)",
+    "false rejection rate, 100 − tar (%)",
+  )
+  shares = [share for c in curves.values() for share in (c.far, 1 - c.tar)]
+  least = min(float(s[s > 1e-9].min()) for s in shares if (s > 1e-9).any())
+  for (name, curve), (color, dash, _) in zip(
+    curves.items(), _styles(), strict=False
+  ):
+    # Rates of 0 have no place on these axes: they end at the frame.
+    missed = np.maximum(1 - curve.tar, least / 2)
+    axes.plot(
+      100 * np.maximum(curve.far, least / 2),
+      100 * missed,
+      dash,
+      color=color,
+      label=name,
+      lw=1.6,
+    )
+  ends = [100 * least, 100]
+  axes.plot(ends, ends, color="0.6", lw=0.8, label="equal error rate")
+  for axis, scale, limit in (
+    (axes.xaxis, axes.set_xscale, axes.set_xlim),
+    (axes.yaxis, axes.set_yscale, axes.set_ylim),
+  ):
+    scale("log")
+    limit(*ends)
+    axis.set_major_formatter("{x:g}")
+  _add_legend(axes, 2)
+  return figure
+
+
 def bar_chart(
   groups: Sequence[str],
   series: Mapping[str, Sequence[float]],
