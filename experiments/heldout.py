@@ -93,7 +93,7 @@ def true_shapes(
   heldout: HeldOut, rows: Int[np.ndarray, "B"]
 ) -> tuple[Float[np.ndarray, "B V 3"], Float[np.ndarray, "B V 3"]]:
   """The photos' own true shapes, and the people's true neutral ones, mm."""
-  truth = _truth(heldout)
+  truth = truth_of(heldout)
   shape, identity_shape = truth.shapes(truth.data, jnp.asarray(rows))
   return np.asarray(shape), np.asarray(identity_shape)
 
@@ -102,6 +102,18 @@ def score_heldout(
   heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, ShapeScores]:
   """Scores the mean shape, both landmark fits, and the networks."""
+  return score_shapes(
+    truth_of(heldout),
+    shape_methods(heldout, networks),
+    heldout.num_photos,
+    np.asarray(heldout.fitter.landmark_vertices),
+  )
+
+
+def shape_methods(
+  heldout: HeldOut, networks: Mapping[str, Export]
+) -> dict[str, Method]:
+  """What `score_heldout` scores, by name."""
   fitter = jax.tree.map(jnp.asarray, heldout.fitter)
   images = jnp.asarray(heldout.photos.image)
   methods = {
@@ -114,12 +126,7 @@ def score_heldout(
       functools.partial(_network_shapes, model=network.model),
       (jax.tree.map(jnp.asarray, network.params), images),
     )
-  return score_shapes(
-    _truth(heldout),
-    methods,
-    heldout.num_photos,
-    np.asarray(heldout.fitter.landmark_vertices),
-  )
+  return methods
 
 
 def _codes(fits: ImageFits) -> tuple[Array, Array]:
@@ -129,7 +136,8 @@ def _codes(fits: ImageFits) -> tuple[Array, Array]:
   )
 
 
-def _truth(heldout: HeldOut) -> Method:
+def truth_of(heldout: HeldOut) -> Method:
+  """The true shapes, as something that has shapes to show."""
   seed = jnp.uint32(heldout.seed)
   return Method(
     _true_shapes, (heldout.world, seed, jnp.asarray(heldout.indices))

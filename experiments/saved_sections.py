@@ -1,0 +1,146 @@
+"""Sections of a page on disk, so that `experiments.report` can join them.
+
+<folder>/section.json and the pictures it names, PNG. Written under another
+name and renamed, so a folder is whole or not there.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+from PIL import Image
+
+from data_prep.output_files import new_folder
+from disentangle3d.reporting.charts import figure_png
+from disentangle3d.reporting.html_page import (
+  Block,
+  Grid,
+  Paragraph,
+  Picture,
+  Preformatted,
+  Section,
+  Table,
+)
+from disentangle3d.reporting.pictures import picture_png
+
+FILE = "section.json"
+_FORMAT = "disentangle3d sections, version 1"
+_PIXELS_AN_INCH = 96
+
+
+def save_sections(
+  folder: str | os.PathLike[str], sections: Sequence[Section]
+) -> None:
+  """Writes sections, over what an earlier run wrote there.
+
+  Raises:
+    ValueError: `folder` holds something else.
+  """
+  folder = pathlib.Path(folder)
+  if (folder / FILE).is_file():
+    shutil.rmtree(folder)
+  with new_folder(folder) as partial:
+    pictures: list[bytes] = []
+    content = {
+      "format": _FORMAT,
+      "sections": [
+        {
+          "title": section.title,
+          "blocks": [_to_json(block, pictures) for block in section.blocks],
+        }
+        for section in sections
+      ],
+    }
+    for number, png in enumerate(pictures):
+      (partial / f"picture{number:02d}.png").write_bytes(png)
+    (partial / FILE).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def load_sections(folder: str | os.PathLike[str]) -> list[Section]:
+  """Reads what `save_sections` wrote.
+
+  Raises:
+    FileNotFoundError: There is none, or a picture is missing.
+    ValueError: It is not of this format.
+  """
+  folder = pathlib.Path(folder)
+  path = folder / FILE
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  try:
+    content = json.loads(path.read_text())
+    if content["format"] != _FORMAT:
+      raise ValueError(f"another format: {content['format']!r}")
+    return [
+      Section(
+        section["title"],
+        [_from_json(block, folder) for block in section["blocks"]],
+      )
+      for section in content["sections"]
+    ]
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(f"{path}: expected {_FORMAT!r} ({error})") from error
+
+
+def _to_json(block: Block, pictures: list[bytes]) -> dict[str, Any]:
+  kind = type(block).__name__
+  match block:
+    case Picture():
+      if isinstance(block.image, Figure):
+        png = figure_png(block.image)
+        width = round(_PIXELS_AN_INCH * block.image.get_figwidth())
+      else:
+        png, width = picture_png(block.image), block.image.shape[1]
+      pictures.append(png)
+      return {
+        "kind": kind,
+        "picture": len(pictures) - 1,
+        "caption": block.caption,
+        "width_px": block.width_px or width,
+      }
+    case Grid():
+      inner = [_to_json(picture, pictures) for picture in block.pictures]
+      return {"kind": kind, "pictures": inner, "caption": block.caption}
+    case Table():
+      rows = [[_cell(cell) for cell in row] for row in block.rows]
+      fields = dataclasses.asdict(dataclasses.replace(block, rows=()))
+      return {"kind": kind, **fields, "rows": rows}
+    case _:
+      return {"kind": kind, "text": block.text}
+
+
+def _cell(cell: Any) -> Any:
+  if isinstance(cell, np.generic):
+    cell = cell.item()
+  # NaN is no JSON; both are a dash.
+  return None if isinstance(cell, float) and np.isnan(cell) else cell
+
+
+def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
+  fields = dict(fields)
+  kind = fields.pop("kind")
+  match kind:
+    case "Picture":
+      path = folder / f"picture{fields.pop('picture'):02d}.png"
+      if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+      with Image.open(io.BytesIO(path.read_bytes())) as image:
+        return Picture(np.asarray(image.convert("RGB")), **fields)
+    case "Grid":
+      pictures = [_from_json(one, folder) for one in fields["pictures"]]
+      return Grid(pictures, fields["caption"])
+    case "Table":
+      return Table(**fields)
+    case "Paragraph":
+      return Paragraph(**fields)
+    case "Preformatted":
+      return Preformatted(**fields)
+    case _:
+      raise ValueError(f"no such block: {kind!r}")
