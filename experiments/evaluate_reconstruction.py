@@ -46,8 +46,8 @@ def _define_flags() -> None:
   flags.DEFINE_bool("lower_bound", True, "Project the truth (slow).")
   flags.DEFINE_integer(
     "protocol_photos",
-    20,
-    "Photos of synthetic_outdoor to compare by every protocol (slow).",
+    10,
+    "Photos of the first set to compare by every protocol (slow).",
   )
 
 

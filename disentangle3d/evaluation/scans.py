@@ -4,6 +4,7 @@ import dataclasses
 
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
+import scipy.spatial
 
 from disentangle3d.evaluation.surfaces import Surface, make_surface
 from disentangle3d.types import NOSE_TIP, check_array
@@ -104,9 +105,8 @@ def facial_regions(
   away = []
   for points in groups.values():
     known = points[np.isfinite(points).all(1)]
-    difference = truth.surface.vertices[:, None] - known[None]
-    square = np.sum(difference**2, -1)
-    away.append(square.min(1, initial=np.inf))
+    tree = scipy.spatial.cKDTree(known)
+    away.append(tree.query(truth.surface.vertices)[0])
   nearest = np.argmin(np.stack(away), 0)
   return {
     name: inside & (nearest == number) for number, name in enumerate(groups)

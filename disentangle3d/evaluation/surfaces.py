@@ -17,7 +17,7 @@ import scipy.spatial
 from disentangle3d.types import check_array
 
 _POINTS_AT_A_TIME = 20_000
-_FIRST_CANDIDATES = 8
+_FIRST_CANDIDATES = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,9 +180,9 @@ def _closest(
       away, found = tree.query(
         points[waiting], list(range(skip + 1, count + 1))
       )
-      rows, columns = np.nonzero(
-        away - reach <= np.minimum(bound, distance)[waiting, None]
-      )
+      radius = surface.radius[members[found]]
+      least = np.minimum(bound, distance)[waiting]
+      rows, columns = np.nonzero(away - radius <= least[:, None])
       _improve(
         surface,
         points,
