@@ -7,7 +7,7 @@ from data_prep.batched_fitting import (
   landmarks_only,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from tests.fitting.faces_and_photos import known_faces
+from experiments.known_faces import known_faces
 from tests.fixtures import random_morphable_model
 
 _OPTIONS = FitOptions(max_iterations=5)
