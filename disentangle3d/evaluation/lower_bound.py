@@ -15,8 +15,9 @@ import numpy as np
 from disentangle3d.evaluation.icp import Motion, similarity
 from disentangle3d.types import NOSE_TIP, check_array
 
-_ITERATIONS = 20
+_ITERATIONS = 60
 _TOLERANCE_MM = 1e-4
+_LEAST_DAMPING, _MOST_DAMPING = 1e-9, 1e3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Projection:
     rmse_mm: Root mean square distance inside the region, aligned by the
       landmarks as the protocol does.
     iterations: Done.
-    converged: Whether the last one gained less than 0.0001 mm.
+    converged: Whether the last one gained less than 0.0001 mm, or none can gain.
   """
 
   shape: Float[np.ndarray, "V 3"]
@@ -99,10 +100,11 @@ def project_truth(
 ) -> Projection:
   """The shape of the model that `liu2018` scores best.
 
-  Gauss-Newton on all coefficients at once. The alignment is a function of the
+  Damped Gauss-Newton on all coefficients at once. The alignment is a function of the
   coefficients, through the landmarks; its derivative is in the Jacobian, so
   that it is the protocol's own score that falls. Directions that the
-  alignment undoes (size, say) are left as they are.
+  alignment undoes (size, say) change nothing, and nearly so those beside
+  them: damping keeps the steps along them short.
 
   Args:
     projector: From `make_projector`.
@@ -123,28 +125,47 @@ def project_truth(
   inside = away <= radius_mm
   marks = projector.landmark_vertices
   jacobian = _Jacobian(projector, inside)
-  coefficients = np.zeros(len(projector.basis))
-  best: tuple[float, np.ndarray] = (np.inf, coefficients)
-  converged, count = False, 0
-  while count < _ITERATIONS and not converged:
+
+  def score(coefficients: np.ndarray) -> _Scored:
     shape = _shape(projector, coefficients)
     motion = similarity(shape[marks], target[marks], with_scale=with_scale)
     residual = motion.apply(shape)[inside] - target[inside]
     rmse = float(np.sqrt(np.mean(np.sum(residual**2, 1))))
-    converged = not rmse < best[0] - _TOLERANCE_MM
-    if rmse < best[0]:
-      best = rmse, coefficients
-    coefficients = coefficients + jacobian.step(
-      shape, motion, residual, with_scale
-    )
+    return _Scored(coefficients, shape, motion, residual, rmse)
+
+  best = score(np.zeros(len(projector.basis)))
+  system = jacobian.system(best, with_scale)
+  converged, count, damping = False, 0, _LEAST_DAMPING
+  while count < _ITERATIONS and not converged:
+    tried = score(best.coefficients + _damped_step(*system, damping))
     count += 1
+    if tried.rmse_mm < best.rmse_mm:
+      # A short step gains little: only a long one says that this is it.
+      gain = best.rmse_mm - tried.rmse_mm
+      converged = damping <= _LEAST_DAMPING and gain < _TOLERANCE_MM
+      best, damping = tried, max(damping / 10, _LEAST_DAMPING)
+      system = jacobian.system(best, with_scale)
+    else:
+      damping *= 10
+      converged = damping > _MOST_DAMPING
   return Projection(
-    shape=_shape(projector, best[1]),
-    coefficients=best[1],
-    rmse_mm=best[0],
+    shape=best.shape,
+    coefficients=best.coefficients,
+    rmse_mm=best.rmse_mm,
     iterations=count,
     converged=converged,
   )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Scored:
+  """Coefficients, what they make, and how the protocol scores it."""
+
+  coefficients: np.ndarray
+  shape: np.ndarray
+  motion: Motion
+  residual: np.ndarray
+  rmse_mm: float
 
 
 class _Jacobian:
@@ -158,20 +179,17 @@ class _Jacobian:
     self.at_marks = cut[:, self.marks].reshape(len(cut), -1)
     self.inside = inside
 
-  def step(
-    self,
-    shape: np.ndarray,
-    motion: Motion,
-    residual: np.ndarray,
-    with_scale: bool,
-  ) -> np.ndarray:
-    """The Gauss-Newton step, in the model's own frame.
+  def system(
+    self, scored: _Scored, with_scale: bool
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Normal matrix and slope of the score, in the model's own frame.
 
     A change of the landmarks moves the alignment by the least squares of the
     motion's own directions; the residual changes by the modes minus that.
     """
-    centre = shape[self.marks].mean(0)
-    directions = _motion_directions(shape - centre, with_scale)
+    motion = scored.motion
+    centre = scored.shape[self.marks].mean(0)
+    directions = _motion_directions(scored.shape - centre, with_scale)
     at_marks = directions[:, self.marks].reshape(len(directions), -1)
     in_region = directions[:, self.inside].reshape(len(directions), -1)
     follows = np.linalg.lstsq(at_marks.T, self.at_marks.T, rcond=None)[0]
@@ -179,9 +197,17 @@ class _Jacobian:
     mixed = cross @ follows
     normal = self.normal - mixed - mixed.T
     normal += follows.T @ (in_region @ in_region.T) @ follows
-    own = (residual @ motion.rotation / motion.scale).ravel()
+    own = (scored.residual @ motion.rotation / motion.scale).ravel()
     slope = self.basis @ own - follows.T @ (in_region @ own)
-    return -np.linalg.lstsq(normal, slope, rcond=1e-11)[0]
+    return normal, slope
+
+
+def _damped_step(
+  normal: np.ndarray, slope: np.ndarray, damping: float
+) -> np.ndarray:
+  """The Gauss-Newton step, shorter where the normal matrix is nearly flat."""
+  ridge = damping * np.trace(normal) / len(normal) * np.eye(len(normal))
+  return -np.linalg.solve(normal + ridge, slope)
 
 
 def _motion_directions(points: np.ndarray, with_scale: bool) -> np.ndarray:
