@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any
 
-from data_prep.render_synthetic import SyntheticSet
+from data_prep.synthetic_set import SyntheticSet
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.training.dataset import MANIFEST
 from disentangle3d.training.export import Export, load_export

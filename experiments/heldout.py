@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from data_prep.batched_fitting import ImageFits, fit_subjects
-from data_prep.render_synthetic import SyntheticSet, photos_of, split_plans
+from data_prep.synthetic_set import SyntheticSet, photos_of, split_plans
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   synthesize_shape,
@@ -77,6 +77,16 @@ def heldout_people(
     ),
     multi=fit_subjects(fitter, *marks, photos.person, options=FitOptions()),
   )
+
+
+def photo_names(heldout: HeldOut) -> list[str]:
+  """What each photo is called in folders: subject and image_id, P of them."""
+  return [
+    f"person{person:06d}/photo{index:08d}"
+    for person, index in zip(
+      heldout.photos.person, heldout.indices, strict=True
+    )
+  ]
 
 
 def photos_with_albedo(

@@ -1,19 +1,21 @@
-"""Scores of networks, fits and the lower bound on one synthetic set."""
+"""Scores of networks, fits, meshes and the lower bound on a synthetic set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 import numpy as np
 
-from data_prep.render_synthetic import SyntheticSet
+from data_prep.synthetic_set import SyntheticSet
 from disentangle3d.evaluation.lower_bound import (
   Projector,
   make_projector,
   project_truth,
 )
 from disentangle3d.evaluation.reconstruction import shape_error
+from disentangle3d.evaluation.scan_protocols import scan_error
+from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.evaluation.side_by_side import SideBySide, side_by_side
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.synthetic_world import SyntheticWorld
@@ -21,10 +23,12 @@ from disentangle3d.training.export import Export
 from experiments.heldout import (
   HeldOut,
   heldout_people,
+  photo_names,
   score_heldout,
   shape_methods,
   true_shapes,
 )
+from experiments.mesh_folders import MeshFolder, corresponds, read_prediction
 from experiments.shape_scores import Method, ShapeScores
 from experiments.synthetic_sets import world_of_set
 
@@ -39,7 +43,7 @@ class SetResults:
   Attributes:
     name: Of the set.
     heldout: Its photos.
-    scores: By method; the lower bound has no numbers over all vertices.
+    scores: By method; NaN where a method has no number for a photo.
     error_map_mm: Mean distance of each vertex over the photos that are
       compared by every protocol, NaN beyond 95 mm, `[V]`, by method.
     table: Those photos under every protocol; None where there are none.
@@ -69,8 +73,9 @@ def measure_set(
   fitter: MorphableModel,
   networks: Mapping[str, Export],
   *,
+  meshes: Sequence[MeshFolder] = (),
   people: int,
-  with_bound: bool,
+  bound_people: int,
   protocol_photos: int,
 ) -> SetResults:
   """Renders the set's photos of unseen people, and scores everything.
@@ -81,8 +86,9 @@ def measure_set(
     world: Its world.
     fitter: Its fitter's model.
     networks: By the names that tables print.
+    meshes: Other methods' results, under the set's name in their folders.
     people: How many people; 0 takes all held-out ones.
-    with_bound: Whether to project the truth (the slowest part).
+    bound_people: Of how many to project the truth (the slowest part).
     protocol_photos: How many photos to compare by every protocol.
 
   Returns:
@@ -98,8 +104,14 @@ def measure_set(
       f" {protocol_photos}"
     )
   scores = score_heldout(heldout, networks)
-  if with_bound:
-    scores[LOWER_BOUND] = bound_scores(heldout)
+  folders = {}
+  for one in meshes:
+    folder = dataclasses.replace(one, folder=one.folder / name)
+    remark, errors = mesh_scores(heldout, folder)
+    folders[one.name + remark], scores[one.name + remark] = folder, errors
+  if bound_people:
+    chosen = np.unique(heldout.photos.person)[:bound_people]
+    scores[LOWER_BOUND] = bound_scores(heldout, chosen)
   maps, table = {}, None
   if protocol_photos:
     rows = (
@@ -107,12 +119,79 @@ def measure_set(
       .round()
       .astype(np.int32)
     )
-    maps, table = _compare(heldout, shape_methods(heldout, networks), rows)
+    methods = shape_methods(heldout, networks)
+    maps, table = _compare(heldout, methods, folders, rows)
   return SetResults(name, heldout, scores, maps, table)
 
 
-def bound_scores(heldout: HeldOut) -> ShapeScores:
-  """The best the fitter's model can do, similarity and rigid by themselves."""
+def mesh_scores(
+  heldout: HeldOut, meshes: MeshFolder
+) -> tuple[str, ShapeScores]:
+  """Scores another method's meshes; NaN where one is missing.
+
+  Returns:
+    What a reader of a table must know of the meshes, to go after the name;
+    and the scores.
+
+  Raises:
+    ValueError: There is no mesh of the set's photos, or one is broken.
+  """
+  triangles = np.asarray(heldout.fitter.triangles)
+  marks = np.asarray(heldout.fitter.landmark_vertices)
+  errors = np.full((4, heldout.num_photos), np.nan)
+  same_topology = True
+  photos = photo_names(heldout)
+  for row, photo in enumerate(photos):
+    truths = true_shapes(heldout, np.array([row], np.int32))
+    for place, shapes in enumerate(truths):
+      made = read_prediction(meshes, photo, identity=place == 1)
+      if made is None:
+        continue
+      same = corresponds(meshes, made)
+      same_topology &= same
+      errors[2 * place : 2 * place + 2, row] = _mesh_errors(
+        made, scan_of(shapes[0], triangles, marks), marks if same else None
+      )
+  found = int(np.isfinite(errors[0]).sum())
+  if not found:
+    raise ValueError(
+      f"{meshes.folder}: expected meshes as {photos[0]}.obj, got none of"
+      " this set's photos"
+    )
+  remarks = [] if same_topology else ["nearest points"]
+  if found < len(photos):
+    remarks.append(f"{found} of {len(photos)} photos")
+  missing = np.full(heldout.num_photos, np.nan)
+  return (
+    f" ({', '.join(remarks)})" if remarks else "",
+    ShapeScores(*errors[:2], missing, missing, *errors[2:]),
+  )
+
+
+def _mesh_errors(
+  made: Scan, truth: Scan, marks: np.ndarray | None
+) -> list[float]:
+  """By corresponding vertices where the landmarks' are given, else nearest."""
+  if marks is None:
+    return [
+      scan_error(made, truth, protocol=protocol).score_mm
+      for protocol in ("liu2018", "liu2018_rigid")
+    ]
+  return [
+    float(
+      shape_error(
+        jnp.asarray(made.surface.vertices, jnp.float32),
+        jnp.asarray(truth.surface.vertices, jnp.float32),
+        landmark_vertices=jnp.asarray(marks),
+        protocol=protocol,
+      ).rmse_mm
+    )
+    for protocol in ("liu2018", "liu2018_rigid")
+  ]
+
+
+def bound_scores(heldout: HeldOut, people: Int[np.ndarray, "S"]) -> ShapeScores:
+  """The best the fitter's model can do for some people; NaN for the others."""
   fitter = heldout.fitter
   marks = np.asarray(fitter.landmark_vertices)
   identity_basis = np.asarray(fitter.identity_basis)
@@ -122,18 +201,17 @@ def bound_scores(heldout: HeldOut) -> ShapeScores:
     marks,
   )
   neutral = make_projector(fitter.mean_shape, identity_basis, marks)
-  full = np.empty((2, heldout.num_photos))
-  identity = np.empty((2, heldout.num_photos))
+  errors = np.full((4, heldout.num_photos), np.nan)
   done: dict[int, np.ndarray] = {}
-  for row in range(heldout.num_photos):
+  for row in np.flatnonzero(np.isin(heldout.photos.person, people)):
     person = int(heldout.photos.person[row])
     shape, identity_shape = true_shapes(heldout, np.array([row], np.int32))
-    full[:, row] = _both(whole, shape[0])
+    errors[:2, row] = _both(whole, shape[0])
     if person not in done:
       done[person] = _both(neutral, identity_shape[0])
-    identity[:, row] = done[person]
+    errors[2:, row] = done[person]
   missing = np.full(heldout.num_photos, np.nan)
-  return ShapeScores(full[0], full[1], missing, missing, *identity)
+  return ShapeScores(*errors[:2], missing, missing, *errors[2:])
 
 
 def _both(projector: Projector, truth: np.ndarray) -> np.ndarray:
@@ -146,7 +224,10 @@ def _both(projector: Projector, truth: np.ndarray) -> np.ndarray:
 
 
 def _compare(
-  heldout: HeldOut, methods: Mapping[str, Method], rows: np.ndarray
+  heldout: HeldOut,
+  methods: Mapping[str, Method],
+  folders: Mapping[str, MeshFolder],
+  rows: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], SideBySide]:
   truth, _ = true_shapes(heldout, rows)
   made = {name: _shapes(method, rows) for name, method in methods.items()}
@@ -164,11 +245,17 @@ def _compare(
     maps[name] = np.where(
       2 * count >= len(rows), total / np.maximum(count, 1), np.nan
     )
+  names = photo_names(heldout)
+  others = {
+    name: [read_prediction(folder, names[row]) for row in rows]
+    for name, folder in folders.items()
+  }
   table = side_by_side(
     made,
     truth,
     landmark_vertices=marks,
     triangles=np.asarray(heldout.fitter.triangles),
+    others=others,
     groups=heldout.photos.person[rows],
   )
   return maps, table

@@ -1,10 +1,11 @@
 """The paper's reconstruction tables and figures, from measured results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import (
+  Interval,
   mean_and_interval,
   paired_bootstrap,
 )
@@ -13,6 +14,7 @@ from disentangle3d.faces.synthetic_world import EXPRESSION_CLASSES
 from disentangle3d.reporting.charts import Series, bar_chart, line_chart
 from disentangle3d.reporting.figures import heat_map
 from disentangle3d.reporting.html_page import (
+  DASH,
   Block,
   Grid,
   Paragraph,
@@ -22,7 +24,17 @@ from disentangle3d.reporting.html_page import (
   format_number,
   interval,
 )
-from experiments.paper_figures import EXPRESSIONS, TABLE_1, TABLE_2, YAW_DEG
+from experiments.paper_figures import (
+  FIGURE_6,
+  FIGURE_7,
+  TABLE_1,
+  TABLE_2,
+  YAW_DEG,
+  Cell,
+  Measured,
+  number_or_none,
+  paper_table,
+)
 from experiments.reconstruction_results import SetResults
 from experiments.synthetic_sets import EXPRESSION, OUTDOOR, YAW
 
@@ -31,6 +43,11 @@ EXPRESSION_NAMES = (
   *(f"expression {number}" for number in range(1, EXPRESSION_CLASSES)),
 )
 _MAPS_SHOWN = 6
+_FIGURES = (
+  (FIGURE_6, "full shape", "within"),
+  (FIGURE_7, "identity shape", "identity_within"),
+)
+Rows = dict[str, Sequence[Cell]]
 
 
 def set_sections(
@@ -49,11 +66,10 @@ def set_sections(
   if differences:
     blocks.append(_differences(results, differences))
   if results.name == YAW:
-    blocks += [yaw_table(results), _yaw_chart(results)]
+    blocks.append(_yaw_chart(results))
   elif results.name == EXPRESSION:
-    blocks += _expression_charts(results)
-  elif results.name == OUTDOOR:
-    blocks.append(_printed("Table 2, printed (MICC)", TABLE_2))
+    blocks.append(_expression_charts(results))
+  blocks += [paper_table(k, rows) for k, rows in paper_rows(results).items()]
   blocks.append(_cumulative(results))
   if results.error_map_mm:
     blocks.append(_maps(results))
@@ -64,23 +80,63 @@ def set_sections(
   return sections
 
 
-def yaw_table(results: SetResults) -> Table:
-  """Table 1: RMSE by |yaw|, both sides together, and the paper's rows."""
+def paper_rows(results: SetResults) -> Measured:
+  """The set's rows of the paper's tables: RMSE in mm, protocol liu2018."""
+  if results.name == YAW:
+    return {TABLE_1: _yaw_rows(results)}
+  if results.name == OUTDOOR:
+    rows: Rows = {
+      _named(name, results): (_mean(scores.within),)
+      for name, scores in results.scores.items()
+    }
+    return {TABLE_2: rows}
+  kinds = results.heldout.photos.expression_class
+  measured: dict[str, Rows] = {}
+  for key, _, field in _FIGURES:
+    measured[key] = {}
+    for name, scores in results.scores.items():
+      values = getattr(scores, field)
+      means = [_mean(values[kinds == k]) for k in range(EXPRESSION_CLASSES)]
+      # As in the paper, the mean over expressions, each counting the same.
+      whole = None if None in means else float(np.mean(means))
+      measured[key][_named(name, results)] = (whole,)
+  return measured
+
+
+def _yaw_rows(results: SetResults) -> Rows:
+  """By |yaw|, both sides together; the average is over the angles."""
   steps = np.abs(10 * np.round(results.yaw_deg / 10)).astype(int)
-  rows: list[tuple[str | float | None, ...]] = []
+  rows: Rows = {}
   for name, scores in results.scores.items():
-    means = [float(scores.within[steps == one].mean()) for one in YAW_DEG]
-    rows.append((name, *means, float(np.mean(means))))
-  rows += [(f"{n}, printed (BU-3DFE)", *v) for n, v in TABLE_1.items()]
-  header = ("", *(f"±{yaw}°" if yaw else "0°" for yaw in YAW_DEG), "Avg.")
-  return Table(
-    header,
-    rows,
-    caption=(
-      "Table 1: RMSE in mm by yaw, protocol liu2018; the average is over the"
-      " angles. The printed rows are of other people, and of scans."
-    ),
-  )
+    means = [_mean(scores.within[steps == one]) for one in YAW_DEG]
+    known = [mean for mean in means if mean is not None]
+    average = float(np.mean(known)) if known else None
+    rows[_named(name, results)] = (*means, average)
+  return rows
+
+
+def _named(name: str, results: SetResults) -> str:
+  return f"{name}, {results.name}"
+
+
+def _mean(values: np.ndarray) -> float | None:
+  """Over the photos that a method has a number for."""
+  known = values[np.isfinite(values)]
+  return number_or_none(known.mean()) if known.size else None
+
+
+def _interval(values: np.ndarray, people: np.ndarray) -> Interval | None:
+  known = np.isfinite(values)
+  if not known.any():
+    return None
+  return mean_and_interval(values[known], groups=people[known])
+
+
+def shown_interval(found: Interval | None, *, digits: int = 2) -> str:
+  """`2.41 [2.30, 2.52]`, or a dash."""
+  if found is None:
+    return DASH
+  return interval(found.mean, found.low, found.high, digits=digits)
 
 
 def protocol_table(table: SideBySide) -> Table:
@@ -88,13 +144,13 @@ def protocol_table(table: SideBySide) -> Table:
   methods = list(table.scores)
   rows: list[tuple[str, ...]] = []
   for column in COLUMNS:
+    if column not in table.scores[methods[0]]:
+      continue
     cells = [table.interval(method, column) for method in methods]
     digits = 4 if "printed" in column else 2
-    rows.append(
-      (column, *(interval(c.mean, c.low, c.high, digits=digits) for c in cells))
-    )
+    rows.append((column, *(shown_interval(c, digits=digits) for c in cells)))
   for reading in ("median", "mean", "std"):
-    numbers = [getattr(table.now[method], reading) for method in methods]
+    numbers = [getattr(table.now[method], reading, None) for method in methods]
     rows.append(
       (f"now, all distances: {reading}", *map(format_number, numbers))
     )
@@ -120,14 +176,16 @@ def _summary(results: SetResults) -> Table:
       scores.identity_within,
       scores.identity_within_rigid,
     )
-    found = [mean_and_interval(c, groups=results.people) for c in columns]
-    rows.append((name, *(interval(f.mean, f.low, f.high) for f in found)))
+    found = [_interval(column, results.people) for column in columns]
+    photos = int(np.isfinite(scores.within).sum())
+    rows.append((name, *map(shown_interval, found), photos))
   header = (
     "",
     "full shape",
     "full shape, rigid",
     "identity shape",
     "identity shape, rigid",
+    "photos",
   )
   return Table(
     header,
@@ -153,7 +211,7 @@ def _differences(
         getattr(results.scores[second], field),
         groups=results.people,
       )
-      shown = interval(found.mean, found.low, found.high)
+      shown = shown_interval(found)
       parts.append(f"{first} − {second}, {what} shape: {shown} mm")
   return Paragraph("Paired differences, 95 %: " + "; ".join(parts) + ".")
 
@@ -163,32 +221,36 @@ def _yaw_chart(results: SetResults) -> Picture:
   places = np.unique(steps)
   series = {
     name: Series(
-      places, [float(scores.within[steps == one].mean()) for one in places]
+      places, _gaps(_mean(scores.within[steps == one]) for one in places)
     )
     for name, scores in results.scores.items()
   }
   chart = line_chart(
-    series, x_label="yaw (degrees)", y_label="RMSE within 95 mm (mm)"
+    series,
+    x_label="yaw (degrees)",
+    y_label="RMSE within 95 mm (mm)",
+    legend_below=True,
   )
   return Picture(chart, "3D error against yaw")
 
 
-def _expression_charts(results: SetResults) -> list[Block]:
+def _gaps(values: Iterable[float | None]) -> list[float]:
+  return [np.nan if value is None else value for value in values]
+
+
+def _expression_charts(results: SetResults) -> Grid:
   kinds = results.heldout.photos.expression_class
   pictures = []
-  for figure, what, field in (
-    ("Fig. 6", "full shape", "within"),
-    ("Fig. 7", "identity shape", "identity_within"),
-  ):
+  for figure, what, field in _FIGURES:
     series, errors = {}, {}
     for name, scores in results.scores.items():
       values = getattr(scores, field)
       found = [
-        mean_and_interval(values[kinds == k], groups=results.people[kinds == k])
+        _interval(values[kinds == k], results.people[kinds == k])
         for k in range(EXPRESSION_CLASSES)
       ]
-      series[name] = [f.mean for f in found]
-      errors[name] = [(f.high - f.low) / 2 for f in found]
+      series[name] = _gaps(f and f.mean for f in found)
+      errors[name] = _gaps(f and (f.high - f.low) / 2 for f in found)
     chart = bar_chart(
       EXPRESSION_NAMES,
       series,
@@ -198,20 +260,13 @@ def _expression_charts(results: SetResults) -> list[Block]:
     chart.set_size_inches(11, 4.2)
     text = f"{figure}: {what} by expression; bars are 95 % intervals"
     pictures.append(Picture(chart, text))
-  return [
-    Grid(pictures),
-    _printed("Fig. 6 and 7, printed means (BU-3DFE)", EXPRESSIONS),
-  ]
-
-
-def _printed(caption: str, figures: dict[str, float]) -> Table:
-  return Table(("", "RMSE (mm)"), list(figures.items()), caption=caption)
+  return Grid(pictures)
 
 
 def _cumulative(results: SetResults) -> Picture:
   series = {}
   for name, scores in results.scores.items():
-    ordered = np.sort(scores.within)
+    ordered = np.sort(scores.within[np.isfinite(scores.within)])
     share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
     series[name] = Series(ordered, share)
   chart = line_chart(
@@ -219,6 +274,7 @@ def _cumulative(results: SetResults) -> Picture:
     x_label="RMSE within 95 mm (mm)",
     y_label="photos with at most that error (%)",
     marks=False,
+    legend_below=True,
   )
   return Picture(chart, "Cumulative error")
 

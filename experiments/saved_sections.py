@@ -1,7 +1,9 @@
-"""Sections of a page on disk, so that `experiments.report` can join them.
+"""What an evaluation found, on disk, so that `experiments.report` can join it.
 
-<folder>/section.json and the pictures it names, PNG. Written under another
-name and renamed, so a folder is whole or not there.
+<folder>/section.json (sections of a page, and the numbers that go into the
+paper's tables), the pictures it names (PNG), and page.html, the sections by
+themselves. Written under another name and renamed, so a folder is whole or
+not there.
 """
 
 from collections.abc import Sequence
@@ -27,18 +29,34 @@ from disentangle3d.reporting.html_page import (
   Preformatted,
   Section,
   Table,
+  page,
+  write_page,
 )
 from disentangle3d.reporting.pictures import picture_png
+from experiments.paper_figures import PAPER_TABLES, Measured
 
-FILE = "section.json"
+FILE, PAGE = "section.json", "page.html"
 _FORMAT = "disentangle3d sections, version 1"
 _PIXELS_AN_INCH = 96
 
 
-def save_sections(
-  folder: str | os.PathLike[str], sections: Sequence[Section]
-) -> None:
-  """Writes sections, over what an earlier run wrote there.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Findings:
+  """What one evaluation found.
+
+  Attributes:
+    title: Of its own page.
+    sections: To show.
+    measured: Rows for the paper's tables.
+  """
+
+  title: str
+  sections: Sequence[Section]
+  measured: Measured
+
+
+def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
+  """Writes findings, over what an earlier run wrote there.
 
   Raises:
     ValueError: `folder` holds something else.
@@ -50,21 +68,29 @@ def save_sections(
     pictures: list[bytes] = []
     content = {
       "format": _FORMAT,
+      "title": findings.title,
       "sections": [
         {
           "title": section.title,
           "blocks": [_to_json(block, pictures) for block in section.blocks],
         }
-        for section in sections
+        for section in findings.sections
       ],
+      "measured": {
+        key: {name: list(map(_cell, cells)) for name, cells in rows.items()}
+        for key, rows in findings.measured.items()
+      },
     }
     for number, png in enumerate(pictures):
       (partial / f"picture{number:02d}.png").write_bytes(png)
-    (partial / FILE).write_text(json.dumps(content, indent=1) + "\n")
+    (partial / FILE).write_text(
+      json.dumps(content, indent=1, allow_nan=False) + "\n"
+    )
+    write_page(partial / PAGE, page(findings.title, findings.sections))
 
 
-def load_sections(folder: str | os.PathLike[str]) -> list[Section]:
-  """Reads what `save_sections` wrote.
+def load_findings(folder: str | os.PathLike[str]) -> Findings:
+  """Reads what `save_findings` wrote.
 
   Raises:
     FileNotFoundError: There is none, or a picture is missing.
@@ -78,14 +104,20 @@ def load_sections(folder: str | os.PathLike[str]) -> list[Section]:
     content = json.loads(path.read_text())
     if content["format"] != _FORMAT:
       raise ValueError(f"another format: {content['format']!r}")
-    return [
+    sections = [
       Section(
         section["title"],
         [_from_json(block, folder) for block in section["blocks"]],
       )
       for section in content["sections"]
     ]
-  except (KeyError, TypeError, ValueError) as error:
+    measured = content["measured"]
+    for key, rows in measured.items():
+      width = len(PAPER_TABLES[key].columns)
+      if any(len(cells) != width for cells in rows.values()):
+        raise ValueError(f"{key}: expected {width} cells a row")
+    return Findings(content["title"], sections, measured)
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(f"{path}: expected {_FORMAT!r} ({error})") from error
 
 
@@ -117,6 +149,9 @@ def _to_json(block: Block, pictures: list[bytes]) -> dict[str, Any]:
 
 
 def _cell(cell: Any) -> Any:
+  if isinstance(cell, tuple):
+    # A mean without a number is a dash, whatever its spread.
+    return None if _cell(cell[0]) is None else list(map(_cell, cell))
   if isinstance(cell, np.generic):
     cell = cell.item()
   # NaN is no JSON; both are a dash.

@@ -8,7 +8,7 @@ nearly frontal, each class equally often.
 
 import dataclasses
 
-from data_prep.render_synthetic import SyntheticSet, split_plans
+from data_prep.synthetic_set import SyntheticSet, split_plans
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 
 OUTDOOR, YAW, EXPRESSION = (

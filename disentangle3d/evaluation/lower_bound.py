@@ -47,7 +47,7 @@ class Projection:
     rmse_mm: Root mean square distance inside the region, aligned by the
       landmarks as the protocol does.
     iterations: Done.
-    converged: Whether the last one gained less than 0.0001 mm, or none can gain.
+    converged: Whether the last gained less than 0.0001 mm, or none can gain.
   """
 
   shape: Float[np.ndarray, "V 3"]
@@ -100,10 +100,10 @@ def project_truth(
 ) -> Projection:
   """The shape of the model that `liu2018` scores best.
 
-  Damped Gauss-Newton on all coefficients at once. The alignment is a function of the
-  coefficients, through the landmarks; its derivative is in the Jacobian, so
-  that it is the protocol's own score that falls. Directions that the
-  alignment undoes (size, say) change nothing, and nearly so those beside
+  Damped Gauss-Newton on all coefficients at once. The alignment is a function
+  of the coefficients, through the landmarks; its derivative is in the
+  Jacobian, so that it is the protocol's own score that falls. Directions that
+  the alignment undoes (size, say) change nothing, and nearly so those beside
   them: damping keeps the steps along them short.
 
   Args:

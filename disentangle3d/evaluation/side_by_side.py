@@ -4,7 +4,7 @@ Numbers of different protocols are often put in one table as if they were the
 same quantity; here each prediction is measured by all of them at once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 
 import jax.numpy as jnp
@@ -31,12 +31,12 @@ _VERTEX_COLUMNS = {
   "the same, mean distance": ("liu2018", "mean_distance_mm"),
   "the same, formula as printed": ("liu2018", "printed_formula_mm"),
 }
-_SCAN_COLUMNS = {
+SCAN_COLUMNS = {
   "liu2018, nearest vertex": "liu2018_vertex",
   "liu2018, nearest point": "liu2018",
   "liu2018, nearest point, rigid": "liu2018_rigid",
 } | {name: name for name in SCAN_PROTOCOLS if not name.startswith("liu2018")}
-COLUMNS = (*_VERTEX_COLUMNS, *_SCAN_COLUMNS)
+COLUMNS = (*_VERTEX_COLUMNS, *SCAN_COLUMNS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,20 +44,26 @@ class SideBySide:
   """What every protocol says of every method.
 
   Attributes:
-    scores: Method to column (`COLUMNS`) to one number a sample, `[B]`, mm.
-    now: Method to NoW's pooled distances.
+    scores: Method to column to one number a sample, `[B]`, mm; NaN where the
+      method has no shape for a sample, or no corresponding vertices.
+    now: Method to NoW's pooled distances; None without any shape.
     unconverged: Method to how many of its ICP runs did not converge.
     groups: The person of each sample, `[B]`, or None.
   """
 
   scores: dict[str, dict[str, Float[np.ndarray, "B"]]]
-  now: dict[str, PooledDistances]
+  now: dict[str, PooledDistances | None]
   unconverged: dict[str, int]
   groups: Int[np.ndarray, "B"] | None
 
-  def interval(self, method: str, column: str) -> Interval:
-    """Mean over the samples with its 95 % bootstrap interval, people drawn."""
-    return mean_and_interval(self.scores[method][column], groups=self.groups)
+  def interval(self, method: str, column: str) -> Interval | None:
+    """Mean with its 95 % bootstrap interval, people drawn; None if missing."""
+    values = self.scores[method][column]
+    known = np.isfinite(values)
+    if not known.any():
+      return None
+    groups = None if self.groups is None else self.groups[known]
+    return mean_and_interval(values[known], groups=groups)
 
 
 def side_by_side(
@@ -66,6 +72,7 @@ def side_by_side(
   *,
   landmark_vertices: Int[Array | np.ndarray, "68"],
   triangles: Int[Array | np.ndarray, "F 3"],
+  others: Mapping[str, Sequence[Scan | None]] | None = None,
   groups: Int[Array | np.ndarray, "B"] | None = None,
   options: IcpOptions = DEFAULT_OPTIONS,
 ) -> SideBySide:
@@ -76,6 +83,8 @@ def side_by_side(
     truth: True shapes, `[B, V, 3]`, mm.
     landmark_vertices: Vertex of each iBUG landmark, `[68]`, or -1.
     triangles: `[F, 3]`.
+    others: Name to B reconstructions of any topology, or None where one is
+      missing; they have no corresponding vertices.
     groups: The person of each sample, `[B]`; the bootstrap draws people.
     options: Of ICP.
 
@@ -86,36 +95,83 @@ def side_by_side(
     ValueError: There is no method, or a shape differs.
     TypeError: A dtype differs.
   """
-  if not predictions:
+  others = others or {}
+  if not predictions and not others:
     raise ValueError("predictions: expected at least one method, got none")
   sizes = check_array("truth", truth, "B V 3")
   for name, shapes in predictions.items():
     check_array(f"predictions[{name!r}]", shapes, "B V 3", sizes=sizes)
   marks = np.asarray(landmark_vertices)
-  scores = {
-    name: _by_vertex(shapes, truth, marks)
-    for name, shapes in predictions.items()
+
+  def samples() -> Iterator[tuple[Scan, dict[str, Scan | None]]]:
+    for row in range(sizes["B"]):
+      made: dict[str, Scan | None] = {
+        name: scan_of(np.asarray(shapes[row]), triangles, marks)
+        for name, shapes in predictions.items()
+      }
+      theirs = {name: scans[row] for name, scans in others.items()}
+      yield scan_of(np.asarray(truth[row]), triangles, marks), made | theirs
+
+  table = compare_scans(
+    (*predictions, *others), samples(), groups=groups, options=options
+  )
+  for name, columns in table.scores.items():
+    by_vertex = dict.fromkeys(_VERTEX_COLUMNS, np.full(sizes["B"], np.nan))
+    if name in predictions:
+      by_vertex = _by_vertex(predictions[name], truth, marks)
+    table.scores[name] = by_vertex | columns
+  return table
+
+
+def compare_scans(
+  methods: Sequence[str],
+  samples: Iterable[tuple[Scan, Mapping[str, Scan | None]]],
+  *,
+  groups: Int[Array | np.ndarray, "B"] | None = None,
+  options: IcpOptions = DEFAULT_OPTIONS,
+) -> SideBySide:
+  """Measures methods on scans of any topology by every protocol for scans.
+
+  Args:
+    methods: Their names.
+    samples: For each sample the true scan, and the methods' shapes by name;
+      None where a method has none. Asked for one at a time.
+    groups: The person of each sample, `[B]`; the bootstrap draws people.
+    options: Of ICP.
+
+  Returns:
+    `SideBySide`, of `SCAN_COLUMNS` only.
+
+  Raises:
+    ValueError: There is no sample, or a scan lacks a protocol's landmarks.
+  """
+  found: dict[str, dict[str, list[ScanError | None]]] = {
+    name: {column: [] for column in SCAN_COLUMNS} for name in methods
   }
-  found: dict[str, dict[str, list[ScanError]]] = {
-    name: {column: [] for column in _SCAN_COLUMNS} for name in predictions
-  }
-  for row in range(sizes["B"]):
-    scan = scan_of(np.asarray(truth[row]), triangles, marks)
-    for name, shapes in predictions.items():
-      made = scan_of(np.asarray(shapes[row]), triangles, marks)
-      for column, error in _by_surface(made, scan, options):
+  count = 0
+  for scan, made in samples:
+    count += 1
+    for name in methods:
+      shape = made[name]
+      for column, protocol in SCAN_COLUMNS.items():
+        error = None
+        if shape is not None:
+          error = scan_error(shape, scan, protocol=protocol, options=options)
         found[name][column].append(error)
-  for name, columns in found.items():
-    scores[name] |= {
-      column: np.array([error.score_mm for error in errors])
-      for column, errors in columns.items()
-    }
+  if not count:
+    raise ValueError("samples: expected at least one, got none")
   return SideBySide(
-    scores=scores,
-    now={name: pool_distances(found[name]["now"]) for name in found},
+    scores={
+      name: {
+        column: np.array([e.score_mm if e else np.nan for e in errors])
+        for column, errors in columns.items()
+      }
+      for name, columns in found.items()
+    },
+    now={name: _pooled(columns["now"]) for name, columns in found.items()},
     unconverged={
       name: sum(
-        error.icp is not None and not error.icp.converged
+        error is not None and error.icp is not None and not error.icp.converged
         for errors in columns.values()
         for error in errors
       )
@@ -123,6 +179,11 @@ def side_by_side(
     },
     groups=None if groups is None else np.asarray(groups),
   )
+
+
+def _pooled(errors: Sequence[ScanError | None]) -> PooledDistances | None:
+  known = [error for error in errors if error is not None]
+  return pool_distances(known) if known else None
 
 
 def _by_vertex(
@@ -141,10 +202,3 @@ def _by_vertex(
     column: np.asarray(getattr(errors[protocol], reading), np.float64)
     for column, (protocol, reading) in _VERTEX_COLUMNS.items()
   }
-
-
-def _by_surface(
-  made: Scan, scan: Scan, options: IcpOptions
-) -> Iterator[tuple[str, ScanError]]:
-  for column, protocol in _SCAN_COLUMNS.items():
-    yield column, scan_error(made, scan, protocol=protocol, options=options)

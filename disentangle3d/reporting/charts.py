@@ -58,6 +58,7 @@ def line_chart(
   title: str = "",
   log_y: bool = False,
   marks: bool = True,
+  legend_below: bool = False,
 ) -> Figure:
   """Lines with optional bands, e.g. rmse_mm against yaw.
 
@@ -68,6 +69,7 @@ def line_chart(
     title: Above the chart.
     log_y: A logarithmic vertical axis.
     marks: A mark at each point.
+    legend_below: Below the axes, for lines that leave no room in them.
 
   Returns:
     A matplotlib figure.
@@ -99,7 +101,12 @@ def line_chart(
       axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
   if log_y:
     axes.set_yscale("log")
-  _add_legend(axes, len(series))
+  if legend_below:
+    lines = -(-len(series) // 2)
+    figure.set_size_inches(_SIZE_INCHES[0], _SIZE_INCHES[1] + 0.2 * lines)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+  else:
+    _add_legend(axes, len(series))
   return figure
 
 
@@ -284,7 +291,9 @@ def bar_chart(
       error_kw={"lw": 0.9},
     )
     texts = [f"{h:.{digits}f}" if np.isfinite(h) else "–" for h in heights]
-    axes.bar_label(bars, texts, padding=2, fontsize=7)
+    # Many bars are too narrow for their values side by side.
+    turn = 90 if len(series) > 4 else 0
+    axes.bar_label(bars, texts, padding=2, fontsize=7, rotation=turn)
   axes.set_xticks(place, groups)
   axes.grid(False, axis="x")
   axes.margins(y=0.12)

@@ -202,6 +202,25 @@ class SideBySideTest(absltest.TestCase):
       self.assertEqual(error.distance_mm.shape, (2, 642))
     self.assertEqual(table.unconverged, {"near": 0, "far": 0})
 
+  def test_a_method_of_another_topology_has_no_corresponding_vertices(self):
+    other = scans.make_scan(
+      self.truth[0], self.triangles[::-1], self.truth[0][self.marks]
+    )
+    table = side_by_side(
+      {},
+      self.truth,
+      landmark_vertices=self.marks,
+      triangles=self.triangles,
+      others={"other": [other, None], "none": [None, None]},
+    )
+    scores = table.scores["other"]
+    self.assertLess(scores["liu2018, nearest point"][0], 1e-5)
+    self.assertTrue(np.isnan(scores["liu2018, nearest point"][1]))
+    self.assertTrue(np.isnan(scores["liu2018, corresponding vertices"]).all())
+    self.assertIsNone(table.interval("other", "the same, rigid"))
+    self.assertLess(table.interval("other", "now").mean, 1e-5)
+    self.assertIsNone(table.now["none"])
+
   def test_without_triangles_it_says_what_is_missing(self):
     with self.assertRaisesRegex(ValueError, "triangles: .*'now' needs"):
       reconstruction.shape_error(
