@@ -117,15 +117,7 @@ def read_photo(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "H W 3"]:
       pixels than Pillow deems safe (89 million); starts with `path` and the
       kind of problem.
   """
-  content = read_encoded(path)
-  _check_header(content, path)
-  try:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-  except cv2.error as error:
-    raise ValueError(f"{path}: cannot be read as an image") from error
-  if image is None:
-    raise ValueError(f"{path}: cannot be read as an image")
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+  return decode_photo(read_encoded(path), path)
 
 
 def read_encoded(path: str | os.PathLike[str]) -> bytes:
@@ -140,6 +132,31 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
   """
   file, member = _split(path)
   return _opened(file).read(member) if member else file.read_bytes()
+
+
+def decode_photo(
+  content: bytes, path: str | os.PathLike[str]
+) -> UInt8[np.ndarray, "H W 3"]:
+  """The image in a photo's bytes; as `read_photo`.
+
+  Args:
+    content: What `read_encoded` gives.
+    path: Names it in errors.
+
+  Returns:
+    RGB, `[H, W, 3]`.
+
+  Raises:
+    ValueError: As `read_photo`.
+  """
+  _check_header(content, path)
+  try:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+  except cv2.error as error:
+    raise ValueError(f"{path}: cannot be read as an image") from error
+  if image is None:
+    raise ValueError(f"{path}: cannot be read as an image")
+  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
