@@ -106,7 +106,7 @@ class _Reader:
     if opcode == b"I":
       line = self._line()
       if line not in (b"00", b"01"):
-        raise ValueError(f"got a number, {line[:20].decode('latin-1')}")
+        raise ValueError(f"got the number {line[:20]!r}")
       self._stack.append(line == b"01")
     elif opcode == b"S":
       line = self._line()

@@ -235,7 +235,7 @@ def read_names(
     if parse_numbers([label], 1, here)[0] != labels[key]:
       raise ValueError(
         f"{here}: expected label {labels[key]}, as record {key} has, got"
-        f" {label}"
+        f" {label!r}"
       )
     subject = pathlib.PurePosixPath(name.replace("\\", "/")).parent.name
     if not subject or subject == "..":

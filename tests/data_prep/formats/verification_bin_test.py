@@ -89,7 +89,7 @@ class VerificationBinTest(parameterized.TestCase):
     ("call_of_bytes", b"(b'a'tR.", "byte 1: .*got the opcode b'b'"),
     ("call_of_a_list", b"](tR.", "byte 3: .*got a call"),
     ("number", b"K\1.", "byte 0: .*got the opcode b'K'"),
-    ("old_number", b"I7\n.", "byte 0: .*got a number, 7"),
+    ("old_number", b"I7\n.", "byte 0: .*got the number b.7"),
     ("text", b"hello", "byte 0: .*got the opcode b'h'|byte 0"),
     ("empty", b"", "byte 0: .*got 0 bytes instead of 1"),
     (
