@@ -92,7 +92,7 @@ class ZipArchive:
     """
     member = _find(self._members, name, self.path)
     offset = member.header_offset
-    here = f"{self.path}::{name}: broken member, byte {offset}"
+    here = f"{self.path}::{name}: broken member: byte {offset}"
     if offset < 0:
       raise ValueError(f"{here}: expected it inside the file")
     if member.flag_bits & _ENCRYPTED:
@@ -188,7 +188,7 @@ class TarArchive:
         offset and problem.
     """
     offset, size = _find(self._members, name, self.path)
-    here = f"{self.path}::{name}: broken member, byte {offset}"
+    here = f"{self.path}::{name}: broken member: byte {offset}"
     if size > _MOST_BYTES:
       raise ValueError(
         f"{here}: expected at most {_MOST_BYTES} bytes, got {size}"
