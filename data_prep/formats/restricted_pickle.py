@@ -62,7 +62,7 @@ def load_pickle(
     ValueError: The pickle is damaged, or asks for anything else; names the
       file, and the position of what is refused.
   """
-  allowed = {"_codecs.encode": _encoded} | dict(stand_ins or {})
+  allowed = {**_BYTES, **(stand_ins or {})}
   positions = _scan(content, where)
   unpickler = _Unpickler(io.BytesIO(content), encoding=encoding)
   unpickler.prepare(where, allowed, iter(positions))
@@ -152,7 +152,13 @@ def _scan(content: bytes, where: str) -> list[int]:
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-  """How Python 3 writes bytes for Python 2."""
   if encoding != "latin1":
     raise ValueError(f"expected latin1, got {encoding}")
   return text.encode("latin1")
+
+
+# How Python 3 writes bytes, and no bytes, for Python 2.
+_BYTES: StandIns = {
+  "_codecs.encode": _encoded,
+  "__builtin__.bytes": lambda: b"",
+}

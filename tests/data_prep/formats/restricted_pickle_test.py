@@ -14,7 +14,7 @@ from data_prep.formats.restricted_pickle import Inert, load_pickle
 _DATA = {
   "numbers": [1, -(2**70), 2.5, True, None],
   "texts": ("plain", "J\u00e4ger"),
-  "bytes": [b"\x89PNG\r\n", b"\xff" * 300],
+  "bytes": [b"\x89PNG\r\n", b"\xff" * 300, b""],
 }
 
 
