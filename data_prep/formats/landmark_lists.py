@@ -138,21 +138,25 @@ LANDMARK_LISTS = {
 }
 
 
-def published_landmarks(
-  family: str, num_vertices: int
+def landmarks_of_mesh(
+  where: str,
+  num_vertices: int,
+  given: Int[np.ndarray, "68"] | None = None,
 ) -> tuple[Int[np.ndarray, "68"], str]:
-  """The list for a mesh of this family, and its source.
+  """The given list, else the published one, and where it comes from.
 
   Raises:
-    ValueError: None is known for a mesh of this size.
+    ValueError: None is given or known for a mesh of this size.
   """
+  if given is not None:
+    return given, "given list"
   for name, known in LANDMARK_LISTS.items():
-    if name.startswith(family) and known.num_vertices == num_vertices:
-      return np.array(known.vertices, np.int32), known.source
-  sizes = [
-    v.num_vertices for k, v in LANDMARK_LISTS.items() if k.startswith(family)
-  ]
+    if known.num_vertices == num_vertices:
+      return np.array(known.vertices, np.int32), f"{name}, {known.source}"
+  sizes = ", ".join(
+    f"{v.num_vertices} ({k})" for k, v in LANDMARK_LISTS.items()
+  )
   raise ValueError(
-    f"expected a {family} mesh of {' or '.join(map(str, sizes))} vertices, for"
-    f" which landmarks are known, got {num_vertices}; --landmarks takes a list"
+    f"{where}: expected a mesh of {sizes} vertices, for which landmarks are"
+    f" known, got {num_vertices}; --landmarks takes a list"
   )
