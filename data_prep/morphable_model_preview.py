@@ -15,7 +15,7 @@ from disentangle3d.reporting.figures import portrait_camera, render_shape
 from disentangle3d.reporting.pictures import contact_sheet, draw_landmarks
 from disentangle3d.types import NUM_LANDMARKS
 
-_SIZE_PX = 900
+_SIZE_PX = 1000
 _YAWS_DEGREES = (0, 75, -75)
 # How far beyond the middle a landmark is still drawn from the side.
 _OVERLAP_MM = 3.0
@@ -55,7 +55,7 @@ def draw_model_landmarks(
         np.asarray(project(camera, points[near])),
         labels=[str(number) for number in known[near]],
         upscale=1,
-        radius_px=2.5,
+        radius_px=3.0,
       )
     )
   missing = NUM_LANDMARKS - known.size

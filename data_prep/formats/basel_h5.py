@@ -207,9 +207,12 @@ def _landmarks(
       f" at most {distance.max(initial=0):.1f} mm away"
     )
   landmarks = np.full(NUM_LANDMARKS, -1, np.int32)
-  landmarks[[BASEL_LANDMARK_NAMES[name] for name in known]] = nearest
+  # Two points on shut lips may share a vertex: the first has it.
+  _, first = np.unique(nearest, return_index=True)
+  numbers = np.array([BASEL_LANDMARK_NAMES[name] for name in known])
+  landmarks[numbers[first]] = nearest[first]
   return landmarks, (
-    f"{len(known)} named points, nearest vertices, at most"
+    f"{len(first)} named points, nearest vertices, at most"
     f" {distance.max():.2f} mm away"
   )
 

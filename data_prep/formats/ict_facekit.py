@@ -91,17 +91,18 @@ def read_ict_facekit(
   origin = neutral[landmarks].mean(0) * [0, 1, 1]
   mean = neutral[:size] - origin
   mixing = blendshape_modes(offsets[identity_dim:], expression_dim, seed=seed)
+  triangles = _triangulate(polygons, mean)
   return MorphableModel(
     mean_shape=mean.astype(np.float32),
     identity_basis=_as_basis(offsets[:identity_dim]),
     expression_basis=_as_basis(
       np.tensordot(mixing.T, offsets[identity_dim:], 1)
     ),
-    triangles=_triangulate(polygons, mean),
+    triangles=triangles,
     landmark_vertices=np.where(landmarks < size, landmarks, -1).astype(
       np.int32
     ),
-    mirror_vertices=mirror_map(mean),
+    mirror_vertices=mirror_map(mean, triangles),
     expression_mixing=mixing.astype(np.float32),
     source_vertices=np.arange(size, dtype=np.int32),
     name=f"ICT-FaceKit, {region} face",

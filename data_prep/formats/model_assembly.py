@@ -15,6 +15,7 @@ from disentangle3d.faces.morphable_model import (
 
 # ICT's neutral is symmetric up to 0.05 mm; its vertices are 0.5 mm apart.
 _MIRROR_TOLERANCE_MM = 0.1
+_NEIGHBOURS_WEIGHT = 0.1
 
 
 def assemble_model(
@@ -81,7 +82,7 @@ def assemble_model(
     landmark_vertices=checked_indices(
       where, "landmark_vertices", landmarks, size, low=-1
     ),
-    mirror_vertices=mirror_map(mean_mm),
+    mirror_vertices=mirror_map(mean_mm, triangles),
     expression_mixing=None
     if expression_mixing is None
     else expression_mixing.astype(np.float32),
@@ -131,16 +132,29 @@ def outward_triangles(
 
 
 def mirror_map(
-  vertices: Float[np.ndarray, "V 3"],
+  vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]
 ) -> Int[np.ndarray, "V"] | None:
-  """Each vertex's mirror image in x = 0, or None for an asymmetric mesh."""
+  """Each vertex's mirror image in x = 0, or None for an asymmetric mesh.
+
+  Where two vertices lie at one place, as on shut lips, their neighbours tell
+  them apart.
+  """
   if not np.isfinite(vertices).all():
     return None
-  distance, mirror = KDTree(vertices).query(vertices * [[-1.0, 1.0, 1.0]])
-  involution = np.array_equal(mirror[mirror], np.arange(len(vertices)))
-  if distance.max() > _MIRROR_TOLERANCE_MM or not involution:
-    return None
-  return mirror.astype(np.int32)
+  total, count = vertices.copy(), np.ones(len(vertices))
+  for a, b in ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)):
+    np.add.at(total, triangles[:, a], vertices[triangles[:, b]])
+    np.add.at(count, triangles[:, a], 1.0)
+  for weight in (0.0, _NEIGHBOURS_WEIGHT):
+    around = weight * total / count[:, None]
+    described = np.concatenate([vertices, around], axis=1)
+    mirrored = described * [[-1.0, 1.0, 1.0] * 2]
+    _, mirror = KDTree(described).query(mirrored)
+    distance = np.linalg.norm((mirrored - described[mirror])[:, :3], axis=1)
+    involution = np.array_equal(mirror[mirror], np.arange(len(vertices)))
+    if distance.max() <= _MIRROR_TOLERANCE_MM and involution:
+      return mirror.astype(np.int32)
+  return None
 
 
 def _basis(flat: np.ndarray, unit_mm: float) -> Float[np.ndarray, "V 3 C"]:

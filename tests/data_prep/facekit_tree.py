@@ -34,8 +34,8 @@ def write_tree(folder: pathlib.Path, *, identities: int = 2) -> np.ndarray:
     face.mean_shape[face.landmark_vertices] / 10,
     strict=True,
   ):
-    if abs(point[0]) < 0.05:  # else it would be its own mirror image
-      point = point + [0.05, 0, 0]
+    # No point is its own mirror image, or another's.
+    point = point + rng.uniform(0.05, 0.1, 3)
     neutral[vertex] = point
     neutral[vertex + 1 if vertex % 2 else vertex - 1] = point * [-1, 1, 1]
   neutral = neutral.round(5)
