@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from data_prep.formats.landmark_lists import landmarks_of_mesh
-from data_prep.formats.matlab_files import read_matlab
+from data_prep.formats.matlab import read_arrays
 from data_prep.formats.model_assembly import assemble_model, checked_indices
 from disentangle3d.faces.morphable_model import MorphableModel
 
@@ -61,7 +61,7 @@ def read_3ddfa(
     FileNotFoundError: A file is missing.
     ValueError: A file is malformed; names it.
   """
-  content = read_matlab(source, ("mu_shape", "w", "sigma", "tri", "keypoints"))
+  content = read_arrays(source, ("mu_shape", "w", "sigma", "tri", "keypoints"))
   mean, where = content["mu_shape"].reshape(-1), str(source)
   expression_path = expression_source or source.with_name(
     "Model_Expression.mat"
@@ -109,7 +109,7 @@ def read_bfm2009(
     FileNotFoundError: A file is missing.
     ValueError: A file is malformed, or another's; names it.
   """
-  content = read_matlab(source, ("shapeMU", "shapePC", "shapeEV", "tl"))
+  content = read_arrays(source, ("shapeMU", "shapePC", "shapeEV", "tl"))
   where = str(source)
   mean = content["shapeMU"].reshape(-1)
   size = mean.size // 3
@@ -168,7 +168,7 @@ def _read_expression(
         f"{path}: expected Exp_Pca.bin, the file that --expression_std is for,"
         " got another"
       )
-    content = read_matlab(path, ("mu_exp", "w_exp", "sigma_exp"))
+    content = read_arrays(path, ("mu_exp", "w_exp", "sigma_exp"))
     expression = _Expression(
       mean=content["mu_exp"].reshape(-1).astype(np.float64),
       modes=_scaled(
@@ -237,7 +237,7 @@ def _zero_based(triangles: np.ndarray) -> np.ndarray:
 
 
 def _read_trim_index(path: pathlib.Path, size: int) -> Int[np.ndarray, "N"]:
-  index = read_matlab(path, ("trimIndex",))["trimIndex"].reshape(-1)
+  index = read_arrays(path, ("trimIndex",))["trimIndex"].reshape(-1)
   kept = checked_indices(
     str(path), "trimIndex - 1", index.astype(np.float64) - 1, size
   )

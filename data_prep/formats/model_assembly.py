@@ -54,23 +54,23 @@ def assemble_model(
     ValueError: A shape, an index or a number is impossible; names the file
       and the field.
   """
+  if mean.size % 3 or not mean.size:
+    raise ValueError(
+      f"{where}: mean_shape: expected 3 numbers a vertex, got {mean.size}"
+    )
   size = mean.size // 3
-  for field, array, shape in (
-    ("mean_shape", mean, (mean.size,)),
-    ("identity_basis", identity, (3 * size, -1)),
-    ("expression_basis", expression, (3 * size, -1)),
-    ("triangles", triangles, (-1, 3)),
+  for field, array, wanted in (
+    ("identity_basis", identity, (mean.size, None)),
+    ("expression_basis", expression, (mean.size, None)),
+    ("triangles", triangles, (None, 3)),
   ):
-    fits = mean.size == 3 * size > 0 and (
-      field == "mean_shape"
-      or array.ndim == 2
-      and all(w in (-1, g) for w, g in zip(shape, array.shape, strict=True))
+    fits = array.ndim == 2 and all(
+      w in (None, n) for w, n in zip(wanted, array.shape, strict=True)
     )
     if not fits:
-      wanted = ", ".join("any" if n < 0 else str(n) for n in shape)
+      shown = ", ".join("any" if n is None else str(n) for n in wanted)
       raise ValueError(
-        f"{where}: {field}: expected shape [{wanted}] in vertices of 3 numbers,"
-        f" got {list(array.shape)}"
+        f"{where}: {field}: expected shape [{shown}], got {list(array.shape)}"
       )
   triangles = checked_indices(where, "triangles", triangles, size)
   mean_mm = unit_mm * np.asarray(mean, np.float64).reshape(-1, 3)
@@ -110,7 +110,7 @@ def checked_indices(
   if whole and indices.dtype.kind == "f":
     whole = bool(np.all(indices == np.round(indices)))  # false for NaN
   if not whole or indices.min() < low or indices.max() >= size:
-    got = f"{indices.min()} to {indices.max()}" if whole else "others"
+    got = f"{indices.min():g} to {indices.max():g}" if whole else "others"
     raise ValueError(
       f"{where}: {field}: expected vertex indices from {low} to {size - 1},"
       f" got {got}"

@@ -110,7 +110,7 @@ class Read3ddfaTest(_ScratchTest):
     (
       "no_sigma",
       {"sigma": None},
-      r"Model_Shape\.mat: expected the vari.*sigma",
+      r"Model_Shape\.mat.*: expected the vari.*sigma",
     ),
     (
       "no_expression_deviations",
@@ -120,7 +120,7 @@ class Read3ddfaTest(_ScratchTest):
     ("deviations", {"sigma": np.ones((3, 1))}, "sigma: expected one for each"),
     ("negative", {"sigma": -np.ones((4, 1))}, "sigma: expected positive"),
     ("nan", {"w": np.full((1800, 4), np.nan)}, "w: expected finite numbers"),
-    ("text", {"w": "text"}, "w: expected numbers, got a char"),
+    ("text", {"w": "text"}, "w: expected finite numbers"),
     ("vertices", {"w": np.ones((1797, 4))}, r"identity_basis: .*\[1800, any\]"),
     (
       "zero_based",
@@ -153,7 +153,7 @@ class Read3ddfaTest(_ScratchTest):
     whole = source.read_bytes()
     for content in (whole[:5000], b"", b"MATLAB 5.0" + bytes(200)):
       source.write_bytes(content)
-      with self.assertRaisesRegex(ValueError, r"Model_Shape\.mat: expected"):
+      with self.assertRaisesRegex(ValueError, r"Model_Shape\.mat.*: expected"):
         read_3ddfa(source)
     source.write_bytes(
       b"MATLAB 7.3 MAT-file".ljust(124, b" ") + b"\x00\x02IM" + bytes(512)
