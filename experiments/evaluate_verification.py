@@ -6,8 +6,10 @@ r"""The paper's Table 3, and more, on any set of faces.
       --synthetic=runs/demo/dataset --output=runs/demo/evaluation/verification
 
 `--synthetic` takes the held-out people of a dataset of render_synthetic,
-`--photos` those of a dataset of build_dataset. Several sets may be asked for
-at once.
+`--photos` those of a dataset of build_dataset, `--lfw_pairs` and
+`--ytf_splits` the published lists with the folder that align_faces made
+(`--lfw_aligned`, `--ytf_aligned`), `--bin` files like lfw.bin. Several sets
+may be asked for at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +19,14 @@ from absl import flags
 import numpy as np
 
 from data_prep import command_line
-from data_prep.synthetic_set import world_of
 from disentangle3d.reporting.html_page import Section
-from disentangle3d.training.dataset import read_manifest
 from experiments.evaluated_networks import (
   NETWORK_HELP,
   read_networks,
-  settings_of,
 )
 from experiments.host_memory import keep_freed_memory
-from experiments.paper_figures import LFW, Cell
+from experiments.paper_figures import LFW, YTF, Cell
+from experiments.published_sets import bin_set, lfw_set, ytf_set
 from experiments.saved_sections import PAGE, Findings, save_findings
 from experiments.verification_results import measure_faces
 from experiments.verification_sections import face_sections, paper_cells
@@ -40,6 +40,14 @@ def _define_flags() -> None:
     "synthetic", [], "A dataset of data_prep.render_synthetic."
   )
   flags.DEFINE_multi_string("photos", [], "A dataset of build_dataset.")
+  flags.DEFINE_string("lfw_pairs", None, "LFW's pairs.txt.")
+  flags.DEFINE_string("lfw_aligned", None, "What align_faces made of LFW.")
+  flags.DEFINE_string(
+    "ytf_splits", None, "YTF's splits.txt or meta_and_splits.mat."
+  )
+  flags.DEFINE_string("ytf_aligned", None, "What align_faces made of YTF.")
+  flags.DEFINE_integer("ytf_frames", 100, "At most so many frames a video.")
+  flags.DEFINE_multi_string("bin", [], "A file like lfw.bin.")
   flags.DEFINE_multi_string(
     "scores",
     [],
@@ -56,7 +64,10 @@ def main() -> None:
   sets = _read_sets(values)
   scores = read_scores(values.scores)
   if not sets:
-    raise ValueError("expected at least one of --synthetic, --photos")
+    raise ValueError(
+      "expected at least one of --synthetic, --photos, --lfw_pairs,"
+      " --ytf_splits, --bin"
+    )
   if scores and len(sets) > 1:
     raise ValueError(f"--scores: expected one set of faces, got {len(sets)}")
   sections: list[Section] = []
@@ -64,7 +75,8 @@ def main() -> None:
   for faces in sets:
     results = measure_faces(faces, networks, other_scores=scores)
     sections += face_sections(results)
-    measured.setdefault(LFW, {}).update(paper_cells(results))
+    key = YTF if faces.frames is not None else LFW
+    measured.setdefault(key, {}).update(paper_cells(results))
     for name, scored in results.rows.items():
       auc = scored.result.auc
       print(
@@ -114,9 +126,21 @@ def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
 def _read_sets(values: flags.FlagValues) -> list[FaceSet]:
   sets: list[FaceSet] = []
   for dataset in values.synthetic:
-    settings = settings_of(read_manifest(dataset), dataset)
-    sets += synthetic_sets(settings, *world_of(settings))
+    sets += synthetic_sets(dataset)
   sets += [photo_set(dataset) for dataset in values.photos]
+  for one, other in (
+    ("lfw_pairs", "lfw_aligned"),
+    ("ytf_splits", "ytf_aligned"),
+  ):
+    if (values[one].value is None) != (values[other].value is None):
+      raise ValueError(f"--{one}, --{other}: expected both or neither")
+  if values.lfw_pairs is not None:
+    sets.append(lfw_set(values.lfw_pairs, values.lfw_aligned))
+  if values.ytf_splits is not None:
+    sets.append(
+      ytf_set(values.ytf_splits, values.ytf_aligned, frames=values.ytf_frames)
+    )
+  sets += [bin_set(path) for path in values.bin]
   return sets
 
 

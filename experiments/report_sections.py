@@ -22,8 +22,6 @@ from disentangle3d.reporting.html_page import (
   Block,
   Grid,
   Picture,
-  Table,
-  mean_std,
 )
 from disentangle3d.reporting.pictures import draw_landmarks
 from disentangle3d.training.run_files import read_metrics
@@ -102,25 +100,6 @@ def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
     ("network: full shape", views[0]),
     ("network: identity shape", views[1]),
   ]
-
-
-def verification_table(
-  rows: Mapping[str, CodeScores], *, caption: str
-) -> Table:
-  """One row a code: the columns of the paper's Table 3, percent."""
-  header = ("", "Accuracy", "100%-EER", "AUC", "TAR@FAR10%", "TAR@FAR1%")
-  cells = []
-  for name, scored in rows.items():
-    result = scored.result
-    statistics = (
-      result.accuracy,
-      result.eer_complement,
-      result.auc,
-      result.tar_at_far_10,
-      result.tar_at_far_1,
-    )
-    cells.append((name, *(mean_std(s.mean, s.std) for s in statistics)))
-  return Table(header, cells, caption=caption)
 
 
 def roc_figure(rows: Mapping[str, CodeScores], *, title: str) -> Picture:

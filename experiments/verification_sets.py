@@ -12,20 +12,22 @@ from jaxtyping import Float, Int, UInt8
 import numpy as np
 
 from data_prep.batched_fitting import fit_subjects
-from data_prep.synthetic_set import SyntheticSet
+from data_prep.synthetic_set import world_of
 from disentangle3d.evaluation.pairs import Pairs, unit_rows
-from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.training.dataset import load_dataset_model, open_dataset
+from disentangle3d.training.dataset import (
+  load_dataset_model,
+  open_dataset,
+  read_manifest,
+)
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
 from experiments.code_scores import (
   Images,
-  PairPlan,
   draw_pairs,
   plan_pairs,
 )
+from experiments.evaluated_networks import settings_of
 from experiments.heldout import heldout_people, photos_with_albedo
 
 ALBEDOS = ("per_person", "per_photo")
@@ -63,13 +65,19 @@ class FaceSet:
     return np.stack([rows[frames].mean(0) for frames in self.frames])
 
 
-def synthetic_sets(
-  settings: SyntheticSet, world: SyntheticWorld, fitter: MorphableModel
-) -> list[FaceSet]:
-  """The held-out people, with either albedo; the same pairs for both."""
-  heldout = heldout_people(settings, world, fitter)
+def synthetic_sets(dataset: str | pathlib.Path) -> list[FaceSet]:
+  """The held-out people, with either albedo; the same pairs for both.
+
+  Raises:
+    FileNotFoundError: A file of the dataset is missing.
+    ValueError: It was not made by render_synthetic, or is damaged, or has too
+      few people to verify.
+  """
+  settings = settings_of(read_manifest(dataset), dataset)
+  heldout = heldout_people(settings, *world_of(settings))
   people = heldout.photos.person
-  pairs = draw_pairs(people, PairPlan())
+  pairs = draw_pairs(people, plan_pairs(people))
+  learnt = training_images(dataset)
   return [
     FaceSet(
       name=f"synthetic, {albedo}",
@@ -77,6 +85,7 @@ def synthetic_sets(
       pairs=pairs,
       people=people,
       fitted=heldout.single.identity_coefficients,
+      training_images=learnt,
     )
     for albedo in ALBEDOS
   ]
