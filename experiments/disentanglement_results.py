@@ -100,13 +100,20 @@ def measure_disentanglement(
   }
   swapped, own = _swap(network, outdoor, swaps)
   return Disentanglement(
-    {code: _findings(code, codes, sets) for code in CODES}, swapped, own
+    {code: code_findings(code, codes, sets) for code in CODES}, swapped, own
   )
 
 
-def _findings(
+def code_findings(
   code: str, codes: Mapping[str, Latents], sets: Mapping[str, HeldOut]
 ) -> CodeFindings:
+  """What one code knows.
+
+  Args:
+    code: In `CODES`.
+    codes: Of the photos of `outdoor`, `yaw` and `expression`.
+    sets: Those photos.
+  """
   rows = {name: np.asarray(getattr(of, code)) for name, of in codes.items()}
   photos = {name: heldout.photos for name, heldout in sets.items()}
   people = photos["outdoor"].person

@@ -149,7 +149,7 @@ def mesh_scores(
         continue
       same = corresponds(meshes, made)
       same_topology &= same
-      errors[2 * place : 2 * place + 2, row] = _mesh_errors(
+      errors[2 * place : 2 * place + 2, row] = mesh_errors(
         made, scan_of(shapes[0], triangles, marks), marks if same else None
       )
   found = int(np.isfinite(errors[0]).sum())
@@ -168,7 +168,7 @@ def mesh_scores(
   )
 
 
-def _mesh_errors(
+def mesh_errors(
   made: Scan, truth: Scan, marks: np.ndarray | None
 ) -> list[float]:
   """By corresponding vertices where the landmarks' are given, else nearest."""
@@ -215,6 +215,7 @@ def bound_scores(heldout: HeldOut, people: Int[np.ndarray, "S"]) -> ShapeScores:
 
 
 def _both(projector: Projector, truth: np.ndarray) -> np.ndarray:
+  """Similarity and rigid alignment."""
   return np.array(
     [
       project_truth(projector, truth, with_scale=with_scale).rmse_mm

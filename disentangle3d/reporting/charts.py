@@ -103,7 +103,7 @@ def line_chart(
     axes.set_yscale("log")
   if legend_below:
     lines = -(-len(series) // 2)
-    figure.set_size_inches(_SIZE_INCHES[0], _SIZE_INCHES[1] + 0.2 * lines)
+    figure.set_size_inches(7.0, _SIZE_INCHES[1] + 0.4 + 0.2 * lines)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
   else:
     _add_legend(axes, len(series))

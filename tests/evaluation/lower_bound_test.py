@@ -69,6 +69,26 @@ class ProjectTruthTest(parameterized.TestCase):
       )
       self.assertAlmostEqual(float(error.rmse_mm), found.rmse_mm, places=4)
 
+  def test_a_mode_that_is_nearly_size_costs_nothing(self):
+    # The alignment undoes it but for a rest: undamped steps along it are wild.
+    size = 0.1 * (self.model.mean_shape - self.model.mean_shape.mean(0))
+    rest = 1e-3 * np.random.default_rng(4).normal(size=(150, 3))
+    basis = np.concatenate(
+      [self.model.identity_basis, (size + rest)[..., None]], -1
+    ).astype(np.float32)
+    more = lower_bound.make_projector(
+      self.model.mean_shape, basis, self.model.landmark_vertices
+    )
+    fewer = lower_bound.make_projector(
+      self.model.mean_shape,
+      self.model.identity_basis,
+      self.model.landmark_vertices,
+    )
+    for truth in (self.truth, 1.3 * self.truth, 0.8 * self.truth):
+      scaled = lower_bound.project_truth(more, truth).rmse_mm
+      without = lower_bound.project_truth(fewer, truth).rmse_mm
+      self.assertLess(scaled, without + 1e-3)
+
   def test_no_shape_of_the_model_scores_better(self):
     found = lower_bound.project_truth(self.projector, self.truth)
     rng = np.random.default_rng(3)
