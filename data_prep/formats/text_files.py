@@ -1,0 +1,49 @@
+"""Text out of a file that may be anything, with errors that name it."""
+
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+  """Reads a UTF-8 file, with or without a byte order mark.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: It is not UTF-8; names file and byte offset.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  try:
+    return path.read_bytes().decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f"{path}, byte {error.start}: expected UTF-8 text, {error.reason}"
+    ) from error
+
+
+def parse_numbers(words: Sequence[str], expected: int, here: str) -> np.ndarray:
+  """One line's finite numbers, `[expected]` float64.
+
+  Args:
+    words: The line's words.
+    expected: How many there must be.
+    here: File and line, for the error.
+
+  Raises:
+    ValueError: There are more or fewer, or one is not a finite number.
+  """
+  if len(words) != expected:
+    raise ValueError(f"{here}: expected {expected} numbers, got {len(words)}")
+  try:
+    numbers = np.array([float(word) for word in words])
+  except ValueError as error:
+    raise ValueError(f"{here}: expected {expected} numbers, {error}") from error
+  if not np.isfinite(numbers).all():
+    raise ValueError(
+      f"{here}: expected finite numbers, got {' '.join(words)[:60]!r}"
+    )
+  return numbers
