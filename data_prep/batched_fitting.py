@@ -1,19 +1,16 @@
-"""Fits any number of subjects with any number of images each, in batches.
+"""Fits any number of subjects with any number of images each, in batches."""
 
-Subjects are grouped by their number of images, rounded up to a power of two,
-so that a few compiled programs serve all, and batches are bounded in images,
-so that memory does not grow with the data.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 
 import jax
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 import numpy as np
 
+from data_prep.fit_batches import BatchShape, image_batches, plan_batches
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.fitting.contour import jaw_contour
 from disentangle3d.fitting.landmark_fitting import (
   FitOptions,
   FitResult,
@@ -22,8 +19,8 @@ from disentangle3d.fitting.landmark_fitting import (
 from disentangle3d.geometry import Camera
 from disentangle3d.types import NUM_LANDMARKS, check_array
 
-# Bounds the memory of a batch: about 10 kB an image.
-_MAX_BATCH_IMAGES = 8192
+# Beyond 110 degrees from the front: as a mirrored photo is fitted.
+_FACING_AWAY = -0.34
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,24 +32,74 @@ class ImageFits:
     expression_coefficients: `[M, E]`.
     camera: Cameras, `[M]`, in the landmarks' pixels.
     rmse_px: `[M]`.
+    relative_error: See `FitResult`, `[M]`.
+    outliers: How many of the landmarks are, `[M]` int32.
     converged: Whether the subject's fit met the tolerance, `[M]`.
+    rejected: Whether the fit is not to be trusted, `[M]`; the subject's other
+      images were then fitted without this one.
   """
 
   identity_coefficients: Float[np.ndarray, "M I"]
   expression_coefficients: Float[np.ndarray, "M E"]
   camera: Camera
   rmse_px: Float[np.ndarray, "M"]
+  relative_error: Float[np.ndarray, "M"]
+  outliers: Int[np.ndarray, "M"]
   converged: Bool[np.ndarray, "M"]
+  rejected: Bool[np.ndarray, "M"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitModel:
+  """A model cut to what a fit reads; `fit_model` makes one.
+
+  Attributes:
+    model: The landmarks, and the contour's candidates, alone.
+    contour: From `jaw_contour`, in the cut model's numbers, or None.
+  """
+
+  model: MorphableModel
+  contour: Int[np.ndarray, "17 C"] | None
+
+
+def fit_model(model: MorphableModel, *, moving_contour: bool) -> FitModel:
+  """Cuts a model to its landmarks, so that it is small to pass around.
+
+  Args:
+    model: The whole model.
+    moving_contour: Whether contours may follow the silhouette, which needs
+      candidates for them.
+  """
+  landmarks = np.asarray(model.landmark_vertices)
+  curves = jaw_contour(model) if moving_contour else None
+  vertices = landmarks
+  if curves is not None:
+    vertices = np.concatenate([landmarks, curves.ravel()])
+  kept = np.maximum(vertices, 0)
+  numbers = np.where(vertices >= 0, np.arange(len(vertices)), -1)
+  numbers = numbers.astype(np.int32)
+  small = MorphableModel(
+    mean_shape=np.asarray(model.mean_shape[kept]),
+    identity_basis=np.asarray(model.identity_basis[kept]),
+    expression_basis=np.asarray(model.expression_basis[kept]),
+    triangles=np.zeros((0, 3), np.int32),
+    landmark_vertices=numbers[: len(landmarks)],
+  )
+  if curves is not None:
+    curves = numbers[len(landmarks) :].reshape(curves.shape)
+  return FitModel(small, curves)
 
 
 def fit_subjects(
-  model: MorphableModel,
+  model: MorphableModel | FitModel,
   landmarks: Float[np.ndarray, "M 68 2"],
   visibility: Float[np.ndarray, "M 68"],
   subjects: np.ndarray,
   *,
   options: FitOptions,
-  batch_subjects: int = 64,
+  shapes: Sequence[BatchShape] | None = None,
+  visible_contour: Bool[np.ndarray, "M"] | None = None,
+  max_relative_error: float | None = None,
   progress: Callable[[int], None] | None = None,
 ) -> ImageFits:
   """Fits every subject to all its images.
@@ -63,17 +110,104 @@ def fit_subjects(
     visibility: `[M, 68]`; an image without any visible landmark gets zeros.
     subjects: Who is in each image, `[M]`: numbers or names, in any order.
     options: Of `fit_landmarks`.
-    batch_subjects: At most so many subjects at a time.
+    shapes: Sizes of batches (`plan_batches`); None plans for these subjects.
+    visible_contour: Which images' contours follow the silhouette, `[M]`; needs
+      a `FitModel` with contours. None is none.
+    max_relative_error: Rejects images beyond it, faces that look away, and
+      images more than half of whose landmarks are outliers, and fits the
+      subject again without them. None rejects nothing.
     progress: Called after each batch with the number of images in it.
 
   Returns:
     The fits.
 
   Raises:
-    ValueError: Shapes disagree, there is no image, or `batch_subjects` is no
-      positive number.
+    ValueError: Shapes disagree, there is no image, or a contour is to move
+      that the model has no candidates for.
     TypeError: `landmarks` is not floating point.
   """
+  small = model
+  if isinstance(small, MorphableModel):
+    small = fit_model(small, moving_contour=False)
+  subjects = _check(small, landmarks, visibility, subjects, visible_contour)
+  slides = np.zeros(len(landmarks), bool)
+  if visible_contour is not None:
+    slides = np.asarray(visible_contour, bool)
+  landmarks = np.asarray(landmarks, np.float32)
+  visibility = np.asarray(visibility, np.float32)
+  if shapes is None:
+    shapes = plan_batches(np.unique(subjects, return_counts=True)[1])
+  fits = _empty_fits(len(landmarks), small.model)
+  fit = functools.partial(
+    _fit_images, fits, small, landmarks, subjects, slides, options, shapes
+  )
+  fit(np.arange(len(landmarks)), visibility, progress)
+  if max_relative_error is not None:
+    fits.rejected[:] = _distrusted(fits, visibility, max_relative_error)
+    spoilt = np.unique(subjects[fits.rejected])
+    others = np.unique(subjects[~fits.rejected])
+    again = np.flatnonzero(np.isin(subjects, np.intersect1d(spoilt, others)))
+    if again.size:
+      fit(again, np.where(fits.rejected[:, None], 0, visibility), None)
+  return fits
+
+
+def _fit_images(
+  fits: ImageFits,
+  model: FitModel,
+  landmarks: np.ndarray,
+  subjects: np.ndarray,
+  slides: np.ndarray,
+  options: FitOptions,
+  shapes: Sequence[BatchShape],
+  chosen: np.ndarray,
+  visibility: np.ndarray,
+  progress: Callable[[int], None] | None,
+) -> None:
+  """Fits the chosen images, batch after batch, into `fits`."""
+  for places in image_batches(subjects[chosen], shapes):
+    used = places >= 0
+    places = np.where(used, chosen[places], 0)
+    result = _fit_batch(
+      model.model,
+      landmarks[places],
+      np.where(used[..., None], visibility[places], 0),
+      model.contour,
+      slides[places],
+      options=options,
+    )
+    _store(fits, jax.device_get(result), places, used)
+    if progress is not None:
+      progress(int(used.sum()))
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _fit_batch(
+  model: MorphableModel,
+  landmarks: jax.Array,
+  visibility: jax.Array,
+  contour: jax.Array | None,
+  slides: jax.Array,
+  *,
+  options: FitOptions,
+) -> FitResult:
+  return fit_landmarks(
+    model,
+    landmarks,
+    visibility,
+    options=options,
+    contour=contour,
+    visible_contour=slides,
+  )
+
+
+def _check(
+  model: FitModel,
+  landmarks: np.ndarray,
+  visibility: np.ndarray,
+  subjects: np.ndarray,
+  visible_contour: np.ndarray | None,
+) -> np.ndarray:
   sizes = check_array("landmarks", landmarks, f"M {NUM_LANDMARKS} 2")
   check_array(
     "visibility", visibility, f"M {NUM_LANDMARKS}", dtype="any", sizes=sizes
@@ -85,87 +219,27 @@ def fit_subjects(
       f"subjects: expected shape [{count}], one of each of at least one"
       f" image, got {list(subjects.shape)}"
     )
-  if batch_subjects < 1:
-    raise ValueError(
-      f"batch_subjects: expected 1 or more, got {batch_subjects}"
+  if visible_contour is not None:
+    check_array(
+      "visible_contour", visible_contour, "M", dtype="any", sizes=sizes
     )
-  landmarks = np.asarray(landmarks, np.float32)
-  visibility = np.asarray(visibility, np.float32)
-  small = landmarks_only(model)
-  fits = _empty_fits(count, model)
-  for places in image_batches(subjects, batch_subjects=batch_subjects):
-    used = places >= 0
-    result = jax.device_get(
-      _fit_batch(
-        small,
-        landmarks[places],
-        np.where(used[..., None], visibility[places], 0),
-        options=options,
+    if np.any(visible_contour) and model.contour is None:
+      raise ValueError(
+        "visible_contour: expected a FitModel with a moving contour, got one"
+        " without"
       )
-    )
-    _store(fits, result, places, used)
-    if progress is not None:
-      progress(int(used.sum()))
-  return fits
+  return subjects
 
 
-def image_batches(
-  subjects: np.ndarray, *, batch_subjects: int
-) -> Iterator[np.ndarray]:
-  """Which images go into which batch.
-
-  Args:
-    subjects: Who is in each image, `[M]`.
-    batch_subjects: At most so many subjects a batch.
-
-  Yields:
-    Places of images, `[S, N]`, -1 for padding, every place in exactly one
-    batch, all of a subject's in one row. N is a power of two; all batches with
-    the same N have the same S.
-  """
-  _, owner, sizes = np.unique(subjects, return_inverse=True, return_counts=True)
-  by_owner = np.split(np.argsort(owner, kind="stable"), np.cumsum(sizes)[:-1])
-  buckets: dict[int, list[np.ndarray]] = {}
-  for places in by_owner:
-    buckets.setdefault(_power_of_two(len(places)), []).append(places)
-  for width in sorted(buckets):
-    members = buckets[width]
-    rows = min(
-      batch_subjects,
-      max(1, _MAX_BATCH_IMAGES // width),
-      _power_of_two(len(members)),
-    )
-    for start in range(0, len(members), rows):
-      batch = np.full((rows, width), -1)
-      for row, places in enumerate(members[start : start + rows]):
-        batch[row, : len(places)] = places
-      yield batch
-
-
-def landmarks_only(model: MorphableModel) -> MorphableModel:
-  """A model of the landmarks alone, small enough to pass around."""
-  vertices = np.asarray(model.landmark_vertices)
-  kept = np.maximum(vertices, 0)
-  return MorphableModel(
-    mean_shape=np.asarray(model.mean_shape[kept]),
-    identity_basis=np.asarray(model.identity_basis[kept]),
-    expression_basis=np.asarray(model.expression_basis[kept]),
-    triangles=np.zeros((0, 3), np.int32),
-    landmark_vertices=np.where(
-      vertices >= 0, np.arange(len(vertices)), -1
-    ).astype(np.int32),
-  )
-
-
-@functools.partial(jax.jit, static_argnames="options")
-def _fit_batch(
-  model: MorphableModel,
-  landmarks: jax.Array,
-  visibility: jax.Array,
-  *,
-  options: FitOptions,
-) -> FitResult:
-  return fit_landmarks(model, landmarks, visibility, options=options)
+def _distrusted(
+  fits: ImageFits, visibility: np.ndarray, max_relative_error: float
+) -> np.ndarray:
+  """Which of the fits are not to be trusted, `[M]`."""
+  seen = np.sum(visibility > 0, -1)
+  bad = fits.relative_error > max_relative_error
+  bad |= fits.camera.rotation[:, 2, 2] < _FACING_AWAY
+  bad |= 2 * fits.outliers > seen
+  return bad & (seen > 0)
 
 
 def _empty_fits(count: int, model: MorphableModel) -> ImageFits:
@@ -177,23 +251,29 @@ def _empty_fits(count: int, model: MorphableModel) -> ImageFits:
     expression_coefficients=zeros(model.expression_dim),
     camera=Camera(scale=zeros(), rotation=zeros(3, 3), translation=zeros(2)),
     rmse_px=zeros(),
+    relative_error=zeros(),
+    outliers=np.zeros(count, np.int32),
     converged=np.zeros(count, bool),
+    rejected=np.zeros(count, bool),
   )
 
 
 def _store(
   fits: ImageFits, result: FitResult, places: np.ndarray, used: np.ndarray
 ) -> None:
-  """Writes a batch's results to the images' places."""
+  """Writes a batch's results to the images' places.
+
+  An image that was rejected before keeps its own fit, but for the identity.
+  """
+  subject, _ = np.nonzero(used)
   where = places[used]
-  subject = np.nonzero(used)[0]
   fits.identity_coefficients[where] = result.identity_coefficients[subject]
-  fits.expression_coefficients[where] = result.expression_coefficients[used]
-  for field in ("scale", "rotation", "translation"):
-    getattr(fits.camera, field)[where] = getattr(result.camera, field)[used]
-  fits.rmse_px[where] = result.rmse_px[used]
   fits.converged[where] = result.converged[subject]
-
-
-def _power_of_two(number: int) -> int:
-  return 1 << (number - 1).bit_length()
+  kept = used & ~fits.rejected[places]
+  where = places[kept]
+  fits.expression_coefficients[where] = result.expression_coefficients[kept]
+  for field in ("scale", "rotation", "translation"):
+    getattr(fits.camera, field)[where] = getattr(result.camera, field)[kept]
+  fits.rmse_px[where] = result.rmse_px[kept]
+  fits.relative_error[where] = result.relative_error[kept]
+  fits.outliers[where] = result.outliers[kept].sum(-1)

@@ -28,6 +28,7 @@ from disentangle3d.faces.synthetic import (
   synthetic_world,
 )
 from disentangle3d.fitting.camera import estimate_camera
+from disentangle3d.fitting.contour import jaw_contour
 from disentangle3d.fitting.landmark_fitting import (
   FitOptions,
   FitResult,
@@ -72,6 +73,7 @@ __all__ = [
   "fit_landmarks",
   "fitting",
   "init_params",
+  "jaw_contour",
   "load_morphable_model",
   "load_params",
   "network",

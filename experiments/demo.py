@@ -59,11 +59,14 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> Results:
   networks = {}
   trained = workdir / "training"
   with _timed(seconds, "training, phases I to III"):
-    _train(demo_config.get_config(), trained, dataset, fitter)
+    config = demo_config.get_config()
+    config.seed = settings.seed
+    _train(config, trained, dataset, fitter)
   networks[AFTER_PRETRAINING] = load_export(trained / "export" / "decoders")
   networks[AFTER_JOINT] = load_export(trained)
   control = workdir / "control"
   config = demo_control.get_config()
+  config.seed = settings.seed
   config.init_from = str(trained / "export" / "decoders")
   with _timed(seconds, "the control"):
     _train(config, control, dataset, fitter)
@@ -144,6 +147,7 @@ def _define_flags() -> None:
   flags.DEFINE_string(
     "morphable_model", None, "An .npz to take instead of the procedural model."
   )
+  flags.DEFINE_integer("seed", 0, "Of the people, photos and training.")
 
 
 def main() -> None:
@@ -151,7 +155,9 @@ def main() -> None:
   quieten_libraries()
   keep_freed_memory()
   workdir = pathlib.Path(flags.FLAGS.workdir)
-  settings = SyntheticSet(morphable_model=flags.FLAGS.morphable_model)
+  settings = SyntheticSet(
+    morphable_model=flags.FLAGS.morphable_model, seed=flags.FLAGS.seed
+  )
   workdir.mkdir(parents=True, exist_ok=True)
   try:
     results = run_demo(workdir, settings)

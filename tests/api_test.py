@@ -23,6 +23,7 @@ MODEL = d3d.FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
 
 # Read or write files, or build a model on the host.
 HOST_FUNCTIONS = {
+  "jaw_contour",
   "load_morphable_model",
   "load_params",
   "procedural_face_model",

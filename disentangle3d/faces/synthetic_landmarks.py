@@ -9,10 +9,9 @@ from disentangle3d.faces.morphable_model import (
   landmark_points,
 )
 from disentangle3d.geometry import five_points, similarity_2d
-from disentangle3d.types import CROP_TEMPLATE
+from disentangle3d.types import CROP_TEMPLATE, NUM_CONTOUR
 
-# The contour of iBUG-68, and the yaw from which a detector loses it.
-_CONTOUR = 17
+# The yaw from which a detector loses the contour of iBUG-68.
 _CONTOUR_YAW_RAD = np.deg2rad(15.0)
 _CANDIDATES = 16
 # Limits of the scale of a crop, against that of the nominal photo. Without
@@ -65,8 +64,8 @@ def contour_candidates(model: MorphableModel) -> Int[Array, "17 16"]:
   from the middle. The first is the landmark itself.
   """
   mean = np.asarray(model.mean_shape, np.float64)
-  landmarks = np.asarray(model.landmark_vertices)[:_CONTOUR]
-  found = np.zeros((_CONTOUR, _CANDIDATES), np.int32)
+  landmarks = np.asarray(model.landmark_vertices)[:NUM_CONTOUR]
+  found = np.zeros((NUM_CONTOUR, _CANDIDATES), np.int32)
   for number, vertex in enumerate(np.maximum(landmarks, 0)):
     found[number, 0] = vertex
     previous = mean[vertex]
@@ -117,9 +116,9 @@ def landmark_vertices(
     best[..., None],
     -1,
   )[..., 0]
-  far = jnp.asarray(np.sign(np.arange(_CONTOUR) - 8), jnp.float32)
+  far = jnp.asarray(np.sign(np.arange(NUM_CONTOUR) - 8), jnp.float32)
   slides = (far[None] * jnp.sign(yaw)[:, None] > 0) & (
     jnp.abs(yaw) > _CONTOUR_YAW_RAD
   )[:, None]
-  moved = jnp.where(slides, slid, fixed[:, :_CONTOUR])
-  return jnp.concatenate([moved, fixed[:, _CONTOUR:]], -1)
+  moved = jnp.where(slides, slid, fixed[:, :NUM_CONTOUR])
+  return jnp.concatenate([moved, fixed[:, NUM_CONTOUR:]], -1)

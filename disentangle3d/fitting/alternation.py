@@ -1,11 +1,10 @@
 """The alternation that `fit_landmarks` runs: cameras, expressions, identity.
 
-Batch-first arrays with coordinates before landmarks (`[S, N, 3, L]`): XLA then
+Batch-first arrays with coordinates before landmarks (`[S, N, 3, P]`): XLA then
 vectorises over the landmarks. Translations are eliminated: residuals are
 always about their weighted mean, where the best translation puts it.
 """
 
-import dataclasses
 import functools
 
 import flax.struct
@@ -30,79 +29,20 @@ from disentangle3d.fitting.linear_steps import (
   combine,
   quadratic_step,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class FitOptions:
-  """How `fit_landmarks` weighs the prior and when it stops; hashable.
-
-  Attributes:
-    landmark_std_px: Standard deviation of the landmarks' noise, pixels; its
-      square weighs the prior N(0, 1) of the coefficients against the
-      landmarks. 0 is Eq. 7 as printed, without a prior.
-    max_iterations: At most so many alternations (camera, expression,
-      identity); the T of `FitResult.objective`.
-    tolerance: A subject stops after an alternation that lowered its objective
-      by no more than this part of it.
-    camera_steps: Damped Gauss-Newton steps of every camera an alternation.
-    solver_tolerance: How far each linear step is solved: the part of its
-      gradient that may remain.
-    max_solver_iterations: At most so many conjugate gradient iterations a
-      linear step.
-    extrapolated_rounds: After each alternation a subject goes on along what
-      its last so many alternations did, as far as its objective falls; 0 is
-      the plain alternation.
-
-  Raises:
-    ValueError: A number is out of range.
-  """
-
-  landmark_std_px: float = 1.5
-  max_iterations: int = 30
-  tolerance: float = 1e-3
-  camera_steps: int = 2
-  solver_tolerance: float = 1e-3
-  max_solver_iterations: int = 100
-  extrapolated_rounds: int = 3
-
-  def __post_init__(self) -> None:
-    for name, low in (
-      ("landmark_std_px", 0),
-      ("tolerance", 0),
-      ("extrapolated_rounds", 0),
-      ("solver_tolerance", 0),
-      ("max_iterations", 1),
-      ("camera_steps", 1),
-      ("max_solver_iterations", 1),
-    ):
-      value = getattr(self, name)
-      if not low <= value < float("inf"):
-        raise ValueError(f"{name}: expected at least {low}, got {value}")
-
-
-DEFAULT_OPTIONS = FitOptions()
-
-
-@flax.struct.dataclass
-class Observed:
-  """Landmarks about their mean, coordinates before landmarks; never changes.
-
-  Attributes:
-    landmarks: `[S, N, 2, L]`, zero where invisible.
-    mean: The weighted mean that was subtracted, `[S, N, 2]`.
-    weights: `[S, N, L]`.
-    share: weights over their sum, `[S, N, L]`.
-  """
-
-  landmarks: Float[Array, "S N 2 L"]
-  mean: Float[Array, "S N 2"]
-  weights: Float[Array, "S N L"]
-  share: Float[Array, "S N L"]
+from disentangle3d.fitting.options import FitOptions
+from disentangle3d.fitting.weights import (
+  Observed,
+  are_fixed,
+  reweigh,
+  robust_cost,
+)
 
 
 @flax.struct.dataclass
 class Estimate:
   """Everything the alternation moves, with what was computed from it.
+
+  P points, as `Observed` has.
 
   Attributes:
     identity: `[S, I]`.
@@ -110,8 +50,8 @@ class Estimate:
     scale: `[S, N]`.
     rotation: `[S, N, 3, 3]`.
     scatter: Of points and residuals under the cameras, `[S, N]`.
-    residuals: Square root of the weights times the residuals,
-      `[S, N, 2, L]`, px.
+    points: `[S, N, 3, P]`, mm.
+    residuals: About their weighted mean, `[S, N, 2, P]`, px.
     objective: `[S]`.
   """
 
@@ -120,7 +60,8 @@ class Estimate:
   scale: Float[Array, "S N"]
   rotation: Float[Array, "S N 3 3"]
   scatter: PointScatter
-  residuals: Float[Array, "S N 2 L"]
+  points: Float[Array, "S N 3 P"]
+  residuals: Float[Array, "S N 2 P"]
   objective: Float[Array, "S"]
 
 
@@ -129,6 +70,7 @@ class State:
   """The loop's carry.
 
   Attributes:
+    observed: The landmarks with their present weights.
     estimate: Where each subject is.
     past: The iterates it was at before, `[S, extrapolated_rounds]`.
     count: Alternations done, `[]` int32.
@@ -137,28 +79,13 @@ class State:
     converged: `[S]`.
   """
 
+  observed: Observed
   estimate: Estimate
   past: Iterate
   count: Int[Array, ""]
   history: Float[Array, "S T"]
   iterations: Int[Array, "S"]
   converged: Bool[Array, "S"]
-
-
-def observe(
-  basis: LandmarkBasis, landmarks: Array, visibility: Array
-) -> Observed:
-  """What `fit_landmarks` was given, made ready: `[S, N, 68, 2]`, weights."""
-  weights = jnp.maximum(visibility.astype(jnp.float32), 0.0)
-  weights = weights * basis.mask[None, None]
-  total = jnp.sum(weights, -1)
-  share = weights / jnp.where(total > 0, total, 1.0)[..., None]
-  landmarks = jnp.swapaxes(landmarks.astype(jnp.float32), -1, -2)
-  seen = weights[..., None, :] > 0
-  landmarks = jnp.where(seen, landmarks, 0.0)
-  mean = jnp.sum(share[..., None, :] * landmarks, -1)
-  landmarks = jnp.where(seen, landmarks - mean[..., None], 0.0)
-  return Observed(landmarks=landmarks, mean=mean, weights=weights, share=share)
 
 
 def start(
@@ -180,8 +107,9 @@ def start(
     rotation,
     options,
   )
-  iterate = _iterate(estimate)
+  iterate = _iterate(observed, estimate)
   return State(
+    observed=observed,
     estimate=estimate,
     past=jax.tree.map(
       lambda a: jnp.repeat(a[:, None], options.extrapolated_rounds, 1), iterate
@@ -193,18 +121,25 @@ def start(
   )
 
 
-def alternate(
-  basis: LandmarkBasis,
-  observed: Observed,
-  state: State,
-  options: FitOptions,
-) -> State:
+def alternate(basis: LandmarkBasis, state: State, options: FitOptions) -> State:
   """One round of camera, expression and identity steps.
 
-  A subject takes the round only if its objective did not rise: near float32's
-  resolution it can, by rounding, and then nothing is left to gain.
+  Weights that change do so first; what follows keeps to them. A subject takes
+  the round only if its objective did not rise: near float32's resolution it
+  can, by rounding, and then nothing is left to gain.
   """
-  old = state.estimate
+  old, observed = state.estimate, state.observed
+  if not are_fixed(basis, options):
+    observed = _reweigh(basis, state, options)
+    old = _evaluate(
+      basis,
+      observed,
+      old.identity,
+      old.expression,
+      old.scale,
+      old.rotation,
+      options,
+    )
   new = _round(basis, observed, old, options)
   if options.extrapolated_rounds:
     new = _go_on(basis, observed, new, state.past, options)
@@ -214,8 +149,9 @@ def alternate(
   still = gain <= options.tolerance * old.objective
   later = jnp.arange(options.max_iterations) >= state.count
   return State(
+    observed=observed,
     estimate=estimate,
-    past=remember(state.past, _iterate(estimate)),
+    past=remember(state.past, _iterate(observed, estimate)),
     count=state.count + 1,
     history=jnp.where(later[None], estimate.objective[:, None], state.history),
     iterations=state.iterations + ~state.converged,
@@ -231,7 +167,9 @@ def _go_on(
   options: FitOptions,
 ) -> Estimate:
   """Where extrapolating over the last rounds leads, if that is downhill."""
-  proposal = extrapolate(_iterate(new), past, prior=options.landmark_std_px**2)
+  proposal = extrapolate(
+    _iterate(observed, new), past, prior=options.landmark_std_px**2
+  )
   further = _evaluate(
     basis,
     observed,
@@ -243,13 +181,34 @@ def _go_on(
   return _select(further.objective < new.objective, further, new)
 
 
-def _iterate(estimate: Estimate) -> Iterate:
+def _reweigh(
+  basis: LandmarkBasis, state: State, options: FitOptions
+) -> Observed:
+  estimate = state.estimate
+  return reweigh(
+    basis,
+    state.observed,
+    estimate.points,
+    image_axes(estimate.scale, estimate.rotation),
+    _squares(estimate.residuals),
+    state.converged,
+    options,
+  )
+
+
+def _iterate(observed: Observed, estimate: Estimate) -> Iterate:
+  root = jnp.sqrt(observed.weights)[..., None, :]
   return Iterate(
     identity=estimate.identity,
     expression=estimate.expression,
     axes=image_axes(estimate.scale, estimate.rotation),
-    residuals=estimate.residuals,
+    residuals=root * estimate.residuals,
   )
+
+
+def _squares(residuals: Array) -> Array:
+  """Squared distances, `[S, N, P]`, px^2, of residuals `[S, N, 2, P]`."""
+  return jnp.sum(residuals**2, -2)
 
 
 def _select(choose: Array, one: Estimate, other: Estimate) -> Estimate:
@@ -280,7 +239,7 @@ def _round(
     tolerance=options.solver_tolerance,
     max_iterations=options.max_solver_iterations,
   )
-  points = landmark_shapes(basis, old.identity, old.expression)
+  points = old.points
   expression = step(
     basis.expression,
     metric[..., None] * observed.weights[..., None, None, :],
@@ -311,7 +270,7 @@ def _evaluate(
 ) -> Estimate:
   points = landmark_shapes(basis, identity, expression)
   residuals = _residuals(observed, image_axes(scale, rotation), points)
-  weighted = jnp.sqrt(observed.weights)[..., None, :] * residuals
+  cost = robust_cost(_squares(residuals), options)
   prior = jnp.sum(identity**2, -1) + jnp.sum(expression**2, (-2, -1))
   return Estimate(
     identity=identity,
@@ -319,8 +278,9 @@ def _evaluate(
     scale=scale,
     rotation=rotation,
     scatter=_scatter(observed, points, residuals),
-    residuals=weighted,
-    objective=jnp.sum(weighted**2, (-3, -2, -1))
+    points=points,
+    residuals=residuals,
+    objective=jnp.sum(observed.visible * cost, (-2, -1))
     + options.landmark_std_px**2 * prior,
   )
 
@@ -328,13 +288,13 @@ def _evaluate(
 def landmark_shapes(
   basis: LandmarkBasis, identity: Array, expression: Array
 ) -> Array:
-  """Landmarks of all images, `[S, N, 3, L]`, mm."""
+  """Landmarks of all images, `[S, N, 3, P]`, mm."""
   person = basis.mean[None] + combine(identity, basis.identity)
   return person[:, None] + combine(expression, basis.expression)
 
 
 def _residuals(observed: Observed, axes: Array, points: Array) -> Array:
-  """Landmarks less projections, best translation, `[S, N, 2, L]`, px."""
+  """Landmarks less projections, best translation, `[S, N, 2, P]`, px."""
   # axes points written out: XLA's tiny dots are slower.
   seen = (
     axes[..., 0, None] * points[..., None, 0, :]
@@ -347,7 +307,7 @@ def _residuals(observed: Observed, axes: Array, points: Array) -> Array:
 
 
 def _force(observed: Observed, axes: Array, residuals: Array) -> Array:
-  """The residuals pulled back to 3D, w axes^T r, `[S, N, 3, L]`."""
+  """The residuals pulled back to 3D, w axes^T r, `[S, N, 3, P]`."""
   weighted = observed.weights[..., None, :] * residuals
   return (
     axes[..., 0, :, None] * weighted[..., 0, None, :]

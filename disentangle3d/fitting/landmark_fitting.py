@@ -11,20 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.fitting.alternation import (
-  DEFAULT_OPTIONS,
-  FitOptions,
-  Observed,
-  State,
-  alternate,
-  landmark_shapes,
-  observe,
-  start,
-)
+from disentangle3d.fitting.alternation import State, alternate, start
 from disentangle3d.fitting.camera import camera_or_none, image_axes
 from disentangle3d.fitting.linear_steps import LandmarkBasis, landmark_basis
+from disentangle3d.fitting.options import DEFAULT_OPTIONS, FitOptions
+from disentangle3d.fitting.weights import landmark_weights, observe, outliers
 from disentangle3d.geometry import Camera
 from disentangle3d.types import NUM_LANDMARKS, check_array
+
+# A face's outer eye distance, which image sizes are measured against.
+_FACE_SIZE_MM = 90.0
 
 
 @flax.struct.dataclass
@@ -35,11 +31,17 @@ class FitResult:
     identity_coefficients: alpha, `[S, I]`, standard deviations.
     expression_coefficients: beta, `[S, N, E]`, standard deviations.
     camera: Cameras, `[S, N]`, in the landmarks' pixels.
-    objective: sum of |u - u_hat|^2 over visible points + landmark_std_px^2
-      (|alpha|^2 + sum_n |beta_n|^2) after each alternation, `[S, T]`, px^2;
-      the last value repeats once a subject has stopped.
-    rmse_px: Root mean square distance over an image's visible points,
-      `[S, N]`, pixels.
+    objective: sum of |u - u_hat|^2 over visible points (of its robust cost,
+      where asked for) + landmark_std_px^2 (|alpha|^2 + sum_n |beta_n|^2) after
+      each alternation, `[S, T]`, px^2; the last value repeats once a subject
+      has stopped.
+    rmse_px: Root mean square distance over an image's visible points, robust
+      weights applied, `[S, N]`, pixels.
+    relative_error: rmse_px over what 90 mm (the outer eye distance) measure in
+      the image, `[S, N]`: the same for small faces and large ones.
+    landmark_weights: Visibility times the robust weight, `[S, N, 68]`.
+    outliers: Visible landmarks that a robust cost gave less than half of
+      their weight, `[S, N, 68]`; none without such a cost.
     iterations: Alternations done, `[S]` int32.
     converged: Whether the tolerance was met, `[S]`.
   """
@@ -49,6 +51,9 @@ class FitResult:
   camera: Camera
   objective: Float[Array, "S T"]
   rmse_px: Float[Array, "S N"]
+  relative_error: Float[Array, "S N"]
+  landmark_weights: Float[Array, "S N 68"]
+  outliers: Bool[Array, "S N 68"]
   iterations: Int[Array, "S"]
   converged: Bool[Array, "S"]
 
@@ -59,6 +64,8 @@ def fit_landmarks(
   visibility: Float[Array, "S N 68"],
   *,
   options: FitOptions = DEFAULT_OPTIONS,
+  contour: Int[Array, "17 C"] | None = None,
+  visible_contour: Bool[Array, "S N"] | None = None,
 ) -> FitResult:
   """Fits one identity a subject to the landmarks of all its images.
 
@@ -68,7 +75,10 @@ def fit_landmarks(
   Gauss-Newton steps for every camera, then the expressions, then the shared
   identity by conjugate gradients; then it goes on along its last rounds as far
   as the objective falls (`extrapolation`), which the paper does not. The
-  objective never increases.
+  objective never increases, unless `contour` gives a landmark another vertex.
+
+  A robust cost is lowered by reweighting the landmarks before each
+  alternation (`weights`), which needs no more than a weight a landmark.
 
   What landmarks cannot tell: absolute size (the cameras' scale stands against
   it), and, as 68 landmarks have 204 coordinates, at 199 + 29 coefficients at
@@ -83,7 +93,11 @@ def fit_landmarks(
       project); invisible ones may be anything, NaN included.
     visibility: 1 where a landmark may be used, else 0, `[S, N, 68]`; values
       between weigh. An image with no visible landmark is padding.
-    options: Prior and stopping rule; static under jit.
+    options: Prior, robust cost and stopping rule; static under jit.
+    contour: From `jaw_contour`: before each alternation the contour landmarks
+      of the side turned away move to the candidate on the silhouette. None
+      keeps every landmark on its vertex.
+    visible_contour: Which images' contours do so, `[S, N]`; None is all.
 
   Returns:
     The fit; always finite. Padding changes nothing, and gets zeros (and no
@@ -97,6 +111,10 @@ def fit_landmarks(
   check_array(
     "visibility", visibility, f"S N {NUM_LANDMARKS}", dtype="any", sizes=sizes
   )
+  if visible_contour is not None:
+    check_array(
+      "visible_contour", visible_contour, "S N", dtype="any", sizes=sizes
+    )
   if 0 in landmarks.shape:
     raise ValueError(
       "landmarks: expected at least one subject and image, got shape"
@@ -104,43 +122,52 @@ def fit_landmarks(
     )
   # Accelerators multiply float32 in fewer bits unless told otherwise.
   with jax.default_matmul_precision("highest"):
-    basis = landmark_basis(model)
-    observed = observe(basis, jnp.asarray(landmarks), jnp.asarray(visibility))
+    basis = landmark_basis(model, contour)
+    observed = observe(
+      basis,
+      jnp.asarray(landmarks),
+      jnp.asarray(visibility),
+      None if visible_contour is None else jnp.asarray(visible_contour),
+    )
     state = start(basis, observed, options)
     state = jax.lax.while_loop(
       lambda state: (
         (state.count < options.max_iterations) & jnp.any(~state.converged)
       ),
-      lambda state: alternate(basis, observed, state, options),
+      lambda state: alternate(basis, state, options),
       state,
     )
-    return _result(basis, observed, state)
+    return _result(basis, state)
 
 
-def _result(
-  basis: LandmarkBasis, observed: Observed, state: State
-) -> FitResult:
-  estimate = state.estimate
+def _result(basis: LandmarkBasis, state: State) -> FitResult:
+  observed, estimate = state.observed, state.estimate
   axes = image_axes(estimate.scale, estimate.rotation)
-  points = landmark_shapes(basis, estimate.identity, estimate.expression)
+  share = observed.share[..., None, :]
   # The basis was centred: put the shapes' own centroids back.
   centroid = (
     basis.mean_centroid[None, None]
     + (estimate.identity @ basis.identity_centroid)[:, None]
     + estimate.expression @ basis.expression_centroid
-    + jnp.sum(observed.share[..., None, :] * points, -1)
+    + jnp.sum(share * estimate.points, -1)
   )
-  translation = observed.mean - jnp.einsum("snai,sni->sna", axes, centroid)
-  total = jnp.sum(observed.weights, -1)
-  seen = total > 0
-  squared = jnp.sum(estimate.residuals**2, (-2, -1))
-  rmse = jnp.sqrt(squared / jnp.where(seen, total, 1.0))
+  translation = (
+    observed.mean
+    + jnp.sum(share * observed.landmarks, -1)
+    - jnp.einsum("snai,sni->sna", axes, centroid)
+  )
+  seen = jnp.sum(observed.weights, -1) > 0
+  rmse = jnp.sqrt(jnp.sum(share * estimate.residuals**2, (-2, -1)))
+  size = _FACE_SIZE_MM * estimate.scale
   return FitResult(
     identity_coefficients=estimate.identity,
     expression_coefficients=estimate.expression,
     camera=camera_or_none(estimate.scale, estimate.rotation, translation, seen),
     objective=state.history,
     rmse_px=rmse,
+    relative_error=rmse / jnp.where(size > 0, size, 1.0),
+    landmark_weights=landmark_weights(observed),
+    outliers=outliers(observed),
     iterations=state.iterations,
     converged=state.converged,
   )

@@ -20,11 +20,11 @@ from collections.abc import Callable
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_LANDMARKS, check_array
+from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS, check_array
 
 # What a step may cost beyond the objective, relative to the curvature: keeps
 # directions still that only rounding sees. It acts on the step, so a fixed
@@ -39,56 +39,69 @@ _Search = tuple[Array, Array, Array, Array, Array]
 class LandmarkBasis:
   """A morphable model at its landmarks, each mode's centroid moved to 0.
 
+  P points: the 68 landmarks, then, where the contour follows the silhouette,
+  the further candidate vertices of each contour landmark in turn.
+
   A camera's translation takes up the centroid; without it the linear steps
   and the translation hardly depend on each other (not at all where every
   landmark is visible), so that alternating between them loses nothing.
 
   Attributes:
-    mean: Landmarks of the mean shape, `[3, L]`, mm.
-    identity: `[I, 3, L]`, mm a standard deviation.
-    expression: `[E, 3, L]`, mm a standard deviation.
+    mean: Points of the mean shape, `[3, P]`, mm.
+    identity: `[I, 3, P]`, mm a standard deviation.
+    expression: `[E, 3, P]`, mm a standard deviation.
     mean_centroid: What was subtracted from `mean`, `[3]`.
     identity_centroid: `[I, 3]`.
     expression_centroid: `[E, 3]`.
-    mask: 1 for each landmark that the model has, else 0, `[L]`.
+    mask: 1 for each point that the model has, else 0, `[P]`.
   """
 
-  mean: Float[Array, "3 L"]
-  identity: Float[Array, "I 3 L"]
-  expression: Float[Array, "E 3 L"]
+  mean: Float[Array, "3 P"]
+  identity: Float[Array, "I 3 P"]
+  expression: Float[Array, "E 3 P"]
   mean_centroid: Float[Array, "3"]
   identity_centroid: Float[Array, "I 3"]
   expression_centroid: Float[Array, "E 3"]
-  mask: Float[Array, "L"]
+  mask: Float[Array, "P"]
 
 
-def landmark_basis(model: MorphableModel) -> LandmarkBasis:
+def landmark_basis(
+  model: MorphableModel, contour: Int[Array, "17 C"] | None = None
+) -> LandmarkBasis:
   """Takes a model's landmarks out of it.
 
   Args:
     model: The basis; landmarks with vertex -1 become zero and masked.
+    contour: From `jaw_contour`; None leaves P at 68.
 
   Returns:
     float32 arrays, coordinates before landmarks.
 
   Raises:
-    ValueError: `model.landmark_vertices` is not `[68]`.
+    ValueError: `model.landmark_vertices` is not `[68]`, or `contour` not
+      `[17, C]`.
   """
   vertices = jnp.asarray(model.landmark_vertices)
   check_array(
     "model.landmark_vertices", vertices, f"{NUM_LANDMARKS}", dtype="integer"
   )
+  landmarks = vertices >= 0
+  if contour is not None:
+    check_array("contour", contour, f"{NUM_CONTOUR} C", dtype="integer")
+    vertices = jnp.concatenate([vertices, jnp.ravel(contour[:, 1:])])
   mask = (vertices >= 0).astype(jnp.float32)
-  share = mask / jnp.maximum(jnp.sum(mask), 1.0)
+  share = landmarks / jnp.maximum(jnp.sum(landmarks), 1.0)
+  # Centroids are the landmarks' own, with or without candidates.
+  share = jnp.pad(share, (0, len(vertices) - NUM_LANDMARKS))
 
   def centred(modes: Array | np.ndarray) -> tuple[Array, Array]:
     picked = jnp.take(jnp.asarray(modes), jnp.maximum(vertices, 0), axis=0)
-    picked = jnp.moveaxis(picked.astype(jnp.float32), 0, -1)  # [3, (C,) L]
+    picked = jnp.moveaxis(picked.astype(jnp.float32), 0, -1)  # [3, (C,) P]
     if picked.ndim == 3:
-      picked = jnp.swapaxes(picked, 0, 1)  # [C, 3, L]
-    weights = share.reshape((1,) * (picked.ndim - 1) + (-1,))
-    centroid = jnp.sum(weights * picked, -1)
-    kept = (picked - centroid[..., None]) * (weights > 0)
+      picked = jnp.swapaxes(picked, 0, 1)  # [C, 3, P]
+    along = (1,) * (picked.ndim - 1) + (-1,)
+    centroid = jnp.sum(share.reshape(along) * picked, -1)
+    kept = (picked - centroid[..., None]) * mask.reshape(along)
     return kept, centroid
 
   mean, mean_centroid = centred(model.mean_shape)

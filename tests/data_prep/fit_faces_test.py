@@ -30,7 +30,7 @@ from disentangle3d.geometry import (
   project,
   rotation_from_euler,
 )
-from tests.fitting.faces_and_photos import known_faces
+from experiments.known_faces import known_faces
 from tests.fixtures import REPOSITORY, random_morphable_model
 
 _PEOPLE, _PHOTOS = 3, 2

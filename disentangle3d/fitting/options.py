@@ -1,0 +1,72 @@
+"""How `fit_landmarks` weighs, and when it stops."""
+
+import dataclasses
+
+ROBUST_COSTS = ("none", "huber", "geman_mcclure")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+  """How `fit_landmarks` weighs the prior and when it stops; hashable.
+
+  Attributes:
+    landmark_std_px: Standard deviation of the landmarks' noise, pixels; its
+      square weighs the prior N(0, 1) of the coefficients against the
+      landmarks. 0 is Eq. 7 as printed, without a prior.
+    max_iterations: At most so many alternations (camera, expression,
+      identity); the T of `FitResult.objective`.
+    tolerance: A subject stops after an alternation that lowered its objective
+      by no more than this part of it.
+    camera_steps: Damped Gauss-Newton steps of every camera an alternation.
+    solver_tolerance: How far each linear step is solved: the part of its
+      gradient that may remain.
+    max_solver_iterations: At most so many conjugate gradient iterations a
+      linear step.
+    extrapolated_rounds: After each alternation a subject goes on along what
+      its last so many alternations did, as far as its objective falls; 0 is
+      the plain alternation.
+    robust: What a landmark's distance r costs, with k = robust_scale_px:
+      `"none"` r^2; `"huber"` r^2 up to k and 2 k r - k^2 beyond;
+      `"geman_mcclure"` k^2 r^2 / (k^2 + r^2), which stops at k^2.
+    robust_scale_px: From where on a landmark counts as an outlier, pixels;
+      three standard deviations of the landmarks' noise by default.
+
+  Raises:
+    ValueError: A number is out of range.
+  """
+
+  landmark_std_px: float = 1.5
+  max_iterations: int = 30
+  tolerance: float = 1e-3
+  camera_steps: int = 2
+  solver_tolerance: float = 1e-3
+  max_solver_iterations: int = 100
+  extrapolated_rounds: int = 3
+  robust: str = "none"
+  robust_scale_px: float = 4.5
+
+  def __post_init__(self) -> None:
+    for name, low in (
+      ("landmark_std_px", 0),
+      ("tolerance", 0),
+      ("extrapolated_rounds", 0),
+      ("solver_tolerance", 0),
+      ("max_iterations", 1),
+      ("camera_steps", 1),
+      ("max_solver_iterations", 1),
+    ):
+      value = getattr(self, name)
+      if not low <= value < float("inf"):
+        raise ValueError(f"{name}: expected at least {low}, got {value}")
+    if self.robust not in ROBUST_COSTS:
+      raise ValueError(
+        f"robust: expected one of {', '.join(ROBUST_COSTS)}, got"
+        f" {self.robust!r}"
+      )
+    if not 0 < self.robust_scale_px < float("inf"):
+      raise ValueError(
+        f"robust_scale_px: expected more than 0, got {self.robust_scale_px}"
+      )
+
+
+DEFAULT_OPTIONS = FitOptions()
