@@ -100,7 +100,12 @@ def _reference(
   python: str, photos: pathlib.Path, at_once: int, settings: Settings
 ) -> Iterator[subprocess.Popen[str]]:
   told = [str(photos), at_once, settings.factor, settings.min_size_px]
-  command = [python, "-c", _REFERENCE, json.dumps(told + [*settings.thresholds])]
+  command = [
+    python,
+    "-c",
+    _REFERENCE,
+    json.dumps(told + [*settings.thresholds]),
+  ]
   with subprocess.Popen(
     command,
     stdin=subprocess.PIPE,

@@ -302,7 +302,9 @@ def _faces_of(
   kept = scores > 0
   last = np.array([shape[1], shape[0]] * 2, np.float32) - 1
   return Faces(
-    boxes=np.clip(boxes[kept], 0, last), points=points[kept], scores=scores[kept]
+    boxes=np.clip(boxes[kept], 0, last),
+    points=points[kept],
+    scores=scores[kept],
   )
 
 

@@ -171,9 +171,7 @@ def _face(logits: Array) -> Array:
 
 def _max_pool(x: Array, size: int, padding: str) -> Array:
   window = (1, size, size, 1)
-  return lax.reduce_window(
-    x, -jnp.inf, lax.max, window, (1, 2, 2, 1), padding
-  )
+  return lax.reduce_window(x, -jnp.inf, lax.max, window, (1, 2, 2, 1), padding)
 
 
 def _inside(size: Array, pooled: int) -> Array:
