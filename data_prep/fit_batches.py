@@ -88,7 +88,7 @@ def plan_batches(
 
 
 def shape_of(
-  sizes: Int[np.ndarray, "S"], shapes: Sequence[BatchShape]
+  sizes: Sequence[int] | Int[np.ndarray, "S"], shapes: Sequence[BatchShape]
 ) -> Int[np.ndarray, "S"]:
   """Which of the sizes each subject belongs to, `[S]`.
 

@@ -5,9 +5,15 @@ r"""Fits a morphable model to the landmarks of aligned photos.
 
 All photos of a subject share one identity (3.3.2, Eq. 6-7). Landmarks are taken
 to the crop first; coefficients, cameras and distances are the crop's.
+
+The output is written shard by shard, whole subjects in each: run again after
+an interruption, it goes on with the next, and `--shard=i/n` shares the work
+among n machines on one file system. Whoever writes the last shard writes the
+summary, `summary.json` and `summary.html`.
 """
 
 import dataclasses
+import json
 import pathlib
 
 from absl import flags, logging
@@ -15,47 +21,24 @@ import numpy as np
 import tqdm
 
 from data_prep import command_line
-from data_prep.batched_fitting import ImageFits, fit_subjects
-from data_prep.fit_files import MORPHABLE_MODEL, Fits, fits_path, write_fits
-from data_prep.manifests import (
-  PhotoRow,
-  count_rows,
-  list_manifests,
-  read_licences,
-  read_manifest,
-  read_rows,
-  report_rows,
-  write_about,
-  write_manifest,
-)
-from data_prep.output_files import new_folder
+from data_prep.batched_fitting import FitModel, fit_model
+from data_prep.fit_files import MORPHABLE_MODEL
+from data_prep.fit_plan import plan_shards
+from data_prep.fit_shards import CONTOURS, FitSettings, fit_shard
+from data_prep.fit_summary import write_summary
+from data_prep.landmark_index import LandmarkIndex, index_landmarks
+from data_prep.output_files import replace_file
+from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
   save_morphable_model,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.fitting.options import ROBUST_COSTS
 
-# Weak perspective has 6 parameters, 3 points at least.
-_LEAST_VISIBLE = 4
-
-
-def crop_landmarks(row: PhotoRow) -> np.ndarray:
-  """The landmarks of an aligned photo in crop pixels, `[68, 2]`."""
-  matrix = np.asarray(row.crop_from_photo, np.float64)
-  points = np.asarray(row.landmarks, np.float64)
-  mapped = points @ matrix[:, :2].T + matrix[None, :, 2]
-  return mapped.astype(np.float32)
-
-
-def check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
-  """Gives up a photo with too few landmarks that the model has, `[68]`."""
-  if row.status != "ok":
-    return row
-  visible = int(np.sum((np.asarray(row.visibility) > 0) & usable))
-  if visible < _LEAST_VISIBLE:
-    return row.rejected(f"too few visible landmarks: {visible}")
-  return row
+SKIPPED = "skipped.json"
+_LISTED = 20
 
 
 def fit_faces(
@@ -63,131 +46,187 @@ def fit_faces(
   model: MorphableModel,
   output: pathlib.Path,
   *,
-  options: FitOptions,
-  batch_subjects: int = 64,
-) -> list[PhotoRow]:
-  """Fits all photos of a folder.
+  settings: FitSettings,
+  share: Share = ALONE,
+) -> dict[str, int] | None:
+  """Fits all photos of a folder, or this machine's share of them.
 
   Args:
-    landmarks: What align_faces wrote.
+    landmarks: See `index_landmarks`.
     model: What to fit; a copy goes into `output`.
-    output: The folder to write; new or empty.
-    options: Of `fit_landmarks`.
-    batch_subjects: At most so many subjects at a time.
+    output: The folder to write; new, empty, or of an earlier run.
+    settings: What decides the fits.
+    share: Which shards are this machine's.
 
   Returns:
-    The rows written.
+    How many photos are ok, how many rejected for which reason; None where
+    other machines' shards are still missing.
 
   Raises:
     FileNotFoundError: `landmarks` is missing or incomplete.
-    ValueError: A manifest is malformed (names file and row), no photo can be
-      fitted, or `output` is taken.
+    ValueError: Rows cannot be used (names file and row), no photo can be
+      fitted, or `output` holds something else.
   """
-  usable = np.asarray(model.landmark_vertices) >= 0
-  # Across shards too: a subject's photos may lie in several.
-  read_rows(landmarks, aligned=True)
-  shards = {
-    path.name: [
-      check_row(row, usable) for row in read_manifest(path, aligned=True)
-    ]
-    for path in list_manifests(landmarks)
-  }
-  everything = [row for rows in shards.values() for row in rows]
-  rows = [row for row in everything if row.status == "ok"]
-  if not rows:
+  index = index_landmarks(landmarks)
+  _report_bad(index, skip=settings.skip_bad)
+  if not any(entry.ok for entry in index.entries):
     raise ValueError(f"{landmarks}: no photo that can be fitted")
-  licences = read_licences(landmarks) | {model.name: model.licence}
-  with new_folder(output) as folder:
-    with tqdm.tqdm(total=len(rows), desc="fitting", unit="photo") as bar:
-      fits = fit_subjects(
-        model,
-        np.stack([crop_landmarks(row) for row in rows]),
-        np.stack([np.asarray(row.visibility) for row in rows]),
-        np.array([row.subject for row in rows]),
-        options=options,
-        batch_subjects=batch_subjects,
-        progress=bar.update,
-      )
-    places = {row.image_id: place for place, row in enumerate(rows)}
-    for name, shard in shards.items():
-      chosen = [row.image_id for row in shard if row.status == "ok"]
-      write_manifest(folder / name, shard)
-      write_fits(
-        fits_path(folder / name),
-        _fits_of(fits, chosen, np.array([places[i] for i in chosen], int)),
-      )
-    save_morphable_model(folder / MORPHABLE_MODEL, model)
-    write_about(
-      folder,
-      "fit_faces",
-      settings={**dataclasses.asdict(options), "model": model.name},
-      licences=licences,
-      counts=count_rows(everything),
+  shards = plan_shards(index.entries, settings.images_per_shard)
+  small = fit_model(model, moving_contour=settings.contour != "off")
+  folder = open_stage(
+    output,
+    "fit_faces",
+    num_shards=len(shards),
+    settings={**dataclasses.asdict(settings), "model": model.name},
+    licences=index.licences | {model.name: model.licence},
+    inputs=digest([index.sha256.encode(), *_content(small)]),
+  )
+  if not (output / MORPHABLE_MODEL).is_file():
+    save_morphable_model(output / MORPHABLE_MODEL, model)
+  _write_skipped(output, index)
+  pending = folder.pending(share)
+  photos = sum(len(shards[i].entries) for i in share.shards(len(shards)))
+  left = sum(len(shards[i].entries) for i in pending)
+  with tqdm.tqdm(
+    total=photos, initial=photos - left, desc="fitting", unit="photo"
+  ) as bar:
+    for number in pending:
+      fit_shard(folder, number, shards[number], index, small, settings, bar)
+  if not folder.is_complete():
+    logging.info("%s: other machines' shards are still missing", output)
+    return None
+  counts = folder.finish()
+  write_summary(output, model)
+  return counts
+
+
+def _content(model: FitModel) -> list[bytes]:
+  """What of a model decides a fit."""
+  arrays = [
+    model.model.mean_shape,
+    model.model.identity_basis,
+    model.model.expression_basis,
+    model.model.landmark_vertices,
+  ]
+  if model.contour is not None:
+    arrays.append(model.contour)
+  return [np.ascontiguousarray(array).tobytes() for array in arrays]
+
+
+def _report_bad(index: LandmarkIndex, *, skip: bool) -> None:
+  """Lists rows that cannot be used, and stops unless they may be skipped."""
+  if not index.bad:
+    return
+  if not skip and len(index.bad) == 1:
+    raise ValueError(str(index.bad[0]))
+  for row in index.bad[:_LISTED]:
+    logging.warning("%s", row)
+  if len(index.bad) > _LISTED:
+    logging.warning("... and %d more", len(index.bad) - _LISTED)
+  if not skip:
+    raise ValueError(
+      f"{index.bad[0]} (and {len(index.bad) - 1} more bad rows, listed above;"
+      " --skip_bad goes on without them)"
     )
-  _report(fits)
-  return everything
 
 
-def _fits_of(fits: ImageFits, image_ids: list[str], places: np.ndarray) -> Fits:
-  return Fits(
-    image_id=np.array(image_ids, np.str_),
-    identity_coefficients=fits.identity_coefficients[places],
-    expression_coefficients=fits.expression_coefficients[places],
-    camera_scale=fits.camera.scale[places],
-    camera_rotation=fits.camera.rotation[places],
-    camera_translation=fits.camera.translation[places],
-    rmse_px=fits.rmse_px[places],
-  )
-
-
-def _report(fits: ImageFits) -> None:
-  logging.info(
-    "Distance of the landmarks: median %.2f px, 95 %% under %.2f px, worst"
-    " %.2f px; %.0f %% of the photos' fits met the tolerance.",
-    np.median(fits.rmse_px),
-    np.percentile(fits.rmse_px, 95),
-    fits.rmse_px.max(),
-    100 * fits.converged.mean(),
-  )
+def _write_skipped(output: pathlib.Path, index: LandmarkIndex) -> None:
+  skipped = [
+    {"file": row.path.name, "row": row.line, "problem": row.problem}
+    for row in index.bad
+  ]
+  text = json.dumps(skipped, indent=2) + "\n"
+  replace_file(output / SKIPPED, text.encode())
 
 
 def define_flags() -> None:
-  """Defines --landmarks, --model, --output and the options of the fit."""
-  defaults = FitOptions()
+  """Defines --landmarks, --model, --output, and how to fit."""
+  defaults = FitSettings()
   flags.DEFINE_string(
-    "landmarks", None, "What align_faces wrote.", required=True
-  )
-  flags.DEFINE_string(
-    "model",
+    "landmarks",
     None,
-    "The .npz that convert_morphable_model wrote.",
+    "What align_faces wrote, one manifest shard of it, or folders of .pts.",
     required=True,
   )
   flags.DEFINE_string(
-    "output", None, "The folder to write; new or empty.", required=True
+    "model", None, "The .npz convert_morphable_model wrote.", required=True
+  )
+  flags.DEFINE_string(
+    "output",
+    None,
+    "The folder to write; new, empty, or of an earlier run to go on with.",
+    required=True,
+  )
+  flags.DEFINE_string(
+    "shard", "0/1", "This machine's part, i/n with i from 0 to n - 1."
   )
   flags.DEFINE_float(
     "landmark_std_px",
-    defaults.landmark_std_px,
+    defaults.options.landmark_std_px,
     "Noise of the landmarks in crop pixels; 0 takes the prior out.",
     lower_bound=0.0,
   )
+  flags.DEFINE_enum(
+    "robust", defaults.options.robust, ROBUST_COSTS, "Cost of a distance."
+  )
+  flags.DEFINE_float(
+    "robust_scale_px",
+    defaults.options.robust_scale_px,
+    "From where on a landmark counts as an outlier, crop pixels.",
+    lower_bound=0.0,
+  )
+  flags.DEFINE_enum(
+    "contour",
+    defaults.contour,
+    CONTOURS,
+    "Whose jaw contours follow the silhouette: detector is those of detectors"
+    " that report the visible contour.",
+  )
+  flags.DEFINE_float(
+    "max_relative_error",
+    defaults.max_relative_error,
+    "Rejects photos met worse than this part of the face's size (90 mm).",
+    lower_bound=0.0,
+  )
   flags.DEFINE_integer(
-    "batch_subjects", 64, "At most so many subjects at a time.", lower_bound=1
+    "images_per_shard",
+    defaults.images_per_shard,
+    "About how many; a kill loses at most one shard.",
+    lower_bound=1,
+  )
+  flags.DEFINE_bool(
+    "skip_bad", False, "Goes on without rows that cannot be used, listed."
+  )
+
+
+def settings_from_flags() -> FitSettings:
+  """The settings that `define_flags` asks for."""
+  values = flags.FLAGS
+  return FitSettings(
+    options=FitOptions(
+      landmark_std_px=values.landmark_std_px,
+      robust=values.robust,
+      robust_scale_px=values.robust_scale_px,
+    ),
+    contour=values.contour,
+    max_relative_error=values.max_relative_error,
+    images_per_shard=values.images_per_shard,
+    skip_bad=values.skip_bad,
   )
 
 
 def main() -> None:
   """Fits and reports."""
   output = pathlib.Path(flags.FLAGS.output)
-  rows = fit_faces(
+  counts = fit_faces(
     pathlib.Path(flags.FLAGS.landmarks),
     load_morphable_model(flags.FLAGS.model),
     output,
-    options=FitOptions(landmark_std_px=flags.FLAGS.landmark_std_px),
-    batch_subjects=flags.FLAGS.batch_subjects,
+    settings=settings_from_flags(),
+    share=parse_share(flags.FLAGS.shard),
   )
-  report_rows(rows, output)
+  for kind, count in (counts or {}).items():
+    logging.info("%s: %d %s", output, count, kind)
 
 
 if __name__ == "__main__":

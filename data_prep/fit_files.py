@@ -26,6 +26,8 @@ class Fits:
     camera_rotation: `[P, 3, 3]`.
     camera_translation: `[P, 2]`, crop pixels.
     rmse_px: Root mean square distance over the visible landmarks, `[P]`.
+    relative_error: rmse_px over what 90 mm measure in the crop, `[P]`.
+    outliers: How many landmarks a robust cost let go of, `[P]`.
   """
 
   image_id: np.ndarray
@@ -35,6 +37,8 @@ class Fits:
   camera_rotation: Float[np.ndarray, "P 3 3"]
   camera_translation: Float[np.ndarray, "P 2"]
   rmse_px: Float[np.ndarray, "P"]
+  relative_error: Float[np.ndarray, "P"]
+  outliers: Float[np.ndarray, "P"]
 
 
 def fits_path(manifest: str | os.PathLike[str]) -> pathlib.Path:
@@ -105,6 +109,8 @@ def _check_fits(fits: Fits) -> None:
     "camera_rotation": (count, 3, 3),
     "camera_translation": (count, 2),
     "rmse_px": (count,),
+    "relative_error": (count,),
+    "outliers": (count,),
   }
   for name, shape in shapes.items():
     array = np.asarray(getattr(fits, name))

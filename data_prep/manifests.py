@@ -189,15 +189,13 @@ def read_manifest(
     raise FileNotFoundError(f"{path}: no such file")
   rows: list[PhotoRow] = []
   seen: dict[str, int] = {}
-  needed = _ALIGNED if aligned else _LOCATED if located else _DETECTED
   try:
     lines = path.read_text("utf-8").splitlines()
   except UnicodeDecodeError as error:
     raise ValueError(f"{path}: expected UTF-8 text, {error.reason}") from error
   for number, line in enumerate(lines, start=1):
     try:
-      row = _parse_row(line, path.parent)
-      _check_row(row, needed)
+      row = parse_row(line, path.parent, located=located, aligned=aligned)
       if row.image_id in seen:
         raise ValueError(
           f"image_id {row.image_id!r} is already in row {seen[row.image_id]}"
@@ -207,6 +205,23 @@ def read_manifest(
     seen[row.image_id] = number
     rows.append(row)
   return rows
+
+
+def parse_row(
+  line: str,
+  folder: pathlib.Path,
+  *,
+  located: bool = False,
+  aligned: bool = False,
+) -> PhotoRow:
+  """The row in one line of a manifest that lies in `folder`; see above.
+
+  Raises:
+    ValueError: The line is not a valid row; says why.
+  """
+  row = _parse_row(line, folder)
+  _check_row(row, _ALIGNED if aligned else _LOCATED if located else _DETECTED)
+  return row
 
 
 def write_manifest(

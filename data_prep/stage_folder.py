@@ -37,6 +37,10 @@ class Share:
     return range(self.index, num_shards, self.count)
 
 
+# One machine does it all.
+ALONE = Share()
+
+
 def parse_share(text: str) -> Share:
   """The share of a flag `--shard=i/n`, i from 0 to n - 1.
 

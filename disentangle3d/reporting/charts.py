@@ -248,6 +248,51 @@ def bar_chart(
   return figure
 
 
+def histogram(
+  values: Float[Array | np.ndarray, "P"],
+  *,
+  x_label: str,
+  y_label: str = "photos",
+  title: str = "",
+  bins: int = 50,
+) -> Figure:
+  """How often values come up, with their median marked.
+
+  Args:
+    values: `[P]`, finite, at least one.
+    x_label: Horizontal axis, with its unit.
+    y_label: What is counted.
+    title: Above the chart.
+    bins: Bars up to the 99.5th percentile; what lies beyond is in the last.
+
+  Returns:
+    A matplotlib figure.
+
+  Raises:
+    ValueError: There is no value, or one is not finite.
+  """
+  found = np.asarray(values, np.float64).ravel()
+  if not found.size or not np.isfinite(found).all():
+    raise ValueError("values: expected finite numbers, at least one")
+  figure, axes = _new_chart({"": values}, title, x_label, y_label)
+  low, high = float(found.min()), float(np.percentile(found, 99.5))
+  if not high > low:
+    high = low + 1e-3
+  axes.hist(np.minimum(found, high), bins, (low, high), color=COLORS[0])
+  median = float(np.median(found))
+  axes.axvline(median, color="black", linewidth=1.0, linestyle="--")
+  axes.annotate(
+    f"median {median:.3g}",
+    (median, 0.97),
+    xycoords=("data", "axes fraction"),
+    xytext=(4, 0),
+    textcoords="offset points",
+    va="top",
+    fontsize=8,
+  )
+  return figure
+
+
 def running_mean(
   values: Float[np.ndarray, "P"], width: int
 ) -> Float[np.ndarray, "P"]:

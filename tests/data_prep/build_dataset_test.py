@@ -70,6 +70,8 @@ def _write_fitted(folder: pathlib.Path) -> Fits:
     camera_rotation=rng.normal(size=(9, 3, 3)).astype(np.float32),
     camera_translation=rng.normal(size=(9, 2)).astype(np.float32),
     rmse_px=rng.random(9).astype(np.float32),
+    relative_error=rng.random(9).astype(np.float32),
+    outliers=np.zeros(9, np.float32),
   )
   write_fits(folder / "fits-00000-of-00001.npz", fits)
   return fits

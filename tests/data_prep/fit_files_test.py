@@ -18,6 +18,8 @@ def _fits(count: int = 4) -> Fits:
     camera_rotation=rng.normal(size=(count, 3, 3)).astype(np.float32),
     camera_translation=rng.normal(size=(count, 2)).astype(np.float32),
     rmse_px=rng.random(count).astype(np.float32),
+    relative_error=rng.random(count).astype(np.float32),
+    outliers=np.zeros(count, np.float32),
   )
 
 

@@ -11,10 +11,10 @@ from data_prep.align_faces import align_faces
 from data_prep.build_dataset import build_dataset
 from data_prep.fit_faces import fit_faces
 from data_prep.fit_files import fits_path, read_fits
+from data_prep.fit_shards import FitSettings
 from data_prep.locate_landmarks import locate_landmarks
 from data_prep.manifests import list_manifests
 from disentangle3d.faces.procedural import procedural_face_model
-from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import load_dataset_model, open_dataset
 from disentangle3d.types import CROP_TEMPLATE
 from tests.data_prep import orl_faces
@@ -46,7 +46,7 @@ class PhotoStagesTest(absltest.TestCase):
       )
       rows = align_faces(folder / "located", folder / "aligned")
       fit_faces(
-        folder / "aligned", model, folder / "fitted", options=FitOptions()
+        folder / "aligned", model, folder / "fitted", settings=FitSettings()
       )
       (manifest,) = list_manifests(folder / "fitted")
       fits = read_fits(fits_path(manifest))
