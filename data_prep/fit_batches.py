@@ -14,7 +14,7 @@ import numpy as np
 
 # A batch: large enough to keep two cores and an accelerator busy, small enough
 # for their memory (about 25 kB an image).
-_BATCH_IMAGES = 3072
+BATCH_IMAGES = 3072
 # Compiling takes about as long as fitting so many images.
 _IMAGES_A_PROGRAM = 20_000
 _MOST_PROGRAMS = 8
@@ -36,7 +36,7 @@ class BatchShape:
 def plan_batches(
   sizes: Sequence[int] | Int[np.ndarray, "S"],
   *,
-  batch_images: int = _BATCH_IMAGES,
+  batch_images: int = BATCH_IMAGES,
 ) -> tuple[BatchShape, ...]:
   """The sizes of batches for subjects with so many images.
 

@@ -3,7 +3,12 @@
 from collections.abc import Iterable, Sequence
 import dataclasses
 
-from data_prep.fit_batches import BatchShape, plan_batches, shape_of
+from data_prep.fit_batches import (
+  BATCH_IMAGES,
+  BatchShape,
+  plan_batches,
+  shape_of,
+)
 from data_prep.landmark_index import Entry
 from data_prep.photos import natural_key
 
@@ -28,7 +33,7 @@ def plan_shards(
 
   Args:
     entries: All photos, those that cannot be fitted among them.
-    images_per_shard: About how many; at least one whole batch.
+    images_per_shard: About how many; at least one subject.
   """
   by_subject: dict[str, list[Entry]] = {}
   for entry in entries:
@@ -41,7 +46,10 @@ def plan_shards(
   none = [name for name in subjects if not usable[name]]
   shards = []
   if fitted:
-    shapes = plan_batches([usable[name] for name in fitted])
+    shapes = plan_batches(
+      [usable[name] for name in fitted],
+      batch_images=min(BATCH_IMAGES, images_per_shard),
+    )
     belongs = shape_of([usable[name] for name in fitted], shapes)
     for number, shape in enumerate(shapes):
       members = [

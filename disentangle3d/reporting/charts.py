@@ -278,7 +278,9 @@ def histogram(
   low, high = float(found.min()), float(np.percentile(found, 99.5))
   if not high > low:
     high = low + 1e-3
-  axes.hist(np.minimum(found, high), bins, (low, high), color=COLORS[0])
+  axes.hist(
+    np.minimum(found, high), bins=bins, range=(low, high), color=COLORS[0]
+  )
   median = float(np.median(found))
   axes.axvline(median, color="black", linewidth=1.0, linestyle="--")
   axes.annotate(
