@@ -16,7 +16,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.geometry import Camera
-from disentangle3d.reporting.charts import Series, loss_curves, roc_curves
+from disentangle3d.reporting.charts import Series, loss_curves
 from disentangle3d.reporting.figures import overlay_mesh, render_shape
 from disentangle3d.reporting.html_page import (
   Block,
@@ -24,6 +24,7 @@ from disentangle3d.reporting.html_page import (
   Picture,
 )
 from disentangle3d.reporting.pictures import draw_landmarks
+from disentangle3d.reporting.roc_charts import roc_curves
 from disentangle3d.training.run_files import read_metrics
 from experiments.code_scores import CodeScores
 

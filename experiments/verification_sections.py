@@ -10,7 +10,6 @@ from disentangle3d.evaluation.verification import (
   VerificationResult,
   bootstrap_auc_difference,
 )
-from disentangle3d.reporting.charts import det_curves, roc_curves
 from disentangle3d.reporting.html_page import (
   Block,
   Grid,
@@ -21,6 +20,7 @@ from disentangle3d.reporting.html_page import (
   interval,
   mean_std,
 )
+from disentangle3d.reporting.roc_charts import det_curves, roc_curves
 from experiments.paper_figures import Cell, number_or_none
 from experiments.verification_results import IDENTITY, RESIDUAL, FaceResults
 

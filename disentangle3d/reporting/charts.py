@@ -16,8 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 import numpy as np
 
-from disentangle3d.evaluation.roc import RocCurve
-
 # Okabe and Ito's palette without its yellow, which print loses.
 COLORS = (
   "#0072B2",
@@ -77,9 +75,9 @@ def line_chart(
   Raises:
     ValueError: There is no series, or the lengths in one disagree.
   """
-  figure, axes = _new_chart(series, title, x_label, y_label)
+  figure, axes = new_chart(series, title, x_label, y_label)
   for (name, line), (color, dash, mark) in zip(
-    series.items(), _styles(), strict=False
+    series.items(), styles(), strict=False
   ):
     x, y = _numbers(name, "x", line.x), _numbers(name, "y", line.y)
     _check_length(name, "y", y, x)
@@ -106,7 +104,7 @@ def line_chart(
     figure.set_size_inches(7.0, _SIZE_INCHES[1] + 0.4 + 0.2 * lines)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
   else:
-    _add_legend(axes, len(series))
+    add_legend(axes, len(series))
   return figure
 
 
@@ -134,9 +132,9 @@ def loss_curves(
   Raises:
     ValueError: There is no series, or the lengths in one disagree.
   """
-  figure, axes = _new_chart(series, title, "step", f"loss ({unit})")
+  figure, axes = new_chart(series, title, "step", f"loss ({unit})")
   for (name, line), (color, dash, _) in zip(
-    series.items(), _styles(), strict=False
+    series.items(), styles(), strict=False
   ):
     x, y = _numbers(name, "x", line.x), _numbers(name, "y", line.y)
     _check_length(name, "y", y, x)
@@ -147,97 +145,7 @@ def loss_curves(
     axes.plot(x, mean, dash, color=color, linewidth=1.6, label=name)
   if log_y:
     axes.set_yscale("log")
-  _add_legend(axes, len(series))
-  return figure
-
-
-def roc_curves(
-  curves: Mapping[str, RocCurve], *, title: str = "", log_far: bool = True
-) -> Figure:
-  """ROC curves in percent, with marks at a far of 1 % and 10 %.
-
-  Args:
-    curves: Name to curve, at least one.
-    title: Above the chart.
-    log_far: A logarithmic axis from one impostor pair to 100 %.
-
-  Returns:
-    A matplotlib figure.
-
-  Raises:
-    ValueError: There is no curve.
-  """
-  figure, axes = _new_chart(
-    curves,
-    title,
-    "false acceptance rate, far (%)",
-    "true acceptance rate, tar (%)",
-  )
-  least = min(float(c.far[c.far > 0].min()) for c in curves.values())
-  for (name, curve), (color, dash, _) in zip(
-    curves.items(), _styles(), strict=False
-  ):
-    axes.plot(
-      100 * curve.far, 100 * curve.tar, dash, color=color, label=name, lw=1.6
-    )
-  chance = np.geomspace(least, 1, 50)
-  axes.plot(100 * chance, 100 * chance, color="0.6", lw=0.8, label="chance")
-  for far in (1, 10):
-    axes.axvline(far, color="0.75", lw=0.8, zorder=0)
-  if log_far:
-    axes.set_xscale("log")
-    axes.set_xlim(100 * least, 100)
-    axes.xaxis.set_major_formatter("{x:g}")
-  axes.set_ylim(0, 100)
-  _add_legend(axes, 2)
-  return figure
-
-
-def det_curves(curves: Mapping[str, RocCurve], *, title: str = "") -> Figure:
-  """DET curves: what is missed against what is let in, both logarithmic.
-
-  Args:
-    curves: Name to curve, at least one.
-    title: Above the chart.
-
-  Returns:
-    A matplotlib figure; the equal error rate is where a curve meets the
-    diagonal.
-
-  Raises:
-    ValueError: There is no curve.
-  """
-  figure, axes = _new_chart(
-    curves,
-    title,
-    "false acceptance rate, far (%)",
-    "false rejection rate, 100 − tar (%)",
-  )
-  shares = [share for c in curves.values() for share in (c.far, 1 - c.tar)]
-  least = min(float(s[s > 1e-9].min()) for s in shares if (s > 1e-9).any())
-  for (name, curve), (color, dash, _) in zip(
-    curves.items(), _styles(), strict=False
-  ):
-    # Rates of 0 have no place on these axes: they end at the frame.
-    missed = np.maximum(1 - curve.tar, least / 2)
-    axes.plot(
-      100 * np.maximum(curve.far, least / 2),
-      100 * missed,
-      dash,
-      color=color,
-      label=name,
-      lw=1.6,
-    )
-  ends = [100 * least, 100]
-  axes.plot(ends, ends, color="0.6", lw=0.8, label="equal error rate")
-  for axis, scale, limit in (
-    (axes.xaxis, axes.set_xscale, axes.set_xlim),
-    (axes.yaxis, axes.set_yscale, axes.set_ylim),
-  ):
-    scale("log")
-    limit(*ends)
-    axis.set_major_formatter("{x:g}")
-  _add_legend(axes, 2)
+  add_legend(axes, len(series))
   return figure
 
 
@@ -266,7 +174,7 @@ def bar_chart(
   Raises:
     ValueError: There is no series, or one does not have G values.
   """
-  figure, axes = _new_chart(series, title, "", y_label)
+  figure, axes = new_chart(series, title, "", y_label)
   errors = errors or {}
   width = 0.8 / len(series)
   place = np.arange(len(groups), dtype=np.float64)
@@ -331,7 +239,7 @@ def histogram(
   found = np.asarray(values, np.float64).ravel()
   if not found.size or not np.isfinite(found).all():
     raise ValueError("values: expected finite numbers, at least one")
-  figure, axes = _new_chart({"": values}, title, x_label, y_label)
+  figure, axes = new_chart({"": values}, title, x_label, y_label)
   low, high = float(found.min()), float(np.percentile(found, 99.5))
   if not high > low:
     high = low + 1e-3
@@ -381,9 +289,10 @@ def figure_image(
   return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _new_chart(
+def new_chart(
   series: Mapping[str, object], title: str, x_label: str, y_label: str
 ) -> tuple[Figure, Axes]:
+  """A figure of the usual size with one set of axes; no series is an error."""
   if not series:
     raise ValueError("series: expected at least one, got none")
   figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
@@ -397,14 +306,16 @@ def _new_chart(
   return figure, axes
 
 
-def _styles() -> itertools.cycle:
+def styles() -> itertools.cycle:
+  """Colour, line and mark of one series after the other."""
   # 7 colours against 4 dashes: 28 combinations before one comes twice.
   return itertools.cycle(
     (COLORS[i % 7], _LINES[i % 4], _MARKS[i % 7]) for i in range(28)
   )
 
 
-def _add_legend(axes: Axes, count: int) -> None:
+def add_legend(axes: Axes, count: int) -> None:
+  """A legend in the axes, where there are several series."""
   if count > 1:
     axes.legend(fontsize=8, frameon=True, framealpha=0.85, edgecolor="0.8")
 

@@ -2,7 +2,6 @@ from absl.testing import absltest, parameterized
 import matplotlib
 import numpy as np
 
-from disentangle3d.evaluation.roc import roc_curve
 from disentangle3d.reporting import charts
 
 
@@ -48,28 +47,6 @@ class ChartTest(parameterized.TestCase):
     np.testing.assert_allclose(
       charts.running_mean(np.full(9, 3.0), width), np.full(9, 3.0)
     )
-
-  def test_roc_curves_in_percent(self):
-    same = np.arange(40) < 20
-    curve = roc_curve(np.random.default_rng(0).normal(size=40) + same, same)
-    (axes,) = charts.roc_curves({"identity": curve}).axes
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), 100 * curve.tar)
-    self.assertEqual(_texts(axes), ["identity", "chance"])
-    self.assertEqual(axes.get_xlim(), (5.0, 100.0))
-
-  def test_det_curves_show_misses_and_end_at_the_frame(self):
-    same = np.arange(40) < 20
-    curve = roc_curve(np.random.default_rng(0).normal(size=40) + same, same)
-    (axes,) = charts.det_curves({"identity": curve}).axes
-    line = axes.lines[0]
-    missed = 100 * (1 - curve.tar)
-    shown = missed > 1e-9
-    np.testing.assert_allclose(line.get_ydata()[shown], missed[shown])
-    # One of 20 pairs is the least rate there is; 0 lies below the frame.
-    self.assertEqual(axes.get_xlim(), (5.0, 100.0))
-    self.assertEqual(axes.get_ylim(), (5.0, 100.0))
-    self.assertLess(line.get_ydata().min(), 5.0)
-    self.assertEqual(_texts(axes), ["identity", "equal error rate"])
 
   def test_bar_chart_puts_a_dash_where_a_number_is_missing(self):
     figure = charts.bar_chart(
