@@ -61,6 +61,30 @@ class PhotosTest(parameterized.TestCase):
       read_photo(path), np.repeat(self.image[..., :1], 3, -1)
     )
 
+  @parameterized.named_parameters(
+    ("binary", b"P5\n# as the ORL faces\n4 6\n255\n", None),
+    ("one_blank", b"P5 4 6 255 ", None),
+    ("text", b"P2\n4 6\n255\n", " "),
+  )
+  def test_pgm_by_its_definition(self, header, apart):
+    path = self.folder / "1.pgm"
+    grey = self.image[..., 0]
+    numbers = grey.ravel().tolist()
+    path.write_bytes(
+      header
+      + (
+        bytes(numbers)
+        if apart is None
+        else f"{numbers}"[1:-1].replace(",", apart).encode()
+      )
+    )
+    np.testing.assert_array_equal(
+      read_photo(path), np.repeat(grey[..., None], 3, -1)
+    )
+    path.write_bytes(path.read_bytes()[:-9])
+    with self.assertRaisesRegex(ValueError, r"1\.pgm: expected "):
+      read_photo(path)
+
   def test_exif_rotation_is_undone(self):
     path = self.folder / "a.jpg"
     halves = np.zeros((32, 64, 3), np.uint8)
