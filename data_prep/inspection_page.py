@@ -254,10 +254,16 @@ def _origin(manifest: Mapping[str, Any]) -> Section:
     *([f"version of {k}", str(v)] for k, v in _items(created, "versions")),
   ]
   blocks: list[Block] = [Table(["", ""], rows, text_columns=(0, 1))]
-  counts = _items(settings, "counts")
-  if counts:
-    blocks.append(Table(["photos", "count"], [[k, v] for k, v in counts]))
-  other = {k: v for k, v in settings.items() if k not in ("licences", "counts")}
+  shown = {
+    "stages": "stage",
+    "rejected_by_reason": "rejected because",
+    "counts": "photos",
+  }
+  for name, header in shown.items():
+    if counts := settings.get(name):
+      items = sorted(counts.items(), key=lambda item: -item[1])
+      blocks.append(Table([header, "photos"], [[k, v] for k, v in items]))
+  other = {k: v for k, v in settings.items() if k not in (*shown, "licences")}
   text = "\n".join(f"{key}: {_short(value)}" for key, value in other.items())
   if text:
     blocks += [Paragraph("Settings it was made with:"), Preformatted(text)]

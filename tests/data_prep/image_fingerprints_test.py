@@ -83,8 +83,10 @@ class NearestCopiesTest(parameterized.TestCase):
       0,
       255,
     ).astype(np.uint8)
+    # The worse one agrees in the last band only, the best one in all others.
+    hashes = np.array([1 + 2**16 + 2**32, 2**63, 0], np.uint64)
     partner, correlation = nearest_copies(
-      np.zeros(3, np.uint64),
+      hashes,
       np.stack([worse, thumbnail, thumbnail[::-1]]),
       np.zeros(2, np.uint64),
       np.stack([thumbnail, np.roll(thumbnail, 100)]),
