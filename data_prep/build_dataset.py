@@ -36,6 +36,9 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.geometry import apply_affine
 from disentangle3d.training.records import decode_image
 
+# How far a photo may come; see `count_stages`.
+STAGES = ("photos", "detected", "located", "aligned", "fitted", "kept")
+
 
 def split_people(
   people: Sequence[str], heldout: str, *, seed: int
@@ -163,14 +166,15 @@ def count_stages(
     Photos looked at; with a box, with landmarks, with a place in the crop,
     with a fit; and kept in the dataset.
   """
-  return {
-    "photos": len(rows),
-    "detected": sum(row.box is not None for row in rows),
-    "located": sum(row.landmarks is not None for row in rows),
-    "aligned": sum(row.crop_from_photo is not None for row in rows),
-    "fitted": sum(row.image_id in fitted for row in rows),
-    "kept": sum(row.status == "ok" for row in rows),
-  }
+  reached = (
+    len(rows),
+    sum(row.box is not None for row in rows),
+    sum(row.landmarks is not None for row in rows),
+    sum(row.crop_from_photo is not None for row in rows),
+    sum(row.image_id in fitted for row in rows),
+    sum(row.status == "ok" for row in rows),
+  )
+  return dict(zip(STAGES, reached, strict=True))
 
 
 def count_reasons(rows: Sequence[PhotoRow]) -> dict[str, int]:

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+import json
 from typing import Any
 
 import numpy as np
 
+from data_prep.build_dataset import STAGES
 from data_prep.dataset_checks import Inspection, count_repeats
 from data_prep.dataset_content import Limits, Photo, Violation, read_records
 from disentangle3d.reporting.charts import histogram
@@ -27,6 +29,15 @@ _LISTED = 100
 _PICTURED = 20
 _FEWEST = 5
 _PERCENTILES = (0, 5, 50, 95, 100)
+# Settings that the page tells otherwise, or that grow with the dataset.
+_TOLD = (
+  "licences",
+  "stages",
+  "rejected_by_reason",
+  "counts",
+  "rejected",
+  "heldout_people",
+)
 
 
 def inspection_page(found: Inspection, *, shown: int, seed: int = 0) -> str:
@@ -246,35 +257,26 @@ def _origin(manifest: Mapping[str, Any]) -> Section:
   model = manifest["morphable_model"]
   created = manifest.get("created", {})
   settings = created.get("settings", {})
-  rows = [
-    ["3DMM", str(model.get("name", ""))],
-    ["its source", str(model.get("source", ""))],
-    ["its licence", str(model.get("licence", ""))],
-    *([f"licence of {k}", str(v)] for k, v in _items(settings, "licences")),
-    *([f"version of {k}", str(v)] for k, v in _items(created, "versions")),
-  ]
-  blocks: list[Block] = [Table(["", ""], rows, text_columns=(0, 1))]
-  shown = {
-    "stages": "stage",
-    "rejected_by_reason": "rejected because",
-    "counts": "photos",
+  licences = {
+    str(model.get("name", "3DMM")): model.get("licence", ""),
+    **settings.get("licences", {}),
   }
-  for name, header in shown.items():
-    if counts := settings.get(name):
-      items = sorted(counts.items(), key=lambda item: -item[1])
-      blocks.append(Table([header, "photos"], [[k, v] for k, v in items]))
-  other = {k: v for k, v in settings.items() if k not in (*shown, "licences")}
-  text = "\n".join(f"{key}: {_short(value)}" for key, value in other.items())
-  if text:
-    blocks += [Paragraph("Settings it was made with:"), Preformatted(text)]
+  blocks: list[Block] = [
+    Paragraph(f"3DMM: {model.get('name', '')}. {model.get('source', '')}"),
+    *(Paragraph(f"Licence of {k}: {v}") for k, v in sorted(licences.items())),
+  ]
+  if stages := settings.get("stages"):
+    rows = [[name, stages.get(name)] for name in STAGES]
+    blocks.append(Table(["came as far as", "photos"], rows))
+  if reasons := settings.get("rejected_by_reason"):
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    blocks.append(Table(["rejected because", "photos"], ordered))
+  other = {k: v for k, v in settings.items() if k not in _TOLD}
+  for title, values in (
+    ("Settings it was made with", other),
+    ("Versions it was made with", created.get("versions")),
+  ):
+    if values:
+      text = json.dumps(values, indent=1, sort_keys=True)
+      blocks += [Paragraph(f"{title}:"), Preformatted(text)]
   return Section("Where it comes from", blocks)
-
-
-def _items(about: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
-  found = about.get(name, {})
-  return sorted(found.items()) if isinstance(found, dict) else []
-
-
-def _short(value: Any) -> str:
-  text = str(value)
-  return text if len(text) <= 300 else text[:300] + " …"

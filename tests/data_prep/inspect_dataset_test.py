@@ -37,7 +37,13 @@ def _write(folder: pathlib.Path) -> pathlib.Path:
       {**row, "image": encode_image(smooth_picture(100 * number + i))}
       for i, row in enumerate(rows)
     ]
-  write_dataset(folder, splits, MORPHABLE_MODEL, {}, records_per_file=15)
+  settings = {
+    "stages": {"photos": 30, "kept": 24},
+    "rejected_by_reason": {"no face found": 1, "the photo is gone": 5},
+    "licences": {"photographs": "<asked>"},
+    "seed": 3,
+  }
+  write_dataset(folder, splits, MORPHABLE_MODEL, settings, records_per_file=15)
   return folder
 
 
@@ -111,6 +117,15 @@ class InspectDatasetTest(parameterized.TestCase):
     self.assertIn("Nothing wrong was found.", content)
     # Two sheets and five charts; every person has equally many photos.
     self.assertEqual(content.count('<img src="data:image/png;base64,'), 7)
+    for text in (
+      "Licence of photographs: &lt;asked&gt;",
+      "Licence of random points: Apache-2.0",
+      ">photos</td><td>30<",
+      ">aligned</td><td>–<",
+      ">the photo is gone</td><td>5<",
+      "&quot;seed&quot;: 3",
+    ):
+      self.assertIn(text, content)
     self.assertNotRegex(content, '(src|href)="(?!data:|#)')
 
   @parameterized.named_parameters(
