@@ -112,6 +112,18 @@ def check_splits(
   found = _check_image_ids(splits)
   for name, photos in splits.items():
     found += _check_labels(name, photos)
+    labels = {photo.label for photo in photos}
+    if name != "train" and labels != set(
+      range(min(labels, default=0), max(labels, default=-1) + 1)
+    ):
+      found.append(
+        Violation(
+          "label",
+          name,
+          f"expected labels {min(labels)} to {max(labels)} without a hole, got"
+          f" {len(labels)} of them",
+        )
+      )
   train = {photo.label for photo in splits.get("train", ())}
   expected = int(manifest["num_classes"])
   if train and train != set(range(expected)):

@@ -265,6 +265,13 @@ class InspectDatasetTest(parameterized.TestCase):
         " 4, 5, beyond none"
       ],
     )
+    self._edit_manifest(lambda m: m.update(num_classes=4))
+    for row in (2, 3):
+      _plant(self.folder, "heldout", row, label=5)
+    self.assertEqual(
+      self._violations(),
+      ["label: heldout: expected labels 0 to 5 without a hole, got 2 of them"],
+    )
 
   def test_other_counts_are_named(self):
     def fewer(manifest):
