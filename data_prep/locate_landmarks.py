@@ -2,8 +2,9 @@ r"""Finds the face and its 68 landmarks in every photo of a folder.
 
     python -m data_prep.locate_landmarks --images=orl_faces --output=located
 
-The folder holds a folder a person. The output's manifest (`manifests.py`) has
-a row for every photo, also for those in which no face was found.
+The folder holds a folder a person; a zip, tar or RecordIO file may stand for it
+(`photos.py`). The output's manifest (`manifests.py`) has a row for every photo,
+also for those in which no face was found.
 """
 
 from collections.abc import Callable
@@ -23,29 +24,27 @@ from data_prep.manifests import (
   write_manifest,
 )
 from data_prep.output_files import new_folder
-from data_prep.photos import list_photos, read_photo
+from data_prep.photos import Photo, list_photos, read_photo
 from disentangle3d.geometry import five_points
 
 Locate = Callable[[np.ndarray], dlib_landmarks.LocatedFace]
 
 
-def locate_photo(
-  path: pathlib.Path, images: pathlib.Path, locate: Locate
-) -> PhotoRow:
+def locate_photo(photo: Photo, locate: Locate) -> PhotoRow:
   """The row of one photo; a photo without a usable face is a rejected row."""
   row = PhotoRow(
-    image_path=path,
-    subject=path.parent.name,
-    image_id=path.relative_to(images).as_posix(),
+    image_path=photo.path,
+    subject=photo.subject,
+    image_id=photo.image_id,
     status="rejected",
     detector=dlib_landmarks.NAME,
   )
   try:
-    photo = read_photo(path)
-  except ValueError:
-    return row.rejected("cannot be read as an image")
+    image = read_photo(photo.path)
+  except (ValueError, OSError) as error:
+    return row.rejected(str(error).removeprefix(f"{photo.path}: "))
   try:
-    face = locate(photo)
+    face = locate(image)
   except dlib_landmarks.NoFaceError as error:
     return row.rejected(str(error))
   return PhotoRow(
@@ -71,7 +70,8 @@ def locate_landmarks(
   """Locates the faces of a folder of photos and writes the manifest.
 
   Args:
-    images: The folder of photos, a folder a person.
+    images: The folder of photos, a folder a person, or what `list_photos`
+      takes in its place.
     output: The folder to write; new or empty.
     locate: Finds one face in an RGB photo, or raises NoFaceError.
     photo_licence: Recorded in about.json.
@@ -84,10 +84,9 @@ def locate_landmarks(
     ValueError: No photos, no face in any of them, or `output` is taken.
   """
   photos = list_photos(images)
-  images = photos[0].parent.parent
   with new_folder(output) as folder:
     with tqdm.tqdm(photos, desc="locating", unit="photo") as bar:
-      rows = [locate_photo(path, images, locate) for path in bar]
+      rows = [locate_photo(photo, locate) for photo in bar]
     if not any(row.status == "ok" for row in rows):
       raise ValueError(
         f"{images}: no face in any of {len(rows)} photos; the first,"
@@ -107,7 +106,11 @@ def locate_landmarks(
 def define_flags() -> None:
   """Defines --images, --output, --photo_licence."""
   flags.DEFINE_string(
-    "images", None, "The folder of photos, a folder a person.", required=True
+    "images",
+    None,
+    "The folder of photos, a folder a person; or a .zip, .tar, .tar.gz of one,"
+    " or a .rec.",
+    required=True,
   )
   flags.DEFINE_string(
     "output", None, "The folder to write; new or empty.", required=True

@@ -2,6 +2,7 @@ import pathlib
 import shutil
 import tempfile
 from unittest import mock
+import zipfile
 
 from absl.testing import absltest, parameterized
 import numpy as np
@@ -11,6 +12,7 @@ from data_prep import dlib_landmarks
 from data_prep.dlib_landmarks import DlibLocator, LocatedFace, NoFaceError
 from data_prep.locate_landmarks import locate_landmarks
 from data_prep.manifests import read_licences, read_rows
+from data_prep.photos import read_photo
 from tests.data_prep import orl_faces
 
 
@@ -73,6 +75,29 @@ class LocateLandmarksTest(absltest.TestCase):
       "excludes commercial use",
       licences["shape_predictor_68_face_landmarks.dat"],
     )
+
+  def test_bad_photos_in_an_archive_are_listed_and_passed(self):
+    for name, value in (("ann/1.png", 200), ("bob/1.png", 150)):
+      _save(self.images / name, value)
+    (self.images / "ann" / "2.jpg").write_text("no image")
+    (self.images / "ann" / "3.ppm").write_bytes(b"P6 20000 20000 255\n")
+    path = self.folder / "set.zip"
+    with zipfile.ZipFile(path, "w") as file:
+      for photo in sorted(self.images.rglob("*.*")):
+        file.write(photo, photo.relative_to(self.images))
+    rows = locate_landmarks(path, self.output, _locate_by_brightness)
+    self.assertEqual(
+      [(row.image_id, row.subject, row.reason.split(":")[0]) for row in rows],
+      [
+        ("ann/1.png", "ann", ""),
+        ("ann/2.jpg", "ann", "cannot be read as an image"),
+        ("ann/3.ppm", "ann", "too many pixels"),
+        ("bob/1.png", "bob", ""),
+      ],
+    )
+    # What is written down leads back to the photo.
+    row = read_rows(self.output)[3]
+    np.testing.assert_array_equal(read_photo(row.image_path), 150)
 
   def test_no_face_anywhere_leaves_no_output(self):
     _save(self.images / "ann" / "1.png", 10)
