@@ -73,6 +73,7 @@ class FaceMaker:
     code_names: What the two codes are called in result.json.
     encode: Codes of faces; with `pooled` they are one person's.
     decode: Full and identity shape, `[B, V, 3]`, of codes.
+    mean_shape: `[V, 3]`, mm.
     triangles: `[F, 3]`.
     landmark_vertices: `[68]`, -1 where there is no such landmark.
     mirror_vertices: `[V]` or None.
@@ -83,6 +84,7 @@ class FaceMaker:
   code_names: tuple[str, str]
   encode: Callable[[Sequence[FoundFace], bool], Codes]
   decode: Callable[[Array, Array], tuple[Array, Array]]
+  mean_shape: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
   landmark_vertices: Int[np.ndarray, "68"]
   mirror_vertices: Int[np.ndarray, "V"] | None
@@ -121,6 +123,7 @@ def network_maker(network: Export) -> FaceMaker:
     code_names=("identity", "residual"),
     encode=encode,
     decode=functools.partial(run, params),
+    mean_shape=np.asarray(network.params["mean_shape"]),
     triangles=network.triangles,
     landmark_vertices=network.landmark_vertices,
     mirror_vertices=network.mirror_vertices,
@@ -158,6 +161,7 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
     code_names=("identity_coefficients", "expression_coefficients"),
     encode=encode,
     decode=functools.partial(run, jax.tree.map(jnp.asarray, model)),
+    mean_shape=np.asarray(model.mean_shape),
     triangles=np.asarray(model.triangles),
     landmark_vertices=np.asarray(model.landmark_vertices),
     mirror_vertices=None if mirror is None else np.asarray(mirror),

@@ -32,6 +32,7 @@ from data_prep.output_files import new_folder
 from data_prep.photo_faces import FaceFinder, FoundFace, precropped_face
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.geometry import Camera
+from disentangle3d.reporting.viewer import ViewerFace, viewer_page
 from disentangle3d.training.export import load_export
 from experiments.face_files import FORMATS, MadeFace, write_face
 from experiments.face_shapes import (
@@ -46,6 +47,8 @@ from experiments.face_shapes import (
 )
 
 _CHUNK = 8
+# A face takes half a megabyte of the page.
+_MOST_SHOWN = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Options:
     largest: Takes only the largest face of a photo.
     every: Of a video every so many-th frame.
     formats: Of the meshes.
+    viewer: Writes viewer.html, too.
   """
 
   pool: bool = False
@@ -66,6 +70,7 @@ class Options:
   largest: bool = False
   every: int = 1
   formats: Sequence[str] = FORMATS
+  viewer: bool = False
 
   @property
   def one_face(self) -> bool:
@@ -192,7 +197,7 @@ def reconstruct_photos(
     places = _places(names, sightings)
     images = read_photos(files, every=options.every)
     made = _make_faces(names, sightings, maker, options)
-    row = 0
+    row, shown = 0, []
     for index, photo in enumerate(
       tqdm.tqdm(images, total=len(names), desc="writing", unit="photo")
     ):
@@ -200,14 +205,20 @@ def reconstruct_photos(
         face = next(made)
         if photo.image is None:
           raise ValueError(f"{photo.name}: {photo.reason}, which it was before")
-        write_face(
+        colors = write_face(
           folder / places[row],
           face,
           photo.image,
           maker,
           formats=options.formats,
         )
+        if options.viewer and len(shown) < _MOST_SHOWN:
+          shown.append(_viewer_face(places[row], face, photo.image, colors))
         row += 1
+    if shown:
+      title = f"{maker.provenance['name']}: {len(shown)} faces"
+      page = viewer_page(shown, maker.mean_shape, maker.triangles, title=title)
+      (folder / "viewer.html").write_text(page, encoding="utf-8")
     _write_results(folder, names, sightings, places, reasons)
   return len(sightings)
 
@@ -264,6 +275,24 @@ def _make_faces(
         has_camera=bool(known[row]),
         maps=drawn,
       )
+
+
+def _viewer_face(
+  place: str,
+  face: MadeFace,
+  image: np.ndarray,
+  colors: np.ndarray | None,
+) -> ViewerFace:
+  photo, box = image, face.found.box
+  if box is not None:
+    # The head, with a margin of half the box.
+    margin = (box[2:] - box[:2]) / 2
+    x0, y0 = np.maximum(box[:2] - margin, 0).astype(int)
+    x1, y1 = (box[2:] + margin).astype(int)
+    photo = image[y0:y1, x0:x1]
+  return ViewerFace(
+    place, photo, face.maps.shape, face.maps.identity_shape, colors
+  )
 
 
 def _camera_of(cameras: Camera, row: int) -> Camera:
@@ -347,6 +376,9 @@ def _define_flags() -> None:
     "every", 1, "Of a video every so many-th frame.", lower_bound=1
   )
   flags.DEFINE_list("formats", list(FORMATS), "Of the meshes.")
+  flags.DEFINE_bool(
+    "viewer", False, "Writes viewer.html, a page to turn the faces in."
+  )
 
 
 def _maker_from_flags() -> FaceMaker:
@@ -381,6 +413,7 @@ def main() -> None:
       largest=values.faces == "largest",
       every=values.every,
       formats=tuple(values.formats),
+      viewer=values.viewer,
     ),
   )
   logging.info("Wrote %d faces to %s.", count, output)
