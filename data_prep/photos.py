@@ -278,7 +278,8 @@ def _check_header(content: bytes, path: str | os.PathLike[str]) -> None:
     Image.DecompressionBombWarning,
     Image.DecompressionBombError,
   ) as error:
-    raise ValueError(f"{path}: too many pixels: {error}") from error
+    claim = str(error).split(",")[0]  # "Image size (... pixels) exceeds ..."
+    raise ValueError(f"{path}: too many pixels: {claim}") from error
   except (OSError, ValueError, SyntaxError, OverflowError) as error:
     raise ValueError(f"{path}: cannot be read as an image") from error
   if kind in ("JPEG", "MPO") and _is_cut_off(content):
@@ -291,11 +292,11 @@ def _is_cut_off(jpeg: bytes) -> bool:
   OpenCV fills what is missing with grey and says nothing.
   """
   at = 2
-  while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
+  while at + 4 <= len(jpeg):
+    if jpeg[at] != 0xFF or jpeg[at + 1] == _START_OF_SCAN:
+      return jpeg.find(_END_OF_IMAGE, at) < 0
     if jpeg[at + 1] == 0xFF:  # a fill byte
       at += 1
-    elif jpeg[at + 1] == _START_OF_SCAN:
-      return jpeg.find(_END_OF_IMAGE, at) < 0
     else:
       at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
   return True

@@ -75,7 +75,7 @@ class ZipArchive:
     self._members = {
       _safe_name(member.filename, self.path, member.header_offset): member
       for member in members
-      if not member.is_dir()
+      if not member.filename.endswith(("/", "\\"))
     }
 
   def names(self) -> list[str]:
@@ -92,7 +92,9 @@ class ZipArchive:
     """
     member = _find(self._members, name, self.path)
     offset = member.header_offset
-    here = f"{self.path}::{name}: broken member, byte {offset}"
+    here = f"{self.path}::{name}: broken member: byte {offset}"
+    if offset < 0:
+      raise ValueError(f"{here}: expected it inside the file")
     if member.flag_bits & _ENCRYPTED:
       raise ValueError(f"{here}: expected none with a password, got one")
     if member.compress_type not in (_STORED, _DEFLATED):
@@ -186,7 +188,7 @@ class TarArchive:
         offset and problem.
     """
     offset, size = _find(self._members, name, self.path)
-    here = f"{self.path}::{name}: broken member, byte {offset}"
+    here = f"{self.path}::{name}: broken member: byte {offset}"
     if size > _MOST_BYTES:
       raise ValueError(
         f"{here}: expected at most {_MOST_BYTES} bytes, got {size}"

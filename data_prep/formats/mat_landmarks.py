@@ -45,7 +45,7 @@ def read_mat_landmarks(
         f"{path}: {name}: expected {NUM_LANDMARKS} points, got"
         f" {list(content[name].shape)} numbers"
       )
-    if not np.isfinite(points).all():
+    if not (np.abs(points) < np.finfo(np.float32).max).all():
       raise ValueError(f"{path}: {name}: expected finite numbers")
     return (points[:, :2] - 1).astype(np.float32)
   raise ValueError(

@@ -18,6 +18,7 @@ import struct
 from typing import Any
 import zlib
 
+from jaxtyping import Float
 import numpy as np
 
 _HEADER_BYTES = 128
@@ -58,10 +59,9 @@ def read_mat(
     raise FileNotFoundError(f"{path}: no such file")
   content = path.read_bytes()
   order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
-  if order is None or content[:4] == bytes(4):
-    kind = "none"
-    if content[:10] == b"MATLAB 7.3" or content[:4] == b"\x89HDF":
-      kind = "one of version 7.3 (save it with -v7)"
+  is_hdf5 = content.startswith((b"MATLAB 7.3", b"\x89HDF"))
+  if order is None or is_hdf5 or content[:4] == bytes(4):
+    kind = "one of version 7.3 (save it with -v7)" if is_hdf5 else "none"
     raise ValueError(f"{path}: expected a MATLAB 5 to 7 file, got {kind}")
   found: dict[str, Any] = {}
   reader = _Reader(content, order, f"{path}, byte")
@@ -71,6 +71,36 @@ def read_mat(
     if variable is not None:
       name, value = variable
       found[name] = value
+  return found
+
+
+def read_arrays(
+  path: str | os.PathLike[str], names: Sequence[str]
+) -> dict[str, Float[np.ndarray, "..."]]:
+  """Reads variables that must be there and be finite numbers.
+
+  Args:
+    path: The file.
+    names: Which variables.
+
+  Returns:
+    By name, an array of the dimensions MATLAB shows, float64.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: As `read_mat`; or a variable is missing or not of finite
+      numbers, named.
+  """
+  found = read_mat(path, names)
+  missing = [name for name in names if name not in found]
+  if missing:
+    raise ValueError(
+      f"{path}: expected the variables {', '.join(names)}, got a file without"
+      f" {', '.join(missing)}"
+    )
+  for name, value in found.items():
+    if not isinstance(value, np.ndarray) or not np.isfinite(value).all():
+      raise ValueError(f"{path}: {name}: expected finite numbers, got others")
   return found
 
 

@@ -192,7 +192,7 @@ class RecordFile:
   ) -> ValueError:
     at = self._offsets[key] if offset is None else offset
     return ValueError(
-      f"{self.path}::{key}: broken record, byte {at}: {problem}"
+      f"{self.path}::{key}: broken record: byte {at}: {problem}"
     )
 
 
@@ -235,7 +235,7 @@ def read_names(
     if parse_numbers([label], 1, here)[0] != labels[key]:
       raise ValueError(
         f"{here}: expected label {labels[key]}, as record {key} has, got"
-        f" {label}"
+        f" {label!r} (without a .lst the labels are the names)"
       )
     subject = pathlib.PurePosixPath(name.replace("\\", "/")).parent.name
     if not subject or subject == "..":

@@ -5,11 +5,12 @@ Such a file is a pickle of a list of 2 P encoded images and a list of P bools.
 
 import dataclasses
 import os
+import pathlib
 
 from jaxtyping import Bool
 import numpy as np
 
-from data_prep.formats.plain_pickle import read_plain_pickle
+from data_prep.formats.restricted_pickle import load_pickle
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,7 +35,10 @@ def read_verification_bin(path: str | os.PathLike[str]) -> VerificationSet:
     ValueError: It is no pickle of two such lists, or holds anything else;
       names file and problem.
   """
-  content = read_plain_pickle(path)
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  content = load_pickle(path.read_bytes(), where=str(path))
   if not isinstance(content, (tuple, list)) or len(content) != 2:
     raise ValueError(f"{path}: expected images and bools, got something else")
   for name, items, kind in (

@@ -83,7 +83,7 @@ class ZipArchiveTest(_Case):
       self.path.write_bytes(bytes(content))
       archive = ZipArchive(self.path)
       with self.assertRaisesRegex(
-        ValueError, f"set.zip::s1/1.pgm: broken member, byte 0.*({problem})"
+        ValueError, f"set.zip::s1/1.pgm: broken member: byte 0.*({problem})"
       ):
         archive.read("s1/1.pgm")
       self.assertEqual(archive.read("b.txt"), MEMBERS["b.txt"])

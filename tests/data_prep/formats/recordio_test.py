@@ -63,7 +63,7 @@ class RecordFileTest(parameterized.TestCase):
     self.assertEqual(RecordFile(self.path).read("3"), b"image")
 
   @parameterized.named_parameters(
-    ("cut_off", lambda f: f[:-5], "::0: broken record, byte 440: .* got 27 to"),
+    ("cut_off", lambda f: f[:-5], "::0: broken record: byte 440: .* got 27 to"),
     ("wrong_magic", lambda f: b"X" + f[1:], "::1: .*byte 0: .*5823d7ce"),
     ("no_such_part", lambda f: f[:7] + b"\x40" + f[8:], "byte 0: .*got 2"),
     ("lying_length", lambda f: f[:6] + b"\xff\x1f" + f[8:], "536805411 bytes"),
