@@ -35,11 +35,12 @@ from data_prep.mtcnn.detector import Detector, Settings
 from data_prep.mtcnn.weights import LICENCES
 from data_prep.photos import Photo, list_photos
 from data_prep.shard_loop import fill_shards, split_shards
-from data_prep.stage_folder import Share, digest, open_stage, parse_share
+from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
 
 STAGE = "detect_faces"
 PHOTOS_PER_SHARD = 512
 LONGEST_PX = 1024
+PAPER = Settings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class FaceSource:
 
 
 def mtcnn_source(
-  settings: Settings = Settings(),
+  settings: Settings = PAPER,
   *,
   faces: Choice = "centre",
   longest_px: int = LONGEST_PX,
@@ -112,7 +113,7 @@ def detect_faces(
   *,
   photo_licence: str = "not given",
   photos_per_shard: int = PHOTOS_PER_SHARD,
-  share: Share = Share(),
+  share: Share = ALONE,
 ) -> dict[str, int] | None:
   """Detects the faces of photos and writes the manifest, shard by shard.
 
@@ -154,7 +155,6 @@ def detect_faces(
 
 def define_flags() -> None:
   """Defines --images, --output, what to look for, and how to share it."""
-  paper = Settings()
   flags.DEFINE_string(
     "images",
     None,
@@ -171,17 +171,17 @@ def define_flags() -> None:
     "Terms of use of the photos, to be written into all that is made of them.",
   )
   flags.DEFINE_float(
-    "min_size", paper.min_size_px, "The smallest face to find, in pixels."
+    "min_size", PAPER.min_size_px, "The smallest face to find, in pixels."
   )
   flags.DEFINE_float(
     "factor",
-    paper.factor,
+    PAPER.factor,
     "Each level of the pyramid over the one before; the package mtcnn has"
     " 0.709, which takes half the time.",
   )
   flags.DEFINE_list(
     "thresholds",
-    [str(threshold) for threshold in paper.thresholds],
+    [str(threshold) for threshold in PAPER.thresholds],
     "The least probability of a face after each of the three networks.",
   )
   flags.DEFINE_enum(

@@ -30,7 +30,6 @@ import pathlib
 import re
 from typing import Any, Literal
 
-from absl import logging
 from jaxtyping import Float
 import numpy as np
 
@@ -38,7 +37,6 @@ from data_prep.output_files import replace_file
 from disentangle3d.types import NUM_LANDMARKS
 
 ABOUT = "about.json"
-_REPORTED_FAILURES = 20
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl$")
 _POINTS = {
   "box": (4,),
@@ -308,22 +306,6 @@ def count_rows(rows: Sequence[PhotoRow]) -> dict[str, int]:
       kind = f"rejected, {row.reason.split(':')[0]}"
       counts[kind] = counts.get(kind, 0) + 1
   return counts
-
-
-def report_rows(rows: Sequence[PhotoRow], output: pathlib.Path) -> None:
-  """Logs the counts, and the first photos that were rejected with reasons."""
-  rejected = [row for row in rows if row.status != "ok"]
-  for row in rejected[:_REPORTED_FAILURES]:
-    logging.warning("%s: %s", row.image_id, row.reason)
-  if len(rejected) > _REPORTED_FAILURES:
-    logging.warning("... and %d more", len(rejected) - _REPORTED_FAILURES)
-  logging.info(
-    "Wrote %s: %d of %d photos are ok, of %d people.",
-    output,
-    len(rows) - len(rejected),
-    len(rows),
-    len({row.subject for row in rows if row.status == "ok"}),
-  )
 
 
 def _parse_row(line: str, folder: pathlib.Path) -> PhotoRow:

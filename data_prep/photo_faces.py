@@ -7,13 +7,16 @@ by MTCNN's five where there are none.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import pathlib
 
 import cv2
 from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep.align_faces import crop_matrix, warp_crop
-from data_prep.dlib_landmarks import DlibLocator, LocatedFace, NoFaceError
+from data_prep.dlib_landmarks import DlibLocator
+from data_prep.locators import LocatedFace, NoFaceError
+from data_prep.manifests import PhotoRow
 from data_prep.mtcnn.detector import Detector, Faces
 from disentangle3d.geometry import five_points
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
@@ -47,9 +50,10 @@ class FoundFace:
   notes: tuple[str, ...] = ()
 
 
-# What finds the boxes in photos, and the landmarks in one that shows a face.
+# What finds the boxes in photos, and the landmarks in one that shows a face
+# (`locators.Locator.locate`; the row has its box, or is None).
 FindBoxes = Callable[[Sequence[np.ndarray]], list[Faces]]
-Locate = Callable[[np.ndarray], LocatedFace]
+Locate = Callable[[np.ndarray, PhotoRow | None], LocatedFace]
 
 
 class FaceFinder:
@@ -147,7 +151,7 @@ def precropped_face(
   landmarks, visibility = None, np.zeros(68, np.float32)
   if locate is not None:
     try:
-      located = locate(photo)
+      located = locate(photo, None)
       landmarks, visibility = located.landmarks, located.visibility
     except NoFaceError:
       pass
@@ -168,8 +172,15 @@ def _landmarks_in(
   margin = _MARGIN * max(box[2] - box[0], box[3] - box[1])
   x0, y0 = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
   x1, y1 = np.ceil(box[2:] + margin).astype(int) + 1
+  row = PhotoRow(
+    image_path=pathlib.Path(),
+    subject="",
+    image_id="",
+    status="ok",
+    box=(box - np.array([x0, y0, x0, y0])).astype(np.float32),
+  )
   try:
-    face = locate(np.ascontiguousarray(photo[y0:y1, x0:x1]))
+    face = locate(np.ascontiguousarray(photo[y0:y1, x0:x1]), row)
   except NoFaceError:
     return None, np.zeros(68, np.float32)
   landmarks = (face.landmarks + np.array([[x0, y0]])).astype(np.float32)

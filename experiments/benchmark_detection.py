@@ -136,8 +136,7 @@ def _ask(process: subprocess.Popen[str]) -> tuple[float, int]:
 
 def _photos(folder: str | None, count: int) -> list[np.ndarray]:
   if folder:
-    paths = list_photos(folder)
-    return [read_photo(path) for path in paths[:count]]
+    return [read_photo(photo.path) for photo in list_photos(folder)[:count]]
   # Of the extra `test`; a benchmark on one's own photos needs none.
   import skimage
 

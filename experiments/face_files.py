@@ -19,6 +19,7 @@ from disentangle3d.faces.texture import vertex_colors
 from disentangle3d.geometry import Camera, euler_from_rotation, project
 from disentangle3d.reporting.photo_overlay import overlay_on_photo
 from disentangle3d.reporting.pictures import picture_png
+from disentangle3d.reporting.viewer import ViewerFace
 from experiments.face_shapes import MAP_FROM_CROP, FaceMaker, Maps
 
 FORMATS = ("obj", "ply", "glb")
@@ -108,6 +109,25 @@ def write_face(
   about = _result(face, points, maker, warnings, files)
   (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n")
   return colors
+
+
+def viewer_face(
+  place: str,
+  face: MadeFace,
+  image: np.ndarray,
+  colors: np.ndarray | None,
+) -> ViewerFace:
+  """The face as `viewer_page` takes it; `place` is its title."""
+  photo, box = image, face.found.box
+  if box is not None:
+    # The head, with a margin of half the box.
+    margin = (box[2:] - box[:2]) / 2
+    x0, y0 = np.maximum(box[:2] - margin, 0).astype(int)
+    x1, y1 = (box[2:] + margin).astype(int)
+    photo = image[y0:y1, x0:x1]
+  return ViewerFace(
+    place, photo, face.maps.shape, face.maps.identity_shape, colors
+  )
 
 
 def _write_maps(folder: pathlib.Path, maps: Maps) -> None:

@@ -32,9 +32,14 @@ from data_prep.output_files import new_folder
 from data_prep.photo_faces import FaceFinder, FoundFace, precropped_face
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.geometry import Camera
-from disentangle3d.reporting.viewer import ViewerFace, viewer_page
+from disentangle3d.reporting.viewer import viewer_page
 from disentangle3d.training.export import load_export
-from experiments.face_files import FORMATS, MadeFace, write_face
+from experiments.face_files import (
+  FORMATS,
+  MadeFace,
+  viewer_face,
+  write_face,
+)
 from experiments.face_shapes import (
   Codes,
   FaceMaker,
@@ -213,7 +218,7 @@ def reconstruct_photos(
           formats=options.formats,
         )
         if options.viewer and len(shown) < _MOST_SHOWN:
-          shown.append(_viewer_face(places[row], face, photo.image, colors))
+          shown.append(viewer_face(places[row], face, photo.image, colors))
         row += 1
     if shown:
       title = f"{maker.provenance['name']}: {len(shown)} faces"
@@ -275,24 +280,6 @@ def _make_faces(
         has_camera=bool(known[row]),
         maps=drawn,
       )
-
-
-def _viewer_face(
-  place: str,
-  face: MadeFace,
-  image: np.ndarray,
-  colors: np.ndarray | None,
-) -> ViewerFace:
-  photo, box = image, face.found.box
-  if box is not None:
-    # The head, with a margin of half the box.
-    margin = (box[2:] - box[:2]) / 2
-    x0, y0 = np.maximum(box[:2] - margin, 0).astype(int)
-    x1, y1 = (box[2:] + margin).astype(int)
-    photo = image[y0:y1, x0:x1]
-  return ViewerFace(
-    place, photo, face.maps.shape, face.maps.identity_shape, colors
-  )
 
 
 def _camera_of(cameras: Camera, row: int) -> Camera:

@@ -38,7 +38,8 @@ def read_five_points(
     here = f"{path}, line {number}"
     if len(words) not in (_NUMBERS + 1, _NUMBERS + 2):
       raise ValueError(
-        f"{here}: expected a path and {_NUMBERS} numbers, got {len(words)} words"
+        f"{here}: expected a path and {_NUMBERS} numbers, got {len(words)}"
+        " words"
       )
     if words[0] in found:
       raise ValueError(

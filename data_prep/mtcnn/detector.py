@@ -276,8 +276,14 @@ def _propose(
 
 
 def _best(scores: Array, count: int, *arrays: Array) -> tuple[Array, ...]:
-  """The best of each photo in order: scores `[B, count]` and what is theirs."""
-  scores, places = jax.lax.top_k(scores, min(count, scores.shape[1]))
+  """The best of each photo in order: scores `[B, count]` and what is theirs.
+
+  Certain proposals have exactly 1.0, and which of them suppresses the others
+  decides the box: the last comes first, as the package sorts them.
+  """
+  last = scores.shape[1] - 1
+  scores, places = jax.lax.top_k(scores[:, ::-1], min(count, last + 1))
+  places = last - places
   return scores, *(
     jnp.take_along_axis(
       array, places.reshape(*places.shape, *(1,) * (array.ndim - 2)), axis=1

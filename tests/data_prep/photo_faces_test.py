@@ -5,13 +5,13 @@ from absl.testing import absltest
 import numpy as np
 import pytest
 
-from data_prep.dlib_landmarks import LocatedFace, NoFaceError
+from data_prep.locators import LocatedFace, NoFaceError
 from data_prep.mtcnn.detector import Faces
 from data_prep.photo_faces import FaceFinder, precropped_face
 from disentangle3d.types import CROP_TEMPLATE
 
 
-def no_landmarks(photo):
+def no_landmarks(photo, row):
   raise NoFaceError("no face found")
 
 
@@ -51,8 +51,8 @@ class FaceFinderTest(absltest.TestCase):
   def test_landmarks_are_looked_for_around_the_box(self):
     seen = []
 
-    def locate(part):
-      seen.append(part.shape)
+    def locate(part, row):
+      seen.append((part.shape, row.box.tolist()))
       points = np.full((68, 2), 10, np.float32)
       points[36:48] += [[5, 0]]
       points[42:48] += [[80, 0]]
@@ -64,7 +64,8 @@ class FaceFinderTest(absltest.TestCase):
     photo = np.zeros((1500, 2000, 3), np.uint8)
     large, small = FaceFinder(two_boxes, locate).find(photo)
     # 0.6 of the longer side around: 900 - 540 = 360; 0 is the photo's edge.
-    self.assertEqual(seen[0], (1500, 1640, 3))
+    self.assertEqual(seen[0][0], (1500, 1640, 3))
+    np.testing.assert_allclose(seen[0][1], [540, 200, 1340, 1100], atol=1)
     np.testing.assert_allclose(large.landmarks[5], [360 + 10, 10])
     self.assertEqual(large.visibility[0], 0)
     self.assertEqual(large.visibility[1:].sum(), 67)
