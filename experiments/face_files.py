@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import re
 from typing import Any
 
 import jax
@@ -50,6 +51,34 @@ class MadeFace:
   camera: Camera
   has_camera: bool
   maps: Maps
+
+
+def face_folders(
+  names: Sequence[str], faces: Sequence[tuple[int, int]]
+) -> list[str]:
+  """A folder of its own for every face, after its photo's name.
+
+  Args:
+    names: Of all photos.
+    faces: For each face its photo's place in `names`, and its number there.
+
+  Returns:
+    E.g. `photo/face1`; frames have their number, and photos of one name a
+    count after it.
+  """
+  folders: dict[int, str] = {}
+  taken: set[str] = set()
+  for index in dict.fromkeys(index for index, _ in faces):
+    path, _, frame = names[index].partition("::")
+    stem = re.sub(r"[^\w.-]+", "_", pathlib.Path(path).stem) or "photo"
+    wanted = f"{stem}-{int(frame):06d}" if frame.isdecimal() else stem
+    name, count = wanted, 1
+    while name in taken:
+      count += 1
+      name = f"{wanted}-{count}"
+    taken.add(name)
+    folders[index] = name
+  return [f"{folders[index]}/face{number}" for index, number in faces]
 
 
 def write_face(

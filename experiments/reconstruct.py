@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 import dataclasses
 import json
 import pathlib
-import re
 
 from absl import flags, logging
 import jax
@@ -37,6 +36,7 @@ from disentangle3d.training.export import load_export
 from experiments.face_files import (
   FORMATS,
   MadeFace,
+  face_folders,
   viewer_face,
   write_face,
 )
@@ -199,7 +199,9 @@ def reconstruct_photos(
       raise ValueError(
         f"no face in any of {len(names)} photos; the first, {first}: {reason}"
       )
-    places = _places(names, sightings)
+    places = face_folders(
+      names, [(sighting.index, sighting.number) for sighting in sightings]
+    )
     images = read_photos(files, every=options.every)
     made = _make_faces(names, sightings, maker, options)
     row, shown = 0, []
@@ -284,23 +286,6 @@ def _make_faces(
 
 def _camera_of(cameras: Camera, row: int) -> Camera:
   return jax.tree.map(lambda leaf: leaf[row], cameras)
-
-
-def _places(names: Sequence[str], sightings: Sequence[Sighting]) -> list[str]:
-  """A folder of its own for every face, after its photo's name."""
-  folders: dict[int, str] = {}
-  taken: set[str] = set()
-  for index in dict.fromkeys(sighting.index for sighting in sightings):
-    path, _, frame = names[index].partition("::")
-    stem = re.sub(r"[^\w.-]+", "_", pathlib.Path(path).stem) or "photo"
-    wanted = f"{stem}-{int(frame):06d}" if frame.isdecimal() else stem
-    name, count = wanted, 1
-    while name in taken:
-      count += 1
-      name = f"{wanted}-{count}"
-    taken.add(name)
-    folders[index] = name
-  return [f"{folders[s.index]}/face{s.number}" for s in sightings]
 
 
 def _write_results(

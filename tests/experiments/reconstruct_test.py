@@ -27,6 +27,7 @@ from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_export, save_export
 from experiments import face_shapes
+from experiments.face_files import face_folders
 from experiments.face_shapes import Codes, fit_maker, network_maker
 from experiments.reconstruct import Options, reconstruct_photos
 
@@ -241,6 +242,18 @@ class ReconstructTest(absltest.TestCase):
     ):
       self.run_on(photos, output)
     self.assertFalse(output.exists())
+
+
+class FolderTest(absltest.TestCase):
+  def test_photos_of_one_name_and_frames_get_folders_of_their_own(self):
+    names = ["a/x y.jpg", "b/x y.png", "film.mp4::12", "c/.jpg"]
+    self.assertEqual(
+      face_folders(names, [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)]),
+      [
+        *("x_y/face1", "x_y/face2", "x_y-2/face1"),
+        *("film-000012/face1", ".jpg/face1"),
+      ],
+    )
 
 
 class SmoothTest(absltest.TestCase):
