@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 import signal
+import sys
 from typing import Any
 
 from absl import flags
@@ -36,6 +37,13 @@ from disentangle3d.training.loop import (
   PhaseInput,
 )
 from disentangle3d.training.phases import Phase
+from disentangle3d.training.processes import (
+  Cluster,
+  LostProcessError,
+  is_first_process,
+  join,
+  lost_processes_named,
+)
 from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.host_memory import keep_freed_memory
@@ -79,17 +87,13 @@ def train(
   phases = phases_of(config)
   model = face_model_of(config)
   options = LoopOptions(config.log_every, config.checkpoint_every)
-  devices = jax.local_devices()
-  if jax.process_count() > 1:
-    raise ValueError(
-      f"expected one process, got {jax.process_count()}: devices of several"
-      " hosts are not trained together yet"
-    )
+  devices = jax.devices()
   check_phases(phases, len(devices), config.export_phases)
   split, morphable_model = _open_input(config, phases, model)
-  write_run_info(
-    workdir, config.to_dict(), morphable_model, devices, free=_FREE
-  )
+  if is_first_process():
+    write_run_info(
+      workdir, config.to_dict(), morphable_model, devices, free=_FREE
+    )
   _log_start(model, phases, devices, morphable_model)
   phase_input = PhaseInput(
     reader=None
@@ -101,7 +105,7 @@ def train(
     num_classes=config.fake.num_classes if split is None else split.num_classes,
     basis=jax.tree.map(np.asarray, target_basis(morphable_model)),
   )
-  with MetricLog(workdir) as metrics, _progress(metrics) as report:
+  with _reporter(workdir) as report:
     return run_phases(
       phases,
       model=model,
@@ -188,6 +192,18 @@ def _log_start(
 
 
 @contextlib.contextmanager
+def _reporter(
+  workdir: str | os.PathLike[str],
+) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
+  """The first process reports; of the others' metrics nothing differs."""
+  if not is_first_process():
+    yield lambda phase, step, values: None
+    return
+  with MetricLog(workdir) as metrics, _progress(metrics) as report:
+    yield report
+
+
+@contextlib.contextmanager
 def _progress(
   metrics: MetricLog,
 ) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
@@ -249,6 +265,14 @@ def _define_flags() -> None:
   flags.DEFINE_bool(
     "deterministic", False, "On a GPU: the same bits every time, if slower."
   )
+  flags.DEFINE_string(
+    "coordinator",
+    "",
+    "For several processes: host:port of process 0, or auto under SLURM, Open"
+    " MPI and on TPU pods.",
+  )
+  flags.DEFINE_integer("num_processes", 1, "How many processes there are.")
+  flags.DEFINE_integer("process_id", 0, "Which one this is, from 0.")
   flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -270,11 +294,17 @@ def main() -> None:
       f"{flags_before} --xla_gpu_deterministic_ops=true"
     ).strip()
   workdir = pathlib.Path(values.workdir)
+  join(Cluster(values.coordinator, values.num_processes, values.process_id))
   try:
-    with stop_on_signals() as should_stop:
+    with stop_on_signals() as should_stop, lost_processes_named():
       outcome = train(values.config, workdir, should_stop=should_stop)
   except NonFiniteLossError as error:
     raise ValueError(str(error)) from error
+  except LostProcessError as error:
+    # Leaving in order would wait for the one that is gone.
+    sys.stderr.write(f"ERROR: {error}\n")
+    sys.stderr.flush()
+    os._exit(1)
   if outcome.complete:
     print(f"train: done, exported to {workdir / 'export'}")
   else:

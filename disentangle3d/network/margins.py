@@ -56,6 +56,9 @@ class HeadSetting:
       standard deviation.
     momentum: AdaFace: the share of a batch in the running mean and deviation
       of the norms.
+    sharded: Each of n devices holds K / n classes, instead of all of them.
+    sampled_share: Of a sharded head's classes, how many each step compares
+      with (PartialFC); those of the batch are always among them.
   """
 
   kind: HeadKind = "softmax"
@@ -67,6 +70,8 @@ class HeadSetting:
   steps_before: int = 0
   concentration: float = 0.333
   momentum: float = 0.01
+  sharded: bool = False
+  sampled_share: float = 1.0
 
   def __post_init__(self):
     if self.kind not in get_args(HeadKind):
@@ -90,6 +95,16 @@ class HeadSetting:
         raise ValueError(
           f"identity_head.{name}: expected above 0, got {getattr(self, name)}"
         )
+    if not 0 < self.sampled_share <= 1:
+      raise ValueError(
+        "identity_head.sampled_share: expected above 0, at most 1, got"
+        f" {self.sampled_share}"
+      )
+    if self.sampled_share < 1 and not self.sharded:
+      raise ValueError(
+        "identity_head.sampled_share: expected 1 for a head that is not"
+        f" sharded, got {self.sampled_share}"
+      )
 
   @property
   def has_bias(self) -> bool:

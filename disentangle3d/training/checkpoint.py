@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from disentangle3d.training.steps import TrainState
+from disentangle3d.training.state import TrainState
 
 FOLDER = "checkpoints"
 
@@ -44,7 +44,7 @@ class PhaseCheckpoints:
     return self._manager.latest_step()
 
   def save(self, state: TrainState) -> None:
-    """Writes a host state (see `host_copy`) under its step.
+    """Writes a host state (see `placement.host_copy`) under its step.
 
     A step that is there already is left alone: it holds the same.
     """
@@ -114,11 +114,3 @@ def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:
     return None
   with PhaseCheckpoints(workdir, phase) as checkpoints:
     return checkpoints.latest_step()
-
-
-def host_copy(state: TrainState) -> TrainState:
-  """One device's copy of a replicated state, as NumPy arrays."""
-  # A copy: the buffer is donated to the next step.
-  return jax.tree.map(
-    lambda leaf: np.array(leaf.addressable_shards[0].data), state
-  )

@@ -7,28 +7,43 @@ import time
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.batches import TargetBasis, TrainBatch
-from disentangle3d.training.checkpoint import PhaseCheckpoints, host_copy
+from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.input_pipeline import (
   ExampleReader,
   position_batches,
   read_batches,
 )
 from disentangle3d.training.optimizers import learning_rate
-from disentangle3d.training.phases import Phase, Plateau, is_saturated
-from disentangle3d.training.steps import AXIS, TrainState, make_train_step
+from disentangle3d.training.phases import (
+  Phase,
+  Plateau,
+  is_saturated,
+  sharded_entries,
+)
+from disentangle3d.training.placement import (
+  AXIS,
+  host_copy,
+  place_rows,
+  place_state,
+  replicate,
+  replicated_key,
+  state_axes,
+)
+from disentangle3d.training.processes import agree
+from disentangle3d.training.state import TrainState
+from disentangle3d.training.steps import make_train_step
 
 # Called with the phase, the number of updates done, and the values to log.
 Report = Callable[[Phase, int, Mapping[str, float]], None]
 
 
 class NonFiniteLossError(RuntimeError):
-  """The loss of a step was NaN or infinite; nothing was saved after it."""
+  """A metric of a step was NaN or infinite; nothing was saved after it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +92,9 @@ def should_run(step: int, *, every: int, total: int) -> bool:
   return step > 0 and (step % every == 0 or step == total)
 
 
-def check_devices(batch_size: int, num_devices: int) -> None:
+def check_devices(
+  batch_size: int, num_devices: int, *, accumulate: int = 1
+) -> None:
   """Refuses a batch that the devices cannot share evenly.
 
   Raises:
@@ -87,6 +104,11 @@ def check_devices(batch_size: int, num_devices: int) -> None:
     raise ValueError(
       f"batch_size: expected a multiple of the {num_devices} devices, got"
       f" {batch_size}"
+    )
+  if batch_size % (num_devices * accumulate):
+    raise ValueError(
+      f"accumulate: expected parts of equal size, got {accumulate} of the"
+      f" {batch_size // num_devices} examples of each device"
     )
 
 
@@ -100,16 +122,6 @@ def total_steps(phase: Phase, steps_per_epoch: int) -> int:
 def steps_per_epoch(phase: Phase, num_examples: int) -> int:
   """Updates until every example was seen, rounded up."""
   return math.ceil(num_examples / phase.batch_size)
-
-
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """The same whole arrays on every device."""
-  sharding = NamedSharding(_mesh(devices), PartitionSpec())
-  # The host's copy must survive the donation of the device's.
-  return jax.tree.map(
-    lambda leaf: jax.device_put(np.asarray(leaf), sharding, may_alias=False),
-    tree,
-  )
 
 
 def train_phase(
@@ -144,12 +156,14 @@ def train_phase(
     NonFiniteLossError: The loss became NaN or infinite; names the step.
     ValueError: The batch does not divide by the number of devices.
   """
-  check_devices(phase.batch_size, len(devices))
+  check_devices(phase.batch_size, len(devices), accumulate=phase.accumulate)
   epoch = steps_per_epoch(phase, phase_input.num_examples)
   total = total_steps(phase, epoch)
   start = int(state.step)
   if is_complete(state, phase, total):
     return state, True
+  sharded = sharded_entries(phase)
+  axes = state_axes(state, sharded)
   mapped = jax.pmap(
     make_train_step(
       model,
@@ -158,15 +172,20 @@ def train_phase(
       num_classes=phase_input.num_classes,
     ),
     axis_name=AXIS,
-    # No axis of devices in the state: with one, XLA copies Adam's moments.
-    in_axes=(None, 0, None),
-    out_axes=None,
+    in_axes=(axes, TrainBatch(0, 0, 0, 0, 0, None), None),
+    out_axes=(axes, None),
     devices=list(devices),
     donate_argnums=0,
   )
-  key = jax.random.key(phase.seed)
-  basis = _stack(phase_input.basis, devices)
-  state = replicate(state, devices)
+  key = replicated_key(phase.seed, devices)
+  basis = replicate(phase_input.basis, devices)
+  state = place_state(state, devices, sharded)
+
+  def on_host(state: TrainState) -> TrainState:
+    return host_copy(
+      state, sharded=sharded, num_classes=phase_input.num_classes
+    )
+
   batches = _device_batches(phase, phase_input, devices, start, total)
   pending = _Pending(phase, report)
   complete, compiled = False, None
@@ -178,18 +197,19 @@ def train_phase(
       )
     state, metrics = compiled(state, batch, key)
     pending.add(step, metrics)
-    stopping = should_stop()
+    due = should_run(step, every=options.log_every, total=total)
+    stopping = agree(should_stop(), ask=due)
     if phase.plateau is not None and step % epoch == 0:
       complete = _saturated(state, phase.plateau)
     ends = complete or stopping
-    if ends or should_run(step, every=options.log_every, total=total):
+    if ends or due:
       pending.flush()
     if ends or should_run(step, every=options.checkpoint_every, total=total):
       pending.flush()
-      checkpoints.save(host_copy(state))
+      checkpoints.save(on_host(state))
     if ends:
       break
-  saved = host_copy(state)
+  saved = on_host(state)
   return saved, is_complete(saved, phase, total)
 
 
@@ -243,12 +263,7 @@ class _Pending:
       return
     fetched = [jax.tree.map(_first_value, metrics) for metrics in self._metrics]
     for step, metrics in zip(self._steps, fetched, strict=True):
-      loss = metrics["loss"][0] / metrics["loss"][1]
-      if not math.isfinite(loss):
-        raise NonFiniteLossError(
-          f"{self._phase.name}: the loss of step {step} is {loss}; nothing"
-          " was saved since the last checkpoint. A lower rate may help"
-        )
+      _check_finite(self._phase, step, metrics)
     totals = jax.tree.map(lambda *x: sum(x), *fetched)
     values = {name: s / c for name, (s, c) in totals.items()}
     last = self._steps[-1]
@@ -263,24 +278,22 @@ class _Pending:
     self._report(self._phase, last, values)
 
 
+def _check_finite(
+  phase: Phase, step: int, metrics: Mapping[str, tuple[float, float]]
+) -> None:
+  means = {name: total / count for name, (total, count) in metrics.items()}
+  wrong = [name for name, x in means.items() if not math.isfinite(x)]
+  if wrong:
+    loss = means["loss"]
+    raise NonFiniteLossError(
+      f"{phase.name}: the loss of step {step} is {loss}; not finite:"
+      f" {', '.join(sorted(wrong))}; nothing was saved since the last"
+      " checkpoint. A lower rate may help"
+    )
+
+
 def _first_value(leaf: jax.Array) -> float:
   return float(np.asarray(leaf.addressable_shards[0].data))
-
-
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
-  return Mesh(np.array(devices), (AXIS,))
-
-
-def _stack(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """A copy on each device, as arrays `[devices, ...]`."""
-  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-
-  def put(leaf: Any) -> jax.Array:
-    host = np.asarray(leaf)
-    copies = np.broadcast_to(host[None], (len(devices), *host.shape))
-    return jax.device_put(copies, sharding)
-
-  return jax.tree.map(put, tree)
 
 
 def _device_batches(
@@ -303,15 +316,9 @@ def _device_batches(
     )
   else:
     host = position_batches(batch_size=phase.batch_size, start=start, stop=stop)
-  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-
-  def put(leaf: np.ndarray) -> jax.Array:
-    rows = leaf.reshape(len(devices), -1, *leaf.shape[1:])
-    return jax.device_put(rows, sharding)
-
   ahead: TrainBatch | None = None
   for batch in host:
-    placed = jax.tree.map(put, batch)
+    placed = place_rows(batch, devices)
     if ahead is not None:
       yield ahead
     ahead = placed

@@ -8,7 +8,7 @@ import numpy as np
 from disentangle3d.training.checkpoint import PhaseCheckpoints, latest_step
 from disentangle3d.training.optimizers import make_optimizer
 from disentangle3d.training.phases import initial_plateau
-from disentangle3d.training.steps import TrainState
+from disentangle3d.training.state import TrainState
 from tests.training.cases import ADAM
 
 
