@@ -109,8 +109,13 @@ def _unflat(
 
 
 def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:
-  """As `PhaseCheckpoints.latest_step`, without making the phase's folder."""
-  if not (pathlib.Path(workdir) / FOLDER / phase).is_dir():
+  """As `PhaseCheckpoints.latest_step`, without making the phase's folder.
+
+  Only looks at names, so that processes need not do it together.
+  """
+  folder = pathlib.Path(workdir) / FOLDER / phase
+  if not folder.is_dir():
     return None
-  with PhaseCheckpoints(workdir, phase) as checkpoints:
-    return checkpoints.latest_step()
+  # Unfinished ones have a suffix.
+  steps = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
+  return max(steps, default=None)
