@@ -49,7 +49,9 @@ from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.host_memory import keep_freed_memory
 from experiments.phase_configs import phases_of
 
-# What may change when a run goes on.
+# What makes a run another one.
+_FIXED = ("model", "identity_head.kind", "seed", "fake.num_classes")
+# What may change without a word when a run goes on.
 _FREE = (
   "dataset",
   "init_from",
@@ -92,7 +94,12 @@ def train(
   split, morphable_model = _open_input(config, phases, model)
   if is_first_process():
     write_run_info(
-      workdir, config.to_dict(), morphable_model, devices, free=_FREE
+      workdir,
+      config.to_dict(),
+      morphable_model,
+      devices,
+      fixed=_FIXED,
+      free=_FREE,
     )
   _log_start(model, phases, devices, morphable_model)
   phase_input = PhaseInput(

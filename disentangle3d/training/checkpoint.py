@@ -6,17 +6,25 @@ renames at the end, so that a half-written checkpoint is not seen.
 """
 
 from collections.abc import Mapping
+import logging
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
 from disentangle3d.training.state import TrainState
 
 FOLDER = "checkpoints"
+_logger = logging.getLogger(__name__)
+
+
+class DamagedCheckpointError(ValueError):
+  """A checkpoint cannot be read."""
 
 
 class PhaseCheckpoints:
@@ -67,19 +75,61 @@ class PhaseCheckpoints:
       The state, as NumPy arrays.
 
     Raises:
-      ValueError: The checkpoint is damaged or holds other arrays than
-        `like`; names the folder and the first difference.
+      DamagedCheckpointError: It cannot be read; names the folder.
+      ValueError: It holds other arrays than `like`; names the folder and the
+        first difference.
     """
     where = self.folder / str(step)
     try:
       stored = self._manager.restore(step, args=ocp.args.StandardRestore())
     except (ValueError, OSError, KeyError, TypeError) as error:
       reason = str(error).splitlines()[0] if str(error) else repr(error)
-      raise ValueError(
-        f"{where}: expected a checkpoint, got a damaged one ({reason});"
-        " remove the folder to go on from the one before it"
+      raise DamagedCheckpointError(
+        f"{where}: expected a checkpoint, got a damaged one ({reason})"
       ) from error
     return _unflat(stored, like, where)
+
+  def restore_latest(self, like: TrainState) -> TrainState | None:
+    """Reads the latest checkpoint that can be read.
+
+    Damaged ones are put aside under another name, and a warning says so: the
+    run will write that step again.
+
+    Args:
+      like: As for `restore`.
+
+    Returns:
+      The state, as NumPy arrays; None where there is no checkpoint.
+
+    Raises:
+      DamagedCheckpointError: There are some, and all are damaged.
+      ValueError: As for `restore`.
+    """
+    damaged: dict[int, DamagedCheckpointError] = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        state = self.restore(step, like)
+      except DamagedCheckpointError as error:
+        damaged[step] = error
+        continue
+      for bad, reason in damaged.items():
+        _logger.warning("%s; going on from step %d before it", reason, step)
+        self._put_aside(bad)
+      return state
+    if damaged:
+      raise damaged[max(damaged)]
+    return None
+
+  def _put_aside(self, step: int) -> None:
+    where = self.folder / str(step)
+    if jax.process_index() == 0:
+      aside = where.with_name(f"damaged-{step}")
+      if aside.exists():
+        shutil.rmtree(aside)
+      where.rename(aside)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices("checkpoint put aside")
+    self._manager.reload()
 
 
 def _flat(state: TrainState) -> dict[str, np.ndarray]:

@@ -201,14 +201,15 @@ def _start_of_phase(
   the params of `init_from`; fresh params (the last two in `first_params`).
   """
   phase = phases[index]
-  step = checkpoints.latest_step()
-  if step is not None:
+  if checkpoints.latest_step() is not None:
     like = jax.eval_shape(
       lambda params: initial_state(phase, params),
       _abstract_params(model, phase, phase_input.num_classes),
     )
-    _logger.info("%s: going on from step %d", phase.name, step)
-    return checkpoints.restore(step, like)
+    restored = checkpoints.restore_latest(like)
+    if restored is not None:
+      _logger.info("%s: going on from step %d", phase.name, restored.step)
+      return restored
   params = first_params() if before is None else before.params
   params = _fit_head(params, phase, phase_input, model, seed)
   state = jax.tree.map(np.asarray, initial_state(phase, params))
