@@ -1,71 +1,130 @@
 r"""Turns a published 3D morphable model into this project's `.npz`.
 
     python -m data_prep.convert_morphable_model --format=ict_facekit \
-      --source=FaceXModel --output=ict_facekit.npz
+      --source=FaceXModel --output=ict_facekit.npz --preview=ict_facekit.png
 
-The output carries its licence and source, and every file made with it does.
+The output is in millimetres and standard deviations, has its landmarks
+checked, and carries its licence and source, as every file made with it does.
 """
 
+import dataclasses
 import pathlib
+from typing import Any
 
 from absl import flags, logging
-import tqdm
 
 from data_prep import command_line
-from data_prep.formats import ict_facekit
-from disentangle3d.faces.morphable_model import save_morphable_model
+from data_prep.formats import ict_facekit, npz_arrays
+from data_prep.formats.blendshapes import EXPRESSION_MEANS
+from data_prep.formats.landmark_checks import check_landmarks
+from data_prep.formats.model_crop import nearest_to_nose
+from data_prep.morphable_model_formats import (
+  FORMATS,
+  Format,
+  read_landmark_list,
+)
+from data_prep.morphable_model_preview import draw_model_landmarks
+from data_prep.output_files import replace_file
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  save_morphable_model,
+  truncate_modes,
+)
+from disentangle3d.reporting.pictures import picture_png
+
+# Keyword arguments of readers whose flag has another name.
+_FLAGS = {
+  "identity_dim": "identity_modes",
+  "expression_dim": "expression_modes",
+}
+_PATHS = {
+  "expression_source": (
+    "Model_Expression.mat or Exp_Pca.bin (3ddfa, bfm2009), or blendshapes"
+    " (surrey)."
+  ),
+  "expression_std": "std_exp.txt for Exp_Pca.bin; the one beside it.",
+  "trim_index": "The .mat with trimIndex, for expressions of 53,215 vertices.",
+  "landmark_embedding": "FLAME's landmark_embedding.npy.",
+}
 
 
 def define_flags() -> None:
-  """Defines --format, --source, --output and the model's options."""
+  """Defines --format, --source, --output and the formats' options."""
+  sources = "; ".join(
+    f"{name}: {form.source}" for name, form in FORMATS.items()
+  )
   flags.DEFINE_enum(
-    "format", None, ["ict_facekit"], "What the source is.", required=True
+    "format", None, list(FORMATS), "What the source is.", required=True
+  )
+  flags.DEFINE_string("source", None, f"For {sources}.", required=True)
+  flags.DEFINE_string("output", None, "The .npz to write.", required=True)
+  flags.DEFINE_string(
+    "preview", None, "A .png to write: the landmarks, numbered."
+  )
+  flags.DEFINE_integer(
+    "identity_modes", None, "How many identity modes; all.", lower_bound=1
+  )
+  flags.DEFINE_integer(
+    "expression_modes",
+    None,
+    "How many expression modes; all, or at most 29 made of blendshapes.",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "nearest_vertices",
+    None,
+    "Keep so many vertices nearest the nose tip, 0 for all; 29,495 for 3ddfa,"
+    " else all.",
+    lower_bound=0,
   )
   flags.DEFINE_string(
-    "source",
-    None,
-    "The folder FaceXModel, or the .tar.xz that holds it.",
-    required=True,
+    "landmarks", None, "A text of 68 vertices, from 0; -1 for none."
   )
-  flags.DEFINE_string("output", None, "The .npz to write.", required=True)
+  flags.DEFINE_string("licence", None, "Terms of use to record.")
+  _define_format_flags()
+
+
+def _define_format_flags() -> None:
+  """Those that only some formats have."""
   flags.DEFINE_enum(
     "region", "full", list(ict_facekit.REGIONS), "How much of the head."
   )
   flags.DEFINE_integer(
-    "identity_modes",
-    ict_facekit.NUM_IDENTITIES,
-    "How many identity modes.",
-    lower_bound=1,
-    upper_bound=ict_facekit.NUM_IDENTITIES,
+    "seed", 0, "Of the random expressions that blendshapes' modes come from."
   )
-  flags.DEFINE_integer(
-    "expression_modes",
-    29,
-    "How many expression modes.",
-    lower_bound=1,
-    upper_bound=ict_facekit.NUM_EXPRESSIONS,
+  for name, what in _PATHS.items():
+    flags.DEFINE_string(name, None, what)
+  flags.DEFINE_enum(
+    "expression_mean",
+    "modes",
+    list(EXPRESSION_MEANS),
+    "Where the mean expression goes: into the modes about the neutral face, or"
+    " onto the neutral.",
   )
+  flags.DEFINE_enum("unit", "mm", list(npz_arrays.UNITS_MM), "Of npz_arrays.")
   flags.DEFINE_integer(
-    "seed", 0, "Of the random expressions that the modes come from."
+    "index_base", 0, "The first vertex's number.", lower_bound=0, upper_bound=1
   )
 
 
 def main() -> None:
   """Converts one model."""
   output = pathlib.Path(flags.FLAGS.output)
-  if output.suffix != ".npz" or output.is_dir():
-    raise ValueError(f"--output: expected a name ending in .npz, got {output}")
-  num_meshes = flags.FLAGS.identity_modes + ict_facekit.NUM_EXPRESSIONS
-  with tqdm.tqdm(total=num_meshes, desc="reading", unit="mesh") as bar:
-    model = ict_facekit.read_ict_facekit(
-      pathlib.Path(flags.FLAGS.source),
-      region=flags.FLAGS.region,
-      identity_dim=flags.FLAGS.identity_modes,
-      expression_dim=flags.FLAGS.expression_modes,
-      seed=flags.FLAGS.seed,
-      on_mesh=lambda _: bar.update(),
-    )
-  output.parent.mkdir(parents=True, exist_ok=True)
+  preview = flags.FLAGS.preview and pathlib.Path(flags.FLAGS.preview)
+  for name, path, suffix in (
+    ("output", output, ".npz"),
+    ("preview", preview, ".png"),
+  ):
+    if path and (path.suffix != suffix or path.is_dir()):
+      raise ValueError(
+        f"--{name}: expected a name ending in {suffix}, got {path}"
+      )
+  model = _read_model()
+  for path in filter(None, (preview, output)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+  if preview:
+    replace_file(preview, picture_png(draw_model_landmarks(model)))
+    logging.info("Wrote %s: look at it.", preview)
   save_morphable_model(output, model)
   logging.info(
     "Wrote %s: %s, %d vertices, %d triangles, %d + %d modes. Licence: %s.",
@@ -77,6 +136,58 @@ def main() -> None:
     model.expression_dim,
     model.licence,
   )
+
+
+def _read_model() -> MorphableModel:
+  """Reads the source; cuts modes and vertices as asked."""
+  values, form = flags.FLAGS, FORMATS[flags.FLAGS.format]
+  source = pathlib.Path(values.source)
+  model = form.read(source, **_options(form))
+  try:
+    check_landmarks(model)
+    model = truncate_modes(
+      model,
+      values.identity_modes or model.identity_dim,
+      values.expression_modes or model.expression_dim,
+    )
+    nearest = values.nearest_vertices
+    if nearest is None:
+      nearest = form.nearest_vertices
+    if nearest:
+      model = nearest_to_nose(model, nearest)
+  except ValueError as error:
+    raise ValueError(f"{source}: {error}") from error
+  if values.licence:
+    model = dataclasses.replace(model, licence=values.licence)
+  return model
+
+
+def _options(form: Format) -> dict[str, Any]:
+  """The reader's keyword arguments; refuses flags that it does not have."""
+  values = flags.FLAGS
+  for_some = {name for other in FORMATS.values() for name in other.options}
+  # These are for every format: modes are cut, the licence is replaced.
+  for_some -= {*_FLAGS, "licence"}
+  for name in sorted(for_some - {*form.options}):
+    if values[name].present:
+      having = [k for k, other in FORMATS.items() if name in other.options]
+      raise ValueError(
+        f"--{name}: expected with --format={'|'.join(having)}, got it with"
+        f" {values.format}"
+      )
+  options: dict[str, Any] = {}
+  for keyword in form.options:
+    flag = _FLAGS.get(keyword, keyword)
+    value = values[flag].value
+    if value is not None:
+      options[keyword] = pathlib.Path(value) if keyword in _PATHS else value
+    elif keyword in form.required:
+      raise ValueError(
+        f"--{flag}: expected a value with --format={values.format}, got none"
+      )
+  if values.landmarks:
+    options["landmarks"] = read_landmark_list(pathlib.Path(values.landmarks))
+  return options
 
 
 if __name__ == "__main__":

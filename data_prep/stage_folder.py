@@ -174,6 +174,27 @@ def open_stage(
   return folder
 
 
+def read_counts(path: pathlib.Path) -> dict[str, int]:
+  """How many photos a stage's folder has of each kind.
+
+  Returns:
+    As `StageFolder.finish` does; empty until every shard is there.
+
+  Raises:
+    ValueError: Its `about.json` is no such file.
+  """
+  about = path / ABOUT
+  if not about.is_file():
+    return {}
+  try:
+    counts = json.loads(about.read_text("utf-8"))["counts"]
+    return {str(kind): int(count) for kind, count in counts.items()}
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(
+      f"{about}: expected an object with counts, got something else ({error})"
+    ) from error
+
+
 def _check_same(
   path: pathlib.Path, stage: str, settings: Mapping[str, Any]
 ) -> None:

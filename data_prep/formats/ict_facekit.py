@@ -24,8 +24,10 @@ import tempfile
 
 from jaxtyping import Float, Int
 import numpy as np
-from scipy.spatial import KDTree
 
+from data_prep.formats.blendshapes import blendshape_modes
+from data_prep.formats.landmark_lists import ICT_TRUE_JAWLINE
+from data_prep.formats.model_assembly import mirror_map
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import NUM_LANDMARKS
 
@@ -38,14 +40,6 @@ _NUM_POLYGONS = 26_384
 _NEUTRAL = "generic_neutral_mesh.obj"
 _INDICES = "vertex_indices.json"
 _MM_PER_CM = 10.0
-# The neutral is symmetric up to 0.05 mm; its vertices are 0.5 mm apart.
-_MIRROR_TOLERANCE_MM = 0.1
-_NUM_RANDOM_EXPRESSIONS = 10_000
-_MOST_ACTIVE_SHAPES = 4
-_TRUE_JAWLINE = (
-  *(1278, 1272, 12, 1834, 243, 781, 2199, 1447, 966),
-  *(3661, 4390, 3022, 2484, 4036, 2253, 3490, 3496),
-)
 
 
 def read_ict_facekit(
@@ -93,21 +87,22 @@ def read_ict_facekit(
       offset[:] = (_read_vertices(folder / f"{name}.obj") - neutral)[:size]
       if on_mesh is not None:
         on_mesh(name)
-  landmarks[:17] = _TRUE_JAWLINE
+  landmarks[:17] = ICT_TRUE_JAWLINE
   origin = neutral[landmarks].mean(0) * [0, 1, 1]
   mean = neutral[:size] - origin
   mixing = blendshape_modes(offsets[identity_dim:], expression_dim, seed=seed)
+  triangles = _triangulate(polygons, mean)
   return MorphableModel(
     mean_shape=mean.astype(np.float32),
     identity_basis=_as_basis(offsets[:identity_dim]),
     expression_basis=_as_basis(
       np.tensordot(mixing.T, offsets[identity_dim:], 1)
     ),
-    triangles=_triangulate(polygons, mean),
+    triangles=triangles,
     landmark_vertices=np.where(landmarks < size, landmarks, -1).astype(
       np.int32
     ),
-    mirror_vertices=mirror_map(mean),
+    mirror_vertices=mirror_map(mean, triangles),
     expression_mixing=mixing.astype(np.float32),
     source_vertices=np.arange(size, dtype=np.int32),
     name=f"ICT-FaceKit, {region} face",
@@ -118,62 +113,6 @@ def read_ict_facekit(
     ),
     licence="MIT, (c) 2020 USC Institute for Creative Technologies",
   )
-
-
-def blendshape_modes(
-  blendshapes: Float[np.ndarray, "X V 3"], num_modes: int, *, seed: int
-) -> Float[np.ndarray, "X E"]:
-  """Modes of unit standard deviation for blendshapes without statistics.
-
-  Random expressions have 1 to 4 active shapes at uniform weights in [0, 1].
-  The modes are the right singular vectors of their shapes, taken about the
-  neutral (uncentred: zero stays the neutral face), times the root mean square
-  of their coefficient. The X x X moments of weights and of shapes have the
-  same singular values, and are all that is decomposed.
-
-  Args:
-    blendshapes: Offsets from the neutral at weight 1, `[X, V, 3]`.
-    num_modes: E, how many modes to keep, the largest first.
-    seed: Of the random expressions.
-
-  Returns:
-    The blendshape weights of each mode, `[X, E]`: mode e is the sum over x of
-    weight[x, e] blendshape[x].
-
-  Raises:
-    ValueError: The blendshapes span fewer than `num_modes` dimensions.
-  """
-  count = len(blendshapes)
-  rng = np.random.default_rng(seed)
-  active = rng.integers(1, _MOST_ACTIVE_SHAPES + 1, _NUM_RANDOM_EXPRESSIONS)
-  order = rng.random((_NUM_RANDOM_EXPRESSIONS, count)).argsort(1).argsort(1)
-  weights = rng.random(order.shape) * (order < active[:, None])
-  moment = weights.T @ weights / _NUM_RANDOM_EXPRESSIONS
-  flat = blendshapes.reshape(count, -1)
-  root = np.linalg.cholesky(moment)
-  variances, vectors = np.linalg.eigh(root.T @ (flat @ flat.T) @ root)
-  variances, vectors = variances[::-1], vectors[:, ::-1]
-  rank = int(np.sum(variances > 1e-9 * variances[0]))
-  if num_modes > rank:
-    raise ValueError(
-      f"expression modes: expected at most {rank}, the dimensions that the"
-      f" {count} blendshapes span, got {num_modes}"
-    )
-  mixing = (root @ vectors)[:, :num_modes]
-  # An eigenvector's sign is the LAPACK build's; the largest weight decides.
-  largest = np.abs(mixing).argmax(0)
-  return mixing * np.sign(mixing[largest, np.arange(num_modes)])[None]
-
-
-def mirror_map(
-  vertices: Float[np.ndarray, "V 3"],
-) -> Int[np.ndarray, "V"] | None:
-  """Each vertex's mirror image in x = 0, or None for an asymmetric mesh."""
-  distance, mirror = KDTree(vertices).query(vertices * [[-1.0, 1.0, 1.0]])
-  involution = np.array_equal(mirror[mirror], np.arange(len(vertices)))
-  if distance.max() > _MIRROR_TOLERANCE_MM or not involution:
-    return None
-  return mirror.astype(np.int32)
 
 
 def _as_basis(offsets: np.ndarray) -> np.ndarray:

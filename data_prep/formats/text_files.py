@@ -26,7 +26,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def parse_numbers(words: Sequence[str], expected: int, here: str) -> np.ndarray:
-  """One line's finite numbers, `[expected]` float64.
+  """One line's finite numbers, `[expected]` float64, in float32's range.
 
   Args:
     words: The line's words.
@@ -42,7 +42,7 @@ def parse_numbers(words: Sequence[str], expected: int, here: str) -> np.ndarray:
     numbers = np.array([float(word) for word in words])
   except ValueError as error:
     raise ValueError(f"{here}: expected {expected} numbers, {error}") from error
-  if not np.isfinite(numbers).all():
+  if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
     raise ValueError(
       f"{here}: expected finite numbers, got {' '.join(words)[:60]!r}"
     )

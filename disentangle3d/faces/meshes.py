@@ -195,8 +195,10 @@ def _read_obj(path: pathlib.Path) -> Mesh:
   colors = None
   if table.shape[1] == 6:
     colors = np.clip(np.round(table[:, 3:] * 255), 0, 255).astype(np.uint8)
+  with np.errstate(over="ignore"):  # what overflows is not finite
+    vertices = table[:, :3].astype(np.float32)
   return Mesh(
-    vertices=table[:, :3].astype(np.float32),
+    vertices=vertices,
     triangles=np.array(triangles, np.int32).reshape(-1, 3),
     colors=colors,
   )
@@ -212,7 +214,7 @@ def _obj_position(words: list[str]) -> list[float]:
 
 def _obj_corner(word: str, count: int) -> int:
   index = int(word.split("/", 1)[0])
-  if index == 0 or index < -count:
+  if index == 0 or not -count <= index <= np.iinfo(np.int32).max:
     raise ValueError(f"expected an index from 1, or from -{count}, got {index}")
   return index - 1 if index > 0 else count + index
 

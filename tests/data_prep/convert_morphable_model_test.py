@@ -79,11 +79,12 @@ class ConvertMorphableModelTest(absltest.TestCase):
     self.assertFalse(self.output.parent.exists())
 
   def test_other_formats_are_refused_with_the_list(self):
-    result = _convert(*self._flags(format="bfm2009"))
+    result = _convert(*self._flags(format="bfm2008"))
     self.assertEqual(result.returncode, 1)
     self.assertEqual(
       result.stderr,
-      "ERROR: flag --format=bfm2009: value should be one of <ict_facekit>"
+      "ERROR: flag --format=bfm2008: value should be one of"
+      " <ict_facekit|3ddfa|bfm2009|bfm_h5|surrey|flame|facescape|npz_arrays>"
       " (--help lists the flags)\n",
     )
 

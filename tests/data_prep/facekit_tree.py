@@ -5,11 +5,14 @@ import pathlib
 
 import numpy as np
 
+from data_prep.formats.landmark_lists import ICT_TRUE_JAWLINE
+from disentangle3d.faces.procedural import procedural_face_model
+
 NUM_VERTICES = 26_719
 NUM_POLYGONS = 26_384
 # The release's first 17 are replaced by the true jawline; some of the others
 # lie outside the narrow face, some outside the full one.
-LANDMARKS = [*range(17), *range(2_000, 2_049), 8_000, 12_000]
+LANDMARKS = [*range(17), *range(2_001, 2_099, 2), 8_000, 12_000]
 
 
 def write_tree(folder: pathlib.Path, *, identities: int = 2) -> np.ndarray:
@@ -23,6 +26,18 @@ def write_tree(folder: pathlib.Path, *, identities: int = 2) -> np.ndarray:
   # 1 and 2 mirror each other, 3 and 4, ...; vertex 0 is in the middle.
   neutral[2::2] = neutral[1::2] * [-1, 1, 1]
   neutral[0, 0] = 0
+  face = procedural_face_model(
+    num_vertices=500, identity_dim=1, expression_dim=1
+  )
+  for vertex, point in zip(
+    [*ICT_TRUE_JAWLINE, *LANDMARKS[17:]],
+    face.mean_shape[face.landmark_vertices] / 10,
+    strict=True,
+  ):
+    # No point is its own mirror image, or another's.
+    point = point + rng.uniform(0.05, 0.1, 3)
+    neutral[vertex] = point
+    neutral[vertex + 1 if vertex % 2 else vertex - 1] = point * [-1, 1, 1]
   neutral = neutral.round(5)
   first = rng.integers(1, NUM_VERTICES - 3, NUM_POLYGONS)
   faces = [

@@ -125,6 +125,8 @@ class ReadTest(parameterized.TestCase):
       "v 0 0 0\nf 1 2 1\n",
       "expected indices from 0 to 0, got 0 to 1",
     ),
+    ("huge", "v 0 0 0\nf 1 1 9999999999\n", "line 2: expected an index"),
+    ("large", "v 0 0 1e300\n", "finite"),
     ("nothing", "hello\n", "'v' lines, got none"),
     ("nan", "v 0 0 nan\n", "finite"),
     ("mixture", "v 0 0 0\nv 0 0 0 1 1 1\n", "mixture"),

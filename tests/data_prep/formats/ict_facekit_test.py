@@ -6,11 +6,7 @@ from absl.testing import absltest, parameterized
 import numpy as np
 import pytest
 
-from data_prep.formats.ict_facekit import (
-  blendshape_modes,
-  mirror_map,
-  read_ict_facekit,
-)
+from data_prep.formats.ict_facekit import read_ict_facekit
 from disentangle3d.faces.morphable_model import (
   load_morphable_model,
   save_morphable_model,
@@ -243,57 +239,6 @@ class SmallTreeTest(parameterized.TestCase):
       read_ict_facekit(self.folder / "nothing")
     with self.assertRaisesRegex(ValueError, "json: expected the folder Face"):
       read_ict_facekit(self.folder / "vertex_indices.json")
-
-
-class BlendshapeModesTest(absltest.TestCase):
-  def setUp(self):
-    super().setUp()
-    rng = np.random.default_rng(1)
-    self.blendshapes = rng.normal(size=(12, 40, 3)) * np.linspace(
-      1, 4, 12
-    ).reshape(12, 1, 1)
-
-  def test_modes_are_principal_and_of_unit_standard_deviation(self):
-    mixing = blendshape_modes(self.blendshapes, 12, seed=0)
-    flat = self.blendshapes.reshape(12, -1)
-    modes = mixing.T @ flat
-    norms = np.linalg.norm(modes, axis=1)
-    np.testing.assert_array_less(norms[1:], norms[:-1])
-    unit = modes / norms[:, None]
-    np.testing.assert_allclose(unit @ unit.T, np.eye(12), atol=1e-9)
-    # Other random expressions of the same law, drawn one by one: about the
-    # neutral their coefficients are uncorrelated and of unit size. Together
-    # with orthogonal modes that is what an SVD means.
-    rng = np.random.default_rng(2)
-    weights = np.zeros((20_000, 12))
-    for row in weights:
-      count = rng.integers(1, 5)
-      row[rng.permutation(12)[:count]] = rng.random(count)
-    coefficients = np.linalg.solve(modes @ modes.T, modes @ (weights @ flat).T)
-    moment = coefficients @ coefficients.T / len(weights)
-    np.testing.assert_allclose(moment, np.eye(12), atol=0.06)
-
-  def test_fewer_modes_are_the_first_and_the_seed_matters(self):
-    everything = blendshape_modes(self.blendshapes, 12, seed=0)
-    np.testing.assert_array_equal(
-      blendshape_modes(self.blendshapes, 5, seed=0), everything[:, :5]
-    )
-    self.assertFalse(
-      np.array_equal(blendshape_modes(self.blendshapes, 12, seed=1), everything)
-    )
-
-  def test_more_modes_than_dimensions_are_refused(self):
-    self.blendshapes[3] = self.blendshapes[4]
-    with self.assertRaisesRegex(ValueError, "at most 11.*got 12"):
-      blendshape_modes(self.blendshapes, 12, seed=0)
-
-
-class MirrorMapTest(absltest.TestCase):
-  def test_asymmetric_mesh_has_none(self):
-    points = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 5, 0]])
-    np.testing.assert_array_equal(mirror_map(points), [1, 0, 2])
-    points[0, 1] = 0.2
-    self.assertIsNone(mirror_map(points))
 
 
 @pytest.mark.slow

@@ -1,0 +1,273 @@
+"""Reads the members of zip and tar files without unpacking them.
+
+Nothing is written, no link is followed, and a member's name is only ever a key
+in a dictionary. A zip or an uncompressed tar is opened anew for each member,
+which costs less than decoding a photo and lets threads and processes share the
+object; a compressed tar can only be read forwards, so it stays open, and its
+members are best read in the order of `names`.
+"""
+
+import bz2
+from collections.abc import Callable
+import gzip
+import io
+import lzma
+import os
+import pathlib
+import struct
+import tarfile
+import threading
+from typing import IO, Any
+import zipfile
+import zlib
+
+# No photo is larger, so nothing larger is read or unpacked in one piece.
+_MOST_BYTES = 1 << 28
+_STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_ENCRYPTED = 0x1
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_COMPRESSED_TAR: dict[bytes, Callable[[pathlib.Path], Any]] = {
+  b"\x1f\x8b": gzip.open,
+  b"BZ": bz2.open,
+  b"\xfd7": lzma.open,
+}
+# What Python's readers raise on files that are not what they claim to be.
+_BROKEN = (
+  zipfile.BadZipFile,
+  tarfile.TarError,
+  zlib.error,
+  lzma.LZMAError,
+  struct.error,
+  EOFError,
+  OSError,
+  OverflowError,
+  NotImplementedError,
+  IndexError,
+  ValueError,
+)
+
+
+class ZipArchive:
+  """The members of one zip file.
+
+  Attributes:
+    in_order: Whether members should be read in the order of `names`.
+  """
+
+  in_order = False
+
+  def __init__(self, path: str | os.PathLike[str]) -> None:
+    """Reads the directory.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: It is no zip file, or a member's name leads out of it.
+    """
+    self.path = _existing(path)
+    try:
+      with zipfile.ZipFile(self.path) as file:
+        members = file.infolist()
+    except _BROKEN as error:
+      raise ValueError(
+        f"{self.path}: expected a zip file, got one that cannot be read"
+        f" ({error})"
+      ) from error
+    self._members = {
+      _safe_name(member.filename, self.path, member.header_offset): member
+      for member in members
+      if not member.filename.endswith(("/", "\\"))
+    }
+
+  def names(self) -> list[str]:
+    """The members' names."""
+    return list(self._members)
+
+  def read(self, name: str) -> bytes:
+    """One member's content.
+
+    Raises:
+      FileNotFoundError: There is no such member.
+      ValueError: The member is broken, encrypted or too large; names file,
+        member, byte offset and problem.
+    """
+    member = _find(self._members, name, self.path)
+    offset = member.header_offset
+    here = f"{self.path}::{name}: broken member: byte {offset}"
+    if offset < 0:
+      raise ValueError(f"{here}: expected it inside the file")
+    if member.flag_bits & _ENCRYPTED:
+      raise ValueError(f"{here}: expected none with a password, got one")
+    if member.compress_type not in (_STORED, _DEFLATED):
+      raise ValueError(
+        f"{here}: expected a stored or a deflated one, got method"
+        f" {member.compress_type}"
+      )
+    if max(member.file_size, member.compress_size) > _MOST_BYTES:
+      raise ValueError(
+        f"{here}: expected at most {_MOST_BYTES} bytes, got {member.file_size}"
+      )
+    with self.path.open("rb") as file:
+      file.seek(offset)
+      head = file.read(_LOCAL_HEADER.size)
+      if len(head) < _LOCAL_HEADER.size or head[:4] != b"PK\3\4":
+        raise ValueError(f"{here}: expected a member's header, got none")
+      _, name_length, extra_length = _LOCAL_HEADER.unpack(head)
+      file.seek(name_length + extra_length, os.SEEK_CUR)
+      packed = file.read(member.compress_size)
+    content = packed
+    if member.compress_type == _DEFLATED:
+      try:
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        content = unpacker.decompress(packed, member.file_size + 1)
+      except zlib.error as error:
+        raise ValueError(f"{here}: {error}") from error
+    if len(content) != member.file_size:
+      raise ValueError(
+        f"{here}: expected {member.file_size} bytes, got"
+        f" {'more' if len(content) > member.file_size else len(content)}"
+      )
+    if zlib.crc32(content) != member.CRC:
+      raise ValueError(f"{here}: its checksum differs")
+    return content
+
+
+class TarArchive:
+  """The regular files of one tar file, plain or under gzip, bzip2 or xz.
+
+  Attributes:
+    in_order: Whether members should be read in the order of `names`.
+  """
+
+  def __init__(self, path: str | os.PathLike[str]) -> None:
+    """Reads all headers, for which a compressed file is unpacked once.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: It is no tar file, is cut off, or a member's name leads out
+        of it; names file and byte offset.
+    """
+    self.path = _existing(path)
+    with self.path.open("rb") as file:
+      self._open = _COMPRESSED_TAR.get(file.read(2))
+    self._stream: IO[bytes] | None = None
+    self._lock = threading.Lock()
+    found: list[tarfile.TarInfo] = []
+    offset = 0
+    try:
+      with _Bounded(self._opened()) as stream:
+        with tarfile.open(fileobj=stream, mode="r:") as file:
+          for member in file:
+            found.append(member)
+            offset = file.offset
+        _check_end(stream, offset)
+    except _BROKEN as error:
+      raise ValueError(
+        f"{self.path}, byte {offset}: expected a tar file, got one that cannot"
+        f" be read ({error})"
+      ) from error
+    self.in_order = self._open is not None
+    self._members = {
+      _safe_name(member.name, self.path, member.offset): (
+        member.offset_data,
+        member.size,
+      )
+      for member in found
+      if member.isreg() and not member.issparse()
+    }
+
+  def names(self) -> list[str]:
+    """The members' names, in the file's order."""
+    return list(self._members)
+
+  def read(self, name: str) -> bytes:
+    """One member's content.
+
+    Raises:
+      FileNotFoundError: There is no such member.
+      ValueError: The member is broken or too large; names file, member, byte
+        offset and problem.
+    """
+    offset, size = _find(self._members, name, self.path)
+    here = f"{self.path}::{name}: broken member: byte {offset}"
+    if size > _MOST_BYTES:
+      raise ValueError(
+        f"{here}: expected at most {_MOST_BYTES} bytes, got {size}"
+      )
+    try:
+      if self._open is None:
+        with self.path.open("rb") as file:
+          file.seek(offset)
+          content = file.read(size)
+      else:
+        with self._lock:
+          if self._stream is None:
+            self._stream = self._opened()
+          self._stream.seek(offset)
+          content = self._stream.read(size)
+    except _BROKEN as error:
+      raise ValueError(f"{here}: {error}") from error
+    if len(content) != size:
+      raise ValueError(f"{here}: expected {size} bytes, got {len(content)}")
+    return content
+
+  def __del__(self) -> None:
+    if getattr(self, "_stream", None) is not None:
+      self._stream.close()
+
+  def _opened(self) -> IO[bytes]:
+    return (self._open or open)(self.path, "rb")
+
+
+class _Bounded(io.RawIOBase):
+  """Keeps a lying length from being read into memory in one piece."""
+
+  def __init__(self, file: IO[bytes]) -> None:
+    self._file = file
+
+  def read(self, size: int = -1) -> bytes:
+    if not 0 <= size <= _MOST_BYTES:
+      raise ValueError(f"expected at most {_MOST_BYTES} bytes, got {size}")
+    return self._file.read(size)
+
+  def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    return self._file.seek(offset, whence)
+
+  def tell(self) -> int:
+    return self._file.tell()
+
+  def close(self) -> None:
+    self._file.close()
+    super().close()
+
+
+def _check_end(stream: _Bounded, offset: int) -> None:
+  """Raises where a tar does not end as one: tarfile itself just stops."""
+  stream.seek(offset)
+  block = stream.read(tarfile.BLOCKSIZE)
+  if block.strip(b"\0") or len(block) not in (0, tarfile.BLOCKSIZE):
+    raise ValueError("expected a member's header or the end")
+
+
+def _existing(path: str | os.PathLike[str]) -> pathlib.Path:
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  return path
+
+
+def _find(members: dict[str, Any], name: str, path: pathlib.Path) -> Any:
+  if name not in members:
+    raise FileNotFoundError(f"{path}::{name}: no such member")
+  return members[name]
+
+
+def _safe_name(name: str, path: pathlib.Path, offset: int) -> str:
+  """A member's name, `a/b.png`; refuses what would lead out of the archive."""
+  plain = pathlib.PurePosixPath(name.replace("\\", "/"))
+  windows = pathlib.PureWindowsPath(name)
+  if plain.is_absolute() or windows.drive or ".." in plain.parts:
+    raise ValueError(
+      f"{path}, byte {offset}: expected members inside the archive, got"
+      f" {name[:60]!r}"
+    )
+  return plain.as_posix()

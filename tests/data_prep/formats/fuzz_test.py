@@ -1,0 +1,217 @@
+"""Whatever bytes a file has, a reader reads them or says what is wrong.
+
+Each reader gets arbitrary bytes, the start of a good file with arbitrary bytes
+after it, and good files with a few bytes overwritten, inserted or cut out, and
+may only raise ValueError, with the file's name, in one line.
+"""
+
+import io
+import pathlib
+import pickle
+import tempfile
+
+from absl.testing import absltest, parameterized
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+from PIL import Image
+import scipy.io
+
+from data_prep.formats.archives import TarArchive, ZipArchive
+from data_prep.formats.bnd import read_bnd
+from data_prep.formats.lfw import read_lfw_pairs
+from data_prep.formats.ljson import read_ljson
+from data_prep.formats.mat_landmarks import read_mat_landmarks
+from data_prep.formats.pts import read_pts
+from data_prep.formats.recordio import RecordFile, read_names
+from data_prep.formats.scans import ScanFiles, read_scan
+from data_prep.formats.verification_bin import read_verification_bin
+from data_prep.formats.vrml import read_vrml
+from data_prep.formats.ytf import (
+  read_labeled_faces,
+  read_meta_and_splits,
+  read_splits,
+)
+from data_prep.photos import read_photo
+from disentangle3d.faces.meshes import write_mesh
+from tests.data_prep.formats import (
+  archives_test,
+  lfw_test,
+  ljson_test,
+  pts_test,
+  record_files,
+  recordio_test,
+  scans_test,
+  vrml_test,
+  ytf_test,
+)
+
+EXAMPLES = 60
+# Numbers that lie about a length, a count or an offset.
+LIES = [
+  value.to_bytes(size, order)
+  for size in (1, 2, 4, 8)
+  for order in ("little", "big")
+  for value in (0, 1, 2 ** (8 * size) - 1, 2 ** (8 * size - 1))
+]
+
+
+def _image(kind: str) -> bytes:
+  buffer = io.BytesIO()
+  noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+  Image.fromarray(noise).save(buffer, kind)
+  return buffer.getvalue()
+
+
+def _written(write, name: str, *arguments, **options) -> bytes:
+  with tempfile.TemporaryDirectory() as scratch:
+    path = pathlib.Path(scratch) / name
+    write(path, *arguments, **options)
+    return path.read_bytes()
+
+
+def _mat(compressed: bool = False, **variables) -> bytes:
+  buffer = io.BytesIO()
+  scipy.io.savemat(buffer, variables, do_compression=compressed)
+  return buffer.getvalue()
+
+
+def _read_records(path: pathlib.Path) -> None:
+  """Of the .rec and .idx, the one that is not fuzzed is good."""
+  for suffix, good in ((".rec", _RECORDS), (".idx", _INDEX)):
+    if path.suffix != suffix:
+      path.with_suffix(suffix).write_bytes(good)
+  records = RecordFile(path.with_suffix(".rec"))
+  for key in records.photo_labels():
+    records.read(str(key))
+
+
+def _read_members(kind):
+  def read(path: pathlib.Path) -> None:
+    archive = kind(path)
+    for name in archive.names():
+      archive.read(name)
+
+  return read
+
+
+def _read_mesh(path: pathlib.Path) -> None:
+  read_scan(ScanFiles("a", "NE", 0, path, None, ()))
+
+
+def _record_pair() -> tuple[bytes, bytes]:
+  payloads = record_files.insightface_payloads(recordio_test.PEOPLE)
+  with tempfile.TemporaryDirectory() as scratch:
+    path = pathlib.Path(scratch) / "a.rec"
+    record_files.write_records(path, payloads)
+    return path.read_bytes(), path.with_suffix(".idx").read_bytes()
+
+
+_RECORDS, _INDEX = _record_pair()
+_VIDEO_NAMES = np.array(ytf_test.VIDEOS, object)
+_SPLITS = np.moveaxis(ytf_test.META, 0, -1)
+# File name, a good file, its reader.
+READERS = (
+  *(
+    (f"photo.{kind.lower()}", _image(kind), read_photo)
+    for kind in ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP")
+  ),
+  ("train.rec", _RECORDS, _read_records),
+  ("train.idx", _INDEX, _read_records),
+  (
+    "train.lst",
+    b"1\ta/1.jpg\t0\n1\ta/2.jpg\t0\n",
+    lambda path: read_names(path, {1: 0, 2: 0}),
+  ),
+  ("zip.zip", _written(archives_test.write_zip, "a", compression=8),
+   _read_members(ZipArchive)),
+  ("tar.tar", _written(archives_test.write_tar, "a"),
+   _read_members(TarArchive)),
+  ("gzip.tgz", _written(archives_test.write_tar, "a", mode="w:gz"),
+   _read_members(TarArchive)),
+  ("xz.txz", _written(archives_test.write_tar, "a", mode="w:xz"),
+   _read_members(TarArchive)),
+  *(
+    (
+      f"set_{protocol}.bin",
+      pickle.dumps(([b"one", b"\xfftwo"], [True]), protocol),
+      read_verification_bin,
+    )
+    for protocol in (0, 2, 4)
+  ),
+  ("face.mat", _mat(pt3d_68=np.ones((3, 68))), read_mat_landmarks),
+  ("small.mat", _mat(True, pt3d_68=np.ones((3, 68))), read_mat_landmarks),
+  ("ytf.mat", _mat(video_names=_VIDEO_NAMES, Splits=_SPLITS),
+   read_meta_and_splits),
+  ("face.pts", pts_test.pts_bytes(np.ones((68, 2))), read_pts),
+  ("face.bnd", scans_test.bnd_text().encode(), read_bnd),
+  ("face.ljson", ljson_test.text().encode(), read_ljson),
+  ("face.wrl", vrml_test.FACE.encode(), read_vrml),
+  ("face.obj", b"v 1 2 3\nv 1 2 4\nv 2 2 3\nf 1 2 3\n", _read_mesh),
+  ("face.ply", _written(write_mesh, "a.ply", np.eye(3), np.array([[0, 1, 2]])),
+   _read_mesh),
+  ("pairs.txt", lfw_test.LIST.encode(), read_lfw_pairs),
+  ("splits.txt", ytf_test.SPLITS.encode(), read_splits),
+  ("ann.labeled_faces.txt", b"ann\\3\\3.6.jpg,0,262,165,132,132,0.0,1\n",
+   read_labeled_faces),
+)  # fmt: skip
+
+
+def _damaged(good: bytes) -> st.SearchStrategy[bytes]:
+  place = st.integers(0, len(good))
+  patch = st.one_of(st.sampled_from(LIES), st.binary(max_size=6))
+  edit = st.tuples(place, st.one_of(st.just(-1), st.integers(0, 9)), patch)
+
+  def apply(edits: list[tuple[int, int, bytes]]) -> bytes:
+    content = good
+    for at, cut, new in edits:
+      # -1 overwrites as many bytes as there are new ones.
+      content = (
+        content[:at] + new + content[at + (len(new) if cut < 0 else cut) :]
+      )
+    return content
+
+  return st.one_of(
+    st.lists(edit, min_size=1, max_size=4).map(apply),
+    place.map(lambda end: good[:end]),
+    st.tuples(place, st.binary(max_size=200)).map(
+      lambda parts: good[: parts[0]] + parts[1]
+    ),
+    st.binary(max_size=300),
+  )
+
+
+class FuzzTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    (name.replace(".", "_"), name, good, read) for name, good, read in READERS
+  )
+  def test_only_value_errors_that_name_the_file(self, name, good, read):
+    scratch = tempfile.TemporaryDirectory()
+    self.addCleanup(scratch.cleanup)
+    path = pathlib.Path(scratch.name) / name
+
+    @hypothesis.settings(
+      max_examples=EXAMPLES,
+      derandomize=True,
+      database=None,
+      deadline=None,
+      phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+      suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(_damaged(good))
+    def check(content: bytes) -> None:
+      path.write_bytes(content)
+      try:
+        read(path)
+      except ValueError as error:
+        stem = path.with_suffix("").name
+        self.assertIn(stem, str(error))
+        self.assertLen(str(error).splitlines(), 1)
+
+    path.write_bytes(good)
+    read(path)
+    check()
+
+
+if __name__ == "__main__":
+  absltest.main()
