@@ -33,9 +33,9 @@ from disentangle3d.training.export import abstract_params
 from disentangle3d.training.input_pipeline import open_reader
 from disentangle3d.training.loop import (
   LoopOptions,
-  NonFiniteLossError,
   PhaseInput,
 )
+from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.phases import Phase
 from disentangle3d.training.processes import (
   Cluster,
@@ -69,6 +69,7 @@ def train(
   workdir: str | os.PathLike[str],
   *,
   should_stop: Callable[[], bool] = lambda: False,
+  profile_steps: int = 0,
 ) -> Outcome:
   """Runs the phases of a config, going on where an earlier run left off.
 
@@ -76,6 +77,7 @@ def train(
     config: See `experiments/configs/default.py`.
     workdir: Where everything goes.
     should_stop: Asked after every step; True saves and returns.
+    profile_steps: Steps of each phase to trace, to `profile/`.
 
   Returns:
     How it ended.
@@ -88,7 +90,12 @@ def train(
   """
   phases = phases_of(config)
   model = face_model_of(config)
-  options = LoopOptions(config.log_every, config.checkpoint_every)
+  options = LoopOptions(
+    config.log_every,
+    config.checkpoint_every,
+    profile_steps=profile_steps,
+    profile_folder=str(pathlib.Path(workdir) / "profile"),
+  )
   devices = jax.devices()
   check_phases(phases, len(devices), config.export_phases)
   split, morphable_model = _open_input(config, phases, model)
@@ -272,6 +279,12 @@ def _define_flags() -> None:
   flags.DEFINE_bool(
     "deterministic", False, "On a GPU: the same bits every time, if slower."
   )
+  flags.DEFINE_integer(
+    "profile_steps",
+    0,
+    "Steps of each phase to trace, to <workdir>/profile.",
+    lower_bound=0,
+  )
   flags.DEFINE_string(
     "coordinator",
     "",
@@ -304,7 +317,12 @@ def main() -> None:
   join(Cluster(values.coordinator, values.num_processes, values.process_id))
   try:
     with stop_on_signals() as should_stop, lost_processes_named():
-      outcome = train(values.config, workdir, should_stop=should_stop)
+      outcome = train(
+        values.config,
+        workdir,
+        should_stop=should_stop,
+        profile_steps=values.profile_steps,
+      )
   except NonFiniteLossError as error:
     raise ValueError(str(error)) from error
   except LostProcessError as error:

@@ -1,13 +1,11 @@
 """The one loop that runs every phase."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import math
-import time
 from typing import Any
 
 import jax
-import numpy as np
 
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
@@ -18,7 +16,11 @@ from disentangle3d.training.input_pipeline import (
   position_batches,
   read_batches,
 )
-from disentangle3d.training.optimizers import learning_rate
+from disentangle3d.training.metric_queue import (
+  MetricQueue,
+  Report,
+  first_value,
+)
 from disentangle3d.training.phases import (
   Phase,
   Plateau,
@@ -38,12 +40,8 @@ from disentangle3d.training.processes import agree
 from disentangle3d.training.state import TrainState
 from disentangle3d.training.steps import make_train_step
 
-# Called with the phase, the number of updates done, and the values to log.
-Report = Callable[[Phase, int, Mapping[str, float]], None]
-
-
-class NonFiniteLossError(RuntimeError):
-  """A metric of a step was NaN or infinite; nothing was saved after it."""
+# The first compiles, and the second may still fill queues.
+_STEPS_BEFORE_TRACE = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +51,24 @@ class LoopOptions:
   Attributes:
     log_every: Steps between fetching and reporting metrics.
     checkpoint_every: Steps between checkpoints.
+    profile_steps: Steps of each phase to trace with `jax.profiler`.
+    profile_folder: Where the trace goes.
   """
 
   log_every: int
   checkpoint_every: int
+  profile_steps: int = 0
+  profile_folder: str = "profile"
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
-      if getattr(self, field.name) < 1:
+    for name, least in (
+      ("log_every", 1),
+      ("checkpoint_every", 1),
+      ("profile_steps", 0),
+    ):
+      if getattr(self, name) < least:
         raise ValueError(
-          f"{field.name}: expected at least 1 step, got"
-          f" {getattr(self, field.name)}"
+          f"{name}: expected at least {least} step, got {getattr(self, name)}"
         )
 
 
@@ -187,28 +192,33 @@ def train_phase(
     )
 
   batches = _device_batches(phase, phase_input, devices, start, total)
-  pending = _Pending(phase, report)
+  pending = MetricQueue(phase, report)
+  trace = _Trace(options, first=start + _STEPS_BEFORE_TRACE)
   complete, compiled = False, None
-  for step, batch in enumerate(batches, start=start + 1):
-    batch = batch.replace(basis=basis)
+  for step in range(start + 1, total + 1):
+    with pending.waiting_for_input():
+      batch = next(batches).replace(basis=basis)
     if compiled is None:
       compiled = mapped.lower(state, batch, key).compile(
         compiler_options=cpu_compiler_options(backend=devices[0].platform)
       )
+    trace.before(step)
     state, metrics = compiled(state, batch, key)
     pending.add(step, metrics)
+    trace.after(step, metrics)
     due = should_run(step, every=options.log_every, total=total)
     stopping = agree(should_stop(), ask=due)
     if phase.plateau is not None and step % epoch == 0:
       complete = _saturated(state, phase.plateau)
     ends = complete or stopping
     if ends or due:
-      pending.flush()
+      pending.close()
     if ends or should_run(step, every=options.checkpoint_every, total=total):
       pending.flush()
       checkpoints.save(on_host(state))
     if ends:
       break
+  trace.stop()
   saved = on_host(state)
   return saved, is_complete(saved, phase, total)
 
@@ -226,74 +236,37 @@ def is_complete(state: TrainState, phase: Phase, total: int) -> bool:
 
 def _saturated(state: TrainState, plateau: Plateau) -> bool:
   patience, epochs = (
-    int(_first_value(leaf))
+    int(first_value(leaf))
     for leaf in (state.plateau.patience, state.plateau.epochs)
   )
   return is_saturated(plateau, patience=patience, epochs=epochs)
 
 
-class _Pending:
-  """Metrics still on the devices; fetched together, when somebody looks."""
+class _Trace:
+  """Traces a few steps of a phase, from `first` on."""
 
-  def __init__(self, phase: Phase, report: Report):
-    self._phase, self._report = phase, report
-    self._steps: list[int] = []
-    self._metrics: list[Any] = []
-    # The first step compiles: its time says nothing about speed.
-    self._since, self._timed = 0.0, 0
-    self._compiled = False
+  def __init__(self, options: LoopOptions, *, first: int):
+    self._folder = options.profile_folder
+    self._first, self._last = first, first + options.profile_steps - 1
+    self._running = False
 
-  def add(self, step: int, metrics: Any) -> None:
-    """Queues the metrics of a step."""
-    self._steps.append(step)
-    self._metrics.append(metrics)
-    if self._compiled:
-      self._timed += 1
-      return
-    jax.block_until_ready(metrics)
-    self._since, self._compiled = time.perf_counter(), True
+  def before(self, step: int) -> None:
+    """Starts before the first step that is traced."""
+    if step == self._first <= self._last:
+      jax.profiler.start_trace(self._folder)
+      self._running = True
 
-  def flush(self) -> None:
-    """Fetches, checks and reports what is queued.
+  def after(self, step: int, metrics: Any) -> None:
+    """Stops when the last of them is done."""
+    if self._running and step == self._last:
+      jax.block_until_ready(metrics)
+      self.stop()
 
-    Raises:
-      NonFiniteLossError: A loss among them is not finite.
-    """
-    if not self._steps:
-      return
-    fetched = [jax.tree.map(_first_value, metrics) for metrics in self._metrics]
-    for step, metrics in zip(self._steps, fetched, strict=True):
-      _check_finite(self._phase, step, metrics)
-    totals = jax.tree.map(lambda *x: sum(x), *fetched)
-    values = {name: s / c for name, (s, c) in totals.items()}
-    last = self._steps[-1]
-    for name, setting in self._phase.optimizers.items():
-      values[f"rate_{name}"] = float(learning_rate(setting, last - 1))
-    now = time.perf_counter()
-    if self._timed:
-      images = self._timed * self._phase.batch_size
-      values["images_per_s"] = images / (now - self._since)
-    self._since, self._timed = now, 0
-    self._steps, self._metrics = [], []
-    self._report(self._phase, last, values)
-
-
-def _check_finite(
-  phase: Phase, step: int, metrics: Mapping[str, tuple[float, float]]
-) -> None:
-  means = {name: total / count for name, (total, count) in metrics.items()}
-  wrong = [name for name, x in means.items() if not math.isfinite(x)]
-  if wrong:
-    loss = means["loss"]
-    raise NonFiniteLossError(
-      f"{phase.name}: the loss of step {step} is {loss}; not finite:"
-      f" {', '.join(sorted(wrong))}; nothing was saved since the last"
-      " checkpoint. A lower rate may help"
-    )
-
-
-def _first_value(leaf: jax.Array) -> float:
-  return float(np.asarray(leaf.addressable_shards[0].data))
+  def stop(self) -> None:
+    """Stops in any case, at the end of a phase."""
+    if self._running:
+      jax.profiler.stop_trace()
+    self._running = False
 
 
 def _device_batches(

@@ -29,11 +29,11 @@ from disentangle3d.training.input_pipeline import class_targets
 from disentangle3d.training.loop import (
   LoopOptions,
   PhaseInput,
-  Report,
   check_devices,
   train_phase,
 )
 from disentangle3d.training.losses import latent_targets
+from disentangle3d.training.metric_queue import Report
 from disentangle3d.training.phases import HEAD, Phase, needed_head
 from disentangle3d.training.state import (
   TrainState,

@@ -12,9 +12,9 @@ from disentangle3d.training.checkpoint import latest_step
 from disentangle3d.training.export import load_export, save_export
 from disentangle3d.training.loop import (
   LoopOptions,
-  NonFiniteLossError,
   should_run,
 )
+from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.optimizers import OptimizerSetting
 from disentangle3d.training.phases import Plateau, decoders_phase
 from disentangle3d.training.run import check_phases, run_phases
@@ -206,6 +206,27 @@ class StopTest(absltest.TestCase):
       list(curves["straight"].values()),
       rtol=1e-5,
     )
+
+  def test_waiting_for_input_is_measured_and_steps_are_traced(self):
+    root = pathlib.Path(self.create_tempdir().full_path)
+    logged = []
+    options = LoopOptions(
+      log_every=2,
+      checkpoint_every=100,
+      profile_steps=2,
+      profile_folder=str(root / "profile"),
+    )
+    _run(
+      root / "run",
+      [tiny_phases(7)[1]],
+      options=options,
+      report=lambda phase, step, values: logged.append((step, values)),
+    )
+    # Late, but each in its turn.
+    self.assertEqual([step for step, _ in logged], [2, 4, 6, 7])
+    for _, values in logged:
+      self.assertBetween(values["input_wait_share"], 0, 1)
+    self.assertTrue(list((root / "profile").rglob("*.xplane.pb")))
 
   def test_a_plateau_ends_the_phase_and_a_restart_knows(self):
     root = self.create_tempdir().full_path
