@@ -48,6 +48,7 @@ from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.host_memory import keep_freed_memory
 from experiments.phase_configs import phases_of
+from experiments.run_summary import write_summary
 
 # What makes a run another one.
 _FIXED = ("model", "identity_head.kind", "seed", "fake.num_classes")
@@ -105,6 +106,10 @@ def train(
       config.to_dict(),
       morphable_model,
       devices,
+      params={
+        name: count_params(entry)
+        for name, entry in abstract_params(model).items()
+      },
       fixed=_FIXED,
       free=_FREE,
     )
@@ -330,6 +335,8 @@ def main() -> None:
     sys.stderr.write(f"ERROR: {error}\n")
     sys.stderr.flush()
     os._exit(1)
+  if is_first_process():
+    write_summary(workdir)
   if outcome.complete:
     print(f"train: done, exported to {workdir / 'export'}")
   else:

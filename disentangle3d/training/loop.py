@@ -199,7 +199,9 @@ def train_phase(
     with pending.waiting_for_input():
       batch = next(batches).replace(basis=basis)
     if compiled is None:
-      compiled = mapped.lower(state, batch, key).compile(
+      lowered = mapped.lower(state, batch, key)
+      pending.flops_per_step = _flops(lowered, phase, len(devices))
+      compiled = lowered.compile(
         compiler_options=cpu_compiler_options(backend=devices[0].platform)
       )
     trace.before(step)
@@ -232,6 +234,13 @@ def is_complete(state: TrainState, phase: Phase, total: int) -> bool:
   ):
     return True
   return int(state.step) >= total
+
+
+def _flops(lowered: Any, phase: Phase, num_devices: int) -> float:
+  """Operations of a step on all devices, by XLA's count; NaN without one."""
+  costs = lowered.cost_analysis() or {}
+  # XLA counts the body of the loop over parts once.
+  return costs.get("flops", math.nan) * num_devices * phase.accumulate
 
 
 def _saturated(state: TrainState, plateau: Plateau) -> bool:

@@ -91,6 +91,7 @@ def write_run_info(
   morphable_model: MorphableModel,
   devices: Sequence[jax.Device],
   *,
+  params: Mapping[str, int],
   fixed: Sequence[str],
   free: Sequence[str] = (),
 ) -> None:
@@ -104,6 +105,7 @@ def write_run_info(
     config: The resolved config; JSON values.
     morphable_model: Whose provenance and licence go with the run.
     devices: What it trains on.
+    params: The number of parameters of each top-level entry.
     fixed: Entries of the config, "a" or "a.b", that may not change; nor may
       the 3DMM.
     free: Entries that may change without a word.
@@ -126,6 +128,7 @@ def write_run_info(
     },
     "git_commit": _git_commit(),
     "devices": [str(device) for device in devices],
+    "params": dict(params),
   }
   if path.is_file():
     _compare_runs(path, info, fixed, free)

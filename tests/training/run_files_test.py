@@ -23,6 +23,7 @@ class RunFilesTest(absltest.TestCase):
       config,
       model,
       jax.devices()[:1],
+      params={"encoder": 7},
       fixed=("model", "head.kind"),
       **kwargs,
     )
