@@ -26,7 +26,7 @@ from absl import flags, logging
 
 from data_prep import command_line
 from data_prep.locate_landmarks import LOCATORS
-from data_prep.manifests import ABOUT, read_licences, write_about
+from data_prep.manifests import ABOUT, read_licences
 from data_prep.photo_page import write_photo_page
 from data_prep.stage_folder import (
   ALONE,
@@ -166,7 +166,7 @@ def prepare_dataset(
     for step in steps
     for name, value in step.options.items()
   }
-  open_stage(
+  folder = open_stage(
     output,
     STAGE,
     num_shards=0,
@@ -197,13 +197,9 @@ def prepare_dataset(
     )
     logging.info("Wrote %s.", output / PAGE)
   if not failed:
-    write_about(
-      output,
-      STAGE,
-      settings=settings,
-      licences=read_licences(shared[-1].folder),
-      counts=read_counts(shared[-1].folder),
-    )
+    licences = read_licences(shared[-1].folder)
+    folder = dataclasses.replace(folder, licences=licences)
+    folder.record(read_counts(shared[-1].folder))
   return not failed
 
 

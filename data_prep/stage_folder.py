@@ -113,10 +113,11 @@ class StageFolder:
         read_manifest(self.manifest(shard))
       ).items():
         counts[name] = counts.get(name, 0) + count
-    self._write(counts)
+    self.record(counts)
     return counts
 
-  def _write(self, counts: Mapping[str, int]) -> None:
+  def record(self, counts: Mapping[str, int]) -> None:
+    """Writes `about.json`; a stage without counts is not done."""
     write_about(
       self.path,
       self.stage,
@@ -170,7 +171,7 @@ def open_stage(
   for leftover in path.glob(f".{ABOUT}.*"):
     with contextlib.suppress(OSError):
       leftover.unlink()
-  folder._write({})
+  folder.record({})
   return folder
 
 
