@@ -33,9 +33,12 @@ def write_summary(workdir: str | os.PathLike[str]) -> None:
     phases.setdefault(line["phase"], []).append(line)
   for name, lines in phases.items():
     series = Series([x["step"] for x in lines], [x["loss"] for x in lines])
-    positive = all(line["loss"] > 0 for line in lines)
+    low, high = min(series.y), max(series.y)
     figure = loss_curves(
-      {"loss": series}, unit="weighted sum", title=name, log_y=positive
+      {"loss": series},
+      unit="weighted sum",
+      title=name,
+      log_y=0 < 10 * low < high,
     )
     replace_file(workdir / f"loss_{name}.png", figure_png(figure))
   replace_file(workdir / SUMMARY, summary_of(info, phases).encode())
