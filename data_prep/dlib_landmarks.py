@@ -5,7 +5,7 @@ dlib's own frontal face detector (HOG) and the 68-point regression trees
 carries.
 """
 
-import dataclasses
+from collections.abc import Mapping
 import importlib
 import importlib.util
 import pathlib
@@ -15,6 +15,8 @@ import cv2
 from jaxtyping import Float, UInt8
 import numpy as np
 
+from data_prep.locators import LocatedFace, NoFaceError, inside_photo
+from data_prep.manifests import PhotoRow
 from disentangle3d.types import NUM_LANDMARKS
 
 NAME = "dlib 68"
@@ -33,29 +35,18 @@ _SHORT_SIDE_PX = 270
 _LONG_SIDE_PX = 1600
 _MOST_ENLARGED = 4.0
 _SMALLEST_PX = 20
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LocatedFace:
-  """One face in photo pixels.
-
-  Attributes:
-    box: x0, y0, x1, y1, `[4]`.
-    landmarks: iBUG landmarks, `[68, 2]`.
-    visibility: 0 where a landmark lies outside the photo, else 1, `[68]`.
-  """
-
-  box: Float[np.ndarray, "4"]
-  landmarks: Float[np.ndarray, "68 2"]
-  visibility: Float[np.ndarray, "68"]
-
-
-class NoFaceError(ValueError):
-  """A photo has no face to locate; says why."""
+# dlib's own box of a face, whose predictor was trained on such, in MTCNN's:
+# how much lower, in heights, and its side, in roots of the area. Medians over
+# 200 frontal photographs (ORL).
+_BOX_LOWER = 0.06
+_BOX_SIDE = 0.93
 
 
 class DlibLocator:
-  """Finds the face nearest the centre of a photo."""
+  """Finds the face nearest the centre of a photo, or takes the box given."""
+
+  name = NAME
+  licences: Mapping[str, str] = LICENCES
 
   def __init__(self) -> None:
     """Loads detector and predictor.
@@ -65,17 +56,27 @@ class DlibLocator:
     """
     weights = _find_weights()
     dlib = importlib.import_module("dlib")
+    self.settings: Mapping[str, object] = {
+      "locator": "dlib",
+      "dlib": dlib.__version__,
+    }
     self._detector: Any = dlib.get_frontal_face_detector()
     self._predictor: Any = dlib.shape_predictor(str(weights))
+    self._rectangle: Any = dlib.rectangle
 
-  def locate(self, photo: UInt8[np.ndarray, "H W 3"]) -> LocatedFace:
+  def locate(
+    self, photo: UInt8[np.ndarray, "H W 3"], row: PhotoRow | None = None
+  ) -> LocatedFace:
     """Locates one face.
 
     Args:
       photo: RGB, `[H, W, 3]`.
+      row: With the box of a face detector (MTCNN); without, dlib's own
+        detector looks for the face.
 
     Returns:
-      The face whose box's centre is nearest the photo's.
+      The face; of those that dlib finds the one whose box's centre is nearest
+      the photo's.
 
     Raises:
       NoFaceError: No face was found, or the photo is too small; says which.
@@ -84,34 +85,51 @@ class DlibLocator:
     if min(height, width) < _SMALLEST_PX:
       raise NoFaceError(f"photo too small: {width} x {height} px")
     scaled, factor = _rescale(photo)
-    boxes = list(self._detector(scaled, 0))
+    given = None if row is None else row.box
+    if given is None:
+      box = self._nearest_box(scaled)
+    else:
+      left, top, right, bottom = map(round, _predictor_box(given, factor))
+      box = self._rectangle(left, top, right, bottom)
+    parts = self._predictor(scaled, box)
+    points = np.array(
+      [[parts.part(i).x, parts.part(i).y] for i in range(NUM_LANDMARKS)]
+    )
+    if given is None:
+      corners = [[box.left(), box.top()], [box.right(), box.bottom()]]
+      given = _scale_back(np.array(corners, np.float64), factor).reshape(4)
+    landmarks = _scale_back(points, factor).astype(np.float32)
+    return LocatedFace(
+      box=np.asarray(given, np.float32),
+      landmarks=landmarks,
+      visibility=inside_photo(landmarks, photo),
+    )
+
+  def _nearest_box(self, photo: np.ndarray) -> Any:
+    boxes = list(self._detector(photo, 0))
     if not boxes:
       raise NoFaceError("no face found")
-    centre = np.array([scaled.shape[1] - 1, scaled.shape[0] - 1]) / 2
+    centre = np.array([photo.shape[1] - 1, photo.shape[0] - 1]) / 2
 
     def distance(box: Any) -> float:
       middle = [(box.left() + box.right()) / 2, (box.top() + box.bottom()) / 2]
       return float(np.sum((np.array(middle) - centre) ** 2))
 
-    box = min(boxes, key=distance)
-    parts = self._predictor(scaled, box)
-    points = np.array(
-      [[parts.part(i).x, parts.part(i).y] for i in range(NUM_LANDMARKS)]
-    )
-    corners = np.array(
-      [[box.left(), box.top()], [box.right(), box.bottom()]], np.float64
-    )
-    landmarks = _scale_back(points, factor)
-    inside = np.all(
-      (landmarks >= -0.5)
-      & (landmarks <= np.array([[width - 0.5, height - 0.5]])),
-      axis=-1,
-    )
-    return LocatedFace(
-      box=_scale_back(corners, factor).reshape(4).astype(np.float32),
-      landmarks=landmarks.astype(np.float32),
-      visibility=inside.astype(np.float32),
-    )
+    return min(boxes, key=distance)
+
+
+def _predictor_box(
+  box: Float[np.ndarray, "4"], factor: np.ndarray
+) -> Float[np.ndarray, "4"]:
+  """The predictor's square for a detector's box, in the rescaled photo."""
+  corner, far = ((np.reshape(box, (2, 2)) + 0.5) * factor[None] - 0.5).tolist()
+  width, height = far[0] - corner[0], far[1] - corner[1]
+  middle = [
+    (corner[0] + far[0]) / 2,
+    (corner[1] + far[1]) / 2 + _BOX_LOWER * height,
+  ]
+  half = _BOX_SIDE * np.sqrt(width * height) / 2
+  return np.concatenate([np.array(middle) - half, np.array(middle) + half])
 
 
 def _find_weights() -> pathlib.Path:

@@ -16,7 +16,8 @@ from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.types import NUM_LANDMARKS
 
 CONTOURS = ("detector", "on", "off")
-# What reports the jaw where it ends in the photo, by how its name begins.
+# What reports the jaw where it ends in the photo, by how its name begins; in
+# "MTCNN + dlib 68" the landmarks are the latter's.
 _VISIBLE_CONTOUR = ("dlib", "face-alignment", "annotation", "visible_contour")
 # Weak perspective has 6 parameters, 3 points at least.
 _LEAST_VISIBLE = 4
@@ -130,7 +131,7 @@ def fit_shard(
 
 def _slides(row: PhotoRow, contour: str) -> bool:
   if contour == "detector":
-    return row.detector.startswith(_VISIBLE_CONTOUR)
+    return row.detector.split(" + ")[-1].startswith(_VISIBLE_CONTOUR)
   return contour == "on"
 
 

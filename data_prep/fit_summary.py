@@ -263,7 +263,7 @@ def _faces(
 ) -> Section:
   pictures = [
     Picture(
-      _overlay(photo, model),
+      draw_fit(photo, model),
       f"{photo.row.image_id}: {photo.fits.rmse_px[photo.place]:.2f} px",
       width_px=_UPSCALE * IMAGE_WIDTH,
     )
@@ -283,7 +283,7 @@ def _rejected(
   ]
   pictures = [
     Picture(
-      _overlay(photo, model),
+      draw_fit(photo, model),
       f"{photo.row.image_id}: {photo.row.reason}",
       width_px=_UPSCALE * IMAGE_WIDTH,
     )
@@ -292,8 +292,16 @@ def _rejected(
   return Section("Rejected", [*blocks, Grid(pictures)])
 
 
-def _overlay(photo: FittedPhoto, model: MorphableModel) -> np.ndarray:
-  """Mesh and landmarks over the crop; grey where there is no photo."""
+def draw_fit(
+  photo: FittedPhoto, model: MorphableModel, *, upscale: int = _UPSCALE
+) -> np.ndarray:
+  """Mesh and landmarks over the crop; grey where there is no photo.
+
+  Args:
+    photo: Its place is -1 where there is no fit.
+    model: Of the fits.
+    upscale: The picture's size over the crop's, a whole number.
+  """
   row, fits, place = photo.row, photo.fits, photo.place
   crop = _crop(row)
   if place >= 0:
@@ -308,17 +316,17 @@ def _overlay(photo: FittedPhoto, model: MorphableModel) -> np.ndarray:
       fits.camera_translation[place],
     )
     picture = overlay_mesh(
-      crop, shape, model.triangles, camera, upscale=_UPSCALE
+      crop, shape, model.triangles, camera, upscale=upscale
     )
   else:
-    picture = np.kron(crop, np.ones((_UPSCALE, _UPSCALE, 1), np.uint8))
+    picture = np.kron(crop, np.ones((upscale, upscale, 1), np.uint8))
   if row.landmarks is None or row.crop_from_photo is None:
     return picture
   # Pixel centres are at integers in both pictures.
   marks = np.asarray(apply_affine(row.crop_from_photo, row.landmarks))
   return draw_landmarks(
     picture,
-    (marks + 0.5) * _UPSCALE - 0.5,
+    (marks + 0.5) * upscale - 0.5,
     visibility=row.visibility,
     upscale=1,
     radius_px=2.0,

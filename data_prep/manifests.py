@@ -2,7 +2,8 @@
 
 A stage writes one folder and reads the folder of the stage before it:
 
-    located/  manifest-00000-of-00001.jsonl  about.json       locate_landmarks
+    detected/ manifest-00000-of-00001.jsonl  about.json           detect_faces
+    located/  manifest-*.jsonl  about.json                    locate_landmarks
     aligned/  manifest-*.jsonl  about.json  crops/<image_id>.png   align_faces
     fitted/   manifest-*.jsonl  about.json  fits-*.npz
               morphable_model.npz                                  fit_faces
@@ -29,7 +30,6 @@ import pathlib
 import re
 from typing import Any, Literal
 
-from absl import logging
 from jaxtyping import Float
 import numpy as np
 
@@ -37,7 +37,6 @@ from data_prep.output_files import replace_file
 from disentangle3d.types import NUM_LANDMARKS
 
 ABOUT = "about.json"
-_REPORTED_FAILURES = 20
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl$")
 _POINTS = {
   "box": (4,),
@@ -48,7 +47,8 @@ _POINTS = {
 }
 _TEXTS = ("subject", "image_id", "detector", "status", "reason")
 _PATHS = ("image_path", "crop_path")
-_LOCATED = ("box", "five_points", "landmarks", "visibility")
+_DETECTED = ("box", "five_points")
+_LOCATED = (*_DETECTED, "landmarks", "visibility")
 _ALIGNED = (*_LOCATED, "crop_from_photo", "crop_path")
 
 
@@ -65,10 +65,10 @@ class PhotoRow:
     detector: What found the face and the landmarks.
     box: The face's x0, y0, x1, y1, `[4]`, photo pixels.
     five_points: Eyes, nose tip, mouth corners, `[5, 2]`, photo pixels.
-    landmarks: iBUG landmarks, `[68, 2]`, photo pixels.
+    landmarks: iBUG's, `[68, 2]`, photo pixels; from locate_landmarks on.
     visibility: 1 where a landmark may be used, else 0, `[68]`.
     crop_from_photo: crop = matrix [x, y, 1], `[2, 3]`; from align_faces on.
-    crop_path: The crop, a PNG of 112 x 96; from align_faces on.
+    crop_path: The crop, a PNG; from align_faces on.
   """
 
   image_path: pathlib.Path
@@ -127,13 +127,17 @@ def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
 
 
 def read_rows(
-  folder: str | os.PathLike[str], *, aligned: bool = False
+  folder: str | os.PathLike[str],
+  *,
+  located: bool = False,
+  aligned: bool = False,
 ) -> list[PhotoRow]:
   """Reads all manifest shards of a stage's folder.
 
   Args:
     folder: What a stage wrote.
-    aligned: Whether "ok" rows must have their crop.
+    located: Whether "ok" rows must have landmarks.
+    aligned: Whether they must have landmarks and their crop.
 
   Returns:
     The rows, shard after shard.
@@ -145,7 +149,8 @@ def read_rows(
   rows: list[PhotoRow] = []
   seen: dict[str, str] = {}
   for path in list_manifests(folder):
-    for number, row in enumerate(read_manifest(path, aligned=aligned), start=1):
+    shard = read_manifest(path, located=located, aligned=aligned)
+    for number, row in enumerate(shard, start=1):
       here = f"{path}, row {number}"
       if row.image_id in seen:
         raise ValueError(
@@ -158,13 +163,17 @@ def read_rows(
 
 
 def read_manifest(
-  path: str | os.PathLike[str], *, aligned: bool = False
+  path: str | os.PathLike[str],
+  *,
+  located: bool = False,
+  aligned: bool = False,
 ) -> list[PhotoRow]:
   """Reads one manifest shard.
 
   Args:
     path: A file that `write_manifest` wrote.
-    aligned: Whether "ok" rows must have their crop.
+    located: Whether "ok" rows must have landmarks.
+    aligned: Whether they must have landmarks and their crop.
 
   Returns:
     The rows, with absolute paths.
@@ -184,7 +193,7 @@ def read_manifest(
     raise ValueError(f"{path}: expected UTF-8 text, {error.reason}") from error
   for number, line in enumerate(lines, start=1):
     try:
-      row = parse_row(line, path.parent, aligned=aligned)
+      row = parse_row(line, path.parent, located=located, aligned=aligned)
       if row.image_id in seen:
         raise ValueError(
           f"image_id {row.image_id!r} is already in row {seen[row.image_id]}"
@@ -197,7 +206,11 @@ def read_manifest(
 
 
 def parse_row(
-  line: str, folder: pathlib.Path, *, aligned: bool = False
+  line: str,
+  folder: pathlib.Path,
+  *,
+  located: bool = False,
+  aligned: bool = False,
 ) -> PhotoRow:
   """The row in one line of a manifest that lies in `folder`; see above.
 
@@ -205,7 +218,7 @@ def parse_row(
     ValueError: The line is not a valid row; says why.
   """
   row = _parse_row(line, folder)
-  _check_row(row, _ALIGNED if aligned else _LOCATED)
+  _check_row(row, _ALIGNED if aligned else _LOCATED if located else _DETECTED)
   return row
 
 
@@ -226,7 +239,7 @@ def write_manifest(
   seen = set()
   for row in rows:
     try:
-      _check_row(row, _LOCATED)
+      _check_row(row, _DETECTED)
       if row.image_id in seen:
         raise ValueError("image_id is already in an earlier row")
     except ValueError as error:
@@ -293,22 +306,6 @@ def count_rows(rows: Sequence[PhotoRow]) -> dict[str, int]:
       kind = f"rejected, {row.reason.split(':')[0]}"
       counts[kind] = counts.get(kind, 0) + 1
   return counts
-
-
-def report_rows(rows: Sequence[PhotoRow], output: pathlib.Path) -> None:
-  """Logs the counts, and the first photos that were rejected with reasons."""
-  rejected = [row for row in rows if row.status != "ok"]
-  for row in rejected[:_REPORTED_FAILURES]:
-    logging.warning("%s: %s", row.image_id, row.reason)
-  if len(rejected) > _REPORTED_FAILURES:
-    logging.warning("... and %d more", len(rejected) - _REPORTED_FAILURES)
-  logging.info(
-    "Wrote %s: %d of %d photos are ok, of %d people.",
-    output,
-    len(rows) - len(rejected),
-    len(rows),
-    len({row.subject for row in rows if row.status == "ok"}),
-  )
 
 
 def _parse_row(line: str, folder: pathlib.Path) -> PhotoRow:

@@ -113,10 +113,11 @@ class StageFolder:
         read_manifest(self.manifest(shard))
       ).items():
         counts[name] = counts.get(name, 0) + count
-    self._write(counts)
+    self.record(counts)
     return counts
 
-  def _write(self, counts: Mapping[str, int]) -> None:
+  def record(self, counts: Mapping[str, int]) -> None:
+    """Writes `about.json`; a stage without counts is not done."""
     write_about(
       self.path,
       self.stage,
@@ -170,8 +171,29 @@ def open_stage(
   for leftover in path.glob(f".{ABOUT}.*"):
     with contextlib.suppress(OSError):
       leftover.unlink()
-  folder._write({})
+  folder.record({})
   return folder
+
+
+def read_counts(path: pathlib.Path) -> dict[str, int]:
+  """How many photos a stage's folder has of each kind.
+
+  Returns:
+    As `StageFolder.finish` does; empty until every shard is there.
+
+  Raises:
+    ValueError: Its `about.json` is no such file.
+  """
+  about = path / ABOUT
+  if not about.is_file():
+    return {}
+  try:
+    counts = json.loads(about.read_text("utf-8"))["counts"]
+    return {str(kind): int(count) for kind, count in counts.items()}
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(
+      f"{about}: expected an object with counts, got something else ({error})"
+    ) from error
 
 
 def _check_same(

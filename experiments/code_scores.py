@@ -1,14 +1,16 @@
 """How well a network's codes tell people apart, on photos never trained on."""
 
 import dataclasses
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, UInt8
 import numpy as np
 
-from disentangle3d.evaluation.pairs import Pairs, make_pairs, pair_scores
-from disentangle3d.evaluation.verification import VerificationResult, verify
+from disentangle3d.evaluation.pairs import Pairs, make_pairs
+from disentangle3d.evaluation.presets import preset_scores, verify_codes
+from disentangle3d.evaluation.verification import VerificationResult
 from disentangle3d.inference import encode
 from disentangle3d.training.export import Export
 from disentangle3d.types import Latents
@@ -46,17 +48,38 @@ class CodeScores:
   result: VerificationResult
 
 
+class Images(Protocol):
+  """Crops by number: an array, or something that reads them when asked."""
+
+  def __len__(self) -> int:
+    """P."""
+
+  def __getitem__(
+    self, rows: Int[np.ndarray, "B"]
+  ) -> UInt8[np.ndarray, "B 112 96 3"]:
+    """The crops of some rows."""
+
+
 def encode_photos(
-  network: Export, images: UInt8[np.ndarray, "P 112 96 3"]
+  network: Export, images: Images, *, mirrored: bool = False
 ) -> Latents:
-  """Codes of any number of photos, on the host; one program for all."""
+  """Codes of any number of photos, on the host; one program for all.
+
+  Args:
+    network: Whose codes.
+    images: The crops.
+    mirrored: Of the crops turned left to right.
+  """
   run = jax.jit(
     lambda params, batch: encode(params, batch, model=network.model)
   )
+  params = jax.tree.map(jnp.asarray, network.params)
   parts = []
   for start in range(0, len(images), _BATCH):
     rows = np.minimum(np.arange(start, start + _BATCH), len(images) - 1)
-    codes = run(network.params, jnp.asarray(images[rows]))
+    batch = images[rows]
+    batch = batch[:, :, ::-1] if mirrored else batch
+    codes = run(params, jnp.asarray(batch))
     parts.append(jax.tree.map(np.asarray, codes))
   joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
   return jax.tree.map(lambda leaf: leaf[: len(images)], joined)
@@ -80,11 +103,62 @@ def score_codes(
   Raises:
     ValueError: There are too few people or photos for the plan.
   """
-  pairs = make_pairs(
+  return score_pairs(codes, draw_pairs(people, plan))
+
+
+def draw_pairs(people: Int[np.ndarray, "P"], plan: PairPlan) -> Pairs:
+  """The pairs of a plan.
+
+  Raises:
+    ValueError: There are too few people or photos for the plan.
+  """
+  return make_pairs(
     people,
     folds=plan.folds,
     pairs_per_fold=plan.pairs_per_fold,
     seed=plan.seed,
   )
-  scores = pair_scores(codes, pairs)
-  return CodeScores(scores, pairs, verify(scores, pairs.same, folds=plan.folds))
+
+
+def score_pairs(
+  codes: Float[np.ndarray, "P D"],
+  pairs: Pairs,
+  *,
+  mirrored: Float[np.ndarray, "P D"] | None = None,
+) -> CodeScores:
+  """Verifies given pairs by the cosine of codes, as the paper does.
+
+  Args:
+    codes: One a photo.
+    pairs: What to compare.
+    mirrored: Codes of the mirrored photos, to be joined with `codes`.
+
+  Returns:
+    Scores and what they are worth.
+
+  Raises:
+    ValueError: The folds do not add up, or a code is not finite.
+  """
+  return CodeScores(
+    preset_scores(codes, pairs, mirrored=mirrored),
+    pairs,
+    verify_codes(codes, pairs, mirrored=mirrored),
+  )
+
+
+def plan_pairs(people: Int[np.ndarray, "P"]) -> PairPlan:
+  """As many folds as leave two people in each, at most ten.
+
+  Raises:
+    ValueError: There are fewer than four people.
+  """
+  count = len(np.unique(people))
+  folds = min(10, count // 2)
+  if folds < 2:
+    raise ValueError(
+      "heldout: expected at least four people to verify, got"
+      f" {count}; build the dataset with more --heldout_people"
+    )
+  photos = len(people) / count
+  genuine = int(count / folds * photos * (photos - 1) / 2)
+  return PairPlan(folds=folds, pairs_per_fold=2 * min(300, genuine // 2))

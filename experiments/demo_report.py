@@ -36,8 +36,8 @@ from experiments.report_sections import (
   face_row,
   loss_figures,
   roc_figure,
-  verification_table,
 )
+from experiments.verification_sections import verification_table
 
 _YAW_EDGES_DEG = (0, 10, 20, 30, 40, 60, 90)
 _PHOTOS_SHOWN = 40
@@ -173,7 +173,11 @@ def _verification_blocks(results: Results) -> list[Block]:
       f" {pairs:,} pairs, half of them genuine; the residual code should not"
       " tell people apart (AUC 50)."
     )
-    blocks.append(verification_table(rows, caption=caption))
+    blocks.append(
+      verification_table(
+        {name: scored.result for name, scored in rows.items()}, caption=caption
+      )
+    )
     for other in (AFTER_PRETRAINING, CONTROL):
       found = results.auc_difference(AFTER_JOINT, other, albedo)
       shown = interval(found.mean, found.low, found.high)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_prep.render_synthetic import SyntheticSet
+from data_prep.synthetic_set import SyntheticSet
 from disentangle3d.evaluation.bootstrap import Interval, paired_bootstrap
 from disentangle3d.evaluation.reconstruction import shape_error
 from disentangle3d.evaluation.verification import bootstrap_auc_difference

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from data_prep.batched_fitting import ImageFits, fit_subjects
-from data_prep.render_synthetic import SyntheticSet, photos_of, split_plans
+from data_prep.synthetic_set import SyntheticSet, photos_of, split_plans
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   synthesize_shape,
@@ -79,6 +79,16 @@ def heldout_people(
   )
 
 
+def photo_names(heldout: HeldOut) -> list[str]:
+  """What each photo is called in folders: subject and image_id, P of them."""
+  return [
+    f"person{person:06d}/photo{index:08d}"
+    for person, index in zip(
+      heldout.photos.person, heldout.indices, strict=True
+    )
+  ]
+
+
 def photos_with_albedo(
   heldout: HeldOut, albedo: str
 ) -> UInt8[np.ndarray, "P 112 96 3"]:
@@ -93,7 +103,7 @@ def true_shapes(
   heldout: HeldOut, rows: Int[np.ndarray, "B"]
 ) -> tuple[Float[np.ndarray, "B V 3"], Float[np.ndarray, "B V 3"]]:
   """The photos' own true shapes, and the people's true neutral ones, mm."""
-  truth = _truth(heldout)
+  truth = truth_of(heldout)
   shape, identity_shape = truth.shapes(truth.data, jnp.asarray(rows))
   return np.asarray(shape), np.asarray(identity_shape)
 
@@ -102,6 +112,18 @@ def score_heldout(
   heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, ShapeScores]:
   """Scores the mean shape, both landmark fits, and the networks."""
+  return score_shapes(
+    truth_of(heldout),
+    shape_methods(heldout, networks),
+    heldout.num_photos,
+    np.asarray(heldout.fitter.landmark_vertices),
+  )
+
+
+def shape_methods(
+  heldout: HeldOut, networks: Mapping[str, Export]
+) -> dict[str, Method]:
+  """What `score_heldout` scores, by name."""
   fitter = jax.tree.map(jnp.asarray, heldout.fitter)
   images = jnp.asarray(heldout.photos.image)
   methods = {
@@ -114,12 +136,7 @@ def score_heldout(
       functools.partial(_network_shapes, model=network.model),
       (jax.tree.map(jnp.asarray, network.params), images),
     )
-  return score_shapes(
-    _truth(heldout),
-    methods,
-    heldout.num_photos,
-    np.asarray(heldout.fitter.landmark_vertices),
-  )
+  return methods
 
 
 def _codes(fits: ImageFits) -> tuple[Array, Array]:
@@ -129,7 +146,8 @@ def _codes(fits: ImageFits) -> tuple[Array, Array]:
   )
 
 
-def _truth(heldout: HeldOut) -> Method:
+def truth_of(heldout: HeldOut) -> Method:
+  """The true shapes, as something that has shapes to show."""
   seed = jnp.uint32(heldout.seed)
   return Method(
     _true_shapes, (heldout.world, seed, jnp.asarray(heldout.indices))

@@ -44,8 +44,8 @@ from disentangle3d.training.export import Export, load_export
 from disentangle3d.training.input_pipeline import RecordReader, decode_image
 from experiments.code_scores import (
   CodeScores,
-  PairPlan,
   encode_photos,
+  plan_pairs,
   score_codes,
 )
 from experiments.configs.default import PHASES
@@ -55,8 +55,8 @@ from experiments.report_sections import (
   face_row,
   loss_figures,
   roc_figure,
-  verification_table,
 )
+from experiments.verification_sections import verification_table
 
 _ROWS_SHOWN = 6
 _OVERLAYS_SHOWN = 60
@@ -126,20 +126,6 @@ def fit_rmse_px(
   return np.sqrt(np.sum(weight * square, -1) / np.sum(weight, -1))
 
 
-def plan_pairs(people: np.ndarray) -> PairPlan:
-  """As many folds as leave two people in each, at most ten."""
-  count = len(np.unique(people))
-  folds = min(10, count // 2)
-  if folds < 2:
-    raise ValueError(
-      "heldout: expected at least four people to verify, got"
-      f" {count}; build the dataset with more --heldout_people"
-    )
-  photos = len(people) / count
-  genuine = int(count / folds * photos * (photos - 1) / 2)
-  return PairPlan(folds=folds, pairs_per_fold=2 * min(300, genuine // 2))
-
-
 def verification_rows(
   photos: Photographs, networks: Mapping[str, Export]
 ) -> dict[str, CodeScores]:
@@ -189,7 +175,10 @@ def build_page(
     Section(
       "Verification",
       [
-        verification_table(rows, caption=caption),
+        verification_table(
+          {name: scored.result for name, scored in rows.items()},
+          caption=caption,
+        ),
         roc_figure(identity, title="ROC, people never trained on"),
       ],
     ),

@@ -16,16 +16,15 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.geometry import Camera
-from disentangle3d.reporting.charts import Series, loss_curves, roc_curves
+from disentangle3d.reporting.charts import Series, loss_curves
 from disentangle3d.reporting.figures import overlay_mesh, render_shape
 from disentangle3d.reporting.html_page import (
   Block,
   Grid,
   Picture,
-  Table,
-  mean_std,
 )
 from disentangle3d.reporting.pictures import draw_landmarks
+from disentangle3d.reporting.roc_charts import roc_curves
 from disentangle3d.training.run_files import read_metrics
 from experiments.code_scores import CodeScores
 
@@ -102,25 +101,6 @@ def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
     ("network: full shape", views[0]),
     ("network: identity shape", views[1]),
   ]
-
-
-def verification_table(
-  rows: Mapping[str, CodeScores], *, caption: str
-) -> Table:
-  """One row a code: the columns of the paper's Table 3, percent."""
-  header = ("", "Accuracy", "100%-EER", "AUC", "TAR@FAR10%", "TAR@FAR1%")
-  cells = []
-  for name, scored in rows.items():
-    result = scored.result
-    statistics = (
-      result.accuracy,
-      result.eer_complement,
-      result.auc,
-      result.tar_at_far_10,
-      result.tar_at_far_1,
-    )
-    cells.append((name, *(mean_std(s.mean, s.std) for s in statistics)))
-  return Table(header, cells, caption=caption)
 
 
 def roc_figure(rows: Mapping[str, CodeScores], *, title: str) -> Picture:

@@ -108,11 +108,18 @@ def pair_scores(
       f"embeddings: expected at least {needed} rows, as pairs name them, got"
       f" {sizes['N']}"
     )
-  rows = np.asarray(embeddings, np.float64)
-  length = np.linalg.norm(rows, axis=1, keepdims=True)
-  unit = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+  unit = unit_rows(embeddings)
   cosine = np.einsum("pd,pd->p", unit[pairs.first], unit[pairs.second])
   return np.clip(cosine, -1.0, 1.0)
+
+
+def unit_rows(
+  codes: Float[Array | np.ndarray, "N D"],
+) -> Float[np.ndarray, "N D"]:
+  """Rows at unit length, float64; a zero row stays zero."""
+  rows = np.asarray(codes, np.float64)
+  length = np.linalg.norm(rows, axis=1, keepdims=True)
+  return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 
 
 def _deal_people(

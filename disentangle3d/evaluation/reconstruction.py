@@ -8,6 +8,10 @@ vertices are measured. `shape_error` runs any of them; a new protocol is a new
 Where the paper is silent or misprinted, `ShapeError` carries each reading:
 its formula divides by n instead of n's root (`printed_formula_mm`), so the
 numbers it reports can only be root mean squares (`rmse_mm`).
+
+`liu2018` and its rigid variant compare corresponding vertices and are plain
+XLA. The other names are those of `scan_protocols`, which search for closest
+points and run on the host.
 """
 
 from collections.abc import Callable
@@ -16,7 +20,13 @@ import dataclasses
 import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+import numpy as np
 
+from disentangle3d.evaluation.scan_protocols import (
+  SCAN_PROTOCOLS,
+  scan_error,
+)
+from disentangle3d.evaluation.scans import scan_of
 from disentangle3d.geometry import align_similarity, apply_similarity
 from disentangle3d.types import NOSE_TIP, check_array
 
@@ -57,6 +67,7 @@ class ShapeError:
     distance_mm: Distance of each vertex, `[B, V]`.
     inside: True for vertices in the region, `[B, V]`.
     aligned: The prediction as it was compared, `[B, V, 3]`.
+    score_mm: The number that the protocol itself reports, `[B]`.
   """
 
   rmse_mm: Float[Array, "*B"]
@@ -66,6 +77,7 @@ class ShapeError:
   distance_mm: Float[Array, "*B V"]
   inside: Bool[Array, "*B V"]
   aligned: Float[Array, "*B V 3"]
+  score_mm: Float[Array, "*B"]
 
 
 def shape_error(
@@ -75,6 +87,7 @@ def shape_error(
   landmark_vertices: Int[Array, "68"],
   protocol: str | Protocol = "liu2018",
   radius_mm: float = RADIUS_MM,
+  triangles: Int[Array, "F 3"] | None = None,
 ) -> ShapeError:
   """Compares shapes that share one topology; a table takes means over B.
 
@@ -82,7 +95,9 @@ def shape_error(
   the truth's vertices within `radius_mm` of its nose tip, and takes the root
   mean square of the vertex distances of each sample. `liu2018_rigid` is the
   same without scale. A joint motion of both shapes changes nothing, nor does
-  a motion of the prediction alone.
+  a motion of the prediction alone. `deng2019`, `ganfit`, `now`, `now_metrical`
+  and `realy_like` (see `scan_protocols`) need `triangles` and cannot be
+  jitted; for scans of another topology call `scan_protocols.scan_error`.
 
   Args:
     predicted: Reconstructions, `[B, V, 3]`, mm; any batch dimensions.
@@ -90,15 +105,16 @@ def shape_error(
     landmark_vertices: Vertex of each iBUG landmark, `[68]`; -1 where there is
       none, which leaves it out of the alignment. Without a nose tip (landmark
       30) nothing is measured: every error within the radius is NaN.
-    protocol: A name in `PROTOCOLS`, or a protocol.
+    protocol: A name in `PROTOCOLS` or `SCAN_PROTOCOLS`, or a protocol.
     radius_mm: Radius of the region around the true nose tip.
+    triangles: Vertex indices, `[F, 3]`, for the protocols that need them.
 
   Returns:
     `ShapeError`, one entry a sample.
 
   Raises:
-    ValueError: The shapes disagree, the protocol is not known, or the radius
-      is not positive.
+    ValueError: The shapes disagree, the protocol is not known or lacks its
+      triangles, or the radius is not positive.
     TypeError: A dtype differs.
   """
   sizes = check_array("truth", truth, "... V 3")
@@ -111,6 +127,10 @@ def shape_error(
   check_array("landmark_vertices", landmark_vertices, "68", dtype="integer")
   if not radius_mm > 0:
     raise ValueError(f"radius_mm: expected a positive radius, got {radius_mm}")
+  if isinstance(protocol, str) and protocol in _HOST_PROTOCOLS:
+    return _host_error(
+      protocol, predicted, truth, landmark_vertices, triangles, radius_mm
+    )
   protocol = find_protocol(protocol)
   predicted, truth = jnp.asarray(predicted), jnp.asarray(truth)
   landmark_vertices = jnp.asarray(landmark_vertices)
@@ -118,17 +138,68 @@ def shape_error(
   aligned = protocol.align(predicted, truth, landmark_vertices)
   distance = protocol.distance(aligned, truth)
   inside = protocol.region(truth, landmark_vertices, radius_mm)
+  return _summary(aligned, distance, inside)
+
+
+def _summary(
+  aligned: Array, distance: Array, inside: Array, score: Array | None = None
+) -> ShapeError:
+  """All readings of the distances; the score is the rmse unless given."""
   count = jnp.sum(inside, -1).astype(distance.dtype)
   square_sum = jnp.sum(jnp.where(inside, distance**2, 0.0), -1)
+  rmse = jnp.sqrt(square_sum / count)
   return ShapeError(
-    rmse_mm=jnp.sqrt(square_sum / count),
+    rmse_mm=rmse,
     rmse_all_mm=jnp.sqrt(jnp.mean(distance**2, -1)),
     mean_distance_mm=jnp.sum(jnp.where(inside, distance, 0.0), -1) / count,
     printed_formula_mm=jnp.sqrt(square_sum) / count,
     distance_mm=distance,
     inside=inside,
     aligned=aligned,
+    score_mm=rmse if score is None else score,
   )
+
+
+def _host_error(
+  protocol: str,
+  predicted: Array,
+  truth: Array,
+  landmark_vertices: Array,
+  triangles: Array | None,
+  radius_mm: float,
+) -> ShapeError:
+  if triangles is None:
+    raise ValueError(
+      f"triangles: expected an array [F, 3], which {protocol!r} needs, got None"
+    )
+  *batch, count, _ = truth.shape
+  made, true = (
+    np.asarray(shapes, np.float64).reshape(-1, count, 3)
+    for shapes in (predicted, truth)
+  )
+  marks = np.asarray(landmark_vertices)
+  rows = []
+  for one, other in zip(made, true, strict=True):
+    source, target = (
+      scan_of(shape, np.asarray(triangles), marks) for shape in (one, other)
+    )
+    error = scan_error(source, target, protocol=protocol, radius_mm=radius_mm)
+    rows.append(
+      (
+        error.motion.apply(one),
+        error.distance_mm,
+        error.inside,
+        np.asarray(error.score_mm),
+      )
+    )
+  parts = [np.stack(part) for part in zip(*rows, strict=True)]
+  aligned, distance, inside, score = (
+    jnp.asarray(
+      part.astype(bool if part.dtype == bool else np.float32)
+    ).reshape(*batch, *part.shape[1:])
+    for part in parts
+  )
+  return _summary(aligned, distance, inside, score)
 
 
 def find_protocol(protocol: str | Protocol) -> Protocol:
@@ -141,7 +212,8 @@ def find_protocol(protocol: str | Protocol) -> Protocol:
     return protocol
   if protocol not in PROTOCOLS:
     raise ValueError(
-      f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}"
+      "protocol: expected one of"
+      f" {', '.join((*PROTOCOLS, *_HOST_PROTOCOLS))}, got {protocol!r}"
     )
   return PROTOCOLS[protocol]
 
@@ -201,3 +273,7 @@ PROTOCOLS = {
     "liu2018_rigid", _align_rigid, vertex_distance, around_nose_tip
   ),
 }
+
+_HOST_PROTOCOLS = tuple(
+  name for name in SCAN_PROTOCOLS if not name.startswith("liu2018")
+)

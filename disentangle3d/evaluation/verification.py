@@ -89,20 +89,22 @@ def best_threshold(
 
 
 def verify(
-  scores: Float[Array | np.ndarray, "P"],
+  scores: Float[Array | np.ndarray, "P"] | Float[Array | np.ndarray, "D P"],
   same: Bool[Array | np.ndarray, "P"],
   *,
-  folds: int = 10,
+  folds: int | Int[np.ndarray, "P"] = 10,
   choose_threshold: Callable[[np.ndarray, np.ndarray], float] = best_threshold,
 ) -> VerificationResult:
   """Measures how well scores tell genuine from impostor pairs.
 
   Args:
-    scores: Similarities, `[P]`, higher for the same person. The pairs of a
-      fold stand together; where `folds` does not divide P, the first folds
-      have one pair more.
+    scores: Similarities, `[P]`, higher for the same person; or `[D, P]`, row
+      d the scores of all pairs as they are computed for judging fold d (what
+      is learnt on the other folds: a mean, a normalisation).
     same: True for genuine pairs, `[P]` bool.
-    folds: Number of folds, at least 2.
+    folds: Number of folds D, at least 2: the pairs of a fold stand together;
+      where it does not divide P, the first folds have one pair more. Or the
+      fold of each pair, `[P]`, 0 to D - 1, equally many each (LFW, YTF).
     choose_threshold: `(scores, same)` of the other folds to the threshold
       that judges a fold; a pair is accepted from it up.
 
@@ -111,21 +113,29 @@ def verify(
 
   Raises:
     ValueError: The lengths disagree, a score is not finite, there are fewer
-      than two pairs a fold, or a fold lacks genuine or impostor pairs.
+      than two pairs a fold, a fold lacks genuine or impostor pairs, or given
+      folds do not add up.
     TypeError: `scores` is not floating or `same` not boolean.
   """
-  sizes = check_array("scores", scores, "P")
+  sizes = check_array("scores", scores, "... P")
   check_array("same", same, "P", dtype="any", sizes=sizes)
   if same.dtype != np.bool_:
     raise TypeError(f"same: expected a bool dtype, got {same.dtype}")
-  values = np.asarray(scores, np.float64)
   truth = np.asarray(same)
-  parts = _split_folds(values, truth, folds)
+  parts = split_folds(truth, folds)
+  count = len(parts)
+  if scores.ndim > 1:
+    check_array("scores", scores, f"{count} P", sizes=sizes)
+  rows = np.broadcast_to(np.asarray(scores, np.float64), (count, len(truth)))
+  _check_finite(rows)
 
-  thresholds = np.empty(folds)
-  measures = np.empty((5, folds))
+  thresholds = np.empty(count)
+  measures = np.empty((5, count))
+  own = np.empty(len(truth))
   for i, part in enumerate(parts):
     others = np.concatenate(parts[:i] + parts[i + 1 :])
+    values = rows[i]
+    own[part] = values[part]
     thresholds[i] = choose_threshold(values[others], truth[others])
     accepted = values[part] >= thresholds[i]
     curve = roc_curve(values[part], truth[part])
@@ -145,7 +155,7 @@ def verify(
     tar_at_far_10=_over_folds(tar_10),
     tar_at_far_1=_over_folds(tar_1),
     thresholds=thresholds,
-    roc=roc_curve(values, truth),
+    roc=roc_curve(own, truth),
   )
 
 
@@ -155,26 +165,30 @@ def _over_folds(percent: np.ndarray) -> FoldStatistic:
   )
 
 
-def _split_folds(
-  values: np.ndarray, truth: np.ndarray, folds: int
-) -> list[np.ndarray]:
-  """The indices of each fold, after checking what `verify` promises."""
-  if folds < 2:
-    raise ValueError(f"folds: expected at least 2, got {folds}")
-  if len(values) < 2 * folds:
-    raise ValueError(
-      f"scores: expected at least {2 * folds} pairs for {folds} folds, got"
-      f" {len(values)}"
-    )
-  broken = np.flatnonzero(~np.isfinite(values))
-  if broken.size:
-    raise ValueError(
-      f"scores: expected finite numbers, got {values[broken[0]]} for pair"
-      f" {broken[0]} ({broken.size} in all)"
-    )
-  parts = np.array_split(np.arange(len(values)), folds)
+def split_folds(
+  same: Bool[np.ndarray, "P"], folds: int | Int[np.ndarray, "P"]
+) -> list[Int[np.ndarray, "X"]]:
+  """The pairs of each fold; see `verify`.
+
+  Raises:
+    ValueError: There are fewer than two folds or two pairs a fold, a fold
+      lacks genuine or impostor pairs, or given folds are not 0 to D - 1 with
+      equally many pairs each.
+    TypeError: Given folds are not integers.
+  """
+  if isinstance(folds, int):
+    if folds < 2:
+      raise ValueError(f"folds: expected at least 2, got {folds}")
+    if len(same) < 2 * folds:
+      raise ValueError(
+        f"scores: expected at least {2 * folds} pairs for {folds} folds, got"
+        f" {len(same)}"
+      )
+    parts = np.array_split(np.arange(len(same)), folds)
+  else:
+    parts = _given_folds(folds, len(same))
   for i, part in enumerate(parts):
-    genuine = int(truth[part].sum())
+    genuine = int(same[part].sum())
     if genuine in (0, len(part)):
       raise ValueError(
         f"same: expected genuine and impostor pairs in every fold, got"
@@ -182,6 +196,34 @@ def _split_folds(
         f" (pairs {part[0]} to {part[-1]})"
       )
   return parts
+
+
+def _given_folds(
+  folds: Int[np.ndarray, "P"], pairs: int
+) -> list[Int[np.ndarray, "X"]]:
+  check_array("folds", folds, "P", dtype="integer", sizes={"P": pairs})
+  names, counts = np.unique(folds, return_counts=True)
+  if len(names) < 2 or not np.array_equal(names, np.arange(len(names))):
+    raise ValueError(
+      "folds: expected the numbers 0 to D - 1 of two or more folds, got"
+      f" {names.tolist()[:12]}"
+    )
+  if len(set(counts.tolist())) > 1:
+    raise ValueError(
+      f"folds: expected equally many pairs in each, got {counts.tolist()}"
+    )
+  return [np.flatnonzero(folds == name) for name in names]
+
+
+def _check_finite(rows: np.ndarray) -> None:
+  broken = np.argwhere(~np.isfinite(rows))
+  if len(broken):
+    row, pair = broken[0]
+    bad = len(np.unique(broken[:, 1]))
+    raise ValueError(
+      f"scores: expected finite numbers, got {rows[row, pair]} for pair"
+      f" {pair} ({bad} in all)"
+    )
 
 
 def bootstrap_auc_difference(

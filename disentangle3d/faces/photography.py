@@ -10,7 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from disentangle3d.faces.shading import ambient_light, directional_light
 from disentangle3d.geometry import rotation_from_euler
@@ -84,6 +84,19 @@ def head_rotation(
   return rotation_from_euler(
     jnp.deg2rad(yaw), jnp.deg2rad(pitch), jnp.deg2rad(roll)
   )
+
+
+def swept_rotation(
+  place: Int[Array, "B"],
+  photos: int | Int[Array, ""],
+  *,
+  max_yaw_deg: float | Array,
+) -> Float[Array, "B 3 3"]:
+  """Upright heads at even steps of yaw, from -max to max, `[B, 3, 3]`."""
+  share = place / jnp.maximum(jnp.asarray(photos) - 1, 1)
+  yaw = jnp.deg2rad(max_yaw_deg * (2 * share - 1)).astype(jnp.float32)
+  zero = jnp.zeros_like(yaw)
+  return rotation_from_euler(yaw, zero, zero)
 
 
 def random_lens(normal: Float[Array, "9"]) -> Lens:

@@ -107,8 +107,11 @@ def render_photos(
   check_array("indices", indices, "B", dtype="integer")
   person = indices // world.photos_per_person
   by_person, by_photo, sensor_keys = _draw(world, seed, person, indices)
-  shape, identity_shape, expression_class = _shapes(world, by_person, by_photo)
-  camera, landmarks, vertices = _photograph(world, shape, by_photo)
+  place = indices % world.photos_per_person
+  shape, identity_shape, expression_class = _shapes(
+    world, by_person, by_photo, place
+  )
+  camera, landmarks, vertices = _photograph(world, shape, by_photo, place)
   image, visibility = _develop(
     world,
     shape,
@@ -171,13 +174,16 @@ def _named_draws(keys: Array, **sizes: int) -> dict[str, Array]:
 
 
 def _shapes(
-  world: SyntheticWorld, by_person: dict[str, Array], by_photo: dict[str, Array]
+  world: SyntheticWorld,
+  by_person: dict[str, Array],
+  by_photo: dict[str, Array],
+  place: Array,
 ) -> tuple[Array, Array, Array]:
   """Shapes, identity shapes `[B, V, 3]` and expression classes `[B]`."""
   # Basis rows come first in both matrices, detail after them.
   identity = jnp.clip(by_person["identity"], -3, 3)
   identity = jnp.concatenate([identity, by_person["detail"]], -1)
-  expression, number = _expressions(world, by_photo["expression"])
+  expression, number = _expressions(world, by_photo["expression"], place)
   residual = jnp.concatenate([expression, by_photo["temporary"]], -1)
   mean = flatten_vertices(jnp.asarray(world.model.mean_shape))
   identity_shape = mean[None] + _combine(identity, world.identity_rows)
@@ -194,18 +200,27 @@ def _combine(coefficients: Array, rows: Array) -> Array:
   return combined.reshape(-1, rows.shape[-1])[:count]
 
 
-def _expressions(world: SyntheticWorld, normal: Array) -> tuple[Array, Array]:
+def _expressions(
+  world: SyntheticWorld, normal: Array, place: Array
+) -> tuple[Array, Array]:
   """Expression coefficients `[B, E]` and the classes they belong to."""
   uniform = norm.cdf(normal[:, :2])
   number = jnp.floor(EXPRESSION_CLASSES * uniform[:, 0]).astype(jnp.int32)
   number = jnp.minimum(number, EXPRESSION_CLASSES - 1)
+  if world.sweep == "expression":
+    number = (place % EXPRESSION_CLASSES).astype(jnp.int32)
+  elif world.sweep == "yaw":
+    number = jnp.zeros_like(number)
   intensity = 0.5 + 0.8 * uniform[:, 1:]
   wander = jnp.where(number == 0, 0.25, 0.4)[:, None]
   return intensity * world.expressions[number] + wander * normal[:, 2:], number
 
 
 def _photograph(
-  world: SyntheticWorld, shape: Array, by_photo: dict[str, Array]
+  world: SyntheticWorld,
+  shape: Array,
+  by_photo: dict[str, Array],
+  place: Array,
 ) -> tuple[Camera, Array, Array]:
   """True cameras, noisy landmarks and their vertices `[B, 68]`, in the crop.
 
@@ -220,6 +235,10 @@ def _photograph(
       max_yaw_deg=world.max_yaw_deg,
     )
   )(by_photo["pose"])
+  if world.sweep == "yaw":
+    rotation = photography.swept_rotation(
+      place, world.photos_per_person, max_yaw_deg=world.max_yaw_deg
+    )
   photo = Camera(
     scale=jnp.broadcast_to(world.nominal_scale, (batch,)),
     rotation=rotation,

@@ -22,6 +22,7 @@ EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
 ALBEDOS = ("per_person", "per_photo", "constant")
 JAWS = ("visible_contour", "fixed_vertices")
 YAW_DISTRIBUTIONS = ("mixed", "uniform", "frontal")
+SWEEPS = ("none", "yaw", "expression")
 
 DETAIL_FIELDS = 64
 TEMPORARY_FIELDS = 32
@@ -50,6 +51,7 @@ class SyntheticWorld:
     albedo: Same.
     jaw: Same.
     yaw_distribution: Same.
+    sweep: Same.
   """
 
   model: MorphableModel
@@ -66,6 +68,7 @@ class SyntheticWorld:
   albedo: str = flax.struct.field(pytree_node=False)
   jaw: str = flax.struct.field(pytree_node=False)
   yaw_distribution: str = flax.struct.field(pytree_node=False)
+  sweep: str = flax.struct.field(pytree_node=False)
 
 
 def synthetic_world(
@@ -79,6 +82,7 @@ def synthetic_world(
   temporary_detail_mm: float = 0.15,
   yaw_distribution: str = "mixed",
   max_yaw_deg: float = 90.0,
+  sweep: str = "none",
   world_seed: int = 0,
 ) -> SyntheticWorld:
   """Prepares a world, on the host.
@@ -100,6 +104,9 @@ def synthetic_world(
     yaw_distribution: `mixed`, `uniform` or `frontal`; see
       `photography.head_rotation`.
     max_yaw_deg: Largest yaw, degrees.
+    sweep: `yaw` gives a person's photos even steps of yaw from the largest to
+      the left to the largest to the right, upright and neutral; `expression`
+      gives them the classes in turn; `none` leaves both to chance.
     world_seed: Chooses detail fields, skin patterns and expression classes.
 
   Returns:
@@ -112,6 +119,7 @@ def synthetic_world(
   _check_choice("albedo", albedo, ALBEDOS)
   _check_choice("jaw", jaw, JAWS)
   _check_choice("yaw_distribution", yaw_distribution, YAW_DISTRIBUTIONS)
+  _check_choice("sweep", sweep, SWEEPS)
   if photos_per_person < 1:
     raise ValueError(
       f"photos_per_person: expected at least 1, got {photos_per_person}"
@@ -157,6 +165,7 @@ def synthetic_world(
     landmark_noise_px=landmark_noise_px,
     yaw_distribution=yaw_distribution,
     max_yaw_deg=max_yaw_deg,
+    sweep=sweep,
   )
 
 

@@ -16,8 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 import numpy as np
 
-from disentangle3d.evaluation.roc import RocCurve
-
 # Okabe and Ito's palette without its yellow, which print loses.
 COLORS = (
   "#0072B2",
@@ -58,6 +56,7 @@ def line_chart(
   title: str = "",
   log_y: bool = False,
   marks: bool = True,
+  legend_below: bool = False,
 ) -> Figure:
   """Lines with optional bands, e.g. rmse_mm against yaw.
 
@@ -68,6 +67,7 @@ def line_chart(
     title: Above the chart.
     log_y: A logarithmic vertical axis.
     marks: A mark at each point.
+    legend_below: Below the axes, for lines that leave no room in them.
 
   Returns:
     A matplotlib figure.
@@ -75,9 +75,9 @@ def line_chart(
   Raises:
     ValueError: There is no series, or the lengths in one disagree.
   """
-  figure, axes = _new_chart(series, title, x_label, y_label)
+  figure, axes = new_chart(series, title, x_label, y_label)
   for (name, line), (color, dash, mark) in zip(
-    series.items(), _styles(), strict=False
+    series.items(), styles(), strict=False
   ):
     x, y = _numbers(name, "x", line.x), _numbers(name, "y", line.y)
     _check_length(name, "y", y, x)
@@ -99,7 +99,12 @@ def line_chart(
       axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
   if log_y:
     axes.set_yscale("log")
-  _add_legend(axes, len(series))
+  if legend_below:
+    lines = -(-len(series) // 2)
+    figure.set_size_inches(7.0, _SIZE_INCHES[1] + 0.4 + 0.2 * lines)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+  else:
+    add_legend(axes, len(series))
   return figure
 
 
@@ -127,9 +132,9 @@ def loss_curves(
   Raises:
     ValueError: There is no series, or the lengths in one disagree.
   """
-  figure, axes = _new_chart(series, title, "step", f"loss ({unit})")
+  figure, axes = new_chart(series, title, "step", f"loss ({unit})")
   for (name, line), (color, dash, _) in zip(
-    series.items(), _styles(), strict=False
+    series.items(), styles(), strict=False
   ):
     x, y = _numbers(name, "x", line.x), _numbers(name, "y", line.y)
     _check_length(name, "y", y, x)
@@ -140,49 +145,7 @@ def loss_curves(
     axes.plot(x, mean, dash, color=color, linewidth=1.6, label=name)
   if log_y:
     axes.set_yscale("log")
-  _add_legend(axes, len(series))
-  return figure
-
-
-def roc_curves(
-  curves: Mapping[str, RocCurve], *, title: str = "", log_far: bool = True
-) -> Figure:
-  """ROC curves in percent, with marks at a far of 1 % and 10 %.
-
-  Args:
-    curves: Name to curve, at least one.
-    title: Above the chart.
-    log_far: A logarithmic axis from one impostor pair to 100 %.
-
-  Returns:
-    A matplotlib figure.
-
-  Raises:
-    ValueError: There is no curve.
-  """
-  figure, axes = _new_chart(
-    curves,
-    title,
-    "false acceptance rate, far (%)",
-    "true acceptance rate, tar (%)",
-  )
-  least = min(float(c.far[c.far > 0].min()) for c in curves.values())
-  for (name, curve), (color, dash, _) in zip(
-    curves.items(), _styles(), strict=False
-  ):
-    axes.plot(
-      100 * curve.far, 100 * curve.tar, dash, color=color, label=name, lw=1.6
-    )
-  chance = np.geomspace(least, 1, 50)
-  axes.plot(100 * chance, 100 * chance, color="0.6", lw=0.8, label="chance")
-  for far in (1, 10):
-    axes.axvline(far, color="0.75", lw=0.8, zorder=0)
-  if log_far:
-    axes.set_xscale("log")
-    axes.set_xlim(100 * least, 100)
-    axes.xaxis.set_major_formatter("{x:g}")
-  axes.set_ylim(0, 100)
-  _add_legend(axes, 2)
+  add_legend(axes, len(series))
   return figure
 
 
@@ -211,7 +174,7 @@ def bar_chart(
   Raises:
     ValueError: There is no series, or one does not have G values.
   """
-  figure, axes = _new_chart(series, title, "", y_label)
+  figure, axes = new_chart(series, title, "", y_label)
   errors = errors or {}
   width = 0.8 / len(series)
   place = np.arange(len(groups), dtype=np.float64)
@@ -236,7 +199,9 @@ def bar_chart(
       error_kw={"lw": 0.9},
     )
     texts = [f"{h:.{digits}f}" if np.isfinite(h) else "–" for h in heights]
-    axes.bar_label(bars, texts, padding=2, fontsize=7)
+    # Many bars are too narrow for their values side by side.
+    turn = 90 if len(series) > 4 else 0
+    axes.bar_label(bars, texts, padding=2, fontsize=7, rotation=turn)
   axes.set_xticks(place, groups)
   axes.grid(False, axis="x")
   axes.margins(y=0.12)
@@ -274,7 +239,7 @@ def histogram(
   found = np.asarray(values, np.float64).ravel()
   if not found.size or not np.isfinite(found).all():
     raise ValueError("values: expected finite numbers, at least one")
-  figure, axes = _new_chart({"": values}, title, x_label, y_label)
+  figure, axes = new_chart({"": values}, title, x_label, y_label)
   low, high = float(found.min()), float(np.percentile(found, 99.5))
   if not high > low:
     high = low + 1e-3
@@ -324,9 +289,10 @@ def figure_image(
   return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _new_chart(
+def new_chart(
   series: Mapping[str, object], title: str, x_label: str, y_label: str
 ) -> tuple[Figure, Axes]:
+  """A figure of the usual size with one set of axes; no series is an error."""
   if not series:
     raise ValueError("series: expected at least one, got none")
   figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
@@ -340,14 +306,16 @@ def _new_chart(
   return figure, axes
 
 
-def _styles() -> itertools.cycle:
+def styles() -> itertools.cycle:
+  """Colour, line and mark of one series after the other."""
   # 7 colours against 4 dashes: 28 combinations before one comes twice.
   return itertools.cycle(
     (COLORS[i % 7], _LINES[i % 4], _MARKS[i % 7]) for i in range(28)
   )
 
 
-def _add_legend(axes: Axes, count: int) -> None:
+def add_legend(axes: Axes, count: int) -> None:
+  """A legend in the axes, where there are several series."""
   if count > 1:
     axes.legend(fontsize=8, frameon=True, framealpha=0.85, edgecolor="0.8")
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from disentangle3d.reporting.charts import figure_png
-from disentangle3d.reporting.pictures import picture_png
+from disentangle3d.reporting.pictures import picture_jpeg, picture_png
 
 DASH = "–"
 
@@ -65,11 +65,13 @@ class Picture:
     caption: Below the picture; also what a screen reader says.
     width_px: Width on the page; None takes the picture's own (charts: 150
       dots an inch, shown at 96).
+    is_photo: Stored as JPEG, for pages of hundreds of photographs.
   """
 
   image: UInt8[np.ndarray, "H W 3"] | Figure
   caption: str = ""
   width_px: int | None = None
+  is_photo: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,17 +239,21 @@ def _caption(text: str, tag: str) -> str:
 
 
 def _picture(picture: Picture) -> str:
+  kind = "png"
   if isinstance(picture.image, Figure):
     content = figure_png(picture.image)
     width = round(96 * picture.image.get_figwidth())
   else:
-    content = picture_png(picture.image)
     width = picture.image.shape[1]
+    if picture.is_photo:
+      kind, content = "jpeg", picture_jpeg(picture.image)
+    else:
+      content = picture_png(picture.image)
   source = base64.b64encode(content).decode("ascii")
   alt = html.escape(picture.caption, quote=True)
   return (
     f'<figure style="width: {picture.width_px or width}px">'
-    f'<img src="data:image/png;base64,{source}" alt="{alt}">'
+    f'<img src="data:image/{kind};base64,{source}" alt="{alt}">'
     f"{_caption(picture.caption, 'figcaption')}</figure>"
   )
 

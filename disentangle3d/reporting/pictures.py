@@ -174,6 +174,14 @@ def picture_png(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
   return buffer.getvalue()
 
 
+def picture_jpeg(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
+  """The picture as a JPEG file, for photographs: a fifth of the size."""
+  check_photo("image", image)
+  buffer = io.BytesIO()
+  Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=88)
+  return buffer.getvalue()
+
+
 def check_photo(name: str, photo: np.ndarray) -> None:
   """Raises unless `photo` is `[H, W, 3]` uint8."""
   check_array(name, photo, "H W 3", dtype="any")

@@ -5,13 +5,21 @@ from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 
-from data_prep.align_faces import align_faces, crop_matrix, warp_crop
+from data_prep.align_faces import (
+  ARCFACE,
+  align_faces,
+  crop_matrix,
+  warp_crop,
+)
 from data_prep.manifests import (
   PhotoRow,
   manifest_path,
+  read_rows,
   write_about,
   write_manifest,
 )
+from data_prep.photos import read_photo
+from data_prep.stage_folder import Share
 from disentangle3d.types import CROP_TEMPLATE
 
 
@@ -118,7 +126,9 @@ class AlignFacesTest(parameterized.TestCase):
         self._row("old.png", status="rejected", reason="no face found"),
       ]
     )
-    rows = align_faces(located, self.folder / "aligned")
+    counts = align_faces(located, self.folder / "aligned")
+    rows = read_rows(self.folder / "aligned")
+    self.assertEqual(counts["ok"], 1)
     self.assertEqual(
       [row.reason for row in rows],
       [
@@ -140,11 +150,57 @@ class AlignFacesTest(parameterized.TestCase):
     # OpenCV warps in steps of 1/32 pixel.
     np.testing.assert_allclose(crop.astype(int), photo, atol=8)
 
-  def test_nothing_to_crop_leaves_no_output(self):
+  def test_nothing_to_crop_is_an_error_with_its_reasons(self):
     located = self._located([self._row("gone.png")])
-    with self.assertRaisesRegex(ValueError, "no photo that can be cropped"):
+    with self.assertRaisesRegex(
+      ValueError, "none of 1 photos is ok.*1 rejected, the photo is gone"
+    ):
       align_faces(located, self.folder / "aligned")
-    self.assertFalse((self.folder / "aligned").exists())
+
+  def test_the_arcface_template_is_as_published(self):
+    np.testing.assert_allclose(
+      ARCFACE.points,
+      [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+      ],
+      atol=1e-4,
+    )
+    photo = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    (self.folder / "photos").mkdir()
+    Image.fromarray(photo).save(self.folder / "photos" / "1.png")
+    located = self._located([self._row("1.png", five_points=ARCFACE.points)])
+    align_faces(located, self.folder / "aligned", template=ARCFACE)
+    (row,) = read_rows(self.folder / "aligned", aligned=True)
+    crop = read_photo(row.crop_path)
+    np.testing.assert_allclose(crop.astype(int), photo, atol=8)
+    np.testing.assert_allclose(row.crop_from_photo, np.eye(2, 3), atol=1e-5)
+    about = (self.folder / "aligned" / "about.json").read_text()
+    self.assertIn("ArcFace, 112 x 112", about)
+
+  def test_shares_of_shards_and_what_is_done_is_kept(self):
+    photo = np.random.default_rng(0).integers(0, 256, (112, 96, 3), np.uint8)
+    (self.folder / "photos").mkdir()
+    located = self.folder / "located"
+    located.mkdir()
+    for shard in range(3):
+      name = f"{shard}.png"
+      Image.fromarray(photo).save(self.folder / "photos" / name)
+      write_manifest(manifest_path(located, shard, 3), [self._row(name)])
+    write_about(located, "test", settings={}, licences={}, counts={})
+    output = self.folder / "aligned"
+    self.assertIsNone(align_faces(located, output, share=Share(1, 2)))
+    self.assertEqual(
+      [path.name for path in (output / "crops").iterdir()], ["1.png.png"]
+    )
+    kept = manifest_path(output, 1, 3).stat().st_mtime_ns
+    self.assertEqual(align_faces(located, output), {"ok": 3})
+    self.assertEqual(manifest_path(output, 1, 3).stat().st_mtime_ns, kept)
+    with self.assertRaisesRegex(ValueError, "begun with crop_template"):
+      align_faces(located, output, template=ARCFACE)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
+import dataclasses
 import pathlib
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from unittest import mock
 import zipfile
 
@@ -9,22 +14,44 @@ import numpy as np
 from PIL import Image
 
 from data_prep import dlib_landmarks
-from data_prep.dlib_landmarks import DlibLocator, LocatedFace, NoFaceError
-from data_prep.locate_landmarks import locate_landmarks
-from data_prep.manifests import read_licences, read_rows
-from data_prep.photos import read_photo
+from data_prep.detect_faces import detect_faces, list_source
+from data_prep.dlib_landmarks import DlibLocator
+from data_prep.face_rows import box_around
+from data_prep.locate_landmarks import (
+  locate_landmarks,
+  make_locator,
+  rows_of_photos,
+  rows_of_stage,
+)
+from data_prep.locators import LocatedFace, NoFaceError
+from data_prep.manifests import (
+  PhotoRow,
+  list_manifests,
+  manifest_path,
+  read_licences,
+  read_rows,
+)
+from data_prep.photos import list_photos, read_photo
+from disentangle3d.geometry import five_points
 from tests.data_prep import orl_faces
+from tests.fixtures import REPOSITORY
 
 
-def _locate_by_brightness(photo: np.ndarray) -> LocatedFace:
+class _BrightLocator:
   """A stand-in: bright photos have a face."""
-  if photo.mean() < 100:
-    raise NoFaceError("no face found")
-  return LocatedFace(
-    box=np.array([1, 2, 3, 4], np.float32),
-    landmarks=np.arange(136, dtype=np.float32).reshape(68, 2),
-    visibility=np.ones(68, np.float32),
-  )
+
+  name = "brightness"
+  settings = {"locator": "brightness"}
+  licences = {"brightness": "free"}
+
+  def locate(self, photo: np.ndarray, row: PhotoRow) -> LocatedFace:
+    if photo.mean() < 100:
+      raise NoFaceError("no face found")
+    return LocatedFace(
+      box=np.array([1, 2, 3, 4], np.float32) if row.box is None else row.box,
+      landmarks=np.arange(136, dtype=np.float32).reshape(68, 2),
+      visibility=np.ones(68, np.float32),
+    )
 
 
 def _save(path: pathlib.Path, value: int, size=(30, 30)) -> None:
@@ -41,15 +68,17 @@ class LocateLandmarksTest(absltest.TestCase):
     self.images = self.folder / "images"
     self.output = self.folder / "located"
 
+  def _locate(self, images=None, **options):
+    faces = rows_of_photos(list_photos(images or self.images), **options)
+    return locate_landmarks(faces, self.output, _BrightLocator())
+
   def test_every_photo_gets_a_row_and_failures_their_reason(self):
     _save(self.images / "ann" / "1.png", 200)
     _save(self.images / "ann" / "2.png", 10)
     (self.images / "ann" / "3.jpg").write_text("no image")
     _save(self.images / "bob" / "1.png", 200)
-    locate_landmarks(
-      self.images, self.output, _locate_by_brightness, photo_licence="mine"
-    )
-    rows = read_rows(self.output)
+    counts = self._locate(photo_licence="mine", photos_per_shard=3)
+    rows = read_rows(self.output, located=True)
     self.assertEqual(
       [(r.image_id, r.subject, r.status, r.reason) for r in rows],
       [
@@ -59,6 +88,8 @@ class LocateLandmarksTest(absltest.TestCase):
         ("bob/1.png", "bob", "ok", ""),
       ],
     )
+    self.assertEqual(counts["ok"], 2)
+    self.assertLen(list_manifests(self.output), 2)
     points = np.arange(136).reshape(68, 2)
     np.testing.assert_allclose(
       rows[0].five_points,
@@ -69,12 +100,41 @@ class LocateLandmarksTest(absltest.TestCase):
       ],
     )
     self.assertEqual(rows[0].image_path, self.images / "ann" / "1.png")
-    licences = read_licences(self.output)
-    self.assertEqual(licences["photographs"], "mine")
-    self.assertIn(
-      "excludes commercial use",
-      licences["shape_predictor_68_face_landmarks.dat"],
+    self.assertEqual(rows[0].detector, "brightness")
+    self.assertEqual(
+      read_licences(self.output), {"photographs": "mine", "brightness": "free"}
     )
+
+  def test_boxes_of_a_stage_before_are_kept_with_its_shards(self):
+    for name in ("1", "2", "3"):
+      _save(self.images / "ann" / f"{name}.png", 200)
+    detected = self.folder / "detected"
+    points = np.arange(10, dtype=np.float32).reshape(5, 2)
+    (self.folder / "list.txt").write_text(
+      "\n".join(
+        f"ann/{name}.png " + " ".join(map(str, points.ravel()))
+        for name in ("1", "3")
+      )
+    )
+    detect_faces(
+      list_photos(self.images),
+      detected,
+      list_source(self.folder / "list.txt"),
+      photos_per_shard=2,
+    )
+    locate_landmarks(rows_of_stage(detected), self.output, _BrightLocator())
+    before, after = read_rows(detected), read_rows(self.output)
+    self.assertLen(list_manifests(self.output), 2)
+    self.assertEqual(
+      [row.reason for row in after], ["", "not in the list of five points", ""]
+    )
+    np.testing.assert_array_equal(after[0].box, before[0].box)
+    self.assertEqual(after[0].detector, "list of five points + brightness")
+    self.assertIn("list.txt", read_licences(self.output))
+    # Another input is another job.
+    (detected / "manifest-00000-of-00002.jsonl").write_text("")
+    with self.assertRaisesRegex(ValueError, "begun with input_sha256"):
+      locate_landmarks(rows_of_stage(detected), self.output, _BrightLocator())
 
   def test_bad_photos_in_an_archive_are_listed_and_passed(self):
     for name, value in (("ann/1.png", 200), ("bob/1.png", 150)):
@@ -85,7 +145,8 @@ class LocateLandmarksTest(absltest.TestCase):
     with zipfile.ZipFile(path, "w") as file:
       for photo in sorted(self.images.rglob("*.*")):
         file.write(photo, photo.relative_to(self.images))
-    rows = locate_landmarks(path, self.output, _locate_by_brightness)
+    self._locate(path)
+    rows = read_rows(self.output)
     self.assertEqual(
       [(row.image_id, row.subject, row.reason.split(":")[0]) for row in rows],
       [
@@ -96,22 +157,74 @@ class LocateLandmarksTest(absltest.TestCase):
       ],
     )
     # What is written down leads back to the photo.
-    row = read_rows(self.output)[3]
-    np.testing.assert_array_equal(read_photo(row.image_path), 150)
+    np.testing.assert_array_equal(read_photo(rows[3].image_path), 150)
 
-  def test_no_face_anywhere_leaves_no_output(self):
+  def test_no_face_anywhere_is_an_error_with_its_reasons(self):
     _save(self.images / "ann" / "1.png", 10)
     with self.assertRaisesRegex(
-      ValueError, "no face in any of 1 photos; the first, ann/1.png: no face"
+      ValueError, "none of 1 photos is ok.*1 rejected, no face found"
     ):
-      locate_landmarks(self.images, self.output, _locate_by_brightness)
-    self.assertEqual(list(self.folder.iterdir()), [self.images])
+      self._locate()
 
-  def test_an_empty_folder_leaves_no_output(self):
-    self.images.mkdir()
-    with self.assertRaisesRegex(ValueError, "found none"):
-      locate_landmarks(self.images, self.output, _locate_by_brightness)
-    self.assertFalse(self.output.exists())
+  def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(self):
+    for person, photo in np.ndindex(4, 5):
+      _save(self.images / f"p{person}" / f"{photo}.png", 200)
+    points = self.folder / "points"
+    for person, photo in np.ndindex(4, 5):
+      (points / f"p{person}").mkdir(parents=True, exist_ok=True)
+      xy = "\n".join(f"{1 + i % 29} {1 + i // 3}" for i in range(68))
+      (points / f"p{person}" / f"{photo}.pts").write_text(
+        f"version: 1\nn_points: 68\n{{\n{xy}\n}}\n"
+      )
+    command = [sys.executable, "-m", "data_prep.locate_landmarks"]
+    command += [f"--images={self.images}", "--locator=pts"]
+    command += [f"--points={points}", "--photos_per_shard=1"]
+    whole = self.folder / "whole"
+    subprocess.run(
+      [*command, f"--output={whole}"],
+      cwd=REPOSITORY,
+      check=True,
+      capture_output=True,
+    )
+    process = subprocess.Popen(
+      [*command, f"--output={self.output}"],
+      cwd=REPOSITORY,
+      stderr=subprocess.DEVNULL,
+    )
+    third = manifest_path(self.output, 2, 20)
+    deadline = time.monotonic() + 60
+    while not third.is_file() and time.monotonic() < deadline:
+      time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    manifest_path(self.output, 1, 20).unlink()  # As if it had come earlier.
+    kept = third.stat().st_mtime_ns
+    again = subprocess.run(
+      [*command, f"--output={self.output}"],
+      cwd=REPOSITORY,
+      check=True,
+      capture_output=True,
+      text=True,
+    )
+    self.assertIn("20 of 20 photos are ok", again.stderr)
+    self.assertIn("Licence of landmarks (.pts): not given.", again.stderr)
+    self.assertEqual(third.stat().st_mtime_ns, kept)
+    for path in whole.iterdir():
+      self.assertEqual(
+        (self.output / path.name).read_bytes(), path.read_bytes(), path.name
+      )
+    self.assertLen(list(self.output.iterdir()), len(list(whole.iterdir())))
+
+
+class MakeLocatorTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ("fan", {}, ValueError, "--fan_python: needed"),
+    ("pts", {}, ValueError, "--points: needed"),
+    ("pts", {"points": "/gone"}, FileNotFoundError, "/gone: no such folder"),
+  )
+  def test_what_a_locator_needs_is_asked_for(self, kind, given, error, text):
+    with self.assertRaisesRegex(error, text):
+      make_locator(kind, **given)
 
 
 class RescaleTest(parameterized.TestCase):
@@ -201,14 +314,20 @@ class DlibLocatorTest(absltest.TestCase):
 class OrlTest(absltest.TestCase):
   def test_landmarks_lie_where_a_face_has_them(self):
     folder = orl_faces.skip_unless_there(self)
-    locate = orl_faces.locator().locate
+    locator = orl_faces.locator()
     with tempfile.TemporaryDirectory() as scratch:
       images = pathlib.Path(scratch) / "images"
       for person in ("s2", "s10"):
         (images / person).mkdir(parents=True)
         for name in ("1.pgm", "2.pgm"):
           shutil.copy(folder / person / name, images / person / name)
-      rows = locate_landmarks(images, pathlib.Path(scratch) / "out", locate)
+      output = pathlib.Path(scratch) / "out"
+      locate_landmarks(rows_of_photos(list_photos(images)), output, locator)
+      rows = read_rows(output, located=True)
+      self.assertIn(
+        "excludes commercial use",
+        read_licences(output)["shape_predictor_68_face_landmarks.dat"],
+      )
     self.assertEqual([row.status for row in rows], ["ok"] * 4)
     for row in rows:
       left, right, nose, mouth_left, mouth_right = row.five_points
@@ -218,6 +337,19 @@ class OrlTest(absltest.TestCase):
       self.assertGreater(mouth_right[0], mouth_left[0])
       x0, y0, x1, y1 = row.box
       self.assertTrue(x0 < nose[0] < x1 and y0 < nose[1] < y1)
+
+  def test_a_box_around_five_points_leads_to_the_same_landmarks(self):
+    folder = orl_faces.skip_unless_there(self)
+    locator = orl_faces.locator()
+    for name in ("s2/1.pgm", "s10/2.pgm", "s5/3.pgm"):
+      photo = read_photo(folder / name)
+      row = PhotoRow(folder / name, "s", name, "ok")
+      alone = locator.locate(photo, row)
+      box = box_around(np.asarray(five_points(alone.landmarks)))
+      given = locator.locate(photo, dataclasses.replace(row, box=box))
+      np.testing.assert_array_equal(given.box, box)
+      apart = np.linalg.norm(given.landmarks - alone.landmarks, axis=-1)
+      self.assertLess(np.mean(apart), 2.0)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class ManifestsTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
     ("key", {"landmarks": ...}, "expected the key landmarks, got none"),
-    ("null", {"landmarks": None}, "landmarks: expected a value in an ok row"),
+    ("null", {"box": None}, "box: expected a value in an ok row"),
     ("count", {"box": [1, 2, 3]}, r"box: expected \[4\] numbers, got \[3\]"),
     (
       "ragged",
@@ -135,10 +135,14 @@ class ManifestsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "expected UTF-8"):
       read_manifest(self.path)
 
-  def test_crops_are_asked_for_where_they_must_be(self):
+  def test_landmarks_and_crops_are_asked_for_where_they_must_be(self):
+    write_manifest(self.path, [_row(self.folder, 0, landmarks=None)])
+    self.assertLen(read_manifest(self.path), 1)
+    with self.assertRaisesRegex(ValueError, "landmarks: expected a value"):
+      read_manifest(self.path, located=True)
     row = _row(self.folder, 0, crop_path=None)
     write_manifest(self.path, [row])
-    self.assertLen(read_manifest(self.path), 1)
+    self.assertLen(read_manifest(self.path, located=True), 1)
     with self.assertRaisesRegex(ValueError, "crop_path: expected a value"):
       read_manifest(self.path, aligned=True)
 

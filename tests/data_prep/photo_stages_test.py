@@ -12,8 +12,9 @@ from data_prep.build_dataset import build_dataset
 from data_prep.fit_faces import fit_faces
 from data_prep.fit_files import fits_path, read_fits
 from data_prep.fit_shards import FitSettings
-from data_prep.locate_landmarks import locate_landmarks
-from data_prep.manifests import list_manifests
+from data_prep.locate_landmarks import locate_landmarks, rows_of_photos
+from data_prep.manifests import list_manifests, read_rows
+from data_prep.photos import list_photos
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.training.dataset import load_dataset_model, open_dataset
 from disentangle3d.types import CROP_TEMPLATE
@@ -39,12 +40,15 @@ class PhotoStagesTest(absltest.TestCase):
       (folder / "photos" / "s2" / "text.jpg").write_text("no image")
       (folder / "photos" / "s2" / "dot.pgm").write_bytes(b"P5 1 1 255\n\x00")
       locate_landmarks(
-        folder / "photos",
+        rows_of_photos(
+          list_photos(folder / "photos"),
+          photo_licence="AT&T Laboratories Cambridge",
+        ),
         folder / "located",
-        locator.locate,
-        photo_licence="AT&T Laboratories Cambridge",
+        locator,
       )
-      rows = align_faces(folder / "located", folder / "aligned")
+      align_faces(folder / "located", folder / "aligned")
+      rows = read_rows(folder / "aligned", aligned=True)
       fit_faces(
         folder / "aligned", model, folder / "fitted", settings=FitSettings()
       )

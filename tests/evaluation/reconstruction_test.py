@@ -191,7 +191,9 @@ class ExtensionAndErrorTest(parameterized.TestCase):
       _error(predicted, truth, marks[:5])
     with self.assertRaisesRegex(TypeError, "landmark_vertices: .*integer"):
       _error(predicted, truth, marks.astype(np.float32))
-    with self.assertRaisesRegex(ValueError, "liu2018, liu2018_rigid, got 'x'"):
+    with self.assertRaisesRegex(
+      ValueError, "liu2018, liu2018_rigid, deng2019, .*got 'x'"
+    ):
       _error(predicted, truth, marks, protocol="x")
     with self.assertRaisesRegex(ValueError, "radius_mm: .* got -1"):
       _error(predicted, truth, marks, radius_mm=-1.0)

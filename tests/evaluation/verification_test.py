@@ -102,6 +102,32 @@ class VerifyTest(parameterized.TestCase):
     own = sklearn.metrics.roc_auc_score(same[:5], scores[:5])
     self.assertAlmostEqual(got.auc.folds[0], 100 * own)
 
+  def test_given_folds_may_be_scattered(self):
+    """Fold d's pairs anywhere: the same as standing together, exactly."""
+    scores, same = _scores(seed=4)
+    order = np.random.default_rng(5).permutation(600)
+    fold = np.repeat(np.arange(10), 60)
+    got = ver.verify(scores[order], same[order], folds=fold[order])
+    want = ver.verify(scores, same)
+    for name in ("accuracy", "auc", "eer_complement", "tar_at_far_10"):
+      np.testing.assert_allclose(
+        getattr(got, name).folds, getattr(want, name).folds
+      )
+
+  def test_each_fold_is_judged_by_its_own_row_of_scores(self):
+    scores, same = _scores(folds=2, seed=6)
+    other, _ = _scores(folds=2, seed=7)
+    got = ver.verify(np.stack([scores, other]), same, folds=2)
+    for fold, row in ((0, scores), (1, other)):
+      alone = ver.verify(row, same, folds=2)
+      for name in ("accuracy", "auc"):
+        self.assertEqual(
+          getattr(got, name).folds[fold], getattr(alone, name).folds[fold]
+        )
+    own = np.concatenate([scores[:60], other[60:]])
+    area = sklearn.metrics.auc(got.roc.far, got.roc.tar)
+    self.assertAlmostEqual(area, sklearn.metrics.roc_auc_score(same, own))
+
   def test_the_threshold_rule_is_a_value(self):
     scores, same = _scores()
     got = ver.verify(scores, same, choose_threshold=lambda s, t: 0.25)
@@ -139,6 +165,20 @@ class VerifyErrorTest(parameterized.TestCase):
     same[120:180] = True
     with self.assertRaisesRegex(ValueError, "60 genuine of 60 in fold 2"):
       ver.verify(scores, same)
+
+  def test_given_folds_must_add_up(self):
+    scores, same = _scores()
+    fold = np.repeat(np.arange(10), 60)
+    with self.assertRaisesRegex(ValueError, "equally many .*61"):
+      ver.verify(scores, same, folds=np.where(np.arange(600) == 60, 0, fold))
+    with self.assertRaisesRegex(ValueError, "0 to D - 1 .*got .1, 2"):
+      ver.verify(scores, same, folds=fold + 1)
+    with self.assertRaisesRegex(ValueError, "folds: .*P=600"):
+      ver.verify(scores, same, folds=fold[1:])
+    with self.assertRaisesRegex(TypeError, "folds: .*integer"):
+      ver.verify(scores, same, folds=fold * 1.0)
+    with self.assertRaisesRegex(ValueError, r"scores: .*10, P=600.*\[3, 600"):
+      ver.verify(np.stack([scores] * 3), same)
 
 
 class BootstrapTest(absltest.TestCase):

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.code_scores import PairPlan, score_codes
-from experiments.photo_report import plan_pairs
+from experiments.code_scores import PairPlan, plan_pairs, score_codes
 from experiments.shape_scores import Method, score_shapes
 from tests.fixtures import random_morphable_model
 

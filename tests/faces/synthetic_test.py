@@ -176,6 +176,32 @@ class RenderPhotosTest(parameterized.TestCase):
     self.assertGreater(inner.mean(), 0.95)
 
 
+class SweepTest(absltest.TestCase):
+  def test_yaw_goes_from_left_to_right_and_nobody_smiles(self):
+    @jax.jit
+    def truth(world, indices):
+      # Nothing is rendered: what is not returned is not computed.
+      photos = synthetic.render_photos(world, SEED, indices)
+      return photos.yaw_rad, photos.expression_class, photos.identity_shape
+
+    world = WORLD.replace(sweep="yaw", photos_per_person=19)
+    yaw, expression, identity = truth(world, jnp.arange(57))
+    steps = np.tile(np.arange(-90, 91, 10), 3)
+    np.testing.assert_allclose(np.degrees(yaw), steps, atol=1e-3)
+    np.testing.assert_array_equal(expression, 0)
+    # The same people as in other photos of theirs.
+    np.testing.assert_allclose(
+      identity[::19], PHOTOS_OF_WORLD.identity_shape[::4], atol=1e-4
+    )
+
+  def test_every_expression_comes_in_turn(self):
+    world = WORLD.replace(sweep="expression")
+    place = jnp.arange(14)
+    normal = jnp.zeros((14, 2 + MODEL.expression_dim))
+    _, number = synthetic._expressions(world, normal, place)
+    np.testing.assert_array_equal(number, np.arange(14) % 6)
+
+
 class PartsTest(parameterized.TestCase):
   def test_contour_slides_to_the_silhouette_beyond_15_degrees(self):
     contour = WORLD.contour
@@ -294,6 +320,7 @@ class ErrorsTest(parameterized.TestCase):
     ({"albedo": "blue"}, "albedo: expected one of per_person"),
     ({"jaw": "wired"}, "jaw: expected one of visible_contour"),
     ({"yaw_distribution": "odd"}, "yaw_distribution: expected one of"),
+    ({"sweep": "pitch"}, "sweep: expected one of none, yaw, expression"),
     ({"photos_per_person": 0}, "photos_per_person: expected at least 1"),
     ({"landmark_noise_px": -1.0}, "landmark_noise_px: expected at least 0"),
     ({"detail_mm": float("nan")}, "detail_mm: expected at least 0"),

@@ -2,7 +2,6 @@ from absl.testing import absltest, parameterized
 import matplotlib
 import numpy as np
 
-from disentangle3d.evaluation.roc import roc_curve
 from disentangle3d.reporting import charts
 
 
@@ -48,14 +47,6 @@ class ChartTest(parameterized.TestCase):
     np.testing.assert_allclose(
       charts.running_mean(np.full(9, 3.0), width), np.full(9, 3.0)
     )
-
-  def test_roc_curves_in_percent(self):
-    same = np.arange(40) < 20
-    curve = roc_curve(np.random.default_rng(0).normal(size=40) + same, same)
-    (axes,) = charts.roc_curves({"identity": curve}).axes
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), 100 * curve.tar)
-    self.assertEqual(_texts(axes), ["identity", "chance"])
-    self.assertEqual(axes.get_xlim(), (5.0, 100.0))
 
   def test_bar_chart_puts_a_dash_where_a_number_is_missing(self):
     figure = charts.bar_chart(

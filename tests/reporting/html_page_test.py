@@ -80,6 +80,18 @@ class PageTest(parameterized.TestCase):
     decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
     np.testing.assert_array_equal(decoded, image)
 
+  def test_photographs_are_stored_as_small_jpegs(self):
+    x, y = np.meshgrid(np.arange(120), np.arange(90))
+    image = np.stack([x, y, x + y], -1).astype(np.uint8)
+    reader = _page(hp.Picture(image, "a face", is_photo=True))
+    (attributes,) = [a for tag, a in reader.tags if tag == "img"]
+    head, content = attributes["src"].split(",", 1)
+    self.assertEqual(head, "data:image/jpeg;base64")
+    with Image.open(io.BytesIO(base64.b64decode(content))) as file:
+      self.assertEqual(file.format, "JPEG")
+      apart = np.abs(np.asarray(file).astype(int) - image)
+    self.assertLess(apart.mean(), 3)
+
   def test_the_page_asks_for_no_other_file(self):
     figure = Figure()
     figure.add_subplot().plot([1, 2])

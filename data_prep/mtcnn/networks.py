@@ -1,0 +1,188 @@
+"""MTCNN's three networks as pure functions of their weights.
+
+Images are RGB mapped to (x - 127.5) / 128, NHWC; weights are those of
+`weights.load_weights`.
+"""
+
+from collections.abc import Mapping
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+Weights = Mapping[str, Array]
+
+RNET_SIZE = 24
+ONET_SIZE = 48
+# A proposal network's window, and how far the next one is, in pixels.
+PNET_WINDOW = 12
+PNET_STRIDE = 2
+# Stands for "outside" before a maximum; inf would make NaN of it later.
+_LOWEST = -1e9
+
+
+def prepare_weights(
+  weights: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, dict[str, np.ndarray]]:
+  """The files' weights as the functions here take them.
+
+  The files flatten features column after column, JAX row after row; and
+  the proposal network's first kernel is shifted to the four positions that
+  its pooling takes the maximum of: one wide convolution for four narrow ones.
+  """
+  prepared = {name: dict(arrays) for name, arrays in weights.items()}
+  for name in ("rnet", "onet"):
+    dense = prepared[name]["dense"]
+    prepared[name]["dense"] = (
+      dense.reshape(3, 3, -1, dense.shape[1])
+      .transpose(1, 0, 2, 3)
+      .reshape(dense.shape)
+    )
+  kernel = prepared["pnet"]["conv1"]
+  wide = np.zeros((4, 4, 3, 4, kernel.shape[-1]), kernel.dtype)
+  for place in range(4):
+    row, column = divmod(place, 2)
+    wide[row : row + 3, column : column + 3, :, place] = kernel
+  prepared["pnet"]["conv1"] = wide.reshape(4, 4, 3, -1)
+  return prepared
+
+
+def pnet_map_size(size: int) -> int:
+  """Windows of the proposal network along a side of `size` pixels."""
+  return max(0, -(-(size - 2) // 2) - 4)
+
+
+def pnet(
+  weights: Weights,
+  images: Float[Array, "B H W 3"],
+  sizes: Int[Array, "B 2"],
+) -> tuple[Float[Array, "B h w"], Float[Array, "B h w 4"]]:
+  """Looks for faces of 12 pixels everywhere.
+
+  Args:
+    weights: Of "pnet", prepared.
+    images: `[B, H, W, 3]`.
+    sizes: How much of each image is one: height and width, `[B, 2]`.
+
+  Returns:
+    Probability of a face, `[B, h, w]`, 0 in windows that leave the image; and
+    the box's offsets in windows, x0 y0 x1 y1, `[B, h, w, 4]`.
+  """
+  batch, height, width, _ = images.shape
+  odd = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+  x = _convolve(jnp.pad(images, odd), weights["conv1"], stride=2)
+  x = x.reshape(*x.shape[:3], 4, -1) + _wide(weights["conv1_bias"], 5)
+  x = _prelu(x, weights["conv1_slope"])
+  # The maximum over 2 x 2 places leaves out those beyond the image.
+  rows = _inside(sizes[:, 0], x.shape[1])[:, :, None, :, None]
+  columns = _inside(sizes[:, 1], x.shape[2])[:, None, :, None, :]
+  inside = (rows & columns).reshape(*x.shape[:4], 1)
+  x = jnp.max(jnp.where(inside, x, _LOWEST), axis=3)
+  for layer in ("conv2", "conv3"):
+    x = _layer(weights, layer, x)
+  box = _linear(weights, "box", x)
+  score = _face(_linear(weights, "face", x))
+  maps = [-(-(sizes[:, i] - 2) // 2) - 4 for i in (0, 1)]
+  seen = (
+    _below(maps[0], x.shape[1])[:, :, None]
+    & _below(maps[1], x.shape[2])[:, None, :]
+  )
+  return jnp.where(seen, score, 0.0), box
+
+
+def rnet(
+  weights: Weights, patches: Float[Array, "P 24 24 3"]
+) -> tuple[Float[Array, "P"], Float[Array, "P 4"]]:
+  """Judges and refines proposals.
+
+  Args:
+    weights: Of "rnet", prepared.
+    patches: `[P, 24, 24, 3]`.
+
+  Returns:
+    Probability of a face, `[P]`; the box's offsets in boxes, `[P, 4]`.
+  """
+  x = _max_pool(_layer(weights, "conv1", patches), 3, "SAME")
+  x = _max_pool(_layer(weights, "conv2", x), 3, "VALID")
+  x = _layer(weights, "conv3", x)
+  x = _layer(weights, "dense", x.reshape(len(x), -1))
+  return _face(_linear(weights, "face", x)), _linear(weights, "box", x)
+
+
+def onet(
+  weights: Weights, patches: Float[Array, "P 48 48 3"]
+) -> tuple[Float[Array, "P"], Float[Array, "P 4"], Float[Array, "P 10"]]:
+  """Judges and refines once more, and finds five points.
+
+  Args:
+    weights: Of "onet", prepared.
+    patches: `[P, 48, 48, 3]`.
+
+  Returns:
+    Probability of a face, `[P]`; the box's offsets in boxes, `[P, 4]`; the
+    points in boxes, five x and five y, `[P, 10]`.
+  """
+  x = _max_pool(_layer(weights, "conv1", patches), 3, "SAME")
+  x = _max_pool(_layer(weights, "conv2", x), 3, "VALID")
+  x = _max_pool(_layer(weights, "conv3", x), 2, "SAME")
+  x = _layer(weights, "conv4", x)
+  x = _layer(weights, "dense", x.reshape(len(x), -1))
+  return (
+    _face(_linear(weights, "face", x)),
+    _linear(weights, "box", x),
+    _linear(weights, "points", x),
+  )
+
+
+def _layer(weights: Weights, name: str, x: Array) -> Array:
+  """A convolution or a dense layer with its PReLU."""
+  return _prelu(_linear(weights, name, x), weights[f"{name}_slope"])
+
+
+def _linear(weights: Weights, name: str, x: Array) -> Array:
+  kernel = weights[name]
+  if kernel.ndim == 4 and kernel.shape[:2] == (1, 1):
+    kernel = kernel[0, 0]
+  x = x @ kernel if kernel.ndim == 2 else _convolve(x, kernel)
+  return x + _wide(weights[f"{name}_bias"], x.ndim)
+
+
+def _convolve(x: Array, kernel: Array, *, stride: int = 1) -> Array:
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    (stride, stride),
+    "VALID",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+def _prelu(x: Array, slope: Array) -> Array:
+  slope = _wide(slope.reshape(-1), x.ndim)
+  return jnp.where(x < 0, slope * x, x)
+
+
+def _face(logits: Array) -> Array:
+  """The second class's softmax."""
+  return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
+
+
+def _max_pool(x: Array, size: int, padding: str) -> Array:
+  window = (1, size, size, 1)
+  return lax.reduce_window(x, -jnp.inf, lax.max, window, (1, 2, 2, 1), padding)
+
+
+def _inside(size: Array, pooled: int) -> Array:
+  """Which of the places 2 i + k have a whole 3-pixel window, `[B, i, k]`."""
+  places = jnp.arange(2 * pooled).reshape(1, pooled, 2)
+  return places < (size[:, None, None] - 2)
+
+
+def _below(count: Array, length: int) -> Array:
+  return jnp.arange(length)[None] < count[:, None]
+
+
+def _wide(vector: Array, ndim: int) -> Array:
+  return vector.reshape((1,) * (ndim - 1) + vector.shape)

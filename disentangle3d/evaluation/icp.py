@@ -1,0 +1,240 @@
+"""Iterative closest point: lays a surface over points, and says how it went.
+
+Host code in float64. The points (a scan's) stand still and each asks for its
+closest point of the surface (scan to mesh), so that what the surface has
+beyond the scan does not count.
+"""
+
+import dataclasses
+
+from jaxtyping import Array, Float
+import numpy as np
+
+from disentangle3d.evaluation.surfaces import Surface, closest_points
+from disentangle3d.types import check_array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Motion:
+  """A similarity: scale R x + translation.
+
+  Attributes:
+    scale: Positive.
+    rotation: Proper, `[3, 3]`.
+    translation: `[3]`, mm.
+  """
+
+  scale: float
+  rotation: Float[np.ndarray, "3 3"]
+  translation: Float[np.ndarray, "3"]
+
+  def apply(
+    self, points: Float[np.ndarray, "... 3"]
+  ) -> Float[np.ndarray, "... 3"]:
+    """Moves points."""
+    return self.scale * points @ self.rotation.T + self.translation
+
+  def inverse(
+    self, points: Float[np.ndarray, "... 3"]
+  ) -> Float[np.ndarray, "... 3"]:
+    """Moves points back."""
+    return (points - self.translation) @ self.rotation / self.scale
+
+
+IDENTITY = Motion(1.0, np.eye(3), np.zeros(3))
+
+
+@dataclasses.dataclass(frozen=True)
+class IcpOptions:
+  """When ICP stops, and what it works on.
+
+  Attributes:
+    iterations: At most so many.
+    tolerance_mm: Converged where the root mean square distance falls by less.
+    points: At most so many of the points, evenly taken; bounds the time.
+  """
+
+  iterations: int = 100
+  tolerance_mm: float = 1e-4
+  points: int = 2000
+
+
+DEFAULT_OPTIONS = IcpOptions()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class IcpReport:
+  """Where ICP came to, and how.
+
+  Attributes:
+    motion: Lays the surface over the points.
+    rms_mm: Root mean square distance before each iteration and after the
+      last, `[iterations + 1]`; never rises.
+    iterations: Done.
+    converged: Whether the last one gained less than the tolerance.
+    points: How many points took part.
+  """
+
+  motion: Motion
+  rms_mm: Float[np.ndarray, "T"]
+  iterations: int
+  converged: bool
+  points: int
+
+
+def similarity(
+  source: Float[np.ndarray, "P 3"],
+  target: Float[np.ndarray, "P 3"],
+  *,
+  with_scale: bool = True,
+) -> Motion:
+  """Procrustes in float64: as `geometry.align_similarity`, on the host.
+
+  For point sets whose number differs from scan to scan, which under XLA would
+  be a program each.
+
+  Raises:
+    ValueError: The shapes differ, or there are fewer than three points.
+    TypeError: A dtype differs.
+  """
+  sizes = check_array("source", source, "P 3")
+  check_array("target", target, "P 3", sizes=sizes)
+  if sizes["P"] < 3:
+    raise ValueError(f"source: expected 3 points or more, got {sizes['P']}")
+  source_mean, target_mean = source.mean(0), target.mean(0)
+  x, y = source - source_mean, target - target_mean
+  u, singular, vt = np.linalg.svd(y.T @ x)
+  sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+  rotation = (u * sign) @ vt
+  scale = 1.0
+  if with_scale:
+    scale = float(singular @ sign / max(np.sum(x * x), 1e-300))
+  return Motion(scale, rotation, target_mean - scale * rotation @ source_mean)
+
+
+def icp(
+  surface: Surface,
+  points: Float[Array | np.ndarray, "P 3"],
+  *,
+  start: Motion = IDENTITY,
+  with_scale: bool = True,
+  options: IcpOptions = DEFAULT_OPTIONS,
+) -> IcpReport:
+  """Finds the motion of `surface` that brings it nearest to `points`.
+
+  Minimises the mean squared distance of the points to the moved surface. Each
+  iteration tries the point-to-plane step, which slides along the surface and
+  so needs few; where that would raise the distance, it takes the closed-form
+  point-to-point step, which cannot.
+
+  Args:
+    surface: What is moved.
+    points: What it is laid over, `[P, 3]`, mm, three or more.
+    start: Where to begin; ICP finds the nearest minimum only.
+    with_scale: False keeps the start's scale.
+    options: See `IcpOptions`.
+
+  Returns:
+    `IcpReport`.
+
+  Raises:
+    ValueError: There are fewer than three points, or one is not finite.
+    TypeError: `points` is not floating.
+  """
+  sizes = check_array("points", points, "P 3")
+  if sizes["P"] < 3:
+    raise ValueError(f"points: expected 3 or more, got {sizes['P']}")
+  fixed = _evenly(np.asarray(points, np.float64), options.points)
+  motion = start
+  found = _correspond(surface, fixed, motion)
+  history = [found.rms_mm]
+  converged = False
+  while not converged and len(history) <= options.iterations:
+    tried = _plane_step(found, fixed, motion, with_scale)
+    after = _correspond(surface, fixed, tried)
+    if not after.rms_mm < history[-1]:
+      tried = _point_step(found, fixed, motion, with_scale)
+      after = _correspond(surface, fixed, tried)
+    if after.rms_mm <= history[-1]:
+      motion, found = tried, after
+    history.append(found.rms_mm)
+    converged = history[-2] - history[-1] < options.tolerance_mm
+  return IcpReport(
+    motion=motion,
+    rms_mm=np.array(history),
+    iterations=len(history) - 1,
+    converged=converged,
+    points=len(fixed),
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Correspondence:
+  """The surface's closest points, in its own frame and moved."""
+
+  own: np.ndarray
+  moved: np.ndarray
+  normal: np.ndarray
+  rms_mm: float
+
+
+def _correspond(
+  surface: Surface, fixed: np.ndarray, motion: Motion
+) -> _Correspondence:
+  # Moving the points back leaves the surface's index as it is.
+  found = closest_points(surface, motion.inverse(fixed))
+  away = motion.scale * found.distance_mm
+  return _Correspondence(
+    own=found.point,
+    moved=motion.apply(found.point),
+    normal=found.normal @ motion.rotation.T,
+    rms_mm=float(np.sqrt(np.mean(away**2))),
+  )
+
+
+def _point_step(
+  found: _Correspondence, fixed: np.ndarray, motion: Motion, with_scale: bool
+) -> Motion:
+  if with_scale:
+    return similarity(found.own, fixed)
+  scaled = similarity(motion.scale * found.own, fixed, with_scale=False)
+  return Motion(motion.scale, scaled.rotation, scaled.translation)
+
+
+def _plane_step(
+  found: _Correspondence, fixed: np.ndarray, motion: Motion, with_scale: bool
+) -> Motion:
+  """One Gauss-Newton step on the distances to the tangent planes."""
+  centre = fixed.mean(0)
+  arm = found.moved - centre
+  columns = [np.cross(arm, found.normal), found.normal]
+  if with_scale:
+    columns.append(np.sum(arm * found.normal, 1, keepdims=True))
+  jacobian = np.concatenate(columns, 1)
+  away = np.sum((fixed - found.moved) * found.normal, 1)
+  step = np.linalg.lstsq(jacobian, away, rcond=1e-10)[0]
+  turn = _rotation_about(step[:3])
+  grow = float(np.exp(np.clip(step[6], -0.5, 0.5))) if with_scale else 1.0
+  return Motion(
+    scale=grow * motion.scale,
+    rotation=turn @ motion.rotation,
+    translation=grow * turn @ (motion.translation - centre)
+    + centre
+    + step[3:6],
+  )
+
+
+def _rotation_about(vector: np.ndarray) -> np.ndarray:
+  angle = float(np.linalg.norm(vector))
+  if angle < 1e-15:
+    return np.eye(3)
+  x, y, z = vector / angle
+  cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+  return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def _evenly(points: np.ndarray, count: int) -> np.ndarray:
+  """At most `count` of the points, evenly spread over their order."""
+  if len(points) <= count:
+    return points
+  return points[np.linspace(0, len(points) - 1, count).round().astype(int)]

@@ -1,0 +1,64 @@
+"""What the evaluation binaries read: networks by name, a dataset's world."""
+
+from collections.abc import Mapping, Sequence
+import os
+from typing import Any
+
+from data_prep.synthetic_set import SyntheticSet
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.training.dataset import MANIFEST
+from disentangle3d.training.export import Export, load_export
+
+NETWORK_HELP = (
+  "NAME=PATH: a workdir of a finished training, or a folder it exported;"
+  " repeat for every row of the tables."
+)
+
+
+def read_networks(
+  named: Sequence[str], fitter: MorphableModel | None = None
+) -> dict[str, Export]:
+  """The networks of `--network=NAME=PATH` flags, in their order.
+
+  Args:
+    named: The flags' values.
+    fitter: The 3DMM that their shapes must go with, or None.
+
+  Raises:
+    ValueError: A value is not NAME=PATH, a name comes twice, or a network has
+      another number of vertices.
+    FileNotFoundError: There is no export.
+  """
+  networks: dict[str, Export] = {}
+  for value in named:
+    name, separator, path = value.partition("=")
+    if not (name and separator and path):
+      raise ValueError(f"--network: expected NAME=PATH, got {value!r}")
+    if name in networks:
+      raise ValueError(f"--network: expected names that differ, got {name!r}")
+    networks[name] = load_export(path)
+    if fitter is not None:
+      has = networks[name].model.num_vertices
+      if has != fitter.num_vertices:
+        raise ValueError(
+          f"--network={name}: expected {fitter.num_vertices} vertices as the"
+          f" dataset's 3DMM has, got {has}"
+        )
+  return networks
+
+
+def settings_of(
+  manifest: Mapping[str, Any], dataset: str | os.PathLike[str]
+) -> SyntheticSet:
+  """What a synthetic dataset was made of.
+
+  Raises:
+    ValueError: It is a dataset of photographs, or of another version.
+  """
+  try:
+    return SyntheticSet(**manifest["created"]["settings"]["synthetic"])
+  except (KeyError, TypeError) as error:
+    raise ValueError(
+      f"{os.path.join(dataset, MANIFEST)}: expected a dataset of"
+      f" data_prep.render_synthetic, got another ({error})"
+    ) from error

@@ -1,0 +1,27 @@
+import pathlib
+
+from absl.testing import absltest, parameterized
+
+from data_prep import dlib_landmarks, fan_landmarks, fit_shards
+from data_prep.landmark_index import PTS_DETECTOR
+from data_prep.manifests import PhotoRow
+
+
+class ContourTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (dlib_landmarks.NAME, True),
+    (f"MTCNN + {dlib_landmarks.NAME}", True),
+    (f"MTCNN + {fan_landmarks.NAME}", True),
+    (f"list of five points + {PTS_DETECTOR}", True),
+    ("dlib + a mesh", False),
+    ("", False),
+  )
+  def test_whose_jaw_follows_the_silhouette(self, detector, slides):
+    row = PhotoRow(pathlib.Path("1.png"), "a", "a/1.png", "ok", "", detector)
+    self.assertEqual(fit_shards._slides(row, "detector"), slides)
+    self.assertTrue(fit_shards._slides(row, "on"))
+    self.assertFalse(fit_shards._slides(row, "off"))
+
+
+if __name__ == "__main__":
+  absltest.main()
