@@ -8,7 +8,9 @@ the people of "train" from 0 in natural order of their names, and go on with
 those of "heldout".
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+import json
 import pathlib
 from typing import Any
 
@@ -19,6 +21,7 @@ from data_prep import command_line
 from data_prep.dataset_writer import write_dataset
 from data_prep.fit_files import MORPHABLE_MODEL, Fits, fits_path, read_fits
 from data_prep.manifests import (
+  ABOUT,
   PhotoRow,
   count_rows,
   list_manifests,
@@ -32,6 +35,9 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.geometry import apply_affine
 from disentangle3d.training.records import decode_image
+
+# How far a photo may come; see `count_stages`.
+STAGES = ("photos", "detected", "located", "aligned", "fitted", "kept")
 
 
 def split_people(
@@ -147,6 +153,41 @@ def make_records(
     }
 
 
+def count_stages(
+  rows: Sequence[PhotoRow], fitted: Container[str]
+) -> dict[str, int]:
+  """How many photos came how far.
+
+  Args:
+    rows: All rows.
+    fitted: Image ids that have a fit, a good one or not.
+
+  Returns:
+    Photos looked at; with a box, with landmarks, with a place in the crop,
+    with a fit; and kept in the dataset.
+  """
+  reached = (
+    len(rows),
+    sum(row.box is not None for row in rows),
+    sum(row.landmarks is not None for row in rows),
+    sum(row.crop_from_photo is not None for row in rows),
+    sum(row.image_id in fitted for row in rows),
+    sum(row.status == "ok" for row in rows),
+  )
+  return dict(zip(STAGES, reached, strict=True))
+
+
+def count_reasons(rows: Sequence[PhotoRow]) -> dict[str, int]:
+  """How many photos were rejected for which reason.
+
+  Reasons may end in details after a colon; the kind is what counts.
+  """
+  kinds = Counter(
+    row.reason.split(":")[0] for row in rows if row.status != "ok"
+  )
+  return dict(kinds)
+
+
 def build_dataset(
   folder: pathlib.Path, output: pathlib.Path, *, heldout: str, seed: int = 0
 ) -> dict[str, int]:
@@ -179,6 +220,8 @@ def build_dataset(
     "heldout_people": heldout_people,
     "seed": seed,
     "counts": count_rows(rows),
+    "stages": count_stages(rows, fits),
+    "rejected_by_reason": count_reasons(rows),
     "rejected": {
       row.image_id: row.reason for row in rows if row.status != "ok"
     },
@@ -186,6 +229,7 @@ def build_dataset(
       **read_licences(folder),
       model.name: model.licence,
     },
+    "fits": _settings_of(folder),
   }
   write_dataset(output, splits, model, settings)
   return {"train": len(train), "heldout": len(heldout_people)}
@@ -218,6 +262,12 @@ def main() -> None:
     people["train"],
     people["heldout"],
   )
+
+
+def _settings_of(folder: pathlib.Path) -> dict[str, Any]:
+  """Stage and settings in an about.json that `read_licences` took."""
+  about = json.loads((folder / ABOUT).read_text("utf-8"))
+  return {name: about.get(name) for name in ("stage", "settings")}
 
 
 def _fit_fields(fits: Fits, index: int) -> dict[str, np.ndarray]:

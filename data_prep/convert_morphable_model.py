@@ -143,22 +143,49 @@ def _read_model() -> MorphableModel:
   values, form = flags.FLAGS, FORMATS[flags.FLAGS.format]
   source = pathlib.Path(values.source)
   model = form.read(source, **_options(form))
+  nearest = values.nearest_vertices
   try:
-    check_landmarks(model)
-    model = truncate_modes(
+    model = cut_model(
       model,
-      values.identity_modes or model.identity_dim,
-      values.expression_modes or model.expression_dim,
+      identity_modes=values.identity_modes,
+      expression_modes=values.expression_modes,
+      nearest_vertices=form.nearest_vertices if nearest is None else nearest,
     )
-    nearest = values.nearest_vertices
-    if nearest is None:
-      nearest = form.nearest_vertices
-    if nearest:
-      model = nearest_to_nose(model, nearest)
   except ValueError as error:
     raise ValueError(f"{source}: {error}") from error
   if values.licence:
     model = dataclasses.replace(model, licence=values.licence)
+  return model
+
+
+def cut_model(
+  model: MorphableModel,
+  *,
+  identity_modes: int | None = None,
+  expression_modes: int | None = None,
+  nearest_vertices: int = 0,
+) -> MorphableModel:
+  """The model with fewer modes and vertices, its landmarks checked.
+
+  Args:
+    model: What a reader gave.
+    identity_modes: How many to keep, from the first; None for all.
+    expression_modes: The same for expression.
+    nearest_vertices: How many vertices nearest the nose tip; 0 for all.
+
+  Raises:
+    ValueError: The landmarks cannot be those of a face, before or after the
+      crop, or there are fewer modes or vertices.
+  """
+  check_landmarks(model)
+  model = truncate_modes(
+    model,
+    identity_modes or model.identity_dim,
+    expression_modes or model.expression_dim,
+  )
+  if nearest_vertices:
+    model = nearest_to_nose(model, nearest_vertices)
+    check_landmarks(model)
   return model
 
 

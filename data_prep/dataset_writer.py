@@ -25,7 +25,15 @@ from disentangle3d.training.dataset import (
 )
 from disentangle3d.training.records import encode_record
 
-_PACKAGES = ("disentangle3d", "jax", "numpy", "array-record", "pillow")
+_PACKAGES = (
+  "disentangle3d",
+  "jax",
+  "flax",
+  "numpy",
+  "array-record",
+  "pillow",
+  "opencv-python-headless",
+)
 
 
 @dataclasses.dataclass

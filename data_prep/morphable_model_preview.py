@@ -4,52 +4,62 @@ Numbers are iBUG's, from 0. No check can tell that a list belongs to another
 mesh as well as a glance at the eyelids does.
 """
 
-from typing import Any
-
 from jaxtyping import UInt8
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import project
-from disentangle3d.reporting.figures import portrait_camera, render_shape
+from disentangle3d.reporting.figures import (
+  GREY,
+  overlay_mesh,
+  portrait_camera,
+)
 from disentangle3d.reporting.pictures import contact_sheet, draw_landmarks
 from disentangle3d.types import NUM_LANDMARKS
 
-_SIZE_PX = 1000
 _YAWS_DEGREES = (0, 75, -75)
 # How far beyond the middle a landmark is still drawn from the side.
 _OVERLAP_MM = 3.0
+# A view's side over the landmarks' extent: necks and napes are cut off.
+_MARGIN = 1.25
 
 
 def draw_model_landmarks(
-  model: MorphableModel,
+  model: MorphableModel, *, size_px: int = 1000
 ) -> UInt8[np.ndarray, "H W 3"]:
   """The mean face from the front and both sides, its landmarks numbered.
 
   Args:
-    model: A model with at least one landmark.
+    model: A model with at least two landmarks.
+    size_px: Height and width of each view.
 
   Returns:
-    Three views in a row, RGB.
+    Three views in a row, RGB; from a side, the landmarks of that side.
   """
-  shape = np.asarray(model.mean_shape)
   vertices = np.asarray(model.landmark_vertices)
   known = np.flatnonzero(vertices >= 0)
-  points = shape[vertices[known]]
+  points = np.asarray(model.mean_shape)[vertices[known]]
   middle = np.median(points[:, 0])
-  # The landmarks and some of the mesh around: necks and napes are cut off.
-  extent = 1.25 * float(np.ptp(points, axis=0).max())
-  shown = np.abs(shape - np.median(points, axis=0)).max(1) < extent / 2
-  triangles = (np.cumsum(shown) - 1)[model.triangles]
-  triangles = triangles[shown[model.triangles].all(1)].astype(np.int32)
-  view: dict[str, Any] = {"size_px": _SIZE_PX, "extent_mm": extent}
-  pictures = []
+  white = np.full((size_px, size_px, 3), 255, np.uint8)
+  views = []
   for degrees in _YAWS_DEGREES:
-    yaw = float(np.deg2rad(degrees))
+    camera = portrait_camera(
+      points[None],
+      yaw_rad=float(np.deg2rad(degrees)),
+      size_px=size_px,
+      extent_mm=_MARGIN * float(np.ptp(points, axis=0).max()),
+    )
+    picture = overlay_mesh(
+      white,
+      model.mean_shape,
+      model.triangles,
+      camera,
+      upscale=1,
+      opacity=1.0,
+      color=GREY,
+    )
     near = np.sign(degrees) * (points[:, 0] - middle) <= _OVERLAP_MM
-    picture = render_shape(shape[shown], triangles, yaw_rad=yaw, **view)
-    camera = portrait_camera(shape[shown][None], yaw_rad=yaw, **view)
-    pictures.append(
+    views.append(
       draw_landmarks(
         picture,
         np.asarray(project(camera, points[near])),
@@ -65,4 +75,4 @@ def draw_model_landmarks(
     "turned to the image's right",
     "turned to the image's left",
   ]
-  return contact_sheet(pictures, columns=3, labels=titles, font_px=24)
+  return contact_sheet(views, columns=3, labels=titles, font_px=24)

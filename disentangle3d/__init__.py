@@ -45,6 +45,7 @@ from disentangle3d.inference import (
   encode,
   face_embedding,
   load_params,
+  prepare_params,
   reconstruct,
 )
 from disentangle3d.network.face_model import FaceModel, init_params
@@ -77,6 +78,7 @@ __all__ = [
   "load_morphable_model",
   "load_params",
   "network",
+  "prepare_params",
   "procedural_face_model",
   "project",
   "reconstruct",

@@ -1,7 +1,10 @@
 """From a ConfigDict to the phases it describes; names the bad value."""
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
+from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.optimizers import OptimizerSetting, Schedule
 from disentangle3d.training.phases import (
   Phase,
@@ -38,7 +41,15 @@ def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
   for name in config.run_phases:
     seed = config.seed + PHASES.index(name)
     try:
-      phases.append(_phase_of(name, config.phases[name], seed))
+      phase = _phase_of(name, config.phases[name], seed)
+      phases.append(
+        dataclasses.replace(
+          phase,
+          head=_head_of(config, phase),
+          accumulate=config.phases[name].accumulate,
+          average_decay=config.phases[name].average_decay,
+        )
+      )
     except ValueError as error:
       raise ValueError(f"config.phases.{name}: {error}") from error
   return tuple(phases)
@@ -73,6 +84,19 @@ def _phase_of(name: str, config: ConfigDict, seed: int) -> Phase:
 def _optimizer_of(config: ConfigDict) -> OptimizerSetting:
   settings = {k: v for k, v in config.items() if k != "schedule"}
   return OptimizerSetting(**settings, schedule=Schedule(**config.schedule))
+
+
+def _head_of(config: ConfigDict, phase: Phase) -> HeadSetting:
+  """The run's head; a phase that takes over goes on with its annealing."""
+  settings = {k: v for k, v in config.identity_head.items() if k != "margins"}
+  # Softmax has no margin, and an unknown kind is the setting's to refuse.
+  margin = config.identity_head.margins.to_dict().get(
+    config.identity_head.kind, 0.0
+  )
+  before = 0
+  if phase.takes_over and "joint_recognition" in config.run_phases:
+    before = config.phases.joint_recognition.steps
+  return HeadSetting(**settings, margin=margin, steps_before=before)
 
 
 def _plateau_of(config: ConfigDict) -> Plateau | None:

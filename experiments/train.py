@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 import signal
+import sys
 from typing import Any
 
 from absl import flags
@@ -32,16 +33,26 @@ from disentangle3d.training.export import abstract_params
 from disentangle3d.training.input_pipeline import open_reader
 from disentangle3d.training.loop import (
   LoopOptions,
-  NonFiniteLossError,
   PhaseInput,
 )
+from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.phases import Phase
+from disentangle3d.training.processes import (
+  Cluster,
+  LostProcessError,
+  is_first_process,
+  join,
+  lost_processes_named,
+)
 from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.host_memory import keep_freed_memory
 from experiments.phase_configs import phases_of
+from experiments.run_summary import write_summary
 
-# What may change when a run goes on.
+# What makes a run another one.
+_FIXED = ("model", "identity_head.kind", "seed", "fake.num_classes")
+# What may change without a word when a run goes on.
 _FREE = (
   "dataset",
   "init_from",
@@ -59,6 +70,7 @@ def train(
   workdir: str | os.PathLike[str],
   *,
   should_stop: Callable[[], bool] = lambda: False,
+  profile_steps: int = 0,
 ) -> Outcome:
   """Runs the phases of a config, going on where an earlier run left off.
 
@@ -66,6 +78,7 @@ def train(
     config: See `experiments/configs/default.py`.
     workdir: Where everything goes.
     should_stop: Asked after every step; True saves and returns.
+    profile_steps: Steps of each phase to trace, to `profile/`.
 
   Returns:
     How it ended.
@@ -78,18 +91,28 @@ def train(
   """
   phases = phases_of(config)
   model = face_model_of(config)
-  options = LoopOptions(config.log_every, config.checkpoint_every)
-  devices = jax.local_devices()
-  if jax.process_count() > 1:
-    raise ValueError(
-      f"expected one process, got {jax.process_count()}: devices of several"
-      " hosts are not trained together yet"
-    )
+  options = LoopOptions(
+    config.log_every,
+    config.checkpoint_every,
+    profile_steps=profile_steps,
+    profile_folder=str(pathlib.Path(workdir) / "profile"),
+  )
+  devices = jax.devices()
   check_phases(phases, len(devices), config.export_phases)
   split, morphable_model = _open_input(config, phases, model)
-  write_run_info(
-    workdir, config.to_dict(), morphable_model, devices, free=_FREE
-  )
+  if is_first_process():
+    write_run_info(
+      workdir,
+      config.to_dict(),
+      morphable_model,
+      devices,
+      params={
+        name: count_params(entry)
+        for name, entry in abstract_params(model).items()
+      },
+      fixed=_FIXED,
+      free=_FREE,
+    )
   _log_start(model, phases, devices, morphable_model)
   phase_input = PhaseInput(
     reader=None
@@ -101,7 +124,7 @@ def train(
     num_classes=config.fake.num_classes if split is None else split.num_classes,
     basis=jax.tree.map(np.asarray, target_basis(morphable_model)),
   )
-  with MetricLog(workdir) as metrics, _progress(metrics) as report:
+  with _reporter(workdir) as report:
     return run_phases(
       phases,
       model=model,
@@ -188,6 +211,18 @@ def _log_start(
 
 
 @contextlib.contextmanager
+def _reporter(
+  workdir: str | os.PathLike[str],
+) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
+  """The first process reports; of the others' metrics nothing differs."""
+  if not is_first_process():
+    yield lambda phase, step, values: None
+    return
+  with MetricLog(workdir) as metrics, _progress(metrics) as report:
+    yield report
+
+
+@contextlib.contextmanager
 def _progress(
   metrics: MetricLog,
 ) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
@@ -249,6 +284,20 @@ def _define_flags() -> None:
   flags.DEFINE_bool(
     "deterministic", False, "On a GPU: the same bits every time, if slower."
   )
+  flags.DEFINE_integer(
+    "profile_steps",
+    0,
+    "Steps of each phase to trace, to <workdir>/profile.",
+    lower_bound=0,
+  )
+  flags.DEFINE_string(
+    "coordinator",
+    "",
+    "For several processes: host:port of process 0, or auto under SLURM, Open"
+    " MPI and on TPU pods.",
+  )
+  flags.DEFINE_integer("num_processes", 1, "How many processes there are.")
+  flags.DEFINE_integer("process_id", 0, "Which one this is, from 0.")
   flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -270,11 +319,24 @@ def main() -> None:
       f"{flags_before} --xla_gpu_deterministic_ops=true"
     ).strip()
   workdir = pathlib.Path(values.workdir)
+  join(Cluster(values.coordinator, values.num_processes, values.process_id))
   try:
-    with stop_on_signals() as should_stop:
-      outcome = train(values.config, workdir, should_stop=should_stop)
+    with stop_on_signals() as should_stop, lost_processes_named():
+      outcome = train(
+        values.config,
+        workdir,
+        should_stop=should_stop,
+        profile_steps=values.profile_steps,
+      )
   except NonFiniteLossError as error:
     raise ValueError(str(error)) from error
+  except LostProcessError as error:
+    # Leaving in order would wait for the one that is gone.
+    sys.stderr.write(f"ERROR: {error}\n")
+    sys.stderr.flush()
+    os._exit(1)
+  if is_first_process():
+    write_summary(workdir)
   if outcome.complete:
     print(f"train: done, exported to {workdir / 'export'}")
   else:

@@ -126,6 +126,11 @@ CASES = {
     # Which of two nearly equal steps is taken may hang on the last bit.
     0.02,
   ),
+  "prepare_params": lambda: (
+    face_call("prepare_params"),
+    (stacked_params(),),
+    1e-5,
+  ),
   "project": lambda: (
     d3d.project,
     (cameras(), random(9, 3, scale=60)),

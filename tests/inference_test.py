@@ -1,5 +1,7 @@
 """The public calls: equal to the modules, single = batch, every transform."""
 
+import functools
+
 from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
@@ -71,6 +73,28 @@ class InferenceTest(parameterized.TestCase):
       jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), eager, other
       )
+
+  def test_the_same_shapes_are_compiled_once(self):
+    traced = []
+
+    @jax.jit
+    def run(params, images):
+      traced.append(images.shape)
+      return inference.reconstruct(params, images, model=MODEL)
+
+    other = jax.tree.map(lambda leaf: 2 * leaf, self.params)
+    for params, seed in ((self.params, 0), (self.params, 1), (other, 2)):
+      run(params, photos(seed=seed))
+    self.assertEqual(traced, [(3, 112, 96, 3)])
+    # A model that was made anew is the same value.
+    again = functools.partial(
+      jax.jit(inference.encode, static_argnames="model"), self.params, photos()
+    )
+    with jax.log_compiles(True), self.assertLogs(level="WARNING") as logs:
+      again(model=MODEL)
+      first = len(logs.output)
+      again(model=MODEL.clone())
+    self.assertLen(logs.output, first)
 
   def test_reconstruct_is_decode_of_encode(self):
     images = photos()

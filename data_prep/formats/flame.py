@@ -113,7 +113,8 @@ def _embedded(
   distance = np.linalg.norm(mean[corners] - points[:, None], axis=-1)
   landmarks = np.full(NUM_LANDMARKS, -1, np.int32)
   landmarks[first:] = corners[np.arange(len(faces)), distance.argmin(1)]
-  farthest = _UNIT_MM * distance.min(1).max()
+  away_mm = _UNIT_MM * distance.min(1)
   return landmarks, (
-    f"{path.name}, nearest vertices, at most {farthest:.2f} mm away"
+    f"{path.name}, nearest vertices, at most {away_mm.max():.2f} mm away; from"
+    f" landmark {first} on, mm: {' '.join(f'{mm:.2f}' for mm in away_mm)}"
   )

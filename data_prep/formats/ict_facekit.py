@@ -19,8 +19,10 @@ import contextlib
 import json
 import lzma
 import pathlib
+import re
 import tarfile
 import tempfile
+import zlib
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -40,6 +42,8 @@ _NUM_POLYGONS = 26_384
 _NEUTRAL = "generic_neutral_mesh.obj"
 _INDICES = "vertex_indices.json"
 _MM_PER_CM = 10.0
+# No name leads out of the folder.
+_NAME = re.compile(r"\w+")
 
 
 def read_ict_facekit(
@@ -153,12 +157,25 @@ def _opened(source: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
       with tarfile.open(source) as archive:
         archive.extractall(scratch, filter="data")
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+    # tarfile reads whatever numbers a header has, and the file system says no.
+    except (
+      *(tarfile.TarError, lzma.LZMAError, zlib.error),
+      *(EOFError, OSError, ValueError, OverflowError),
+    ) as error:
       raise ValueError(
         f"{source}: expected the folder FaceXModel or its .tar.xz, got a file"
-        f" that cannot be unpacked ({error})"
+        f" that cannot be unpacked ({_relative(error, scratch)})"
       ) from error
-    yield pathlib.Path(scratch) / "FaceXModel"
+    try:
+      yield pathlib.Path(scratch) / "FaceXModel"
+    except (FileNotFoundError, ValueError) as error:
+      message = f"{source}: {_relative(error, scratch)}"
+      raise type(error)(message) from error
+
+
+def _relative(error: Exception, scratch: str) -> str:
+  """An error's one line, without the folder that nobody knows."""
+  return " ".join(str(error).replace(f"{scratch}/", "").split())
 
 
 def _read_file(path: pathlib.Path) -> bytes:
@@ -204,16 +221,22 @@ def _read_polygons(path: pathlib.Path) -> Int[np.ndarray, "P 4"]:
     try:
       indices = [int(corner.split(b"/")[0]) - 1 for corner in corners]
     except ValueError as error:
-      raise ValueError(f"{path}: in {line.decode()!r}: {error}") from error
+      raise ValueError(
+        f"{path}: expected whole numbers in {_shown(line)}"
+      ) from error
     if len(corners) not in (3, 4) or not all(
       0 <= index < _NUM_VERTICES for index in indices
     ):
       raise ValueError(
         f"{path}: expected 3 or 4 vertices from 1 to {_NUM_VERTICES} in a"
-        f" polygon, got {line.decode()!r}"
+        f" polygon, got {_shown(line)}"
       )
     row[: len(indices)] = indices
   return polygons
+
+
+def _shown(line: bytes) -> str:
+  return repr(line[:60].decode("ascii", "replace"))
 
 
 def _read_indices(
@@ -224,7 +247,10 @@ def _read_indices(
     content = json.loads(_read_file(path))
     landmarks = np.array(content["idx_to_landmark_verts"])
     expressions = list(content["expressions"])
-  except (ValueError, KeyError, TypeError) as error:
+  except (
+    *(ValueError, KeyError, TypeError),
+    *(OverflowError, RecursionError),
+  ) as error:
     raise ValueError(
       f"{path}: expected JSON with idx_to_landmark_verts and expressions, got"
       f" something else ({type(error).__name__}: {error})"
@@ -239,9 +265,10 @@ def _read_indices(
       f"{path}: expected {NUM_LANDMARKS} vertex indices as"
       f" idx_to_landmark_verts, got {str(landmarks.tolist())[:60]}"
     )
-  if len(set(expressions)) != NUM_EXPRESSIONS or not all(
-    isinstance(name, str) for name in expressions
-  ):
+  named = all(
+    isinstance(name, str) and _NAME.fullmatch(name) for name in expressions
+  )
+  if not named or len(set(expressions)) != NUM_EXPRESSIONS:
     raise ValueError(
       f"{path}: expected {NUM_EXPRESSIONS} names as expressions, got"
       f" {len(expressions)}"

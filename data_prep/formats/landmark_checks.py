@@ -6,7 +6,10 @@ here, before anything is trained on it.
 
 import numpy as np
 
-from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  validate_morphable_model,
+)
 from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
 from disentangle3d.types import NOSE_TIP
 
@@ -25,13 +28,14 @@ _LEFT = np.array(
 
 
 def check_landmarks(model: MorphableModel) -> None:
-  """Checks unit, axes, left-right order and symmetry on the mean shape.
+  """Checks range, unit, axes, left-right order and symmetry on the mean shape.
 
   What a model has no landmarks for is not checked.
 
   Raises:
     ValueError: Says which landmark, what was expected and what came.
   """
+  validate_morphable_model(model)
   vertices = np.asarray(model.landmark_vertices)
   known = np.flatnonzero(vertices >= 0)
   values, counts = np.unique(vertices[known], return_counts=True)

@@ -72,6 +72,10 @@ def assemble_model(
       raise ValueError(
         f"{where}: {field}: expected shape [{shown}], got {list(array.shape)}"
       )
+    if not array.size:
+      raise ValueError(
+        f"{where}: {field}: expected at least one, got {list(array.shape)}"
+      )
   triangles = checked_indices(where, "triangles", triangles, size)
   mean_mm = unit_mm * np.asarray(mean, np.float64).reshape(-1, 3)
   model = MorphableModel(

@@ -15,6 +15,7 @@
 Unit and index base are options.
 """
 
+import math
 import pathlib
 
 from jaxtyping import Float, Int
@@ -117,7 +118,7 @@ def _numbers(file: NpzFile, name: str) -> np.ndarray:
 
 def _modes(file: NpzFile, part: str, length: int) -> Float[np.ndarray, "V3 C"]:
   basis = _numbers(file, f"{part}_basis")
-  flat = basis.reshape(-1, basis.shape[-1]) if basis.size else basis
+  flat = basis.reshape(math.prod(basis.shape[:-1]), basis.shape[-1])
   if f"{part}_std" not in file.names:
     return flat
   deviations = _numbers(file, f"{part}_std").reshape(-1)

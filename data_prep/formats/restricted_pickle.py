@@ -60,11 +60,12 @@ def load_pickle(
 
   Raises:
     ValueError: The pickle is damaged, or asks for anything else; names the
-      file, and the position of what is refused.
+      file and the position.
   """
   allowed = {**_BYTES, **(stand_ins or {})}
   positions = _scan(content, where)
-  unpickler = _Unpickler(io.BytesIO(content), encoding=encoding)
+  stream = io.BytesIO(content)
+  unpickler = _Unpickler(stream, encoding=encoding)
   unpickler.prepare(where, allowed, iter(positions))
   try:
     return unpickler.load()
@@ -74,7 +75,7 @@ def load_pickle(
   except Exception as error:
     raise ValueError(
       f"{where}: expected a pickle of plain data, got one that cannot be read"
-      f" ({type(error).__name__}: {error})"
+      f" (before byte {stream.tell()}, {type(error).__name__}: {error})"
     ) from error
 
 
@@ -121,6 +122,21 @@ class _Function:
     raise TypeError("a function has no state")
 
 
+class _PlainLines(io.BytesIO):
+  r"""Its lines are ASCII and without escapes, as `pickletools` wants strings.
+
+  Python 2 wrote `'a\xff'`. A scan needs the ends of lines only.
+  """
+
+  def readline(self, size: int | None = -1, /) -> bytes:
+    return super().readline(size).translate(_PLAIN)
+
+
+_PLAIN = bytes(
+  byte if byte < 128 and byte != ord("\\") else ord("?") for byte in range(256)
+)
+
+
 def _scan(content: bytes, where: str) -> list[int]:
   """Checks the opcodes; returns the positions of those that name globals.
 
@@ -128,10 +144,12 @@ def _scan(content: bytes, where: str) -> list[int]:
   n-th in this list.
   """
   positions = []
+  stream, start = _PlainLines(content), 0
   try:
     for count, (opcode, argument, position) in enumerate(
-      pickletools.genops(content)
+      pickletools.genops(stream)
     ):
+      start = stream.tell()
       if opcode.name in _FORBIDDEN:
         raise _Refused(f"{opcode.name} at byte {position}")
       if opcode.name in ("GLOBAL", "STACK_GLOBAL"):
@@ -146,7 +164,8 @@ def _scan(content: bytes, where: str) -> list[int]:
     ) from None
   except Exception as error:
     raise ValueError(
-      f"{where}: expected a whole binary pickle, got a damaged one ({error})"
+      f"{where}: expected a whole binary pickle, got one that is damaged at"
+      f" byte {start} ({error})"
     ) from error
   return positions
 
@@ -161,4 +180,5 @@ def _encoded(text: str, encoding: str) -> bytes:
 _BYTES: StandIns = {
   "_codecs.encode": _encoded,
   "__builtin__.bytes": lambda: b"",
+  "builtins.bytes": lambda: b"",
 }

@@ -3,23 +3,25 @@
 In memory always millimetres, 0-based counter-clockwise triangles, y up. OBJ
 and PLY have no unit and hold the same numbers; glTF prescribes metres, so a
 GLB holds them times 0.001 (the factor that brings a face to its true size in
-every viewer).
+every viewer). trimesh, which only this module imports, brings three.js too.
 """
 
 from collections.abc import Callable
 import os
 import pathlib
-import struct
 import warnings
 
 import flax.struct
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 import trimesh
+from trimesh.viewer.notebook import scene_to_html
 
 from disentangle3d.types import check_array
 
 METRES_PER_MILLIMETRE = 0.001
+# Where in trimesh's viewer page the library ends and its own code begins.
+_VIEWER_BEGINS = "var camera,controls,scene,"
 
 
 @flax.struct.dataclass
@@ -118,6 +120,31 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
   if problem:
     raise ValueError(f"{path}: {problem}")
   return mesh
+
+
+def viewer_library() -> str:
+  """Three.js with its TrackballControls, as one script.
+
+  It is the library that trimesh itself puts into its viewer's page; the
+  script defines the global `THREE`.
+
+  Returns:
+    JavaScript, to stand in a page's `<script>`.
+
+  Raises:
+    ValueError: The installed trimesh has another viewer; names the version.
+  """
+  # A scene must have an extent for trimesh to place its camera.
+  scene = trimesh.Scene(trimesh.Trimesh(np.eye(3), [[0, 1, 2]], process=False))
+  page = scene_to_html(scene)
+  _, _, rest = page.partition("<script>")
+  script, found, _ = rest.partition(_VIEWER_BEGINS)
+  if not found or "THREE.TrackballControls=" not in script:
+    raise ValueError(
+      "trimesh: expected a viewer with three.js and TrackballControls in"
+      f" version {trimesh.__version__}, got another"
+    )
+  return script
 
 
 def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:
@@ -240,15 +267,8 @@ def _read_ply(path: pathlib.Path) -> Mesh:
     triangles = np.zeros((0, 3), np.int32)
     if polygons and content.get("faces") is not None:
       triangles = trimesh.geometry.triangulate_quads(content["faces"])
-  except (
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    struct.error,
-  ) as error:
+  # trimesh raises whatever damaged bytes make it raise.
+  except Exception as error:
     raise ValueError(
       f"{path}: expected a PLY mesh, got a file that cannot be read as one"
       f" ({str(error) or type(error).__name__})"

@@ -122,8 +122,8 @@ class FaceModel(nn.Module):
       (self.num_vertices, 3),
       jnp.float32,
     )
-    identity = self.identity_decoder(latents.identity).astype(jnp.float32)
-    residual = self.residual_decoder(latents.residual).astype(jnp.float32)
+    identity = self.identity_decoder(latents.identity)
+    residual = self.residual_decoder(latents.residual)
     flat = flatten_vertices(mean)
     flat = flat.reshape((1,) * (identity.ndim - 1) + flat.shape) + identity
     return Reconstruction(

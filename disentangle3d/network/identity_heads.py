@@ -1,7 +1,8 @@
 """The softmax head of the identification loss: a plain FC on c_id (3.3.1).
 
 Nothing is normalised: |c_id| and |W| are free, so the loss has no floor. The
-head serves training only and is never exported.
+heads with a margin (`margins`) have a kernel only. A head serves training only
+and is never exported.
 """
 
 import jax
@@ -13,7 +14,7 @@ from disentangle3d.types import check_array, check_key
 
 
 def init_identity_head(
-  key: Array, *, num_classes: int, identity_dim: int
+  key: Array, *, num_classes: int, identity_dim: int, bias: bool = True
 ) -> dict[str, Array]:
   """A fresh head.
 
@@ -21,9 +22,10 @@ def init_identity_head(
     key: From `jax.random.key`; consumed.
     num_classes: K, the number of people in the training set.
     identity_dim: I.
+    bias: Whether the head has one.
 
   Returns:
-    `kernel` `[I, K]` (Xavier) and `bias` `[K]` (zero).
+    `kernel` `[I, K]` (Xavier) and, if asked for, `bias` `[K]` (zero).
 
   Raises:
     TypeError: `key` is not a typed key.
@@ -36,10 +38,10 @@ def init_identity_head(
   ):
     if size < 1:
       raise ValueError(f"{name}: expected at least 1, got {size}")
-  return {
-    "kernel": xavier(key, (identity_dim, num_classes), jnp.float32),
-    "bias": jnp.zeros((num_classes,), jnp.float32),
-  }
+  head = {"kernel": xavier(key, (identity_dim, num_classes), jnp.float32)}
+  if bias:
+    head["bias"] = jnp.zeros((num_classes,), jnp.float32)
+  return head
 
 
 def identity_logits(
@@ -114,3 +116,20 @@ def identity_head_from_means(
     "kernel": sharpness * means.T,
     "bias": -0.5 * sharpness * jnp.sum(means * means, -1),
   }
+
+
+def cosine_head_from_means(means: Float[Array, "K I"]) -> dict[str, Array]:
+  """A head without bias whose class weights point at the means.
+
+  Args:
+    means: mu, `[K, I]`, e.g. from `class_means`.
+
+  Returns:
+    `kernel` `[I, K]`, columns of unit length; zero where a mean is.
+
+  Raises:
+    ValueError: `means` has another rank.
+  """
+  check_array("means", means, "K I")
+  length = jnp.sqrt(jnp.sum(jnp.square(means), -1, keepdims=True))
+  return {"kernel": (means / jnp.maximum(length, 1e-6)).T}

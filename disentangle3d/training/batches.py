@@ -57,6 +57,14 @@ def target_basis(model: MorphableModel) -> TargetBasis:
   )
 
 
+def split_batch(batch: TrainBatch, parts: int) -> TrainBatch:
+  """Examples `[B, ...]` as `[parts, B / parts, ...]`, without the basis."""
+  return jax.tree.map(
+    lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]),
+    batch.replace(basis=None),
+  )
+
+
 def example_keys(key: Array, position: Int[Array, "B"]) -> Array:
   """A key an example, `[B]`, from the key of the step."""
   return jax.vmap(jax.random.fold_in, (None, 0))(key, position)

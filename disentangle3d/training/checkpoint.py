@@ -6,17 +6,25 @@ renames at the end, so that a half-written checkpoint is not seen.
 """
 
 from collections.abc import Mapping
+import logging
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
-from disentangle3d.training.steps import TrainState
+from disentangle3d.training.state import TrainState
 
 FOLDER = "checkpoints"
+_logger = logging.getLogger(__name__)
+
+
+class DamagedCheckpointError(ValueError):
+  """A checkpoint cannot be read."""
 
 
 class PhaseCheckpoints:
@@ -44,7 +52,7 @@ class PhaseCheckpoints:
     return self._manager.latest_step()
 
   def save(self, state: TrainState) -> None:
-    """Writes a host state (see `host_copy`) under its step.
+    """Writes a host state (see `placement.host_copy`) under its step.
 
     A step that is there already is left alone: it holds the same.
     """
@@ -67,19 +75,61 @@ class PhaseCheckpoints:
       The state, as NumPy arrays.
 
     Raises:
-      ValueError: The checkpoint is damaged or holds other arrays than
-        `like`; names the folder and the first difference.
+      DamagedCheckpointError: It cannot be read; names the folder.
+      ValueError: It holds other arrays than `like`; names the folder and the
+        first difference.
     """
     where = self.folder / str(step)
     try:
       stored = self._manager.restore(step, args=ocp.args.StandardRestore())
     except (ValueError, OSError, KeyError, TypeError) as error:
       reason = str(error).splitlines()[0] if str(error) else repr(error)
-      raise ValueError(
-        f"{where}: expected a checkpoint, got a damaged one ({reason});"
-        " remove the folder to go on from the one before it"
+      raise DamagedCheckpointError(
+        f"{where}: expected a checkpoint, got a damaged one ({reason})"
       ) from error
     return _unflat(stored, like, where)
+
+  def restore_latest(self, like: TrainState) -> TrainState | None:
+    """Reads the latest checkpoint that can be read.
+
+    Damaged ones are put aside under another name, and a warning says so: the
+    run will write that step again.
+
+    Args:
+      like: As for `restore`.
+
+    Returns:
+      The state, as NumPy arrays; None where there is no checkpoint.
+
+    Raises:
+      DamagedCheckpointError: There are some, and all are damaged.
+      ValueError: As for `restore`.
+    """
+    damaged: dict[int, DamagedCheckpointError] = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        state = self.restore(step, like)
+      except DamagedCheckpointError as error:
+        damaged[step] = error
+        continue
+      for bad, reason in damaged.items():
+        _logger.warning("%s; going on from step %d before it", reason, step)
+        self._put_aside(bad)
+      return state
+    if damaged:
+      raise damaged[max(damaged)]
+    return None
+
+  def _put_aside(self, step: int) -> None:
+    where = self.folder / str(step)
+    if jax.process_index() == 0:
+      aside = where.with_name(f"damaged-{step}")
+      if aside.exists():
+        shutil.rmtree(aside)
+      where.rename(aside)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices("checkpoint put aside")
+    self._manager.reload()
 
 
 def _flat(state: TrainState) -> dict[str, np.ndarray]:
@@ -109,16 +159,13 @@ def _unflat(
 
 
 def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:
-  """As `PhaseCheckpoints.latest_step`, without making the phase's folder."""
-  if not (pathlib.Path(workdir) / FOLDER / phase).is_dir():
+  """As `PhaseCheckpoints.latest_step`, without making the phase's folder.
+
+  Only looks at names, so that processes need not do it together.
+  """
+  folder = pathlib.Path(workdir) / FOLDER / phase
+  if not folder.is_dir():
     return None
-  with PhaseCheckpoints(workdir, phase) as checkpoints:
-    return checkpoints.latest_step()
-
-
-def host_copy(state: TrainState) -> TrainState:
-  """One device's copy of a replicated state, as NumPy arrays."""
-  # A copy: the buffer is donated to the next step.
-  return jax.tree.map(
-    lambda leaf: np.array(leaf.addressable_shards[0].data), state
-  )
+  # Unfinished ones have a suffix.
+  steps = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
+  return max(steps, default=None)

@@ -108,7 +108,7 @@ def open_dataset(
       )
     about = splits[split]
     for entry in about["files"]:
-      _check_file(folder / entry["name"], entry, verify=verify)
+      check_file(folder / entry["name"], entry, verify=verify)
     counted = sum(entry["num_records"] for entry in about["files"])
     if counted != about["num_records"]:
       raise ValueError(
@@ -116,7 +116,7 @@ def open_dataset(
         f" files have {counted}"
       )
     model = manifest["morphable_model"]
-    _check_checksum(folder / MORPHABLE_MODEL, model, verify=verify)
+    check_checksum(folder / MORPHABLE_MODEL, model, verify=verify)
     return DatasetSplit(
       folder=folder,
       name=split,
@@ -159,10 +159,21 @@ def sha256_of(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_file(
+def check_file(
   path: pathlib.Path, entry: dict[str, Any], *, verify: bool
 ) -> None:
-  _check_checksum(path, entry, verify=verify)
+  """Checks an ArrayRecord file against its entry in the manifest.
+
+  Args:
+    path: The file.
+    entry: Its `num_records` and `sha256`.
+    verify: Also read it once, for its checksum.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: Its record count or checksum is another.
+  """
+  check_checksum(path, entry, verify=verify)
   try:
     reader = ArrayRecordReader(str(path))
     got = reader.num_records()
@@ -178,9 +189,10 @@ def _check_file(
     )
 
 
-def _check_checksum(
+def check_checksum(
   path: pathlib.Path, entry: dict[str, Any], *, verify: bool
 ) -> None:
+  """As `check_file`, of any file with a `sha256`."""
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file, but {MANIFEST} names it")
   if verify and (got := sha256_of(path)) != entry["sha256"]:

@@ -1,34 +1,47 @@
 """The one loop that runs every phase."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import math
-import time
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-import numpy as np
 
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.batches import TargetBasis, TrainBatch
-from disentangle3d.training.checkpoint import PhaseCheckpoints, host_copy
+from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.input_pipeline import (
   ExampleReader,
   position_batches,
   read_batches,
 )
-from disentangle3d.training.optimizers import learning_rate
-from disentangle3d.training.phases import Phase, Plateau, is_saturated
-from disentangle3d.training.steps import AXIS, TrainState, make_train_step
+from disentangle3d.training.metric_queue import (
+  MetricQueue,
+  Report,
+  first_value,
+)
+from disentangle3d.training.phases import (
+  Phase,
+  Plateau,
+  is_saturated,
+  sharded_entries,
+)
+from disentangle3d.training.placement import (
+  AXIS,
+  host_copy,
+  place_rows,
+  place_state,
+  replicate,
+  replicated_key,
+  state_axes,
+)
+from disentangle3d.training.processes import agree
+from disentangle3d.training.state import TrainState
+from disentangle3d.training.steps import make_train_step
 
-# Called with the phase, the number of updates done, and the values to log.
-Report = Callable[[Phase, int, Mapping[str, float]], None]
-
-
-class NonFiniteLossError(RuntimeError):
-  """The loss of a step was NaN or infinite; nothing was saved after it."""
+# The first compiles, and the second may still fill queues.
+_STEPS_BEFORE_TRACE = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +51,24 @@ class LoopOptions:
   Attributes:
     log_every: Steps between fetching and reporting metrics.
     checkpoint_every: Steps between checkpoints.
+    profile_steps: Steps of each phase to trace with `jax.profiler`.
+    profile_folder: Where the trace goes.
   """
 
   log_every: int
   checkpoint_every: int
+  profile_steps: int = 0
+  profile_folder: str = "profile"
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
-      if getattr(self, field.name) < 1:
+    for name, least in (
+      ("log_every", 1),
+      ("checkpoint_every", 1),
+      ("profile_steps", 0),
+    ):
+      if getattr(self, name) < least:
         raise ValueError(
-          f"{field.name}: expected at least 1 step, got"
-          f" {getattr(self, field.name)}"
+          f"{name}: expected at least {least} step, got {getattr(self, name)}"
         )
 
 
@@ -77,7 +97,9 @@ def should_run(step: int, *, every: int, total: int) -> bool:
   return step > 0 and (step % every == 0 or step == total)
 
 
-def check_devices(batch_size: int, num_devices: int) -> None:
+def check_devices(
+  batch_size: int, num_devices: int, *, accumulate: int = 1
+) -> None:
   """Refuses a batch that the devices cannot share evenly.
 
   Raises:
@@ -87,6 +109,11 @@ def check_devices(batch_size: int, num_devices: int) -> None:
     raise ValueError(
       f"batch_size: expected a multiple of the {num_devices} devices, got"
       f" {batch_size}"
+    )
+  if batch_size % (num_devices * accumulate):
+    raise ValueError(
+      f"accumulate: expected parts of equal size, got {accumulate} of the"
+      f" {batch_size // num_devices} examples of each device"
     )
 
 
@@ -100,16 +127,6 @@ def total_steps(phase: Phase, steps_per_epoch: int) -> int:
 def steps_per_epoch(phase: Phase, num_examples: int) -> int:
   """Updates until every example was seen, rounded up."""
   return math.ceil(num_examples / phase.batch_size)
-
-
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """The same whole arrays on every device."""
-  sharding = NamedSharding(_mesh(devices), PartitionSpec())
-  # The host's copy must survive the donation of the device's.
-  return jax.tree.map(
-    lambda leaf: jax.device_put(np.asarray(leaf), sharding, may_alias=False),
-    tree,
-  )
 
 
 def train_phase(
@@ -144,12 +161,14 @@ def train_phase(
     NonFiniteLossError: The loss became NaN or infinite; names the step.
     ValueError: The batch does not divide by the number of devices.
   """
-  check_devices(phase.batch_size, len(devices))
+  check_devices(phase.batch_size, len(devices), accumulate=phase.accumulate)
   epoch = steps_per_epoch(phase, phase_input.num_examples)
   total = total_steps(phase, epoch)
   start = int(state.step)
   if is_complete(state, phase, total):
     return state, True
+  sharded = sharded_entries(phase)
+  axes = state_axes(state, sharded)
   mapped = jax.pmap(
     make_train_step(
       model,
@@ -158,38 +177,51 @@ def train_phase(
       num_classes=phase_input.num_classes,
     ),
     axis_name=AXIS,
-    # No axis of devices in the state: with one, XLA copies Adam's moments.
-    in_axes=(None, 0, None),
-    out_axes=None,
+    in_axes=(axes, TrainBatch(0, 0, 0, 0, 0, None), None),
+    out_axes=(axes, None),
     devices=list(devices),
     donate_argnums=0,
   )
-  key = jax.random.key(phase.seed)
-  basis = _stack(phase_input.basis, devices)
-  state = replicate(state, devices)
+  key = replicated_key(phase.seed, devices)
+  basis = replicate(phase_input.basis, devices)
+  state = place_state(state, devices, sharded)
+
+  def on_host(state: TrainState) -> TrainState:
+    return host_copy(
+      state, sharded=sharded, num_classes=phase_input.num_classes
+    )
+
   batches = _device_batches(phase, phase_input, devices, start, total)
-  pending = _Pending(phase, report)
+  pending = MetricQueue(phase, report)
+  trace = _Trace(options, first=start + _STEPS_BEFORE_TRACE)
   complete, compiled = False, None
-  for step, batch in enumerate(batches, start=start + 1):
-    batch = batch.replace(basis=basis)
+  for step in range(start + 1, total + 1):
+    with pending.waiting_for_input():
+      batch = next(batches).replace(basis=basis)
     if compiled is None:
-      compiled = mapped.lower(state, batch, key).compile(
+      lowered = mapped.lower(state, batch, key)
+      pending.flops_per_step = _flops(lowered, phase, len(devices))
+      compiled = lowered.compile(
         compiler_options=cpu_compiler_options(backend=devices[0].platform)
       )
+    trace.before(step)
     state, metrics = compiled(state, batch, key)
     pending.add(step, metrics)
-    stopping = should_stop()
+    trace.after(step, metrics)
+    due = should_run(step, every=options.log_every, total=total)
+    stopping = agree(should_stop(), ask=due)
     if phase.plateau is not None and step % epoch == 0:
       complete = _saturated(state, phase.plateau)
     ends = complete or stopping
-    if ends or should_run(step, every=options.log_every, total=total):
-      pending.flush()
+    if ends or due:
+      pending.close()
     if ends or should_run(step, every=options.checkpoint_every, total=total):
       pending.flush()
-      checkpoints.save(host_copy(state))
+      checkpoints.save(on_host(state))
     if ends:
       break
-  saved = host_copy(state)
+  trace.stop()
+  saved = on_host(state)
   return saved, is_complete(saved, phase, total)
 
 
@@ -204,83 +236,46 @@ def is_complete(state: TrainState, phase: Phase, total: int) -> bool:
   return int(state.step) >= total
 
 
+def _flops(lowered: Any, phase: Phase, num_devices: int) -> float:
+  """Operations of a step on all devices, by XLA's count; NaN without one."""
+  costs = lowered.cost_analysis() or {}
+  # XLA counts the body of the loop over parts once.
+  return costs.get("flops", math.nan) * num_devices * phase.accumulate
+
+
 def _saturated(state: TrainState, plateau: Plateau) -> bool:
   patience, epochs = (
-    int(_first_value(leaf))
+    int(first_value(leaf))
     for leaf in (state.plateau.patience, state.plateau.epochs)
   )
   return is_saturated(plateau, patience=patience, epochs=epochs)
 
 
-class _Pending:
-  """Metrics still on the devices; fetched together, when somebody looks."""
+class _Trace:
+  """Traces a few steps of a phase, from `first` on."""
 
-  def __init__(self, phase: Phase, report: Report):
-    self._phase, self._report = phase, report
-    self._steps: list[int] = []
-    self._metrics: list[Any] = []
-    # The first step compiles: its time says nothing about speed.
-    self._since, self._timed = 0.0, 0
-    self._compiled = False
+  def __init__(self, options: LoopOptions, *, first: int):
+    self._folder = options.profile_folder
+    self._first, self._last = first, first + options.profile_steps - 1
+    self._running = False
 
-  def add(self, step: int, metrics: Any) -> None:
-    """Queues the metrics of a step."""
-    self._steps.append(step)
-    self._metrics.append(metrics)
-    if self._compiled:
-      self._timed += 1
-      return
-    jax.block_until_ready(metrics)
-    self._since, self._compiled = time.perf_counter(), True
+  def before(self, step: int) -> None:
+    """Starts before the first step that is traced."""
+    if step == self._first <= self._last:
+      jax.profiler.start_trace(self._folder)
+      self._running = True
 
-  def flush(self) -> None:
-    """Fetches, checks and reports what is queued.
+  def after(self, step: int, metrics: Any) -> None:
+    """Stops when the last of them is done."""
+    if self._running and step == self._last:
+      jax.block_until_ready(metrics)
+      self.stop()
 
-    Raises:
-      NonFiniteLossError: A loss among them is not finite.
-    """
-    if not self._steps:
-      return
-    fetched = [jax.tree.map(_first_value, metrics) for metrics in self._metrics]
-    for step, metrics in zip(self._steps, fetched, strict=True):
-      loss = metrics["loss"][0] / metrics["loss"][1]
-      if not math.isfinite(loss):
-        raise NonFiniteLossError(
-          f"{self._phase.name}: the loss of step {step} is {loss}; nothing"
-          " was saved since the last checkpoint. A lower rate may help"
-        )
-    totals = jax.tree.map(lambda *x: sum(x), *fetched)
-    values = {name: s / c for name, (s, c) in totals.items()}
-    last = self._steps[-1]
-    for name, setting in self._phase.optimizers.items():
-      values[f"rate_{name}"] = float(learning_rate(setting, last - 1))
-    now = time.perf_counter()
-    if self._timed:
-      images = self._timed * self._phase.batch_size
-      values["images_per_s"] = images / (now - self._since)
-    self._since, self._timed = now, 0
-    self._steps, self._metrics = [], []
-    self._report(self._phase, last, values)
-
-
-def _first_value(leaf: jax.Array) -> float:
-  return float(np.asarray(leaf.addressable_shards[0].data))
-
-
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
-  return Mesh(np.array(devices), (AXIS,))
-
-
-def _stack(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  """A copy on each device, as arrays `[devices, ...]`."""
-  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-
-  def put(leaf: Any) -> jax.Array:
-    host = np.asarray(leaf)
-    copies = np.broadcast_to(host[None], (len(devices), *host.shape))
-    return jax.device_put(copies, sharding)
-
-  return jax.tree.map(put, tree)
+  def stop(self) -> None:
+    """Stops in any case, at the end of a phase."""
+    if self._running:
+      jax.profiler.stop_trace()
+    self._running = False
 
 
 def _device_batches(
@@ -303,15 +298,9 @@ def _device_batches(
     )
   else:
     host = position_batches(batch_size=phase.batch_size, start=start, stop=stop)
-  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-
-  def put(leaf: np.ndarray) -> jax.Array:
-    rows = leaf.reshape(len(devices), -1, *leaf.shape[1:])
-    return jax.device_put(rows, sharding)
-
   ahead: TrainBatch | None = None
   for batch in host:
-    placed = jax.tree.map(put, batch)
+    placed = place_rows(batch, devices)
     if ahead is not None:
       yield ahead
     ahead = placed

@@ -97,6 +97,8 @@ class OptimizerSetting:
     weight_decay: Of kernels (arrays of two or more dimensions; biases and
       slopes do not decay). SGD adds it to the gradient, as Caffe does; Adam's
       is decoupled.
+    clip_norm: A gradient of the module that is longer is cut to this length;
+      0 cuts none.
   """
 
   kind: Kind
@@ -107,6 +109,7 @@ class OptimizerSetting:
   beta2: float = 0.999
   epsilon: float = 1e-8
   weight_decay: float = 0.0
+  clip_norm: float = 0.0
 
   def __post_init__(self):
     if self.kind not in get_args(Kind):
@@ -116,10 +119,11 @@ class OptimizerSetting:
       )
     if not self.rate > 0:
       raise ValueError(f"optimizer.rate: expected above 0, got {self.rate}")
-    if self.weight_decay < 0:
-      raise ValueError(
-        f"optimizer.weight_decay: expected 0 or more, got {self.weight_decay}"
-      )
+    for name in ("weight_decay", "clip_norm"):
+      if not getattr(self, name) >= 0:
+        raise ValueError(
+          f"optimizer.{name}: expected 0 or more, got {getattr(self, name)}"
+        )
 
 
 def make_optimizer(setting: OptimizerSetting) -> optax.GradientTransformation:

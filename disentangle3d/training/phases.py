@@ -13,6 +13,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.optimizers import OptimizerSetting
 
 Input = Literal["dataset", "prior", "fake"]
@@ -133,6 +134,11 @@ class Phase:
     head_sharpness: A head that is new starts from the class means of the
       fitted codes with this sharpness; 0 starts it cold.
     plateau: When to stop early, if at all.
+    head: Which identity head.
+    accumulate: Parts that a device's share of a batch is taken in, one after
+      the other, for less memory; the gradient is that of the whole.
+    average_decay: Of the running average of the params that train, which is
+      what is exported; 0 keeps none.
   """
 
   name: str
@@ -146,15 +152,28 @@ class Phase:
   takes_over: bool = False
   head_sharpness: float = 0.0
   plateau: Plateau | None = None
+  head: HeadSetting = HeadSetting()
+  accumulate: int = 1
+  average_decay: float = 0.0
 
   def __post_init__(self):
     self._check_choices()
-    for name, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
+    for name, least in (
+      ("steps", 1),
+      ("batch_size", 1),
+      ("seed", 0),
+      ("accumulate", 1),
+    ):
       if getattr(self, name) < least:
         raise ValueError(
           f"{self.name}.{name}: expected at least {least}, got"
           f" {getattr(self, name)}"
         )
+    if not 0 <= self.average_decay < 1:
+      raise ValueError(
+        f"{self.name}.average_decay: expected 0 or more, under 1, got"
+        f" {self.average_decay}"
+      )
     if not self.optimizers:
       raise ValueError(f"{self.name}.optimizers: expected at least one")
     both = sorted(set(self.optimizers) & set(self.frozen))
@@ -215,9 +234,9 @@ def needed_head(phase: Phase) -> bool:
   return HEAD in phase.optimizers or HEAD in phase.frozen
 
 
-def count_terms(metrics: Mapping[str, Any]) -> dict[str, float]:
-  """Sums and counts, `{name: (sum, count)}`, to means on the host."""
-  return {name: float(s) / float(c) for name, (s, c) in metrics.items()}
+def sharded_entries(phase: Phase) -> tuple[str, ...]:
+  """The top-level params that each device holds a part of."""
+  return (HEAD,) if phase.head.sharded and needed_head(phase) else ()
 
 
 def encoder_phase(

@@ -148,7 +148,12 @@ def decode_image(png: bytes) -> UInt8[np.ndarray, "112 96 3"]:
   try:
     with Image.open(io.BytesIO(png)) as file:
       size, image = file.size, np.asarray(file.convert("RGB"))
-  except (UnidentifiedImageError, OSError, SyntaxError) as error:
+  except UnidentifiedImageError as error:
+    # Its text is the address of a buffer.
+    raise ValueError(
+      f"image: expected PNG bytes, got {len(png)} bytes that are none"
+    ) from error
+  except (OSError, SyntaxError) as error:
     raise ValueError(
       f"image: expected PNG bytes, got {len(png)} bytes that are none ({error})"
     ) from error

@@ -19,6 +19,7 @@ from disentangle3d.network.face_model import (
 )
 from disentangle3d.network.identity_heads import (
   class_means,
+  cosine_head_from_means,
   identity_head_from_means,
   init_identity_head,
 )
@@ -28,13 +29,17 @@ from disentangle3d.training.input_pipeline import class_targets
 from disentangle3d.training.loop import (
   LoopOptions,
   PhaseInput,
-  Report,
   check_devices,
   train_phase,
 )
 from disentangle3d.training.losses import latent_targets
+from disentangle3d.training.metric_queue import Report
 from disentangle3d.training.phases import HEAD, Phase, needed_head
-from disentangle3d.training.steps import TrainState, initial_state
+from disentangle3d.training.state import (
+  TrainState,
+  final_params,
+  initial_state,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -164,7 +169,7 @@ def check_phases(
     )
   for phase in phases:
     try:
-      check_devices(phase.batch_size, num_devices)
+      check_devices(phase.batch_size, num_devices, accumulate=phase.accumulate)
     except ValueError as error:
       raise ValueError(f"{phase.name}.{error}") from error
 
@@ -196,14 +201,15 @@ def _start_of_phase(
   the params of `init_from`; fresh params (the last two in `first_params`).
   """
   phase = phases[index]
-  step = checkpoints.latest_step()
-  if step is not None:
+  if checkpoints.latest_step() is not None:
     like = jax.eval_shape(
       lambda params: initial_state(phase, params),
       _abstract_params(model, phase, phase_input.num_classes),
     )
-    _logger.info("%s: going on from step %d", phase.name, step)
-    return checkpoints.restore(step, like)
+    restored = checkpoints.restore_latest(like)
+    if restored is not None:
+      _logger.info("%s: going on from step %d", phase.name, restored.step)
+      return restored
   params = first_params() if before is None else before.params
   params = _fit_head(params, phase, phase_input, model, seed)
   state = jax.tree.map(np.asarray, initial_state(phase, params))
@@ -217,7 +223,12 @@ def _start_of_phase(
       f" {phases[index - 1].name}, got others"
     )
   _logger.info("%s: optimizer memory of %s", phase.name, phases[index - 1].name)
-  return state.replace(opt_state=before.opt_state)
+  kept = {
+    name: getattr(before, name)
+    for name in ("average", "code_norms")
+    if None not in (getattr(before, name), getattr(state, name))
+  }
+  return state.replace(opt_state=before.opt_state, **kept)
 
 
 def _first_params(
@@ -261,6 +272,7 @@ def _fit_head(
   if HEAD in params:
     return dict(params)
   classes = phase_input.num_classes
+  bias = phase.head.has_bias
   if phase.head_sharpness > 0 and phase_input.reader is not None:
     labels, coefficients = class_targets(phase_input.reader)
     none = np.zeros((len(labels), 0), np.float32)
@@ -268,12 +280,18 @@ def _fit_head(
       jnp.asarray(coefficients), jnp.asarray(none)
     ).identity
     means = class_means(codes, jnp.asarray(labels), num_classes=classes)
-    head = identity_head_from_means(means, sharpness=phase.head_sharpness)
+    if bias:
+      head = identity_head_from_means(means, sharpness=phase.head_sharpness)
+    else:
+      head = cosine_head_from_means(means)
     _logger.info("%s: head from the means of %d classes", phase.name, classes)
   else:
     key = jax.random.fold_in(jax.random.key(seed), 1)
     head = init_identity_head(
-      key, num_classes=classes, identity_dim=model.identity_dim
+      key,
+      num_classes=classes,
+      identity_dim=model.identity_dim,
+      bias=bias,
     )
     _logger.info("%s: cold head of %d classes", phase.name, classes)
   return {**params, HEAD: head}
@@ -287,9 +305,10 @@ def _abstract_params(
     params[HEAD] = {
       "kernel": jax.ShapeDtypeStruct(
         (model.identity_dim, num_classes), np.float32
-      ),
-      "bias": jax.ShapeDtypeStruct((num_classes,), np.float32),
+      )
     }
+    if phase.head.has_bias:
+      params[HEAD]["bias"] = jax.ShapeDtypeStruct((num_classes,), np.float32)
   return params
 
 
@@ -303,10 +322,12 @@ def _export(
   morphable_model: MorphableModel,
   named: Sequence[str],
 ) -> None:
+  if jax.process_index():
+    return
   folder = workdir / export_lib.FOLDER
   targets = [folder / phase.name] if phase.name in named else []
   for target in [*targets, folder] if last else targets:
     export_lib.save_export(
-      target, model, state.params, morphable_model, phase=phase.name
+      target, model, final_params(state), morphable_model, phase=phase.name
     )
     _logger.info("%s: exported to %s", phase.name, target)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -14,6 +15,7 @@ import tensorboardX
 
 from disentangle3d.faces.morphable_model import MorphableModel
 
+_logger = logging.getLogger(__name__)
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 _PACKAGES = (
@@ -89,16 +91,24 @@ def write_run_info(
   morphable_model: MorphableModel,
   devices: Sequence[jax.Device],
   *,
+  params: Mapping[str, int],
+  fixed: Sequence[str],
   free: Sequence[str] = (),
 ) -> None:
-  """Writes `run.json`, after checking that the run is the one begun here.
+  """Writes `run.json`, after comparing it with the run begun here.
+
+  What changed since is said in a warning, key by key; what would make it
+  another run is refused.
 
   Args:
     workdir: The run's folder; made with its parents.
     config: The resolved config; JSON values.
     morphable_model: Whose provenance and licence go with the run.
     devices: What it trains on.
-    free: Top-level entries of the config that may change between runs.
+    params: The number of parameters of each top-level entry.
+    fixed: Entries of the config, "a" or "a.b", that may not change; nor may
+      the 3DMM.
+    free: Entries that may change without a word.
 
   Raises:
     ValueError: The workdir holds another run; names the entry that differs.
@@ -118,45 +128,57 @@ def write_run_info(
     },
     "git_commit": _git_commit(),
     "devices": [str(device) for device in devices],
+    "params": dict(params),
   }
   if path.is_file():
-    _check_same_run(path, info, free)
+    _compare_runs(path, info, fixed, free)
   partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
   partial.write_text(json.dumps(info, indent=2) + "\n")
   partial.replace(path)
 
 
-def _check_same_run(
-  path: pathlib.Path, info: Mapping[str, Any], free: Sequence[str]
+def _compare_runs(
+  path: pathlib.Path,
+  info: Mapping[str, Any],
+  fixed: Sequence[str],
+  free: Sequence[str],
 ) -> None:
+  model = "morphable_model"
   try:
     before = json.loads(path.read_text())
-    pairs = [
-      (f"config.{name}", before["config"].get(name), value)
-      for name, value in info["config"].items()
-      if name not in free
-    ]
-    model = "morphable_model"
-    pairs.append((model, before[model], info[model]))
+    old = _flat({"config": before["config"], model: before[model]})
   except (ValueError, KeyError, AttributeError) as error:
     raise ValueError(
       f"{path}: expected the description of a run ({error})"
     ) from error
-  for name, old, new in pairs:
-    if old != new:
-      where, old, new = _first_difference(name, old, new)
+  new = _flat({"config": info["config"], model: info[model]})
+  kept = [model, *(f"config.{name}" for name in fixed)]
+  silent = [f"config.{name}" for name in free]
+  for name in sorted({*old, *new}):
+    was, now = (json.dumps(flat.get(name)) for flat in (old, new))
+    if was == now or _is_under(name, silent):
+      continue
+    # A key that an earlier version did not have has its default.
+    if name in old and _is_under(name, kept):
       raise ValueError(
-        f"{where}: expected {json.dumps(old)} as the run in {path.parent} has,"
-        f" got {json.dumps(new)}; take another workdir"
+        f"{name}: expected {was} as the run in {path.parent} has, got {now};"
+        " take another workdir"
       )
+    _logger.warning("%s: was %s when this run began, is %s", name, was, now)
 
 
-def _first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any]:
-  if isinstance(old, dict) and isinstance(new, dict):
-    for key in sorted({*old, *new}):
-      if old.get(key) != new.get(key):
-        return _first_difference(f"{name}.{key}", old.get(key), new.get(key))
-  return name, old, new
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for name, value in tree.items():
+    if isinstance(value, dict) and value:
+      flat |= _flat(value, f"{prefix}{name}.")
+    else:
+      flat[f"{prefix}{name}"] = value
+  return flat
+
+
+def _is_under(name: str, entries: Sequence[str]) -> bool:
+  return any(name == e or name.startswith(f"{e}.") for e in entries)
 
 
 def _version(package: str) -> str:

@@ -1,85 +1,43 @@
-"""The one train step: losses of a phase, gradients, updates, metrics."""
+"""The one train step: gradients, updates, metrics."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.struct
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 import optax
 
-from disentangle3d.geometry import unflatten_vertices
-from disentangle3d.network.decoders import LinearDecoder
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.identity_heads import identity_logits
-from disentangle3d.network.sphereface import scale_images
+from disentangle3d.network.margins import CodeNorms, update_code_norms
 from disentangle3d.training.batches import (
-  TargetBasis,
   TrainBatch,
   fake_batch,
   prior_batch,
+  split_batch,
 )
-from disentangle3d.training.losses import (
-  identification_loss,
-  latent_loss,
-  latent_targets,
-  saturated_share,
-  shape_loss,
-)
+from disentangle3d.training.identification import Moment
 from disentangle3d.training.optimizers import learning_rate, make_optimizer
+from disentangle3d.training.phase_losses import phase_losses
 from disentangle3d.training.phases import (
   HEAD,
   Phase,
   PlateauState,
-  initial_plateau,
+  sharded_entries,
   split_params,
   update_plateau,
 )
-from disentangle3d.types import Latents
+from disentangle3d.training.placement import AXIS
+from disentangle3d.training.state import TrainState
 
-AXIS = "data"
 # {name: (sum, count)}; divided once, on the host.
 Metrics = dict[str, tuple[Array, Array]]
 TrainStep = Callable[
-  ["TrainState", TrainBatch, Array], tuple["TrainState", Metrics]
+  [TrainState, TrainBatch, Array], tuple[TrainState, Metrics]
 ]
-
-
-@flax.struct.dataclass
-class TrainState:
-  """All that a step changes; arrays only.
-
-  Attributes:
-    step: Updates of this phase done so far, int32.
-    params: Top-level entries by name, those that do not train among them.
-    opt_state: Optimizer memory by the name of the entry that trains.
-    plateau: What the phase's stop rule remembers.
-  """
-
-  step: Int[Array, "*D"]
-  params: dict[str, Any]
-  opt_state: dict[str, Any]
-  plateau: PlateauState
-
-
-def initial_state(phase: Phase, params: Mapping[str, Any]) -> TrainState:
-  """The state before a phase's first step, with fresh optimizer memory.
-
-  Raises:
-    ValueError: The phase does not cover the params (see `split_params`).
-  """
-  trained, _ = split_params(params, phase)
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    params=dict(params),
-    opt_state={
-      name: make_optimizer(phase.optimizers[name]).init(entry)
-      for name, entry in trained.items()
-    },
-    plateau=initial_plateau(),
-  )
+# Params that train to the mean loss of a batch and its terms, each `[B]`.
+_Loss = Callable[[dict[str, Any], TrainBatch], tuple[Array, dict[str, Array]]]
 
 
 def make_train_step(
@@ -95,7 +53,7 @@ def make_train_step(
     model: The network.
     phase: What trains, on what.
     steps_per_epoch: For the phase's stop rule.
-    num_classes: K, for fake labels.
+    num_classes: K.
 
   Returns:
     `train_step(state, batch, key) -> (state, metrics)`: pure, to be mapped
@@ -103,138 +61,56 @@ def make_train_step(
     device.
   """
   complete = _batch_completion(model, phase, num_classes)
-  optimizers = {
-    name: make_optimizer(setting) for name, setting in phase.optimizers.items()
-  }
+  sharded = sharded_entries(phase)
 
   def train_step(
     state: TrainState, batch: TrainBatch, key: Array
   ) -> tuple[TrainState, Metrics]:
-    batch = complete(jax.random.fold_in(key, state.step), batch)
+    moment = Moment(
+      state.step, jax.random.fold_in(key, state.step), state.code_norms
+    )
+    batch = complete(moment.key, batch)
     trained, frozen = split_params(state.params, phase)
 
-    def total_loss(trained: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
-      values, diagnostics = phase_losses(model, phase, trained | frozen, batch)
+    def loss_of(
+      trained: dict[str, Any], part: TrainBatch
+    ) -> tuple[Array, dict[str, Array]]:
+      values, diagnostics = phase_losses(
+        model,
+        phase,
+        trained | frozen,
+        part,
+        num_classes=num_classes,
+        moment=moment,
+      )
       total = sum(
         weight * jnp.mean(values[term])
         for term, weight in phase.weights.items()
       )
       return jnp.asarray(total), values | diagnostics
 
-    (loss, examples), gradients = jax.value_and_grad(total_loss, has_aux=True)(
-      trained
+    loss, examples, gradients = _accumulated(
+      loss_of, trained, batch, phase.accumulate
     )
-    loss, gradients = _mean_over_devices((loss, gradients))
-    params, opt_state = dict(state.params), {}
-    for name, optimizer in optimizers.items():
-      direction, opt_state[name] = optimizer.update(
-        gradients[name], state.opt_state[name], trained[name]
-      )
-      rate = learning_rate(phase.optimizers[name], state.step)
-      params[name] = optax.apply_updates(
-        trained[name], jax.tree.map(lambda d, r=rate: -r * d, direction)
-      )
+    loss = _mean_over_devices(loss)
+    gradients = {
+      name: _true_gradient(gradient, is_sharded=name in sharded)
+      for name, gradient in gradients.items()
+    }
+    updated, opt_state, norms = _update(phase, state, trained, gradients)
+    params = state.params | updated
+    metrics = _metrics(loss, examples, params, phase, num_classes) | norms
     new_state = TrainState(
       step=state.step + 1,
       params=params,
       opt_state=opt_state,
       plateau=_next_plateau(phase, state.plateau, loss, steps_per_epoch),
+      average=_next_average(phase, state, updated),
+      code_norms=_next_code_norms(phase, state.code_norms, metrics),
     )
-    return new_state, _metrics(loss, examples, params)
+    return new_state, metrics
 
   return train_step
-
-
-def phase_losses(
-  model: FaceModel, phase: Phase, params: Mapping[str, Any], batch: TrainBatch
-) -> tuple[dict[str, Array], dict[str, Array]]:
-  """The loss terms that a phase has weights for, and what to log beside them.
-
-  Args:
-    model: The network.
-    phase: Its `weights` say which terms.
-    params: All top-level entries.
-    batch: With everything the terms need.
-
-  Returns:
-    Loss terms, each `[B]`, and diagnostics, each `[B]`.
-  """
-  terms = phase.weights.keys()
-  values: dict[str, Array] = {}
-  diagnostics: dict[str, Array] = {}
-  targets = latent_targets(
-    batch.identity_coefficients, batch.expression_coefficients
-  )
-  if terms & {"identity_decoder", "residual_decoder"}:
-    values |= _decoder_losses(model, params, batch, targets)
-  if terms & {"latent", "reconstruction", "identity_shape", "identification"}:
-    latents: Any = model.apply(
-      {"params": {"encoder": params["encoder"]}},
-      scale_images(batch.image),
-      method="encode",
-    )
-    diagnostics["saturated_identity"] = saturated_share(latents.identity)
-    diagnostics["saturated_residual"] = saturated_share(latents.residual)
-    values |= _image_losses(model, terms, params, batch, latents, targets)
-  return {term: values[term] for term in phase.weights}, diagnostics
-
-
-def _image_losses(
-  model: FaceModel,
-  terms: Any,
-  params: Mapping[str, Any],
-  batch: TrainBatch,
-  latents: Latents,
-  targets: Latents,
-) -> dict[str, Array]:
-  values: dict[str, Array] = {}
-  if "latent" in terms:
-    values["latent"] = latent_loss(latents, targets)
-  if "identification" in terms:
-    logits = identity_logits(params[HEAD], latents.identity)
-    values["identification"] = identification_loss(logits, batch.label)
-  if terms & {"reconstruction", "identity_shape"}:
-    decoding = {k: v for k, v in params.items() if k not in ("encoder", HEAD)}
-    face: Any = model.apply({"params": decoding}, latents, method="decode")
-    identity, residual = target_components(batch)
-    mean = params["mean_shape"][None]
-    if "reconstruction" in terms:
-      target = mean + unflatten_vertices(identity + residual)
-      values["reconstruction"] = shape_loss(face.shape, target)
-    if "identity_shape" in terms:
-      target = mean + unflatten_vertices(identity)
-      values["identity_shape"] = shape_loss(face.identity_shape, target)
-  return values
-
-
-def target_components(
-  batch: TrainBatch,
-) -> tuple[Float[Array, "B V3"], Float[Array, "B V3"]]:
-  """The fitted shape's identity and expression part, flat, mm."""
-  basis: TargetBasis = batch.basis
-  identity = batch.identity_coefficients @ basis.identity
-  return identity, batch.expression_coefficients @ basis.expression
-
-
-def _decoder_losses(
-  model: FaceModel,
-  params: Mapping[str, Any],
-  batch: TrainBatch,
-  targets: Latents,
-) -> dict[str, Array]:
-  decoder = LinearDecoder(model.num_vertices, model.dtype)
-  identity, residual = target_components(batch)
-  values = {}
-  for name, codes, target in (
-    ("identity_decoder", targets.identity, identity),
-    ("residual_decoder", targets.residual, residual),
-  ):
-    decoded: Any = decoder.apply({"params": params[name]}, codes)
-    values[name] = shape_loss(
-      unflatten_vertices(decoded.astype(jnp.float32)),
-      unflatten_vertices(target),
-    )
-  return values
 
 
 def _batch_completion(
@@ -255,9 +131,68 @@ def _batch_completion(
   return completions[phase.input]
 
 
+def _accumulated(
+  loss_of: _Loss, trained: dict[str, Any], batch: TrainBatch, parts: int
+) -> tuple[Array, dict[str, Array], dict[str, Any]]:
+  """Loss, terms `[B]` and gradients of a batch, taken in equal parts."""
+  differentiate = jax.value_and_grad(loss_of, has_aux=True)
+  if parts == 1:
+    (loss, examples), gradients = differentiate(trained, batch)
+    return loss, examples, gradients
+
+  def add(sums: Any, part: TrainBatch) -> tuple[Any, dict[str, Array]]:
+    (loss, examples), gradients = differentiate(
+      trained, part.replace(basis=batch.basis)
+    )
+    return jax.tree.map(jnp.add, sums, (loss, gradients)), examples
+
+  zero = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, trained))
+  sums, examples = lax.scan(add, zero, split_batch(batch, parts))
+  loss, gradients = jax.tree.map(lambda total: total / parts, sums)
+  return loss, jax.tree.map(jnp.ravel, examples), gradients
+
+
+def _true_gradient(gradient: Any, *, is_sharded: bool) -> Any:
+  if not is_sharded:
+    return _mean_over_devices(gradient)
+  # All devices' losses flow back into each shard, that many times the mean.
+  return jax.tree.map(lambda leaf: leaf / lax.axis_size(AXIS), gradient)
+
+
 def _mean_over_devices(tree: Any) -> Any:
   # Of one device it would be a copy of every gradient: 80 MB a step.
   return tree if lax.axis_size(AXIS) == 1 else lax.pmean(tree, AXIS)
+
+
+def _update(
+  phase: Phase,
+  state: TrainState,
+  trained: Mapping[str, Any],
+  gradients: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
+  """New params and optimizer memory; the norms of gradients that are cut."""
+  updated, opt_state, norms = {}, {}, {}
+  sharded = sharded_entries(phase)
+  for name, setting in phase.optimizers.items():
+    gradient = gradients[name]
+    if setting.clip_norm:
+      norm = _global_norm(gradient, is_sharded=name in sharded)
+      factor = jnp.minimum(1.0, setting.clip_norm / jnp.maximum(norm, 1e-12))
+      gradient = jax.tree.map(lambda g, f=factor: f * g, gradient)
+      norms[f"gradient_norm_{name}"] = (norm, jnp.ones((), jnp.float32))
+    direction, opt_state[name] = make_optimizer(setting).update(
+      gradient, state.opt_state[name], trained[name]
+    )
+    rate = learning_rate(setting, state.step)
+    updated[name] = optax.apply_updates(
+      trained[name], jax.tree.map(lambda d, r=rate: -r * d, direction)
+    )
+  return updated, opt_state, norms
+
+
+def _global_norm(gradient: Any, *, is_sharded: bool) -> Float[Array, ""]:
+  square = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient))
+  return jnp.sqrt(lax.psum(square, AXIS) if is_sharded else square)
 
 
 def _next_plateau(
@@ -276,10 +211,39 @@ def _next_plateau(
   )
 
 
+def _next_average(
+  phase: Phase, state: TrainState, updated: Mapping[str, Any]
+) -> dict[str, Any] | None:
+  if state.average is None:
+    return None
+  # The first steps of a phase would otherwise hang on for 1 / (1 - decay).
+  done = state.step.astype(jnp.float32)
+  decay = jnp.minimum(phase.average_decay, (1 + done) / (10 + done))
+  return jax.tree.map(
+    lambda old, new: decay * old + (1 - decay) * new,
+    state.average,
+    dict(updated),
+  )
+
+
+def _next_code_norms(
+  phase: Phase, norms: CodeNorms | None, metrics: Metrics
+) -> CodeNorms | None:
+  if norms is None or "code_norm" not in metrics:
+    return norms
+  mean, square = (
+    metrics[name][0] / metrics[name][1]
+    for name in ("code_norm", "code_norm_squared")
+  )
+  return update_code_norms(norms, mean, square, momentum=phase.head.momentum)
+
+
 def _metrics(
   loss: Float[Array, ""],
   examples: Mapping[str, Float[Array, "B"]],
   params: Mapping[str, Any],
+  phase: Phase,
+  num_classes: int,
 ) -> Metrics:
   one = jnp.ones((), jnp.float32)
   metrics = {
@@ -289,5 +253,8 @@ def _metrics(
   metrics["loss"] = (loss, one)
   if HEAD in params:
     columns = jnp.sqrt(jnp.sum(jnp.square(params[HEAD]["kernel"]), 0))
-    metrics["head_norm"] = (jnp.mean(columns), one)
+    # Of a sharded head each device has its part, some of it padding.
+    first = lax.axis_index(AXIS) * columns.size if phase.head.sharded else 0
+    real = jnp.clip(num_classes - first, 0, columns.size)
+    metrics["head_norm"] = (jnp.sum(columns), real.astype(jnp.float32))
   return lax.psum(metrics, AXIS)

@@ -8,6 +8,7 @@ Command: python -m experiments.train --config=experiments/configs/<name>.py \
 
 from ml_collections import ConfigDict, config_dict
 
+from disentangle3d.network.margins import MARGINS
 from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
 
 PHASES = ("encoder", "decoders", "joint_recognition", "joint_reconstruction")
@@ -23,6 +24,7 @@ def optimizer(kind: str, rate: float) -> ConfigDict:
   config.beta2 = 0.999  # Adam
   config.epsilon = 1e-8  # Adam
   config.weight_decay = 0.0  # of kernels only
+  config.clip_norm = 0.0  # longest gradient of the module; 0: any
   config.schedule = ConfigDict()
   config.schedule.kind = "constant"  # "warmup_cosine" or "step_decay"
   config.schedule.warmup_steps = 0  # warmup_cosine: linear from 0
@@ -77,6 +79,8 @@ def get_config() -> ConfigDict:
   config.model.num_vertices = NUM_VERTICES  # 3.3.1
   config.model.dtype = "float32"  # of the computation; "bfloat16" on GPU, TPU
 
+  config.identity_head = _identity_head()
+
   config.fake = ConfigDict()  # where a phase's input is "fake"
   config.fake.num_examples = 8_000  # n, for epochs
   config.fake.num_classes = 1_000  # K
@@ -110,9 +114,28 @@ def get_config() -> ConfigDict:
   return config
 
 
+def _identity_head() -> ConfigDict:
+  config = ConfigDict()
+  # "softmax" (3.3.1), "a_softmax", "cosface", "arcface" or "adaface": the one
+  # key to change, each head's numbers stand below.
+  config.kind = "softmax"
+  config.scale = 30.0  # of the cosines; our choice, as |c_id| <= 14.1
+  config.margins = ConfigDict(dict(MARGINS))  # each paper's
+  config.lambda_first = 1000.0  # a_softmax; SphereFace's, as the next two
+  config.lambda_last = 5.0  # a_softmax
+  config.lambda_decay = 0.12  # a_softmax: of first / (1 + decay step)
+  config.concentration = 0.333  # adaface: h
+  config.momentum = 0.01  # adaface: of the running norms
+  config.sharded = False  # each device holds a part of the classes
+  config.sampled_share = 1.0  # of a sharded head's classes a step (PartialFC)
+  return config
+
+
 def _phase() -> ConfigDict:
   config = ConfigDict()
   config.steps = 1_000  # updates
   config.batch_size = 256  # over all devices
+  config.accumulate = 1  # parts a device takes its share of a batch in
+  config.average_decay = 0.0  # of the params' running average; 0: none
   config.input = "dataset"  # "dataset", "prior" or "fake"
   return config

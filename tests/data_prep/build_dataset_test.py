@@ -56,7 +56,11 @@ def _write_fitted(folder: pathlib.Path) -> Fits:
   rows[3] = rows[3].rejected("too far off: 9 px")
   write_manifest(manifest_path(folder), rows)
   write_about(
-    folder, "fit_faces", settings={}, licences={"photos": "x"}, counts={}
+    folder,
+    "fit_faces",
+    settings={"contour": "off"},
+    licences={"photos": "x"},
+    counts={},
   )
   model = random_morphable_model(identity_dim=6, expression_dim=3)
   save_morphable_model(folder / MORPHABLE_MODEL, model)
@@ -150,8 +154,52 @@ class BuildDatasetTest(absltest.TestCase):
     self.assertEqual(
       settings["licences"], {"photos": "x", "random points": "Apache-2.0"}
     )
+    self.assertEqual(settings["rejected_by_reason"], {"too far off": 1})
+    self.assertEqual(
+      settings["fits"], {"stage": "fit_faces", "settings": {"contour": "off"}}
+    )
+    self.assertIn("opencv-python-headless", manifest["created"]["versions"])
     self.assertEqual(manifest["num_classes"], 4)
     self.assertEqual(manifest["splits"]["heldout"]["num_people"], 1)
+
+  def test_each_stage_is_counted(self):
+    rows = read_manifest(manifest_path(self.folder))
+    gone = {"status": "rejected", "crop_from_photo": None, "crop_path": None}
+    nothing = {**gone, "box": None, "five_points": None, "landmarks": None}
+    rows[0] = dataclasses.replace(rows[0], reason="no face found", **nothing)
+    rows[1] = dataclasses.replace(rows[1], reason="no face found", **nothing)
+    rows[2] = dataclasses.replace(rows[2], reason="the photo is gone", **gone)
+    # With a fit, which was a bad one.
+    rows[4] = rows[4].rejected("landmarks met badly: error 15 %")
+    write_manifest(manifest_path(self.folder), rows)
+    fits = {
+      field.name: getattr(self.fits, field.name)[:6]
+      for field in dataclasses.fields(Fits)
+    }
+    write_fits(self.folder / "fits-00000-of-00001.npz", Fits(**fits))
+    build_dataset(self.folder, self.output, heldout="1")
+    manifest = json.loads((self.output / "manifest.json").read_text())
+    settings = manifest["created"]["settings"]
+    self.assertEqual(
+      settings["stages"],
+      {
+        "photos": 10,
+        "detected": 8,
+        "located": 8,
+        "aligned": 7,
+        "fitted": 6,
+        "kept": 5,
+      },
+    )
+    self.assertEqual(
+      settings["rejected_by_reason"],
+      {
+        "no face found": 2,
+        "the photo is gone": 1,
+        "too far off": 1,
+        "landmarks met badly": 1,
+      },
+    )
 
   def test_nobody_need_be_held_out(self):
     build_dataset(self.folder, self.output, heldout="0")

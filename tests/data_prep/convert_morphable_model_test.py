@@ -4,9 +4,13 @@ import sys
 import tempfile
 
 from absl.testing import absltest
+import numpy as np
+from PIL import Image
 
 from disentangle3d.faces.morphable_model import load_morphable_model
+from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
 from tests.data_prep import facekit_tree
+from tests.data_prep.formats.known_model import MODEL
 from tests.fixtures import REPOSITORY
 
 
@@ -67,6 +71,42 @@ class ConvertMorphableModelTest(absltest.TestCase):
     self.assertNotIn("Traceback", result.stderr)
     self.assertEqual(
       [p.name for p in self.output.parent.iterdir()], ["model.npz"]
+    )
+
+  def test_a_preview_is_written_or_nothing(self):
+    source = self.source / "mine.npz"
+    preview = self.output.with_name("model.png")
+    arguments = (
+      *("--format=npz_arrays", f"--source={source}", f"--output={self.output}"),
+      *(f"--preview={preview}", "--licence=mine", "--nearest_vertices=500"),
+    )
+    arrays = {
+      field: getattr(MODEL, field)
+      for field in (
+        *("mean_shape", "identity_basis", "expression_basis"),
+        *("triangles", "landmark_vertices"),
+      )
+    }
+    swapped = MODEL.landmark_vertices[LANDMARK_MIRROR]
+    np.savez(source, **(arrays | {"landmark_vertices": swapped}))
+    result = _convert(*arguments)
+    self.assertEqual(result.returncode, 1)
+    self.assertRegex(
+      result.stderr,
+      r"^ERROR: .*mine\.npz: landmark_vertices: expected x to be smal[^\n]*\n"
+      r"\Z",
+    )
+    self.assertFalse(self.output.parent.exists())
+
+    np.savez(source, **arrays)
+    result = _convert(*arguments)
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertEqual(load_morphable_model(self.output).num_vertices, 500)
+    with Image.open(preview) as picture:
+      self.assertEqual((picture.format, picture.mode), ("PNG", "RGB"))
+      self.assertGreater(picture.width, 3 * 1000)
+    self.assertCountEqual(
+      [p.name for p in self.output.parent.iterdir()], ["model.npz", "model.png"]
     )
 
   def test_missing_input_is_one_line(self):

@@ -61,6 +61,23 @@ class PhotosTest(parameterized.TestCase):
       read_photo(path), np.repeat(self.image[..., :1], 3, -1)
     )
 
+  @parameterized.named_parameters(
+    ("binary", b"P5\n# as the ORL faces\n4 6\n255\n", bytes),
+    ("one_blank", b"P5 4 6 255 ", bytes),
+    ("text", b"P2\n4 6\n255\n", lambda row: b"%d %d %d %d\n" % tuple(row)),
+  )
+  def test_pgm_by_its_definition(self, header, encode):
+    path = self.folder / "1.pgm"
+    grey = self.image[..., 0]
+    content = header + b"".join(encode(row.tolist()) for row in grey)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(
+      read_photo(path), np.repeat(grey[..., None], 3, -1)
+    )
+    path.write_bytes(content[:-9])
+    with self.assertRaisesRegex(ValueError, r"1\.pgm: cannot be read as an"):
+      read_photo(path)
+
   def test_exif_rotation_is_undone(self):
     path = self.folder / "a.jpg"
     halves = np.zeros((32, 64, 3), np.uint8)

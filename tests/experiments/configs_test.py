@@ -3,6 +3,7 @@ import pathlib
 
 from absl.testing import absltest, parameterized
 
+from disentangle3d.network.margins import MARGINS
 from disentangle3d.training.export import abstract_params
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.phase_configs import phases_of
@@ -70,6 +71,9 @@ class ConfigsTest(parameterized.TestCase):
       "config.phases.decoders: .*lamb",
     ),
     ("phases.joint_recognition.head.rate", 0.0, "joint_recognition: .*rate"),
+    ("identity_head.kind", "triplet", "identity_head.kind: .*triplet"),
+    ("phases.encoder.accumulate", 0, "accumulate: expected at least 1"),
+    ("phases.encoder.average_decay", 1.0, "average_decay"),
     ("phases.encoder.input", "prior", "the prior has no images for latent"),
   )
   def test_bad_values_are_named(self, key, value, message):
@@ -77,6 +81,16 @@ class ConfigsTest(parameterized.TestCase):
     config.update_from_flattened_dict({key: value})
     with self.assertRaisesRegex(ValueError, message):
       phases_of(config)
+
+  @parameterized.parameters("softmax", *MARGINS)
+  def test_one_key_chooses_the_head(self, kind):
+    config = _config("paper")
+    config.identity_head.kind = kind
+    heads = [phase.head for phase in phases_of(config)[2:]]
+    self.assertEqual([head.kind for head in heads], [kind] * 2)
+    self.assertEqual(heads[0].margin, MARGINS.get(kind, 0.0))
+    # The second joint phase goes on with the first one's annealing.
+    self.assertEqual([head.steps_before for head in heads], [0, 19_100])
 
   def test_bad_networks_are_named(self):
     config = _config("demo")

@@ -5,10 +5,14 @@ from absl.testing import absltest
 import jax
 import numpy as np
 
-from disentangle3d.training.checkpoint import PhaseCheckpoints, latest_step
+from disentangle3d.training.checkpoint import (
+  DamagedCheckpointError,
+  PhaseCheckpoints,
+  latest_step,
+)
 from disentangle3d.training.optimizers import make_optimizer
 from disentangle3d.training.phases import initial_plateau
-from disentangle3d.training.steps import TrainState
+from disentangle3d.training.state import TrainState
 from tests.training.cases import ADAM
 
 
@@ -61,6 +65,36 @@ class CheckpointTest(absltest.TestCase):
         path.write_bytes(b"damaged")
     with self.assertRaisesRegex(ValueError, "encoder/5: .* damaged one"):
       self._restore(5, _state(0))
+
+  def test_a_damaged_latest_falls_back_says_so_and_is_written_anew(self):
+    for path in (self.folder / "5").rglob("*"):
+      if path.is_file():
+        path.write_bytes(b"damaged")
+    with PhaseCheckpoints(self.workdir, "encoder") as checkpoints:
+      with self.assertLogs("disentangle3d", "WARNING") as logs:
+        state = checkpoints.restore_latest(_state(0))
+      jax.tree.map(np.testing.assert_array_equal, state, _state(2))
+      self.assertRegex(
+        logs.records[0].getMessage(),
+        "encoder/5: .* damaged one .*; going on from step 2 before it",
+      )
+      checkpoints.save(_state(5))
+      jax.tree.map(
+        np.testing.assert_array_equal,
+        checkpoints.restore_latest(_state(0)),
+        _state(5),
+      )
+    self.assertTrue((self.folder / "damaged-5").is_dir())
+
+  def test_all_damaged_is_an_error_and_none_is_none(self):
+    for path in self.folder.rglob("*"):
+      if path.is_file():
+        path.write_bytes(b"damaged")
+    with PhaseCheckpoints(self.workdir, "encoder") as checkpoints:
+      with self.assertRaisesRegex(DamagedCheckpointError, "encoder/5"):
+        checkpoints.restore_latest(_state(0))
+    with PhaseCheckpoints(self.workdir, "decoders") as checkpoints:
+      self.assertIsNone(checkpoints.restore_latest(_state(0)))
 
   def test_other_arrays_are_named(self):
     other = _state(0)

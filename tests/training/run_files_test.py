@@ -18,7 +18,15 @@ class RunFilesTest(absltest.TestCase):
     self.workdir = pathlib.Path(self.create_tempdir().full_path) / "run"
 
   def _write(self, config, model=MORPHABLE_MODEL, **kwargs):
-    write_run_info(self.workdir, config, model, jax.devices()[:1], **kwargs)
+    write_run_info(
+      self.workdir,
+      config,
+      model,
+      jax.devices()[:1],
+      params={"encoder": 7},
+      fixed=("model", "head.kind"),
+      **kwargs,
+    )
 
   def test_metrics_come_back_and_the_later_of_two_holds(self):
     for values in ({"loss": 3.0}, {"loss": 2.0}):
@@ -50,6 +58,28 @@ class RunFilesTest(absltest.TestCase):
     self.assertEqual(info["morphable_model"]["licence"], "Apache-2.0")
     self.assertEqual(info["versions"]["jax"], jax.__version__)
     self.assertRegex(info["git_commit"], "^([0-9a-f]{40}|unknown)$")
+
+  def test_what_changed_since_is_said_key_by_key(self):
+    head = {"kind": "softmax", "scale": 30.0}
+    self._write({"head": head, "phases": {"a": {"steps": 3, "rate": 0.1}}})
+    with self.assertLogs("disentangle3d", "WARNING") as logs:
+      self._write(
+        {
+          "head": head | {"scale": 64.0},
+          "phases": {"a": {"steps": 3, "rate": 0.2, "accumulate": 1}},
+        }
+      )
+    said = [record.getMessage() for record in logs.records]
+    self.assertEqual(
+      said,
+      [
+        "config.head.scale: was 30.0 when this run began, is 64.0",
+        "config.phases.a.accumulate: was null when this run began, is 1",
+        "config.phases.a.rate: was 0.1 when this run began, is 0.2",
+      ],
+    )
+    with self.assertRaisesRegex(ValueError, "config.head.kind: expected"):
+      self._write({"head": head | {"kind": "cosface"}, "phases": {}})
 
   def test_another_run_is_refused_and_free_entries_may_change(self):
     self._write({"seed": 0, "model": {"dim": 3}, "log_every": 1})

@@ -12,9 +12,9 @@ from disentangle3d.training.checkpoint import latest_step
 from disentangle3d.training.export import load_export, save_export
 from disentangle3d.training.loop import (
   LoopOptions,
-  NonFiniteLossError,
   should_run,
 )
+from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.optimizers import OptimizerSetting
 from disentangle3d.training.phases import Plateau, decoders_phase
 from disentangle3d.training.run import check_phases, run_phases
@@ -162,10 +162,71 @@ class StopTest(absltest.TestCase):
     phase = decoders_phase(optimizer=huge, steps=9, batch_size=8)
     options = LoopOptions(log_every=100, checkpoint_every=1)
     with self.assertRaisesRegex(
-      NonFiniteLossError, r"decoders: the loss of step 2 is (inf|nan)"
+      NonFiniteLossError,
+      r"the loss of step 2 is (inf|nan); not finite: .*identity_decoder, loss",
     ):
       _run(root, [phase], options=options)
     self.assertEqual(latest_step(root, "decoders"), 1)
+
+  def test_a_rate_of_a_million_diverges_and_names_step_and_metric(self):
+    root = self.create_tempdir().full_path
+    phase = decoders_phase(
+      optimizer=OptimizerSetting("sgd", 1e6), steps=60, batch_size=8
+    )
+    with self.assertRaisesRegex(
+      NonFiniteLossError, r"loss of step \d+ is .*; not finite: .*decoder"
+    ):
+      _run(root, [phase])
+    self.assertIsNone(latest_step(root, "decoders"))
+
+  def test_other_devices_go_on_with_the_same_curve(self):
+    root = pathlib.Path(self.create_tempdir().full_path)
+    phase = tiny_phases(6)[1]
+    curves = {"straight": {}, "moved": {}}
+
+    def run(name, devices, stop_after=0):
+      def report(phase, step, values):
+        curves[name][step] = values["loss"]
+
+      return _run(
+        root / name,
+        [phase],
+        devices=jax.devices()[:devices],
+        options=LoopOptions(log_every=1, checkpoint_every=100),
+        report=report,
+        stop_after=stop_after,
+      )
+
+    run("straight", 1)
+    for devices, stop_after in ((8, 2), (2, 2), (1, 0)):
+      run("moved", devices, stop_after)
+    self.assertEqual(list(curves["moved"]), list(range(1, 7)))
+    np.testing.assert_allclose(
+      list(curves["moved"].values()),
+      list(curves["straight"].values()),
+      rtol=1e-5,
+    )
+
+  def test_waiting_for_input_is_measured_and_steps_are_traced(self):
+    root = pathlib.Path(self.create_tempdir().full_path)
+    logged = []
+    options = LoopOptions(
+      log_every=2,
+      checkpoint_every=100,
+      profile_steps=2,
+      profile_folder=str(root / "profile"),
+    )
+    _run(
+      root / "run",
+      [tiny_phases(7)[1]],
+      options=options,
+      report=lambda phase, step, values: logged.append((step, values)),
+    )
+    # Late, but each in its turn.
+    self.assertEqual([step for step, _ in logged], [2, 4, 6, 7])
+    for _, values in logged:
+      self.assertBetween(values["input_wait_share"], 0, 1)
+    self.assertTrue(list((root / "profile").rglob("*.xplane.pb")))
 
   def test_a_plateau_ends_the_phase_and_a_restart_knows(self):
     root = self.create_tempdir().full_path

@@ -11,13 +11,19 @@ import numpy as np
 from disentangle3d.faces.morphable_model import flatten_basis
 from disentangle3d.network.face_model import init_params
 from disentangle3d.network.identity_heads import init_identity_head
+from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.batches import TrainBatch, prior_batch
 from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.loop import LoopOptions, train_phase
 from disentangle3d.training.optimizers import OptimizerSetting, Schedule
 from disentangle3d.training.phases import Phase
-from disentangle3d.training.steps import TrainState, initial_state
+from disentangle3d.training.state import (
+  TrainState,
+  final_params,
+  initial_state,
+)
 from tests.training.cases import (
+  ADAM,
   MODEL,
   MORPHABLE_MODEL,
   fake_input,
@@ -123,6 +129,66 @@ class JointStepTest(absltest.TestCase):
   def test_a_batch_that_devices_cannot_share_is_refused(self):
     with self.assertRaisesRegex(ValueError, "of the 3 devices, got 8"):
       _run(self.phase, self.params, num_devices=3)
+
+
+class ShardedStepTest(absltest.TestCase):
+  def test_shards_in_parts_on_four_devices_do_what_a_dense_head_does(self):
+    dense = dataclasses.replace(
+      tiny_phases(2)[2],
+      input="fake",
+      head=HeadSetting("arcface", scale=10.0, margin=0.5),
+    )
+    shards = dataclasses.replace(
+      dense,
+      head=dataclasses.replace(dense.head, sharded=True),
+      accumulate=2,
+    )
+    params = _params(head=True)
+    del params["identity_head"]["bias"]
+    one, logged = _run(dense, params)
+    four, also_logged = _run(shards, params, num_devices=4)
+    for a, b in zip(logged, also_logged, strict=True):
+      self.assertEqual(a.keys(), b.keys())
+      for name in ("loss", "identification", "head_norm", "code_norm"):
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, err_msg=name)
+    self.assertEqual(jax.tree.map(np.shape, one), jax.tree.map(np.shape, four))
+    for a, b in zip(
+      jax.tree.leaves(one.params), jax.tree.leaves(four.params), strict=True
+    ):
+      self.assertLess(float(np.mean(np.abs(a - b))), 2e-5)
+
+  def test_parts_that_a_device_cannot_share_are_refused(self):
+    phase = dataclasses.replace(tiny_phases(2)[1], accumulate=3)
+    with self.assertRaisesRegex(ValueError, "accumulate: .* got 3 of the 4"):
+      _run(phase, _params(), num_devices=2)
+
+
+class UpdateTest(absltest.TestCase):
+  def _decoders(self, steps, **changes):
+    setting = OptimizerSetting("sgd", 0.5, momentum=0.0, clip_norm=0.25)
+    return dataclasses.replace(
+      tiny_phases(steps)[1],
+      optimizers={"identity_decoder": setting, "residual_decoder": ADAM},
+      **changes,
+    )
+
+  def test_a_long_gradient_is_cut_and_the_average_is_the_written_one(self):
+    before = _params()
+    phase = self._decoders(1, average_decay=0.9)
+    first, logged = _run(phase, before)
+    name = "identity_decoder"
+    moved = first.params[name]["kernel"] - before[name]["kernel"]
+    self.assertGreater(logged[0]["gradient_norm_identity_decoder"], 0.25)
+    self.assertAlmostEqual(float(np.linalg.norm(moved)), 0.125, places=5)
+    second, _ = _run(dataclasses.replace(phase, steps=2), before)
+    # The decay of step t is min(0.9, (1 + t) / (10 + t)).
+    average = 0.1 * before[name]["kernel"] + 0.9 * first.params[name]["kernel"]
+    average = (2 * average + 9 * second.params[name]["kernel"]) / 11
+    np.testing.assert_allclose(
+      second.average[name]["kernel"], average, atol=1e-5
+    )
+    self.assertIs(final_params(second)[name], second.average[name])
+    self.assertEqual(set(second.average), set(phase.optimizers))
 
 
 class DecodersStepTest(absltest.TestCase):

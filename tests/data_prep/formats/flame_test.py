@@ -127,6 +127,11 @@ class ReadFlameTest(parameterized.TestCase):
       points - MODEL.mean_shape[MODEL.landmark_vertices[first:]], axis=1
     ).max()
     self.assertIn(f"at most {farthest:.2f} mm away", model.source)
+    from_first, each = model.source.split("; from landmark ")[1].split(", mm: ")
+    self.assertEqual(int(from_first.split()[0]), first)
+    away = np.array(each.split(), float)
+    self.assertLen(away, 68 - first)
+    self.assertEqual(away.max(), round(farthest, 2))
 
   @parameterized.named_parameters(
     ("keys", {"full_lmk_faces_idx": np.zeros(68)}, "the key full_lmk_bary_co"),

@@ -3,35 +3,52 @@
 from collections.abc import Callable
 import pathlib
 
-from hypothesis import settings, strategies
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 
 # The same examples every time, and none kept on disk.
-FEW = settings(max_examples=60, derandomize=True, deadline=None, database=None)
+FEW = settings(
+  max_examples=60,
+  derandomize=True,
+  database=None,
+  deadline=None,
+  phases=[Phase.generate, Phase.shrink],
+  suppress_health_check=list(HealthCheck),
+)
+# Numbers that lie about a length, a count or an offset.
+LIES = [
+  value.to_bytes(size, order)
+  for size in (1, 2, 4, 8)
+  for order in ("little", "big")
+  for value in (0, 1, 2 ** (8 * size) - 1, 2 ** (8 * size - 1))
+]
 
 
-@strategies.composite
-def damaged(draw, whole: bytes) -> bytes:
-  """Bytes of a good file changed, cut, doubled; or any bytes at all."""
-  kind = draw(strategies.sampled_from(["bytes", "cut", "spoil", "insert"]))
-  if kind == "bytes":
-    return draw(strategies.binary(max_size=200))
-  at = draw(strategies.integers(0, len(whole)))
-  if kind == "cut":
-    return whole[:at]
-  if kind == "insert":
-    return whole[:at] + draw(strategies.binary(max_size=20)) + whole[at:]
-  content = bytearray(whole)
+def damaged(good: bytes) -> st.SearchStrategy[bytes]:
+  """Bytes of a good file changed, cut, followed by others; or any bytes."""
   # Headers are where the sizes are.
-  places = strategies.one_of(
-    strategies.integers(0, len(whole) - 1),
-    strategies.integers(0, min(len(whole), 256) - 1),
+  header = st.integers(0, min(len(good), 256))
+  place = st.integers(0, len(good)) | header
+  patch = st.one_of(st.sampled_from(LIES), st.binary(max_size=6))
+  edit = st.tuples(place, st.one_of(st.just(-1), st.integers(0, 9)), patch)
+
+  def apply(edits: list[tuple[int, int, bytes]]) -> bytes:
+    content = good
+    for at, cut, new in edits:
+      # -1 overwrites as many bytes as there are new ones.
+      content = (
+        content[:at] + new + content[at + (len(new) if cut < 0 else cut) :]
+      )
+    return content
+
+  return st.one_of(
+    st.lists(edit, min_size=1, max_size=4).map(apply),
+    place.map(lambda end: good[:end]),
+    st.tuples(place, st.binary(max_size=200)).map(
+      lambda parts: good[: parts[0]] + parts[1]
+    ),
+    st.binary(max_size=300),
   )
-  for _ in range(draw(strategies.integers(1, 8))):
-    content[draw(places)] = draw(
-      strategies.sampled_from([0, 1, 2, 127, 128, 254, 255])
-      | strategies.integers(0, 255)
-    )
-  return bytes(content)
 
 
 def check_reader(

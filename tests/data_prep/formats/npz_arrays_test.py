@@ -96,6 +96,11 @@ class ReadNpzArraysTest(parameterized.TestCase):
       {"identity_basis": np.ones((599, 3, 2))},
       "identity_basis: expec",
     ),
+    (
+      "no_modes",
+      {"identity_basis": np.ones((600, 3, 0))},
+      r"identity_basis: expected at least one, got \[1800, 0\]",
+    ),
     ("blendshapes", {"blendshapes": np.ones((2, 9))}, "expected 1800 numbers"),
     ("index", {"triangles": MODEL.triangles + 1}, "triangles: .*1 to 600"),
     ("corners", {"triangles": np.zeros((3, 4), int)}, r"shape \[any, 3\]"),

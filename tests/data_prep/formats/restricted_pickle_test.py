@@ -42,6 +42,21 @@ class LoadPickleTest(parameterized.TestCase):
       load_pickle(content, where="f", encoding="latin1"), ["ÿØä", "a"]
     )
 
+    # Protocol 0, STRING: escapes, quotes of either kind, and bytes as they are.
+    content = b"(lS'\\xff\\xd8\\\\\\n\\''\naS\"it's \xe4\"\na."
+    strings = [b"\xff\xd8\\\n'", b"it's \xe4"]
+    self.assertEqual(load_pickle(content, where="f"), strings)
+    self.assertEqual(
+      load_pickle(content, where="f", encoding="latin1"),
+      [string.decode("latin1") for string in strings],
+    )
+
+  @parameterized.parameters(0, 1, 2)
+  def test_bytes_of_python_3_in_old_protocols(self, protocol):
+    for fix_imports in (True, False):  # __builtin__.bytes, builtins.bytes
+      content = pickle.dumps([b"", b"\xff"], protocol, fix_imports=fix_imports)
+      self.assertEqual(load_pickle(content, where="f"), [b"", b"\xff"])
+
   def test_what_follows_the_end_is_ignored(self):
     self.assertEqual(load_pickle(pickle.dumps(3) + b"rest", where="f"), 3)
 
@@ -111,11 +126,17 @@ class LoadPickleTest(parameterized.TestCase):
     self.assertFalse(hasattr(Inert, "x"))
 
   @parameterized.named_parameters(
-    ("empty", b"", "damaged"),
-    ("no_pickle", b"\xff\xd8\xff\xe0", "damaged"),
-    ("cut", pickle.dumps(_DATA)[:-40], "damaged"),
-    ("lying_length", b"\x80\x02T\xff\xff\xff\x7fabc.", "damaged"),
-    ("lying_length_of_8", b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7fa.", "damaged"),
+    ("empty", b"", "damaged at byte 0 "),
+    ("no_pickle", b"\xff\xd8\xff\xe0", "damaged at byte 0 "),
+    ("cut", pickle.dumps(_DATA)[:-40], r"damaged at byte \d\d+ "),
+    ("cut_number", b"\x80\x02]J\1\2", "damaged at byte 3 "),
+    ("unknown_opcode", b"\x80\x02]\xf0.", "damaged at byte 3 "),
+    ("lying_length", b"\x80\x02T\xff\xff\xff\x7fabc.", "damaged at byte 2 "),
+    (
+      "lying_length_of_8",
+      b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7fa.",
+      "damaged at byte 2 ",
+    ),
     (
       "greater_index",
       b"\x80\x02K\x01r\xff\xff\xff\xff.",
@@ -124,9 +145,10 @@ class LoadPickleTest(parameterized.TestCase):
     ("persistent", b"\x80\x02K\x01Q.", "BINPERSID at byte 4"),
     ("extension", b"\x80\x02\x82\x01.", "EXT1 at byte 2"),
     ("instance", b"(imath\nsqrt\n.", "INST at byte 1"),
-    ("stack_runs_empty", b"\x80\x02e.", "cannot be read"),
-    ("memo_without_entry", b"\x80\x02h\x05.", "cannot be read"),
-    ("list_as_key", b"\x80\x02}]K\x01s.", "cannot be read"),
+    ("stack_runs_empty", b"\x80\x02e.", r"cannot be read \(before byte 3, "),
+    ("memo_without_entry", b"\x80\x02h\x05.", r"read \(before byte 4, "),
+    ("list_as_key", b"\x80\x02}]K\x01s.", r"read \(before byte 7, "),
+    ("bad_escape", b"(lS'\\x'\na.", r"read \(before byte 8, "),
     (
       "other_encoding",
       b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05"

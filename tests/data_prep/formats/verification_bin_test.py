@@ -48,6 +48,10 @@ class VerificationBinTest(parameterized.TestCase):
   @parameterized.named_parameters(
     # What Python 2 writes for (["a\xff", "it's"], [True]).
     (
+      "protocol_0",
+      b"((lp0\nS'a\\xff'\np1\naS\"it's\"\np2\na(lp3\nI01\natp4\n.",
+    ),
+    (
       "protocol_2",
       b"\x80\x02]q\x00(U\x02a\xffq\x01U\x04it'sq\x02e]q\x03\x88a\x86q\x04.",
     ),

@@ -1,0 +1,117 @@
+"""Metrics on their way from the devices to whoever reports them."""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import math
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from disentangle3d.training.optimizers import learning_rate
+from disentangle3d.training.phases import Phase
+
+# Called with the phase, the number of updates done, and the values to log.
+Report = Callable[[Phase, int, Mapping[str, float]], None]
+_STEPS_AHEAD = 2
+
+
+class NonFiniteLossError(RuntimeError):
+  """A metric of a step was NaN or infinite; nothing was saved after it."""
+
+
+class MetricQueue:
+  """Metrics still on the devices, fetched when the devices have other work.
+
+  What is closed is fetched after the next step was handed to the devices, so
+  that they never wait for the host; and no more than two steps are handed to
+  them ahead, so that batches do not pile up.
+  """
+
+  def __init__(self, phase: Phase, report: Report):
+    self._phase, self._report = phase, report
+    self._open: list[tuple[int, Any]] = []
+    self._closed: list[tuple[int, Any]] = []
+    # The first step compiles: its time says nothing about speed.
+    self._since, self._timed, self._waited = 0.0, 0, 0.0
+    self._compiled = False
+    self.flops_per_step = math.nan
+
+  @contextlib.contextmanager
+  def waiting_for_input(self) -> Iterator[None]:
+    """Counts the time of the block as waiting for input."""
+    start = time.perf_counter()
+    yield
+    self._waited += time.perf_counter() - start
+
+  def add(self, step: int, metrics: Any) -> None:
+    """Queues the metrics of a step, and reports what was closed before it.
+
+    Raises:
+      NonFiniteLossError: A metric among those is not finite.
+    """
+    self._report_closed()
+    self._open.append((step, metrics))
+    if not self._compiled:
+      jax.block_until_ready(metrics)
+      self._since, self._waited = time.perf_counter(), 0.0
+      self._compiled = True
+      return
+    self._timed += 1
+    if len(self._open) > _STEPS_AHEAD:
+      jax.block_until_ready(self._open[-1 - _STEPS_AHEAD][1])
+
+  def close(self) -> None:
+    """What is queued is to be reported together, after the next step."""
+    self._closed, self._open = self._closed + self._open, []
+
+  def flush(self) -> None:
+    """Fetches, checks and reports all now.
+
+    Raises:
+      NonFiniteLossError: A metric among them is not finite.
+    """
+    self.close()
+    self._report_closed()
+
+  def _report_closed(self) -> None:
+    if not self._closed:
+      return
+    fetched = [(s, jax.tree.map(first_value, m)) for s, m in self._closed]
+    for step, metrics in fetched:
+      _check_finite(self._phase, step, metrics)
+    totals = jax.tree.map(lambda *x: sum(x), *(m for _, m in fetched))
+    values = {name: s / c for name, (s, c) in totals.items()}
+    last = fetched[-1][0]
+    for name, setting in self._phase.optimizers.items():
+      values[f"rate_{name}"] = float(learning_rate(setting, last - 1))
+    if math.isfinite(self.flops_per_step):
+      values["flops_per_step"] = self.flops_per_step
+    now = time.perf_counter()
+    if self._timed:
+      images = self._timed * self._phase.batch_size
+      values["images_per_s"] = images / (now - self._since)
+      values["input_wait_share"] = self._waited / (now - self._since)
+    self._since, self._timed, self._waited = now, 0, 0.0
+    self._closed = []
+    self._report(self._phase, last, values)
+
+
+def _check_finite(
+  phase: Phase, step: int, metrics: Mapping[str, tuple[float, float]]
+) -> None:
+  means = {name: total / count for name, (total, count) in metrics.items()}
+  wrong = [name for name, x in means.items() if not math.isfinite(x)]
+  if wrong:
+    loss = means["loss"]
+    raise NonFiniteLossError(
+      f"{phase.name}: the loss of step {step} is {loss}; not finite:"
+      f" {', '.join(sorted(wrong))}; nothing was saved since the last"
+      " checkpoint. A lower rate may help"
+    )
+
+
+def first_value(leaf: jax.Array) -> float:
+  """The host's copy of a replicated scalar."""
+  return float(np.asarray(leaf.addressable_shards[0].data))

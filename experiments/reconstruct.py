@@ -1,0 +1,395 @@
+r"""Photos in, 3D faces out.
+
+    python -m experiments.reconstruct --params=runs/demo/training \
+      --images='photos/*.jpg' --output=out
+
+Every face of every photo gets a folder `out/<photo>/face1` with its full and
+its identity shape (OBJ, PLY, GLB, coloured by the photo), the overlay in the
+photo's own resolution, depth, normals, and result.json: codes, camera, the 68
+landmarks found and projected, warnings. out/results.json lists all photos, also
+those without a face, with the reason.
+
+--pool takes the photos for one person, --smooth for the frames of one film (a
+video file does as well as a folder of frames), --method=fit shows what the
+landmarks alone say, --precropped takes aligned crops.
+"""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import json
+import pathlib
+
+from absl import flags, logging
+import jax
+import numpy as np
+import tqdm
+
+from data_prep import command_line
+from data_prep.dlib_landmarks import DlibLocator
+from data_prep.loose_photos import LoosePhoto, list_files, read_photos
+from data_prep.output_files import new_folder
+from data_prep.photo_faces import FaceFinder, FoundFace, precropped_face
+from disentangle3d.faces.morphable_model import load_morphable_model
+from disentangle3d.geometry import Camera
+from disentangle3d.reporting.viewer import viewer_page
+from disentangle3d.training.export import load_export
+from experiments.face_files import (
+  FORMATS,
+  MadeFace,
+  face_folders,
+  viewer_face,
+  write_face,
+)
+from experiments.face_shapes import (
+  Codes,
+  FaceMaker,
+  face_maps,
+  fit_maker,
+  has_camera,
+  network_maker,
+  photo_cameras,
+  smooth_over_time,
+)
+
+_CHUNK = 8
+# A face takes half a megabyte of the page.
+_MOST_SHOWN = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What to make of the photos.
+
+  Attributes:
+    pool: One person: one identity from all photos, one face a photo.
+    smooth: Standard deviation over time, in frames; 0 is none. One face a
+      photo.
+    largest: Takes only the largest face of a photo.
+    every: Of a video every so many-th frame.
+    formats: Of the meshes.
+    viewer: Writes viewer.html, too.
+  """
+
+  pool: bool = False
+  smooth: float = 0.0
+  largest: bool = False
+  every: int = 1
+  formats: Sequence[str] = FORMATS
+  viewer: bool = False
+
+  @property
+  def one_face(self) -> bool:
+    """Whether a photo gives one face at most."""
+    return self.largest or self.pool or self.smooth > 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sighting:
+  """A face where it was found.
+
+  Attributes:
+    index: Of the photo among all.
+    number: Of the face in the photo, from 1.
+    notes: What was odd about the photo.
+    face: The face.
+  """
+
+  index: int
+  number: int
+  notes: tuple[str, ...]
+  face: FoundFace
+
+
+class Finder:
+  """Faces of photos, found or taken as they are."""
+
+  def __init__(self, *, precropped: bool) -> None:
+    """Loads the detectors.
+
+    Raises:
+      ModuleNotFoundError: The extra `detect` is not installed, which crops do
+        without.
+    """
+    self._precropped = precropped
+    self._locate = None
+    if not precropped:
+      self._find = FaceFinder().find
+      return
+    try:
+      self._locate = DlibLocator().locate
+    except ModuleNotFoundError as error:
+      logging.warning("No landmarks, so no overlays: %s", error)
+
+  def faces(self, photo: LoosePhoto) -> list[FoundFace]:
+    """The faces of a photo, the largest first.
+
+    Raises:
+      ValueError: The photo is no crop, or has no face; says which.
+    """
+    if photo.image is None:
+      raise ValueError(photo.reason)
+    if self._precropped:
+      return [precropped_face(photo.image, self._locate)]
+    found = self._find(photo.image)
+    if not found:
+      raise ValueError("no face found")
+    return found
+
+
+def find_faces(
+  files: Sequence[pathlib.Path], finder: Finder, options: Options
+) -> tuple[list[str], list[Sighting], dict[int, str]]:
+  """Looks at every photo.
+
+  Returns:
+    The photos' names, the faces in their order, and by the photo's number why
+    there is none.
+  """
+  names: list[str] = []
+  sightings: list[Sighting] = []
+  reasons: dict[int, str] = {}
+  photos = read_photos(files, every=options.every)
+  for index, photo in enumerate(
+    tqdm.tqdm(photos, desc="looking for faces", unit="photo")
+  ):
+    names.append(photo.name)
+    try:
+      faces = finder.faces(photo)
+    except ValueError as error:
+      reasons[index] = str(error)
+      continue
+    notes = photo.notes
+    if options.one_face and len(faces) > 1:
+      notes = (*notes, f"{len(faces)} faces, the largest was taken")
+      faces = faces[:1]
+    for number, face in enumerate(faces, 1):
+      sightings.append(Sighting(index, number, notes, face))
+  return names, sightings, reasons
+
+
+def reconstruct_photos(
+  files: Sequence[pathlib.Path],
+  output: pathlib.Path,
+  maker: FaceMaker,
+  finder: Finder,
+  options: Options = Options(),
+) -> int:
+  """Does it all.
+
+  Args:
+    files: From `list_files`.
+    output: The folder to write; new or empty.
+    maker: The method.
+    finder: Finds the faces.
+    options: What to make of them.
+
+  Returns:
+    The number of faces.
+
+  Raises:
+    ValueError: There is no face in any photo, or `output` is taken.
+  """
+  with new_folder(output) as folder:
+    names, sightings, reasons = find_faces(files, finder, options)
+    if maker.name == "fit":
+      sightings = _with_landmarks(sightings, reasons)
+    if not sightings:
+      index, reason = next(iter(reasons.items()), (0, "it has no frame"))
+      first = names[index] if names else str(files[0])
+      raise ValueError(
+        f"no face in any of {len(names)} photos; the first, {first}: {reason}"
+      )
+    places = face_folders(
+      names, [(sighting.index, sighting.number) for sighting in sightings]
+    )
+    images = read_photos(files, every=options.every)
+    made = _make_faces(names, sightings, maker, options)
+    row, shown = 0, []
+    for index, photo in enumerate(
+      tqdm.tqdm(images, total=len(names), desc="writing", unit="photo")
+    ):
+      while row < len(sightings) and sightings[row].index == index:
+        face = next(made)
+        if photo.image is None:
+          raise ValueError(f"{photo.name}: {photo.reason}, which it was before")
+        colors = write_face(
+          folder / places[row],
+          face,
+          photo.image,
+          maker,
+          formats=options.formats,
+        )
+        if options.viewer and len(shown) < _MOST_SHOWN:
+          shown.append(viewer_face(places[row], face, photo.image, colors))
+        row += 1
+    if shown:
+      title = f"{maker.provenance['name']}: {len(shown)} faces"
+      page = viewer_page(shown, maker.mean_shape, maker.triangles, title=title)
+      (folder / "viewer.html").write_text(page, encoding="utf-8")
+    _write_results(folder, names, sightings, places, reasons)
+  return len(sightings)
+
+
+def _with_landmarks(
+  sightings: Sequence[Sighting], reasons: dict[int, str]
+) -> list[Sighting]:
+  """Those that a landmark fit can use; tells of the others."""
+  usable = has_camera([sighting.face for sighting in sightings])
+  for sighting, kept in zip(sightings, usable, strict=True):
+    if not kept:
+      reasons[sighting.index] = "no 68 landmarks to fit"
+  return [s for s, kept in zip(sightings, usable, strict=True) if kept]
+
+
+def _make_faces(
+  names: Sequence[str],
+  sightings: Sequence[Sighting],
+  maker: FaceMaker,
+  options: Options,
+) -> Iterator[MadeFace]:
+  """Codes and cameras of all, then shapes and maps some at a time."""
+  faces = [sighting.face for sighting in sightings]
+  codes = maker.encode(faces, options.pool)
+  cameras = photo_cameras(maker, codes, faces)
+  known = has_camera(faces)
+  if options.smooth > 0:
+    times = np.array([float(sighting.index) for sighting in sightings])
+    codes, cameras = smooth_over_time(
+      codes, cameras, known, times, sigma=options.smooth
+    )
+  for start in range(0, len(faces), _CHUNK):
+    rows = range(start, min(start + _CHUNK, len(faces)))
+    part = slice(rows.start, rows.stop)
+    maps = face_maps(
+      maker,
+      Codes(codes.identity[part], codes.residual[part]),
+      jax.tree.map(lambda leaf, p=part: leaf[p], cameras),
+      faces[part],
+    )
+    for row, drawn in zip(rows, maps, strict=True):
+      yield MadeFace(
+        photo=names[sightings[row].index],
+        found=faces[row],
+        notes=sightings[row].notes,
+        codes=dict(
+          zip(
+            maker.code_names,
+            (codes.identity[row], codes.residual[row]),
+            strict=True,
+          )
+        ),
+        camera=_camera_of(cameras, row),
+        has_camera=bool(known[row]),
+        maps=drawn,
+      )
+
+
+def _camera_of(cameras: Camera, row: int) -> Camera:
+  return jax.tree.map(lambda leaf: leaf[row], cameras)
+
+
+def _write_results(
+  folder: pathlib.Path,
+  names: Sequence[str],
+  sightings: Sequence[Sighting],
+  places: Sequence[str],
+  reasons: dict[int, str],
+) -> None:
+  faces: dict[int, list[str]] = {}
+  for sighting, place in zip(sightings, places, strict=True):
+    faces.setdefault(sighting.index, []).append(place)
+  rows = [
+    {"photo": name, "faces": faces.get(i, []), "reason": reasons.get(i, "")}
+    for i, name in enumerate(names)
+  ]
+  content = json.dumps({"photos": rows}, indent=1) + "\n"
+  (folder / "results.json").write_text(content)
+  for row in rows:
+    if row["reason"]:
+      logging.warning("%s: %s", row["photo"], row["reason"])
+
+
+def _define_flags() -> None:
+  flags.DEFINE_string(
+    "params", None, "The workdir of a training, or what it exported."
+  )
+  flags.DEFINE_list(
+    "images",
+    None,
+    "Photos, patterns as '*.jpg', folders, or videos, apart by commas.",
+    required=True,
+  )
+  flags.DEFINE_string(
+    "output", None, "The folder to write; new or empty.", required=True
+  )
+  flags.DEFINE_enum(
+    "method",
+    "network",
+    ["network", "fit"],
+    "The network of --params, or the landmark fit of --morphable_model.",
+  )
+  flags.DEFINE_string(
+    "morphable_model", None, "The .npz that --method=fit fits."
+  )
+  flags.DEFINE_bool("pool", False, "The photos are of one person.")
+  flags.DEFINE_bool(
+    "precropped", False, "The photos are aligned crops, 96 x 112 px."
+  )
+  flags.DEFINE_enum(
+    "faces", "all", ["all", "largest"], "Which faces of a photo."
+  )
+  flags.DEFINE_float(
+    "smooth",
+    0.0,
+    "Smooths residual and camera over time; standard deviation in frames.",
+    lower_bound=0.0,
+  )
+  flags.DEFINE_integer(
+    "every", 1, "Of a video every so many-th frame.", lower_bound=1
+  )
+  flags.DEFINE_list("formats", list(FORMATS), "Of the meshes.")
+  flags.DEFINE_bool(
+    "viewer", False, "Writes viewer.html, a page to turn the faces in."
+  )
+
+
+def _maker_from_flags() -> FaceMaker:
+  values = flags.FLAGS
+  needed = "params" if values.method == "network" else "morphable_model"
+  if not values[needed].value:
+    raise ValueError(f"--{needed}: expected with --method={values.method}")
+  if values.method == "network":
+    return network_maker(load_export(values.params))
+  return fit_maker(load_morphable_model(values.morphable_model))
+
+
+def main() -> None:
+  """Reads the flags and reports."""
+  values = flags.FLAGS
+  unknown = sorted(set(values.formats) - set(FORMATS))
+  if unknown:
+    raise ValueError(
+      f"--formats: expected some of {', '.join(FORMATS)}, got {unknown[0]}"
+    )
+  files = list_files(values.images)
+  output = pathlib.Path(values.output)
+  maker = _maker_from_flags()
+  count = reconstruct_photos(
+    files,
+    output,
+    maker,
+    Finder(precropped=values.precropped),
+    Options(
+      pool=values.pool,
+      smooth=values.smooth,
+      largest=values.faces == "largest",
+      every=values.every,
+      formats=tuple(values.formats),
+      viewer=values.viewer,
+    ),
+  )
+  logging.info("Wrote %d faces to %s.", count, output)
+
+
+if __name__ == "__main__":
+  command_line.run(main, _define_flags)

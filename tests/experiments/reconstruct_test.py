@@ -1,0 +1,296 @@
+"""Files of reconstructed faces against faces whose camera is known."""
+
+import json
+import pathlib
+import tempfile
+
+from absl.testing import absltest
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+from data_prep.align_faces import crop_matrix, warp_crop
+from data_prep.loose_photos import list_files
+from data_prep.photo_faces import FoundFace
+from disentangle3d.faces.meshes import read_mesh
+from disentangle3d.faces.morphable_model import landmark_points
+from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.geometry import (
+  Camera,
+  five_points,
+  project,
+  rotation_from_euler,
+)
+from disentangle3d.inference import encode
+from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.training.export import load_export, save_export
+from experiments import face_shapes
+from experiments.face_files import face_folders
+from experiments.face_shapes import Codes, fit_maker, network_maker
+from experiments.reconstruct import Options, reconstruct_photos
+
+MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
+SIZE = (300, 340)
+
+
+def camera_of(number):
+  yaw, pitch, roll = 0.2 - 0.1 * number, 0.1, 0.05 * number
+  return Camera(
+    scale=jnp.float32(1.1 + 0.1 * number),
+    rotation=rotation_from_euler(
+      jnp.float32(yaw), jnp.float32(pitch), jnp.float32(roll)
+    ),
+    translation=jnp.asarray([160.0 + 10 * number, 150.0]),
+  )
+
+
+def gradient_photo(number=0):
+  """Red is x / 2, green is y / 2, blue the photo's number."""
+  y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+  blue = np.full(SIZE, 20 * number)
+  return np.stack([x // 2, y // 2, blue], -1).astype(np.uint8)
+
+
+def save(path, image):
+  path.parent.mkdir(exist_ok=True)
+  Image.fromarray(image).save(path)
+
+
+def result_of(folder):
+  return json.loads((folder / "face1" / "result.json").read_text())
+
+
+class KnownFaces:
+  """Stands where the detectors do: the photo's blue says which face it is."""
+
+  def __init__(self, landmarks, *, hidden=()):
+    self.landmarks, self.hidden = landmarks, hidden
+
+  def faces(self, photo):
+    if photo.image is None:
+      raise ValueError(photo.reason)
+    if photo.image[0, 0, 2] > 200:
+      raise ValueError("no face found")
+    number = int(photo.image[0, 0, 2]) // 20
+    points = self.landmarks[number]
+    matrix = crop_matrix(np.asarray(five_points(jnp.asarray(points))))
+    hide = number in self.hidden
+    return [
+      FoundFace(
+        crop=warp_crop(photo.image, matrix),
+        crop_from_photo=matrix,
+        box=np.array([1, 2, 3, 4], np.float32),
+        score=0.5 if number else 1.0,
+        landmarks=None if hide else points,
+        visibility=np.full(68, 0 if hide else 1, np.float32),
+      )
+    ]
+
+
+class ReconstructTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.basis = procedural_face_model(
+      num_vertices=600, identity_dim=8, expression_dim=4
+    )
+    params = init_params(jax.random.key(0), MODEL, cls.basis)
+    scratch = tempfile.TemporaryDirectory()
+    cls.addClassCleanup(scratch.cleanup)
+    cls.scratch = pathlib.Path(scratch.name)
+    save_export(cls.scratch / "net", MODEL, params, cls.basis, phase="test")
+    cls.export = load_export(cls.scratch / "net")
+    cls.maker = network_maker(cls.export)
+    mean = jnp.asarray(cls.basis.mean_shape)
+    points = landmark_points(cls.basis, mean)
+    cls.landmarks = [
+      np.asarray(project(camera_of(n), points)) for n in range(3)
+    ]
+    save(cls.scratch / "photos" / "1.png", gradient_photo(0))
+    save(cls.scratch / "photos" / "2.png", np.full((*SIZE, 3), 255, np.uint8))
+    save(cls.scratch / "photos" / "10.png", gradient_photo(1))
+    (cls.scratch / "photos" / "3.jpg").write_text("no image")
+    cls.output = cls.scratch / "out"
+    cls.count = cls.run_on(cls.scratch / "photos", cls.output, hidden=(1,))
+
+  @classmethod
+  def run_on(cls, photos, output, *, maker=None, hidden=(), **options):
+    return reconstruct_photos(
+      list_files([str(photos)]),
+      output,
+      maker or cls.maker,
+      KnownFaces(cls.landmarks, hidden=hidden),
+      Options(formats=("ply",), **options),
+    )
+
+  def test_camera_landmarks_and_colours_are_the_photos(self):
+    result = result_of(self.output / "1")
+    truth = camera_of(0)
+    # The fresh decoders add hundredths of a millimetre to the mean shape.
+    self.assertAlmostEqual(
+      result["camera"]["scale_px_per_mm"], float(truth.scale), places=3
+    )
+    np.testing.assert_allclose(
+      result["camera"]["rotation"], truth.rotation, atol=2e-3
+    )
+    np.testing.assert_allclose(
+      result["projected_landmarks"], self.landmarks[0], atol=0.1
+    )
+    np.testing.assert_allclose(
+      result["camera"]["yaw_pitch_roll_degrees"],
+      np.degrees([0.2, 0.1, 0.0]),
+      atol=0.2,
+    )
+    mesh = read_mesh(self.output / "1/face1/shape.ply")
+    spot = np.asarray(project(truth, jnp.asarray(mesh.vertices)))
+    marks = np.asarray(self.basis.landmark_vertices)[[30, 33, 8]]
+    np.testing.assert_allclose(
+      mesh.colors[marks, :2], spot[marks] / 2, atol=1.5
+    )
+    overlay = np.asarray(Image.open(self.output / "1/face1/overlay.png"))
+    self.assertEqual(overlay.shape, (*SIZE, 3))
+    changed = np.any(overlay != gradient_photo(0), -1)
+    nose = self.landmarks[0][30].astype(int)
+    self.assertTrue(changed[nose[1], nose[0]])
+    self.assertFalse(changed[:20].any())
+
+  def test_depth_and_normals_are_the_meshs(self):
+    depth = np.load(self.output / "1/face1/depth.npy")
+    result = result_of(self.output / "1")
+    mesh = read_mesh(self.output / "1/face1/shape.ply")
+    nose = np.asarray(self.basis.landmark_vertices)[30]
+    matrix = np.array(result["maps"]["map_from_photo"])
+    column, row = np.round(matrix @ [*self.landmarks[0][30], 1]).astype(int)
+    expected = np.array(result["camera"]["rotation"])[2] @ mesh.vertices[nose]
+    self.assertAlmostEqual(depth[row, column], expected, delta=1.5)
+    png = np.asarray(Image.open(self.output / "1/face1/depth.png"))
+    self.assertAlmostEqual(
+      (int(png[row, column]) - 32768) * 0.01, depth[row, column], delta=0.006
+    )
+    self.assertTrue(np.isnan(depth[0, 0]))
+    self.assertEqual(png[0, 0], 0)
+    normals = np.asarray(Image.open(self.output / "1/face1/normals.png"))
+    length = np.linalg.norm(normals[np.isfinite(depth)] / 127.5 - 1, axis=-1)
+    np.testing.assert_allclose(length, 1, atol=0.03)
+    # The nose points at the viewer.
+    self.assertGreater(normals[row, column, 2], 200)
+
+  def test_every_photo_is_told_of(self):
+    self.assertEqual(self.count, 2)
+    rows = json.loads((self.output / "results.json").read_text())["photos"]
+    self.assertEqual(
+      [(pathlib.Path(r["photo"]).name, r["faces"], r["reason"]) for r in rows],
+      [
+        ("1.png", ["1/face1"], ""),
+        ("2.png", [], "no face found"),
+        ("3.jpg", [], "cannot be read as an image"),
+        ("10.png", ["10/face1"], ""),
+      ],
+    )
+
+  def test_without_landmarks_there_is_no_overlay_and_it_is_said(self):
+    result = result_of(self.output / "10")
+    self.assertIsNone(result["camera"])
+    self.assertIn("no 68 landmarks: no camera, so no overlay", str(result))
+    folder = self.output / "10/face1"
+    self.assertFalse((folder / "overlay.png").exists())
+    self.assertIsNone(read_mesh(folder / "shape.ply").colors)
+    self.assertTrue(np.isfinite(np.load(folder / "depth.npy")).any())
+
+  def test_pooled_photos_share_the_weighted_mean_identity(self):
+    photos, output = self.scratch / "one_person", self.scratch / "pooled"
+    for number in range(3):
+      save(photos / f"{number}.png", gradient_photo(number))
+    self.run_on(photos, output, pool=True)
+    crops = np.stack(
+      [np.asarray(Image.open(output / f"{n}/face1/crop.png")) for n in range(3)]
+    )
+    codes = encode(self.export.params, crops, model=MODEL)
+    # All three faces are larger than the crop, so sharpness is 1.
+    expected = np.average(codes.identity, axis=0, weights=[1, 0.5, 0.5])
+    for row in range(3):
+      latents = result_of(output / str(row))["latents"]
+      np.testing.assert_allclose(latents["identity"], expected, atol=1e-5)
+      np.testing.assert_allclose(
+        latents["residual"], codes.residual[row], atol=1e-5
+      )
+
+  @pytest.mark.slow
+  def test_the_fit_finds_the_mean_shape_behind_its_landmarks(self):
+    photos, output = self.scratch / "three", self.scratch / "fitted"
+    for number in range(3):
+      save(photos / f"{number}.png", gradient_photo(number))
+    self.run_on(
+      photos, output, maker=fit_maker(self.basis), hidden=(2,), pool=True
+    )
+    result = result_of(output / "0")
+    self.assertEqual(result["method"], "fit")
+    alpha = result["latents"]["identity_coefficients"]
+    self.assertLess(np.abs(alpha).max(), 0.1)
+    other = result_of(output / "1")["latents"]
+    self.assertEqual(alpha, other["identity_coefficients"])
+    rows = json.loads((output / "results.json").read_text())["photos"]
+    self.assertEqual(rows[2]["reason"], "no 68 landmarks to fit")
+
+  def test_no_face_at_all_leaves_nothing(self):
+    photos, output = self.scratch / "empty", self.scratch / "nothing"
+    save(photos / "1.png", np.full((*SIZE, 3), 255, np.uint8))
+    with self.assertRaisesRegex(
+      ValueError, "no face in any of 1 .*1.png: no f"
+    ):
+      self.run_on(photos, output)
+    self.assertFalse(output.exists())
+
+
+class FolderTest(absltest.TestCase):
+  def test_photos_of_one_name_and_frames_get_folders_of_their_own(self):
+    names = ["a/x y.jpg", "b/x y.png", "film.mp4::12", "c/.jpg"]
+    self.assertEqual(
+      face_folders(names, [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)]),
+      [
+        *("x_y/face1", "x_y/face2", "x_y-2/face1"),
+        *("film-000012/face1", ".jpg/face1"),
+      ],
+    )
+
+
+class SmoothTest(absltest.TestCase):
+  def test_noise_goes_and_a_steady_turn_stays(self):
+    rng = np.random.default_rng(0)
+    times = np.arange(40.0)
+    yaw = (0.01 * times).astype(np.float32)
+    zero = np.zeros(40, np.float32)
+    steady = rotation_from_euler(jnp.asarray(yaw), zero, zero)
+    noise = (0.05 * rng.normal(size=(3, 40))).astype(np.float32)
+    shaken = rotation_from_euler(*(jnp.asarray(n) for n in noise)) @ steady
+    cameras = Camera(
+      scale=np.exp(noise[0]),
+      rotation=np.asarray(shaken),
+      translation=np.stack([yaw, yaw], -1),
+    )
+    codes = Codes(rng.normal(size=(40, 3)), rng.normal(size=(40, 2)))
+    known = np.ones(40, bool)
+    known[7] = False
+    cameras.scale[7] = 100
+    smooth, made = face_shapes.smooth_over_time(
+      codes, cameras, known, times, sigma=3.0
+    )
+    np.testing.assert_array_equal(smooth.identity, codes.identity)
+    inner = slice(9, -9)
+    self.assertLess(smooth.residual[inner].std(), 0.5 * codes.residual.std())
+    far = np.linalg.norm(made.rotation - np.asarray(steady), axis=(1, 2))
+    before = np.linalg.norm(np.asarray(shaken - steady), axis=(1, 2))
+    self.assertLess(far[inner].mean(), 0.5 * before[inner].mean())
+    np.testing.assert_allclose(
+      np.linalg.det(made.rotation), np.ones(40), atol=1e-4
+    )
+    self.assertLess(np.abs(np.log(made.scale[inner])).max(), 0.06)
+    np.testing.assert_allclose(
+      made.translation[inner, 0], yaw[inner], atol=4e-3
+    )
+
+
+if __name__ == "__main__":
+  absltest.main()

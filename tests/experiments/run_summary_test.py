@@ -1,0 +1,44 @@
+import pathlib
+
+from absl.testing import absltest
+import jax
+
+from disentangle3d.training.run_files import MetricLog, write_run_info
+from experiments.run_summary import write_summary
+from tests.training.cases import MORPHABLE_MODEL
+
+
+class RunSummaryTest(absltest.TestCase):
+  def test_the_page_says_what_ran_and_how_it_went(self):
+    workdir = pathlib.Path(self.create_tempdir().full_path)
+    write_summary(workdir)
+    self.assertFalse((workdir / "SUMMARY.md").exists())
+    write_run_info(
+      workdir,
+      {"seed": 3},
+      MORPHABLE_MODEL,
+      jax.devices()[:2],
+      params={"encoder": 1_552_545},
+      fixed=(),
+    )
+    with MetricLog(workdir) as log:
+      for step in (10, 20):
+        log.write("encoder", step, {"loss": 1 / step, "flops_per_step": 2e9})
+    write_summary(workdir)
+    page = (workdir / "SUMMARY.md").read_text()
+    for text in (
+      "| encoder | 20 | 0.05 | – | – | 2e+09 |",
+      "| encoder | 1,552,545 |",
+      "Licence of the 3DMM, and so of the params: Apache-2.0.",
+      f"| jax | {jax.__version__} |",
+      '"seed": 3',
+      str(jax.devices()[1]),
+      "![Loss of encoder](loss_encoder.png)",
+    ):
+      self.assertIn(text, page)
+    picture = (workdir / "loss_encoder.png").read_bytes()
+    self.assertTrue(picture.startswith(b"\x89PNG"))
+
+
+if __name__ == "__main__":
+  absltest.main()

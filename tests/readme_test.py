@@ -1,0 +1,55 @@
+"""Runs the Python of README.md, block after block, as a reader would.
+
+In a folder where `runs/demo/training` is a tiny network; `images` are there, as
+the first block says. A block that begins with `# server.py` is a file of its
+own, which is only compiled.
+"""
+
+import contextlib
+import pathlib
+import re
+import tempfile
+
+from absl.testing import absltest
+import jax
+import numpy as np
+
+from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.training.export import save_export
+from tests.fixtures import REPOSITORY
+
+MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
+
+
+def python_blocks(text):
+  return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+class ReadmeTest(absltest.TestCase):
+  def test_its_python_runs(self):
+    basis = procedural_face_model(
+      num_vertices=600, identity_dim=8, expression_dim=4
+    )
+    params = init_params(jax.random.key(0), MODEL, basis)
+    rng = np.random.default_rng(0)
+    names = {"images": rng.integers(0, 256, (3, 112, 96, 3), np.uint8)}
+    blocks = python_blocks((REPOSITORY / "README.md").read_text("utf-8"))
+    self.assertNotEmpty(blocks)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+      save_export(
+        pathlib.Path("runs/demo/training/export"),
+        MODEL,
+        params,
+        basis,
+        phase="test",
+      )
+      for number, block in enumerate(blocks):
+        code = compile(block, f"README.md, Python block {number}", "exec")
+        if not block.startswith("# server.py"):
+          exec(code, names)
+    self.assertEqual(names["faces"].shape.shape, (3, 600, 3))
+
+
+if __name__ == "__main__":
+  absltest.main()
