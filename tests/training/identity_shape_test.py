@@ -8,7 +8,8 @@ import numpy as np
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import init_params
 from disentangle3d.training.batches import TrainBatch, target_basis
-from disentangle3d.training.steps import phase_losses
+from disentangle3d.training.identification import Moment
+from disentangle3d.training.phase_losses import phase_losses
 from tests.training.cases import MODEL, MORPHABLE_MODEL, tiny_phases
 
 
@@ -29,7 +30,14 @@ class IdentityShapeTest(absltest.TestCase):
     self.phase = tiny_phases(identity_shape=0.7, identification=0.0)[2]
 
   def _loss(self, params):
-    terms, _ = phase_losses(MODEL, self.phase, params, self.batch)
+    terms, _ = phase_losses(
+      MODEL,
+      self.phase,
+      params,
+      self.batch,
+      num_classes=1,
+      moment=Moment(jnp.int32(0), jax.random.key(0), None),
+    )
     return terms["identity_shape"]
 
   def test_value_and_where_its_gradient_goes(self):
