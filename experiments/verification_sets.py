@@ -24,6 +24,7 @@ from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
 from experiments.code_scores import (
   Images,
+  PairPlan,
   draw_pairs,
   plan_pairs,
 )
@@ -76,7 +77,9 @@ def synthetic_sets(dataset: str | pathlib.Path) -> list[FaceSet]:
   settings = settings_of(read_manifest(dataset), dataset)
   heldout = heldout_people(settings, *world_of(settings))
   people = heldout.photos.person
-  pairs = draw_pairs(people, plan_pairs(people))
+  # The demo's 40 people fill the usual plan; fewer want a smaller one.
+  usual = len(np.unique(people)) >= 4 * PairPlan.folds
+  pairs = draw_pairs(people, PairPlan() if usual else plan_pairs(people))
   learnt = training_images(dataset)
   return [
     FaceSet(
