@@ -1,3 +1,5 @@
+import io
+import json
 import pathlib
 import tarfile
 import tempfile
@@ -217,6 +219,16 @@ class SmallTreeTest(parameterized.TestCase):
       % b",".join([b"1"] * 68),
       "expected 53 names",
     ),
+    (
+      "names_that_lead_outside",
+      json.dumps(
+        {
+          "expressions": [f"../shape{i}" for i in range(53)],
+          "idx_to_landmark_verts": [*range(68)],
+        }
+      ).encode(),
+      "expected 53 names",
+    ),
   )
   def test_malformed_indices_are_named(self, content, message):
     self._with_file("vertex_indices.json", content)
@@ -233,6 +245,24 @@ class SmallTreeTest(parameterized.TestCase):
   def test_options_out_of_range(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       read_ict_facekit(self.folder, **options)
+
+  def test_archives_that_cannot_be_unpacked(self):
+    noise = np.random.default_rng(0).bytes(300_000).hex().encode()
+    for kind in ("gz", "bz2", "xz"):
+      path = self.folder.with_name(f"broken.tar.{kind}")
+      buffer = io.BytesIO()
+      with tarfile.open(fileobj=buffer, mode=f"w:{kind}") as archive:
+        info = tarfile.TarInfo("FaceXModel/identity000.obj")
+        info.size = len(noise)
+        archive.addfile(info, io.BytesIO(noise))
+      content = bytearray(buffer.getvalue())
+      content[150_000:201_200] = bytes(range(256)) * 200
+      for spoilt in (content, content[:140_000]):
+        path.write_bytes(spoilt)
+        with self.assertRaisesRegex(
+          ValueError, rf"broken\.tar\.{kind}: expected the folder FaceXModel"
+        ):
+          read_ict_facekit(path)
 
   def test_source_that_is_no_folder_and_no_archive(self):
     with self.assertRaisesRegex(FileNotFoundError, "nothing: no such file"):
