@@ -28,6 +28,7 @@ from data_prep.manifests import (
 )
 from data_prep.output_files import replace_file
 from data_prep.photos import read_photo
+from data_prep.resizing import resize_by
 from data_prep.shard_loop import fill_shards
 from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
 from disentangle3d.geometry import similarity_2d
@@ -110,13 +111,8 @@ def warp_crop(
   matrix = np.asarray(matrix, np.float64)
   scale = np.hypot(matrix[0, 0], matrix[1, 0])
   if scale < 0.5:
-    height, width = photo.shape[:2]
-    size = (
-      max(1, round(2 * scale * width)),
-      max(1, round(2 * scale * height)),
-    )
-    photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-    enlarge = np.array([width / size[0], height / size[1]])
+    photo, factors = resize_by(photo, 2 * scale)
+    enlarge = 1 / factors
     # x = (x_small + 0.5) enlarge - 0.5, pixel centres at integers in both.
     shift = matrix[:, :2] @ (0.5 * enlarge - 0.5) + matrix[:, 2]
     matrix = np.concatenate(

@@ -11,12 +11,12 @@ import importlib.util
 import pathlib
 from typing import Any
 
-import cv2
 from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep.locators import LocatedFace, NoFaceError, inside_photo
 from data_prep.manifests import PhotoRow
+from data_prep.resizing import points_after, points_before, resize_by
 from disentangle3d.types import NUM_LANDMARKS
 
 NAME = "dlib 68"
@@ -97,8 +97,8 @@ class DlibLocator:
     )
     if given is None:
       corners = [[box.left(), box.top()], [box.right(), box.bottom()]]
-      given = _scale_back(np.array(corners, np.float64), factor).reshape(4)
-    landmarks = _scale_back(points, factor).astype(np.float32)
+      given = points_before(np.array(corners, np.float64), factor).reshape(4)
+    landmarks = points_before(points, factor).astype(np.float32)
     return LocatedFace(
       box=np.asarray(given, np.float32),
       landmarks=landmarks,
@@ -122,7 +122,7 @@ def _predictor_box(
   box: Float[np.ndarray, "4"], factor: np.ndarray
 ) -> Float[np.ndarray, "4"]:
   """The predictor's square for a detector's box, in the rescaled photo."""
-  corner, far = ((np.reshape(box, (2, 2)) + 0.5) * factor[None] - 0.5).tolist()
+  corner, far = points_after(np.reshape(box, (2, 2)), factor).tolist()
   width, height = far[0] - corner[0], far[1] - corner[1]
   middle = [
     (corner[0] + far[0]) / 2,
@@ -158,19 +158,11 @@ def _find_weights() -> pathlib.Path:
 
 
 def _rescale(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The photo at the detector's size, and what x and y were multiplied by."""
+  """The photo at the detector's size; as `resize_by`."""
   height, width = photo.shape[:2]
   factor = 1.0
   if min(height, width) < _SHORT_SIDE_PX:
     factor = min(_MOST_ENLARGED, _SHORT_SIDE_PX / min(height, width))
   if max(height, width) * factor > _LONG_SIDE_PX:
     factor = _LONG_SIDE_PX / max(height, width)
-  size = (max(1, round(width * factor)), max(1, round(height * factor)))
-  method = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-  scaled = cv2.resize(photo, size, interpolation=method)
-  return scaled, np.array([size[0] / width, size[1] / height])
-
-
-def _scale_back(points: np.ndarray, factor: np.ndarray) -> np.ndarray:
-  """Undoes a resize; pixel centres are at integer coordinates in both."""
-  return (points + 0.5) / factor[None] - 0.5
+  return resize_by(photo, factor)

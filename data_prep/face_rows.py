@@ -5,13 +5,13 @@ import concurrent.futures
 import dataclasses
 from typing import Literal
 
-import cv2
 from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep.manifests import PhotoRow
 from data_prep.mtcnn.detector import Faces
 from data_prep.photos import Photo, read_photo
+from data_prep.resizing import points_before, resize_by
 
 Choice = Literal["centre", "largest", "all"]
 CHOICES: tuple[Choice, ...] = ("centre", "largest", "all")
@@ -56,11 +56,9 @@ def load_photo(photo: Photo, longest_px: int) -> LoadedPhoto:
     return LoadedPhoto(
       photo, None, one, f"photo too small: {width} x {height} px"
     )
-  factor = min(1.0, longest_px / max(height, width))
-  size = (max(1, round(width * factor)), max(1, round(height * factor)))
-  if factor < 1:
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-  return LoadedPhoto(photo, image, np.array(size) / [width, height])
+  return LoadedPhoto(
+    photo, *resize_by(image, min(1.0, longest_px / max(height, width)))
+  )
 
 
 def read_ahead(
@@ -163,6 +161,5 @@ def box_around(points: Float[np.ndarray, "5 2"]) -> Float[np.ndarray, "4"]:
 
 
 def _scale_back(points: np.ndarray, entry: LoadedPhoto) -> np.ndarray:
-  """Undoes a resize; pixel centres are at integer coordinates in both."""
-  moved = (points + 0.5) / entry.factor[None] - 0.5
-  return moved.astype(np.float32)
+  """Points of a loaded photo in the photo as it lies on the disk."""
+  return points_before(points, entry.factor).astype(np.float32)

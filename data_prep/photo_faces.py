@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import pathlib
 
-import cv2
 from jaxtyping import Float, UInt8
 import numpy as np
 
@@ -18,6 +17,7 @@ from data_prep.dlib_landmarks import DlibLocator
 from data_prep.locators import LocatedFace, NoFaceError
 from data_prep.manifests import PhotoRow
 from data_prep.mtcnn.detector import Detector, Faces
+from data_prep.resizing import points_before, resize_by
 from disentangle3d.geometry import five_points
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 
@@ -79,21 +79,16 @@ class FaceFinder:
     Returns:
       The faces; none if there is none.
     """
-    height, width = photo.shape[:2]
-    factor = min(1.0, _LONGEST_PX / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    small = photo
-    if factor < 1:
-      small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    factor = min(1.0, _LONGEST_PX / max(photo.shape[:2]))
+    small, factors = resize_by(photo, factor)
     (faces,) = self._find([small])
-    scale = np.array([[size[0] / width, size[1] / height]])
-    boxes = [_unscale(box.reshape(2, 2), scale) for box in faces.boxes]
+    boxes = [points_before(box.reshape(2, 2), factors) for box in faces.boxes]
     order = np.argsort([-np.prod(box[1] - box[0]) for box in boxes])
     return [
       self._found(
         photo,
         boxes[place].reshape(4),
-        _unscale(faces.points[place], scale),
+        points_before(faces.points[place], factors),
         float(faces.scores[place]),
       )
       for place in order.tolist()
@@ -187,8 +182,3 @@ def _landmarks_in(
   far = np.array([[photo.shape[1], photo.shape[0]]]) - 0.5
   inside = np.all((landmarks >= -0.5) & (landmarks <= far), axis=-1)
   return landmarks, inside.astype(np.float32)
-
-
-def _unscale(points: np.ndarray, scale: np.ndarray) -> np.ndarray:
-  """Undoes a resize; pixel centres are at integer coordinates in both."""
-  return (points + 0.5) / scale - 0.5

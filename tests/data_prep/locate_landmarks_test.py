@@ -32,6 +32,7 @@ from data_prep.manifests import (
   read_rows,
 )
 from data_prep.photos import list_photos, read_photo
+from data_prep.resizing import points_before
 from disentangle3d.geometry import five_points
 from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY
@@ -244,7 +245,7 @@ class RescaleTest(parameterized.TestCase):
     weight = scaled[..., 0] / scaled[..., 0].sum()
     rows, columns = np.mgrid[: scaled.shape[0], : scaled.shape[1]]
     found = np.array([[(weight * columns).sum(), (weight * rows).sum()]])
-    back = dlib_landmarks._scale_back(found, factor)[0]
+    back = points_before(found, factor)[0]
     np.testing.assert_allclose(back, centre, atol=0.03)
 
 
