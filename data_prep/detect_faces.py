@@ -33,7 +33,7 @@ from data_prep.formats.five_point_lists import read_five_points
 from data_prep.manifests import PhotoRow
 from data_prep.mtcnn.detector import Detector, Settings
 from data_prep.mtcnn.weights import LICENCES
-from data_prep.photos import Photo, list_photos
+from data_prep.photos import PHOTO_SET, Photo, list_photos
 from data_prep.shard_loop import fill_shards, split_shards
 from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
 
@@ -155,13 +155,7 @@ def detect_faces(
 
 def define_flags() -> None:
   """Defines --images, --output, what to look for, and how to share it."""
-  flags.DEFINE_string(
-    "images",
-    None,
-    "The folder of photos, a folder a person; or a .zip, .tar, .tar.gz of one,"
-    " or a .rec.",
-    required=True,
-  )
+  flags.DEFINE_string("images", None, PHOTO_SET, required=True)
   flags.DEFINE_string(
     "output", None, "The folder to write, or to go on with.", required=True
   )

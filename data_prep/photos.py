@@ -24,6 +24,11 @@ from data_prep.formats.archives import TarArchive, ZipArchive
 from data_prep.formats.recordio import RecordFile, read_names
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
+# What the flags that name a set say of it.
+PHOTO_SET = (
+  "The folder of photos, a folder a person; or a .zip, .tar, .tar.gz of one, or"
+  " a .rec."
+)
 _SEPARATOR = "::"
 _ARCHIVES = {
   ".zip": ZipArchive,

@@ -28,6 +28,7 @@ from data_prep import command_line
 from data_prep.locate_landmarks import LOCATORS
 from data_prep.manifests import ABOUT, read_licences
 from data_prep.photo_page import write_photo_page
+from data_prep.photos import PHOTO_SET
 from data_prep.stage_folder import (
   ALONE,
   Share,
@@ -224,13 +225,7 @@ def _run_share(step: Step, share: Share) -> bool:
 
 def define_flags() -> None:
   """Defines what most sets need of the stages' flags, and --set."""
-  flags.DEFINE_string(
-    "images",
-    None,
-    "The folder of photos, a folder a person; or a .zip, .tar, .tar.gz of one,"
-    " or a .rec.",
-    required=True,
-  )
+  flags.DEFINE_string("images", None, PHOTO_SET, required=True)
   flags.DEFINE_string(
     "model", None, "The .npz convert_morphable_model wrote.", required=True
   )

@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 from typing import Any
@@ -36,6 +35,7 @@ from disentangle3d.reporting.charts import Series, figure_png, line_chart
 from disentangle3d.types import IDENTITY_DIM, RESIDUAL_DIM
 from experiments import fitting_trials
 from experiments.fitting_trials import SEVEN
+from experiments.machine import machine_name
 
 _CASIA_IMAGES = 488_848
 _IMAGE_COUNTS = (1, 2, 4, 8, 16, 46)
@@ -54,29 +54,14 @@ def _settings() -> dict[str, tuple[Any, bool]]:
   }
 
 
-def machine() -> dict[str, Any]:
-  """What the figures were measured on."""
-  device = jax.devices()[0]
+def _about() -> dict[str, str]:
   return {
-    "device": f"{len(jax.devices())} x {device.device_kind}",
-    "platform": device.platform,
-    "cpu": _cpu_name(),
-    "cores": os.cpu_count(),
+    "machine": machine_name(),
     "python": platform.python_version(),
     "jax": jax.__version__,
     "scipy": importlib.metadata.version("scipy"),
     "date": datetime.date.today().isoformat(),
   }
-
-
-def _cpu_name() -> str:
-  try:
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-      if line.startswith("model name"):
-        return line.partition(":")[2].strip()
-  except OSError:
-    pass
-  return platform.processor() or "unknown"
 
 
 def _speed_rows(speeds: Sequence[fitting_trials.Speed]) -> list[list[str]]:
@@ -210,7 +195,7 @@ def benchmark(
         "–",
       ]
     )
-  about = machine()
+  about = _about()
   tables = [
     "; ".join(f"{name} {value}" for name, value in about.items()),
     f"Speed, {fitter.identity_dim} + {fitter.expression_dim} modes, 46 images"
@@ -241,7 +226,7 @@ def benchmark(
     ),
   ]
   numbers = {
-    "machine": about,
+    "about": about,
     "speed": [dataclasses.asdict(speed) for speed in speeds],
     "gap_to_scipy": {name: gap.tolist() for name, gap in gaps.items()},
     "identity_error_mm": {

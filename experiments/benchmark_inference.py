@@ -29,6 +29,7 @@ from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS
 from disentangle3d.training.export import load_export
+from experiments.machine import machine_name
 
 # Takes crops, gives [B, V, 3] and waits for it.
 Method = Callable[[np.ndarray], np.ndarray]
@@ -221,14 +222,17 @@ def main() -> None:
     images = rng.integers(0, 256, (batch, 112, 96, 3), np.uint8)
     rounds = max(3, min(values.rounds, 64 * values.rounds // batch))
     results[str(batch)] = measure(methods, images, rounds=rounds)
-  print(
-    f"{model.trunk} on {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
-  )
+  print(f"{model.trunk} on {machine_name()}")
   print(table(results))
   if values.output:
     output = pathlib.Path(values.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    about = {"trunk": model.trunk, "jax": jax.__version__, "results": results}
+    about = {
+      "trunk": model.trunk,
+      "machine": machine_name(),
+      "jax": jax.__version__,
+      "results": results,
+    }
     replace_file(output, (json.dumps(about, indent=1) + "\n").encode())
 
 

@@ -11,9 +11,7 @@ fast as a trained one.
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import os
 import pathlib
-import platform
 import time
 from typing import Any
 
@@ -29,6 +27,7 @@ from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.html_page import Paragraph, Section, Table
 from disentangle3d.training.export import load_export
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from experiments.machine import machine_name
 from experiments.paper_figures import TABLE_4, paper_table
 from experiments.saved_sections import PAGE, Findings, save_findings
 
@@ -142,14 +141,6 @@ def timing_table(found: Sequence[tuple[str, Timing]]) -> Table:
   )
 
 
-def device_name() -> str:
-  """What the numbers were measured on."""
-  device = jax.devices()[0]
-  if device.platform != "cpu":
-    return f"{device.device_kind}"
-  return f"CPU, {platform.machine()}, {os.cpu_count()} cores"
-
-
 def _define_flags() -> None:
   flags.DEFINE_string("network", None, "A workdir or an export; else random.")
   flags.DEFINE_string("trunk", "sphere20", "Of the random network.")
@@ -181,7 +172,7 @@ def main() -> None:
       )
   whole = [timing for name, timing in found if name == "image to 3D face"]
   best = min(whole, key=lambda timing: timing.mean)
-  what = f"{model.trunk}, {model.num_vertices:,} vertices, {device_name()}"
+  what = f"{model.trunk}, {model.num_vertices:,} vertices, {machine_name()}"
   rows = {
     f"{what}, batch {timing.batch_size}": (timing.mean,)
     for timing in dict.fromkeys((whole[0], best))

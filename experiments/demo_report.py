@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 import importlib.metadata
-import os
 import pathlib
 import platform
+import shlex
 
 import numpy as np
 
+from data_prep.synthetic_set import SyntheticSet
 from disentangle3d.evaluation.bootstrap import mean_and_interval
 from disentangle3d.reporting.charts import Series, line_chart
 from disentangle3d.reporting.figures import heat_map
@@ -31,6 +32,7 @@ from experiments.demo_results import (
   Results,
 )
 from experiments.heldout import MEAN_SHAPE, MULTI_FIT, SINGLE_FIT
+from experiments.machine import machine_name
 from experiments.report_sections import (
   FacePictures,
   face_row,
@@ -213,6 +215,13 @@ def _photos(results: Results) -> list[Block]:
   return [Picture(sheet, text, width_px=1000)]
 
 
+def _command(settings: SyntheticSet) -> str:
+  words = ["python", "-m", "experiments.demo", f"--seed={settings.seed}"]
+  if settings.morphable_model is not None:
+    words.append(f"--morphable_model={settings.morphable_model}")
+  return shlex.join(words)
+
+
 def _about(results: Results, seconds: Mapping[str, float]) -> Sequence[Block]:
   versions = {
     name: importlib.metadata.version(name)
@@ -220,11 +229,11 @@ def _about(results: Results, seconds: Mapping[str, float]) -> Sequence[Block]:
   }
   model = results.heldout.fitter
   facts = [
-    ("machine", f"{platform.machine()}, {os.cpu_count()} CPU cores"),
+    ("machine", machine_name()),
     ("Python", platform.python_version()),
     *versions.items(),
     ("3DMM", f"{model.name}; {model.source}; licence {model.licence}"),
-    ("command", "python -m experiments.demo"),
+    ("command", _command(results.settings)),
   ]
   times = [(stage, f"{took:.0f}") for stage, took in seconds.items()]
   return [
