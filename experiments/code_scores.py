@@ -162,3 +162,15 @@ def plan_pairs(people: Int[np.ndarray, "P"]) -> PairPlan:
   photos = len(people) / count
   genuine = int(count / folds * photos * (photos - 1) / 2)
   return PairPlan(folds=folds, pairs_per_fold=2 * min(300, genuine // 2))
+
+
+def usual_plan(people: Int[np.ndarray, "P"]) -> PairPlan:
+  """`PairPlan()` where four people a fold fill it, else `plan_pairs`'s.
+
+  Raises:
+    ValueError: There are fewer than four people.
+  """
+  usual = PairPlan()
+  if len(np.unique(people)) >= 4 * usual.folds:
+    return usual
+  return plan_pairs(people)

@@ -21,9 +21,9 @@ from disentangle3d.inference import reconstruct
 from disentangle3d.training.export import Export
 from experiments.code_scores import (
   CodeScores,
-  PairPlan,
   encode_photos,
   score_codes,
+  usual_plan,
 )
 from experiments.heldout import (
   MEAN_SHAPE,
@@ -150,7 +150,7 @@ def evaluate(
   """Measures networks on the held-out people of a world."""
   heldout = heldout_people(settings, world, fitter)
   people = heldout.photos.person
-  plan = PairPlan()
+  plan = usual_plan(people)
   identity: dict[str, dict[str, CodeScores]] = {}
   residual: dict[str, dict[str, CodeScores]] = {}
   for albedo in ALBEDOS:

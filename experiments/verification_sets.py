@@ -24,9 +24,9 @@ from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
 from experiments.code_scores import (
   Images,
-  PairPlan,
   draw_pairs,
   plan_pairs,
+  usual_plan,
 )
 from experiments.evaluated_networks import settings_of
 from experiments.heldout import heldout_people, photos_with_albedo
@@ -78,8 +78,7 @@ def synthetic_sets(dataset: str | pathlib.Path) -> list[FaceSet]:
   heldout = heldout_people(settings, *world_of(settings))
   people = heldout.photos.person
   # The demo's 40 people fill the usual plan; fewer want a smaller one.
-  usual = len(np.unique(people)) >= 4 * PairPlan.folds
-  pairs = draw_pairs(people, PairPlan() if usual else plan_pairs(people))
+  pairs = draw_pairs(people, usual_plan(people))
   learnt = training_images(dataset)
   return [
     FaceSet(
