@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from unittest import mock
 import zipfile
 
@@ -26,7 +25,6 @@ from data_prep.locate_landmarks import (
 from data_prep.locators import LocatedFace, NoFaceError
 from data_prep.manifests import (
   PhotoRow,
-  list_manifests,
   manifest_path,
   read_licences,
   read_rows,
@@ -36,6 +34,7 @@ from data_prep.resizing import points_before
 from disentangle3d.geometry import five_points
 from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY
+from tests.killing import run_killed
 
 
 class _BrightLocator:
@@ -177,9 +176,9 @@ class LocateLandmarksTest(absltest.TestCase):
       (points / f"p{person}" / f"{photo}.pts").write_text(
         f"version: 1\nn_points: 68\n{{\n{xy}\n}}\n"
       )
-    command = [sys.executable, "-m", "data_prep.locate_landmarks"]
-    command += [f"--images={self.images}", "--locator=pts"]
-    command += [f"--points={points}", "--photos_per_shard=1"]
+    flags = [f"--images={self.images}", "--locator=pts"]
+    flags += [f"--points={points}", "--photos_per_shard=1"]
+    command = [sys.executable, "-m", "data_prep.locate_landmarks", *flags]
     whole = self.folder / "whole"
     subprocess.run(
       [*command, f"--output={whole}"],
@@ -187,17 +186,16 @@ class LocateLandmarksTest(absltest.TestCase):
       check=True,
       capture_output=True,
     )
-    process = subprocess.Popen(
-      [*command, f"--output={self.output}"],
-      cwd=REPOSITORY,
-      stderr=subprocess.DEVNULL,
+    status = run_killed(
+      "data_prep.locate_landmarks",
+      *flags,
+      f"--output={self.output}",
+      pattern="manifest-*.jsonl",
+      after=3,
     )
+    self.assertEqual(status, -signal.SIGKILL)
+    self.assertLen(list(self.output.glob("manifest-*")), 3)
     third = manifest_path(self.output, 2, 20)
-    deadline = time.monotonic() + 60
-    while not third.is_file() and time.monotonic() < deadline:
-      time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     manifest_path(self.output, 1, 20).unlink()  # As if it had come earlier.
     kept = third.stat().st_mtime_ns
     again = subprocess.run(
