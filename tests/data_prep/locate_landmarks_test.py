@@ -25,6 +25,7 @@ from data_prep.locate_landmarks import (
 from data_prep.locators import LocatedFace, NoFaceError
 from data_prep.manifests import (
   PhotoRow,
+  list_manifests,
   manifest_path,
   read_licences,
   read_rows,
