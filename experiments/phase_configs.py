@@ -12,6 +12,7 @@ from disentangle3d.training.phases import (
   decoders_phase,
   encoder_phase,
   joint_phase,
+  without_residual,
 )
 from experiments.configs.default import PHASES
 
@@ -52,6 +53,8 @@ def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
       )
     except ValueError as error:
       raise ValueError(f"config.phases.{name}: {error}") from error
+  if not config.residual_branch:
+    return tuple(map(without_residual, phases))
   return tuple(phases)
 
 

@@ -49,6 +49,7 @@ __all__ = [
   "SyntheticWorld",
   "render_photos",
   "synthetic_world",
+  "true_coefficients",
 ]
 
 # Photos are rendered with a border, so that blur and self-occlusion of
@@ -108,9 +109,10 @@ def render_photos(
   person = indices // world.photos_per_person
   by_person, by_photo, sensor_keys = _draw(world, seed, person, indices)
   place = indices % world.photos_per_person
-  shape, identity_shape, expression_class = _shapes(
+  identity, residual, expression_class = _coefficients(
     world, by_person, by_photo, place
   )
+  shape, identity_shape = _shapes(world, identity, residual)
   camera, landmarks, vertices = _photograph(world, shape, by_photo, place)
   image, visibility = _develop(
     world,
@@ -132,6 +134,32 @@ def render_photos(
     yaw_rad=euler_from_rotation(camera.rotation)[0],
     expression_class=expression_class,
   )
+
+
+def true_coefficients(
+  world: SyntheticWorld, seed: int | Array, indices: Int[Array, "B"]
+) -> tuple[Float[Array, "B I2"], Float[Array, "B E2"]]:
+  """What the true shapes of photos are made of, without rendering them.
+
+  Args:
+    world: From `synthetic_world`.
+    seed: As for `render_photos`.
+    indices: As for `render_photos`.
+
+  Returns:
+    Weights of `world.identity_rows` (the model's modes, then person-specific
+    detail) and of `world.residual_rows` (its expressions, then temporary
+    detail), standard deviations.
+
+  Raises:
+    ValueError: `indices` is not one-dimensional.
+    TypeError: `indices` is not of an integer dtype.
+  """
+  check_array("indices", indices, "B", dtype="integer")
+  person, place = jnp.divmod(indices, world.photos_per_person)
+  by_person, by_photo, _ = _draw(world, seed, person, indices)
+  identity, residual, _ = _coefficients(world, by_person, by_photo, place)
+  return identity, residual
 
 
 def _draw(
@@ -173,22 +201,31 @@ def _named_draws(keys: Array, **sizes: int) -> dict[str, Array]:
   return named
 
 
-def _shapes(
+def _coefficients(
   world: SyntheticWorld,
   by_person: dict[str, Array],
   by_photo: dict[str, Array],
   place: Array,
 ) -> tuple[Array, Array, Array]:
-  """Shapes, identity shapes `[B, V, 3]` and expression classes `[B]`."""
+  """What rows are combined with, `[B, I2]` and `[B, E2]`; classes `[B]`."""
   # Basis rows come first in both matrices, detail after them.
   identity = jnp.clip(by_person["identity"], -3, 3)
-  identity = jnp.concatenate([identity, by_person["detail"]], -1)
   expression, number = _expressions(world, by_photo["expression"], place)
-  residual = jnp.concatenate([expression, by_photo["temporary"]], -1)
+  return (
+    jnp.concatenate([identity, by_person["detail"]], -1),
+    jnp.concatenate([expression, by_photo["temporary"]], -1),
+    number,
+  )
+
+
+def _shapes(
+  world: SyntheticWorld, identity: Array, residual: Array
+) -> tuple[Array, Array]:
+  """Shapes and identity shapes `[B, V, 3]`."""
   mean = flatten_vertices(jnp.asarray(world.model.mean_shape))
   identity_shape = mean[None] + _combine(identity, world.identity_rows)
   shape = identity_shape + _combine(residual, world.residual_rows)
-  return unflatten_vertices(shape), unflatten_vertices(identity_shape), number
+  return unflatten_vertices(shape), unflatten_vertices(identity_shape)
 
 
 def _combine(coefficients: Array, rows: Array) -> Array:

@@ -26,7 +26,7 @@ from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.phases import HEAD
 
 FOLDER = "export"
-_ABOUT, _PARAMS, _TOPOLOGY = "face_model.json", "params.npz", "topology.npz"
+ABOUT, _PARAMS, _TOPOLOGY = "face_model.json", "params.npz", "topology.npz"
 _FORMAT = "disentangle3d network, version 1"
 _TEXTS = ("name", "source", "licence")
 
@@ -74,7 +74,7 @@ def save_export(
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / _ABOUT).unlink(missing_ok=True)
+  (folder / ABOUT).unlink(missing_ok=True)
   kept = {name: entry for name, entry in params.items() if name != HEAD}
   _write_npz(folder / _PARAMS, flax.traverse_util.flatten_dict(kept, sep="/"))
   topology = {
@@ -96,9 +96,9 @@ def save_export(
     "morphable_model": {t: getattr(morphable_model, t) for t in _TEXTS},
     "phase": phase,
   }
-  partial = folder / f".{_ABOUT}.{os.getpid()}.partial"
+  partial = folder / f".{ABOUT}.{os.getpid()}.partial"
   partial.write_text(json.dumps(about, indent=2) + "\n")
-  partial.replace(folder / _ABOUT)
+  partial.replace(folder / ABOUT)
 
 
 def load_export(path: str | os.PathLike[str]) -> Export:
@@ -117,7 +117,7 @@ def load_export(path: str | os.PathLike[str]) -> Export:
   """
   folder = _find_folder(pathlib.Path(path))
   try:
-    about = json.loads((folder / _ABOUT).read_text())
+    about = json.loads((folder / ABOUT).read_text())
     if about["format"] != _FORMAT:
       raise ValueError(f'expected "format": "{_FORMAT}", got {about["format"]}')
     model = FaceModel(**about["model"])
@@ -125,7 +125,7 @@ def load_export(path: str | os.PathLike[str]) -> Export:
     phase = about["phase"]
   except (ValueError, TypeError, KeyError) as error:
     raise ValueError(
-      f"{folder / _ABOUT}: expected a description of a network ({error})"
+      f"{folder / ABOUT}: expected a description of a network ({error})"
     ) from error
   flat = _read_npz(folder / _PARAMS)
   _check_params(folder / _PARAMS, flat, model)
@@ -158,10 +158,10 @@ def abstract_params(model: FaceModel) -> dict[str, Any]:
 
 def _find_folder(path: pathlib.Path) -> pathlib.Path:
   for folder in (path, path / FOLDER):
-    if (folder / _ABOUT).is_file():
+    if (folder / ABOUT).is_file():
       return folder
   raise FileNotFoundError(
-    f"{path}: no {_ABOUT} here or in {FOLDER}/; expected the workdir of a"
+    f"{path}: no {ABOUT} here or in {FOLDER}/; expected the workdir of a"
     " finished training or a folder that it exported"
   )
 
@@ -181,7 +181,7 @@ def _check_params(
   try:
     expected = flax.traverse_util.flatten_dict(abstract_params(model), sep="/")
   except ValueError as error:
-    raise ValueError(f"{path.with_name(_ABOUT)}: {error}") from error
+    raise ValueError(f"{path.with_name(ABOUT)}: {error}") from error
   differing = sorted(expected.keys() ^ flat.keys())
   if differing:
     raise ValueError(

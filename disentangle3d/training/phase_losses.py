@@ -48,8 +48,10 @@ def phase_losses(
   terms = phase.weights.keys()
   values: dict[str, Array] = {}
   diagnostics: dict[str, Array] = {}
+  # True shapes are made of more modes than there are latents; these come first.
   targets = latent_targets(
-    batch.identity_coefficients, batch.expression_coefficients
+    batch.identity_coefficients[:, : model.identity_dim],
+    batch.expression_coefficients[:, : model.residual_dim],
   )
   if terms & {"identity_decoder", "residual_decoder"}:
     values |= _decoder_losses(model, params, batch, targets)
@@ -83,10 +85,14 @@ def phase_losses(
 def target_components(
   batch: TrainBatch,
 ) -> tuple[Float[Array, "B V3"], Float[Array, "B V3"]]:
-  """The fitted shape's identity and expression part, flat, mm."""
+  """The target shape's identity and expression part, flat, mm."""
   basis: TargetBasis = batch.basis
-  identity = batch.identity_coefficients @ basis.identity
-  return identity, batch.expression_coefficients @ basis.expression
+  alpha, beta = batch.identity_coefficients, batch.expression_coefficients
+  # The prior has the first modes only.
+  return (
+    alpha @ basis.identity[: alpha.shape[-1]],
+    beta @ basis.expression[: beta.shape[-1]],
+  )
 
 
 def _shape_losses(

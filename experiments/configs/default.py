@@ -71,6 +71,7 @@ def get_config() -> ConfigDict:
   config.checkpoint_every = 1000  # steps
   config.run_phases = PHASES  # which, in order
   config.export_phases = ("decoders",)  # also to export/<name>, as they end
+  config.residual_branch = True  # False: its decoder stays as it starts, near 0
 
   config.model = ConfigDict()  # fields of FaceModel
   config.model.trunk = "sphere20"  # 3.3.1; see sphereface.PRESETS

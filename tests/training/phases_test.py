@@ -10,6 +10,7 @@ from disentangle3d.training.phases import (
   is_saturated,
   split_params,
   update_plateau,
+  without_residual,
 )
 from tests.training.cases import ADAM, tiny_phases
 
@@ -85,6 +86,18 @@ class PhaseTest(parameterized.TestCase):
     self.assertEqual(dict(control.weights), {"reconstruction": 0.5})
     self.assertEqual(dataclasses.replace(control, weights=phase.weights), phase)
     self.assertEqual(tiny_phases(identification=0.0)[2], control)
+
+  def test_without_residual_its_decoder_is_frozen_in_every_phase(self):
+    for phase in tiny_phases():
+      less = without_residual(phase)
+      self.assertIn("residual_decoder", less.frozen)
+      self.assertEqual(
+        {*less.optimizers, *less.frozen}, {*phase.optimizers, *phase.frozen}
+      )
+      self.assertEqual(
+        set(phase.weights) - set(less.weights),
+        {"residual_decoder"} if phase.name == "decoders" else set(),
+      )
 
   @parameterized.parameters(
     ({"weights": {"l2": 1.0}}, "weights: expected some of latent.*got l2"),

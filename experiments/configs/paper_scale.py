@@ -1,0 +1,70 @@
+"""The paper's training on half a million synthetic photographs.
+
+What: SphereFace-20, 29,495 vertices, 199 + 29 latents; epochs instead of
+steps, so that the schedule is the same at every scale. Adam: rates from the
+demo's validation people, scaled to the batch.
+Command: python -m experiments.paper_scale --workdir=<folder> [--scale=...]
+"""
+
+from ml_collections import ConfigDict
+
+from disentangle3d.types import CASIA_NUM_IMAGES
+from experiments.configs import default
+
+DECODER_STEPS = 300
+WARMUP_STEPS = 100
+# 3.3.3: lambda_R 0.5 until the loss saturates, "usually within 10 epochs";
+# then 1, 20 more make about 30. Phase I: SphereFace's 28,000 steps of 256.
+EPOCHS = {"encoder": 15, "joint_recognition": 10, "joint_reconstruction": 20}
+
+
+def get_config() -> ConfigDict:
+  """The config for as many photos as CASIA-WebFace has."""
+  config = default.get_config()
+  config.epochs = ConfigDict(EPOCHS)
+  config.batch_size = 256  # of phases I and III
+  config.log_every = 50
+  config.export_phases = ("decoders", "joint_recognition")
+
+  config.phases.encoder.optimizer = default.warmup_cosine(
+    "adam", 1e-3, warmup_steps=WARMUP_STEPS, decay_steps=1_000
+  )
+  decoders = config.phases.decoders
+  decoders.steps = DECODER_STEPS
+  decoders.batch_size = 64
+  decoders.optimizer = default.warmup_cosine(
+    "adam", 0.5, warmup_steps=10, decay_steps=DECODER_STEPS
+  )
+  for name in ("joint_recognition", "joint_reconstruction"):
+    joint = config.phases[name]
+    joint.encoder = default.optimizer("adam", 5e-4)
+    joint.decoders = default.optimizer("adam", 2e-3)
+    joint.head = default.optimizer("adam", 1e-2)
+  for module in ("encoder", "decoders", "head"):
+    config.phases.joint_reconstruction[module].schedule.kind = "warmup_cosine"
+  return with_steps(config, CASIA_NUM_IMAGES)
+
+
+def with_steps(config: ConfigDict, num_photos: int) -> ConfigDict:
+  """A copy whose epochs are epochs of so many photos.
+
+  Args:
+    config: From `get_config`, with `epochs` and `batch_size` as they shall be.
+    num_photos: An epoch.
+
+  Returns:
+    A config that `phase_configs.phases_of` takes.
+  """
+  config = ConfigDict(config.to_dict())
+  for name, epochs in config.epochs.items():
+    phase = config.phases[name]
+    phase.batch_size = min(config.batch_size, num_photos)
+    phase.steps = max(1, epochs * num_photos // phase.batch_size)
+  encoder = config.phases.encoder
+  schedule = encoder.optimizer.schedule
+  schedule.decay_steps = encoder.steps
+  schedule.warmup_steps = min(WARMUP_STEPS, encoder.steps // 10)
+  last = config.phases.joint_reconstruction
+  for module in ("encoder", "decoders", "head"):
+    last[module].schedule.decay_steps = last.steps
+  return config

@@ -1,0 +1,140 @@
+"""Trains the paper's run and its variants on rendered people."""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from data_prep.synthetic_set import SyntheticSet
+from disentangle3d.faces.morphable_model import MorphableModel, truncate_modes
+from disentangle3d.faces.synthetic_world import SyntheticWorld
+from disentangle3d.training.batches import TargetBasis, target_basis
+from disentangle3d.training.export import ABOUT, FOLDER, load_export
+from disentangle3d.training.loop import PhaseInput
+from disentangle3d.training.resident import resident_from_arrays
+from disentangle3d.training.run import Outcome
+from experiments.paper_people import (
+  RenderedPeople,
+  Targets,
+  TrainingPeople,
+  fit_people,
+  load_targets,
+  save_targets,
+  true_targets,
+)
+from experiments.paper_variants import PAPER, VARIANTS, Variant, config_of
+from experiments.train import train_on
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Study:
+  """What all runs of a workdir share.
+
+  Attributes:
+    workdir: Where everything goes.
+    settings: What the world is made of; its `heldout` are the test people.
+    world: The world.
+    fitter: Its fitter's model.
+    people: Who is trained on.
+    config: The paper's, of `experiments/configs/paper_scale.py`.
+    render: Renders the photos of `people`, or has them.
+  """
+
+  workdir: pathlib.Path
+  settings: SyntheticSet
+  world: SyntheticWorld
+  fitter: MorphableModel
+  people: TrainingPeople
+  config: ConfigDict
+  render: Callable[[], RenderedPeople]
+
+
+def run_folder(study: Study, name: str, seed: int) -> pathlib.Path:
+  """Where a variant trains with a seed."""
+  return study.workdir / f"{name}-{seed}"
+
+
+def is_trained(folder: pathlib.Path) -> bool:
+  """Whether a run is done."""
+  return (folder / FOLDER / ABOUT).is_file()
+
+
+def variant_fitter(study: Study, variant: Variant) -> MorphableModel:
+  """The 3DMM that a variant is fitted and trained with."""
+  if variant.identity_modes is None:
+    return study.fitter
+  return truncate_modes(
+    study.fitter, variant.identity_modes, study.fitter.expression_dim
+  )
+
+
+def fitted_targets(study: Study, variant: Variant) -> Targets:
+  """The fits of all photos: from the workdir, or made and kept there."""
+  fitter = variant_fitter(study, variant)
+  path = study.workdir / f"fits-{fitter.identity_dim}.npz"
+  if not path.is_file():
+    save_targets(path, fit_people(fitter, study.people, study.render()))
+  return load_targets(path, photos=study.people.num_photos)
+
+
+def train_variant(
+  study: Study, name: str, seed: int, *, should_stop: Callable[[], bool]
+) -> Outcome:
+  """Trains one variant with one seed, from where an earlier run left off.
+
+  Args:
+    study: What is shared.
+    name: In `VARIANTS`.
+    seed: Of params, orders and draws; the people stay the same.
+    should_stop: Asked after every step.
+
+  Returns:
+    How it ended.
+
+  Raises:
+    FileNotFoundError: The variant starts from the paper's run, which is not
+      trained as far.
+    ValueError: What is on disk is at odds.
+    NonFiniteLossError: The loss became NaN or infinite.
+  """
+  variant = VARIANTS[name]
+  fitter = variant_fitter(study, variant)
+  config = config_of(variant, study.config)
+  config.seed = seed
+  config.model.identity_dim = fitter.identity_dim
+  config.model.residual_dim = fitter.expression_dim
+  config.model.num_vertices = fitter.num_vertices
+  if not variant.own_pretraining:
+    start = run_folder(study, PAPER, seed) / FOLDER / "decoders"
+    load_export(start)
+    config.init_from = str(start)
+  basis = target_basis(fitter)
+  if variant.true_shapes:
+    targets = true_targets(study.world, study.people, seed=study.settings.seed)
+    basis = TargetBasis(study.world.identity_rows, study.world.residual_rows)
+  else:
+    targets = fitted_targets(study, variant)
+  photos = study.render()
+  held = resident_from_arrays(
+    photos.images,
+    study.people.labels(),
+    targets.identity,
+    targets.expression,
+    devices=jax.devices(),
+  )
+  return train_on(
+    PhaseInput(
+      reader=None,
+      num_examples=study.people.num_photos,
+      num_classes=len(study.people.counts),
+      basis=jax.tree.map(np.asarray, basis),
+      held=held,
+    ),
+    fitter,
+    config,
+    run_folder(study, name, seed),
+    should_stop=should_stop,
+  )
