@@ -49,6 +49,7 @@ __all__ = [
   "SyntheticWorld",
   "render_photos",
   "synthetic_world",
+  "true_coefficients",
 ]
 
 # Photos are rendered with a border, so that blur and self-occlusion of
@@ -134,6 +135,32 @@ def render_photos(
   )
 
 
+def true_coefficients(
+  world: SyntheticWorld, seed: int | Array, indices: Int[Array, "B"]
+) -> tuple[Float[Array, "B I"], Float[Array, "B E"]]:
+  """The coefficients that photos are made with, without detail.
+
+  Args:
+    world: From `synthetic_world`.
+    seed: As for `render_photos`.
+    indices: Same.
+
+  Returns:
+    Identity `[B, I]` and expression `[B, E]`, of all modes of the world's
+    model, in standard deviations.
+
+  Raises:
+    ValueError: `indices` is not one-dimensional.
+    TypeError: `indices` is not of an integer dtype.
+  """
+  check_array("indices", indices, "B", dtype="integer")
+  person = indices // world.photos_per_person
+  by_person, by_photo, _ = _draw(world, seed, person, indices)
+  place = indices % world.photos_per_person
+  expression, _ = _expressions(world, by_photo["expression"], place)
+  return _identity(by_person), expression
+
+
 def _draw(
   world: SyntheticWorld, seed: int | Array, person: Array, indices: Array
 ) -> tuple[dict[str, Array], dict[str, Array], Array]:
@@ -181,14 +208,17 @@ def _shapes(
 ) -> tuple[Array, Array, Array]:
   """Shapes, identity shapes `[B, V, 3]` and expression classes `[B]`."""
   # Basis rows come first in both matrices, detail after them.
-  identity = jnp.clip(by_person["identity"], -3, 3)
-  identity = jnp.concatenate([identity, by_person["detail"]], -1)
+  identity = jnp.concatenate([_identity(by_person), by_person["detail"]], -1)
   expression, number = _expressions(world, by_photo["expression"], place)
   residual = jnp.concatenate([expression, by_photo["temporary"]], -1)
   mean = flatten_vertices(jnp.asarray(world.model.mean_shape))
   identity_shape = mean[None] + _combine(identity, world.identity_rows)
   shape = identity_shape + _combine(residual, world.residual_rows)
   return unflatten_vertices(shape), unflatten_vertices(identity_shape), number
+
+
+def _identity(by_person: dict[str, Array]) -> Array:
+  return jnp.clip(by_person["identity"], -3, 3)
 
 
 def _combine(coefficients: Array, rows: Array) -> Array:
