@@ -16,21 +16,12 @@ from absl import flags
 from absl import logging as absl_logging
 import jax
 from ml_collections import ConfigDict, config_flags
-import numpy as np
 import tqdm
 
 from data_prep import command_line
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, count_params
-from disentangle3d.training.batches import target_basis
-from disentangle3d.training.dataset import (
-  DatasetSplit,
-  load_dataset_model,
-  open_dataset,
-)
 from disentangle3d.training.export import abstract_params
-from disentangle3d.training.input_pipeline import open_reader
 from disentangle3d.training.loop import (
   LoopOptions,
   PhaseInput,
@@ -49,6 +40,7 @@ from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.host_memory import keep_freed_memory
 from experiments.phase_configs import phases_of
 from experiments.run_summary import write_summary
+from experiments.training_input import face_model_of, open_input
 
 # What makes a run another one.
 _FIXED = ("model", "identity_head.kind", "seed", "fake.num_classes")
@@ -61,7 +53,6 @@ _FREE = (
   "log_every",
   "checkpoint_every",
 )
-_MIB = 1 << 20
 _logger = logging.getLogger("disentangle3d.train")
 
 
@@ -89,6 +80,46 @@ def train(
     FileNotFoundError: The dataset or `init_from` is not there.
     NonFiniteLossError: The loss became NaN or infinite.
   """
+  devices = jax.devices()
+  check_phases(phases_of(config), len(devices), config.export_phases)
+  phase_input, morphable_model = open_input(config, devices)
+  return train_on(
+    phase_input,
+    morphable_model,
+    config,
+    workdir,
+    should_stop=should_stop,
+    profile_steps=profile_steps,
+  )
+
+
+def train_on(
+  phase_input: PhaseInput,
+  morphable_model: MorphableModel,
+  config: ConfigDict,
+  workdir: str | os.PathLike[str],
+  *,
+  should_stop: Callable[[], bool] = lambda: False,
+  profile_steps: int = 0,
+) -> Outcome:
+  """As `train`, on examples that the caller has.
+
+  Args:
+    phase_input: The examples; `config.dataset` and `config.input` say nothing.
+    morphable_model: The 3DMM of their coefficients.
+    config: As for `train`.
+    workdir: Same.
+    should_stop: Same.
+    profile_steps: Same.
+
+  Returns:
+    How it ended.
+
+  Raises:
+    ValueError: The config or what is on disk is at odds.
+    FileNotFoundError: `init_from` is not there.
+    NonFiniteLossError: The loss became NaN or infinite.
+  """
   phases = phases_of(config)
   model = face_model_of(config)
   options = LoopOptions(
@@ -99,7 +130,6 @@ def train(
   )
   devices = jax.devices()
   check_phases(phases, len(devices), config.export_phases)
-  split, morphable_model = _open_input(config, phases, model)
   if is_first_process():
     write_run_info(
       workdir,
@@ -114,16 +144,6 @@ def train(
       free=_FREE,
     )
   _log_start(model, phases, devices, morphable_model)
-  phase_input = PhaseInput(
-    reader=None
-    if split is None
-    else open_reader(split, cache_bytes=config.cache_mib * _MIB),
-    num_examples=config.fake.num_examples
-    if split is None
-    else split.num_records,
-    num_classes=config.fake.num_classes if split is None else split.num_classes,
-    basis=jax.tree.map(np.asarray, target_basis(morphable_model)),
-  )
   with _reporter(workdir) as report:
     return run_phases(
       phases,
@@ -139,55 +159,6 @@ def train(
       report=report,
       should_stop=should_stop,
     )
-
-
-def face_model_of(config: ConfigDict) -> FaceModel:
-  """The network of a config.
-
-  Raises:
-    ValueError: `config.model` has a field that FaceModel has not, or names
-      no preset.
-  """
-  try:
-    model = FaceModel(**config.model)
-  except TypeError as error:
-    raise ValueError(f"config.model: {error}") from error
-  try:
-    abstract_params(model)
-  except (ValueError, TypeError) as error:
-    raise ValueError(f"config.model.{error}") from error
-  return model
-
-
-def _open_input(
-  config: ConfigDict, phases: tuple[Phase, ...], model: FaceModel
-) -> tuple[DatasetSplit | None, MorphableModel]:
-  needy = [phase.name for phase in phases if phase.input == "dataset"]
-  if not needy:
-    procedural = procedural_face_model(
-      num_vertices=model.num_vertices,
-      identity_dim=model.identity_dim,
-      expression_dim=model.residual_dim,
-    )
-    return None, procedural
-  if not config.dataset:
-    raise ValueError(
-      f"config.dataset: expected a dataset folder for {', '.join(needy)}, got"
-      " none; give --config.dataset"
-    )
-  split = open_dataset(config.dataset, "train", verify=config.verify_checksums)
-  morphable_model = load_dataset_model(split)
-  for name, got, expected in (
-    ("identity_dim", model.identity_dim, split.identity_dim),
-    ("residual_dim", model.residual_dim, split.expression_dim),
-    ("num_vertices", model.num_vertices, morphable_model.num_vertices),
-  ):
-    if got != expected:
-      raise ValueError(
-        f"config.model.{name}: expected {expected} as the 3DMM of the dataset"
-        f" {config.dataset} has, got {got}"
-      )
-  return split, morphable_model
 
 
 def _log_start(

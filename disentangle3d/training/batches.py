@@ -5,12 +5,13 @@ The example at position i of the global batch of a step has the key
 comes from that, so neither process nor device numbers matter.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
+import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, LATENT_SCALE
@@ -39,6 +40,8 @@ class TrainBatch(flax.struct.PyTreeNode):
     identity_coefficients: alpha, `[B, I]`, standard deviations.
     expression_coefficients: beta, `[B, E]`, standard deviations.
     basis: `TargetBasis`, what target shapes are made of; the same every step.
+    index: Which examples of `held` these are, `[B]` int32.
+    held: `HeldExamples` that the step takes them from; the same every step.
   """
 
   position: Int[Any, "*B"]
@@ -47,6 +50,25 @@ class TrainBatch(flax.struct.PyTreeNode):
   identity_coefficients: Float[Any, "*B I"] = None
   expression_coefficients: Float[Any, "*B E"] = None
   basis: Any = None
+  index: Int[Any, "*B"] = None
+  held: Any = None
+
+
+class HeldExamples(Protocol):
+  """What a step takes examples from, in place of a batch that it is fed."""
+
+  @property
+  def mapped_axis(self) -> int | None:
+    """As `jax.pmap` takes it: 0, or None where each device has the whole."""
+
+  def __len__(self) -> int:
+    """The number of examples."""
+
+  def examples(self, batch: TrainBatch) -> TrainBatch:
+    """Fills in the examples of `batch.index`; inside the step only."""
+
+  def class_targets(self) -> tuple[np.ndarray, np.ndarray]:
+    """Labels `[m]` and identity coefficients `[m, I]`, of each person some."""
 
 
 def target_basis(model: MorphableModel) -> TargetBasis:
@@ -61,7 +83,7 @@ def split_batch(batch: TrainBatch, parts: int) -> TrainBatch:
   """Examples `[B, ...]` as `[parts, B / parts, ...]`, without the basis."""
   return jax.tree.map(
     lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]),
-    batch.replace(basis=None),
+    batch.replace(basis=None, held=None),
   )
 
 

@@ -249,6 +249,35 @@ def read_batches(
   return iter(steps.to_iter_dataset(options))
 
 
+def read_chunks(
+  reader: ExampleReader,
+  ranges: Sequence[range],
+  *,
+  threads: int | None = None,
+) -> Iterator[TrainBatch]:
+  """Consecutive examples, a range at a time, in order; a few read ahead."""
+  threads = threads or os.cpu_count() or 1
+  chunks = grain.MapDataset.source(ranges).map(reader.read)
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+  return iter(chunks.to_iter_dataset(options))
+
+
+def index_batches(
+  *, num_examples: int, seed: int, batch_size: int, start: int, stop: int
+) -> Iterator[TrainBatch]:
+  """As `read_batches`, only that the step takes the examples itself."""
+  positions = local_positions(
+    batch_size,
+    process=jax.process_index(),
+    num_processes=jax.process_count(),
+  )
+  for step in range(start, stop):
+    indices = example_indices(
+      seed, step, positions, batch_size=batch_size, num_examples=num_examples
+    )
+    yield TrainBatch(position=positions, index=indices.astype(np.int32))
+
+
 def position_batches(
   *, batch_size: int, start: int, stop: int
 ) -> Iterator[TrainBatch]:

@@ -9,10 +9,15 @@ import jax
 
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.training.batches import TargetBasis, TrainBatch
+from disentangle3d.training.batches import (
+  HeldExamples,
+  TargetBasis,
+  TrainBatch,
+)
 from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.input_pipeline import (
   ExampleReader,
+  index_batches,
   position_batches,
   read_batches,
 )
@@ -81,12 +86,19 @@ class PhaseInput:
     num_examples: What counts as an epoch.
     num_classes: K.
     basis: The 3DMM of the targets, flat, on the host.
+    held: In place of a reader: examples that the devices hold or make, for
+      the same devices as train.
   """
 
   reader: ExampleReader | None
   num_examples: int
   num_classes: int
   basis: TargetBasis
+  held: HeldExamples | None = None
+
+  def __post_init__(self):
+    if self.reader is not None and self.held is not None:
+      raise ValueError("held: expected none beside a reader, got both")
 
 
 def should_run(step: int, *, every: int, total: int) -> bool:
@@ -177,7 +189,7 @@ def train_phase(
       num_classes=phase_input.num_classes,
     ),
     axis_name=AXIS,
-    in_axes=(axes, TrainBatch(0, 0, 0, 0, 0, None), None),
+    in_axes=(axes, _batch_axes(phase_input), None),
     out_axes=(axes, None),
     devices=list(devices),
     donate_argnums=0,
@@ -197,7 +209,7 @@ def train_phase(
   complete, compiled = False, None
   for step in range(start + 1, total + 1):
     with pending.waiting_for_input():
-      batch = next(batches).replace(basis=basis)
+      batch = next(batches).replace(basis=basis, held=phase_input.held)
     if compiled is None:
       lowered = mapped.lower(state, batch, key)
       pending.flops_per_step = _flops(lowered, phase, len(devices))
@@ -223,6 +235,12 @@ def train_phase(
   trace.stop()
   saved = on_host(state)
   return saved, is_complete(saved, phase, total)
+
+
+def _batch_axes(phase_input: PhaseInput) -> TrainBatch:
+  """Which parts of a batch each device has its own rows of."""
+  held = None if phase_input.held is None else phase_input.held.mapped_axis
+  return TrainBatch(0, 0, 0, 0, 0, basis=None, index=0, held=held)
 
 
 def is_complete(state: TrainState, phase: Phase, total: int) -> bool:
@@ -286,18 +304,17 @@ def _device_batches(
   stop: int,
 ) -> Iterator[TrainBatch]:
   """Batches on the devices, one ahead of the step that uses it."""
-  if phase.input == "dataset":
-    if phase_input.reader is None:
-      raise ValueError(f"{phase.name}.input: expected a dataset, got none")
-    host = read_batches(
-      phase_input.reader,
-      seed=phase.seed,
-      batch_size=phase.batch_size,
-      start=start,
-      stop=stop,
+  steps = {"batch_size": phase.batch_size, "start": start, "stop": stop}
+  if phase.input != "dataset":
+    host = position_batches(**steps)
+  elif phase_input.held is not None:
+    host = index_batches(
+      num_examples=len(phase_input.held), seed=phase.seed, **steps
     )
+  elif phase_input.reader is not None:
+    host = read_batches(phase_input.reader, seed=phase.seed, **steps)
   else:
-    host = position_batches(batch_size=phase.batch_size, start=start, stop=stop)
+    raise ValueError(f"{phase.name}.input: expected a dataset, got none")
   ahead: TrainBatch | None = None
   for batch in host:
     placed = place_rows(batch, devices)

@@ -8,6 +8,7 @@ so in checkpoints, every array is whole and without padding.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import Any
 
 import jax
@@ -48,6 +49,43 @@ def place_rows(tree: Any, devices: Sequence[jax.Device]) -> Any:
     )
 
   return jax.tree.map(put, tree)
+
+
+def place_shards(
+  parts: Sequence[jax.Array], devices: Sequence[jax.Device]
+) -> jax.Array:
+  """One array of what each local device has: `[devices, ...]`, a row each.
+
+  Of one device it is that device's array itself, without an axis of devices.
+  """
+  if len(devices) == 1:
+    sharding = NamedSharding(_mesh(devices), PartitionSpec())
+    return jax.make_array_from_single_device_arrays(
+      parts[0].shape, sharding, list(parts)
+    )
+  sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+  rows = [_with_leading_axis(part) for part in parts]
+  return jax.make_array_from_single_device_arrays(
+    (len(devices), *parts[0].shape), sharding, rows
+  )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _with_leading_axis(part: jax.Array) -> jax.Array:
+  return part[None]
+
+
+def first_shard(array: Any) -> np.ndarray:
+  """The host's view of an array that is whole on every device."""
+  return np.asarray(array.addressable_shards[0].data)
+
+
+def whole_rows(array: jax.Array) -> np.ndarray:
+  """`[devices, R, ...]` as `[devices R, ...]`; every process has to ask."""
+  if jax.process_count() > 1:
+    array = multihost_utils.process_allgather(array, tiled=True)
+  rows = np.asarray(array)
+  return rows.reshape(-1, *rows.shape[2:])
 
 
 def place_state(

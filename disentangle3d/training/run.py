@@ -273,11 +273,12 @@ def _fit_head(
     return dict(params)
   classes = phase_input.num_classes
   bias = phase.head.has_bias
-  if phase.head_sharpness > 0 and phase_input.reader is not None:
-    labels, coefficients = class_targets(phase_input.reader)
+  targets = _class_targets(phase_input) if phase.head_sharpness > 0 else None
+  if targets is not None:
+    labels, coefficients = targets
     none = np.zeros((len(labels), 0), np.float32)
     codes = latent_targets(
-      jnp.asarray(coefficients), jnp.asarray(none)
+      jnp.asarray(coefficients)[:, : model.identity_dim], jnp.asarray(none)
     ).identity
     means = class_means(codes, jnp.asarray(labels), num_classes=classes)
     if bias:
@@ -295,6 +296,16 @@ def _fit_head(
     )
     _logger.info("%s: cold head of %d classes", phase.name, classes)
   return {**params, HEAD: head}
+
+
+def _class_targets(
+  phase_input: PhaseInput,
+) -> tuple[np.ndarray, np.ndarray] | None:
+  if phase_input.held is not None:
+    return phase_input.held.class_targets()
+  if phase_input.reader is not None:
+    return class_targets(phase_input.reader)
+  return None
 
 
 def _abstract_params(

@@ -122,7 +122,9 @@ def _batch_completion(
     "residual_dim": model.residual_dim,
   }
   completions: dict[str, Callable[[Array, TrainBatch], TrainBatch]] = {
-    "dataset": lambda key, batch: batch,
+    "dataset": lambda key, batch: (
+      batch if batch.held is None else batch.held.examples(batch)
+    ),
     "prior": lambda key, batch: prior_batch(key, batch, **sizes),
     "fake": lambda key, batch: fake_batch(
       key, batch, num_classes=num_classes, **sizes

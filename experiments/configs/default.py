@@ -80,6 +80,16 @@ def get_config() -> ConfigDict:
   config.model.num_vertices = NUM_VERTICES  # 3.3.1
   config.model.dtype = "float32"  # of the computation; "bfloat16" on GPU, TPU
 
+  config.input = ConfigDict()  # where a phase's input is "dataset"
+  # "grain" reads records from disk, or from memory (cache_mib);
+  # "device_resident" holds the whole split on the devices, 32.3 kB a crop;
+  # "synthetic" renders in the step: the photos of a synthetic dataset, with
+  # its fitted coefficients, or without one the people below, with true ones.
+  config.input.kind = "grain"
+  config.input.people = 1_000  # K of "synthetic" without a dataset
+  config.input.photos_per_person = 8  # same
+  config.input.world_seed = 0  # same
+
   config.identity_head = _identity_head()
 
   config.fake = ConfigDict()  # where a phase's input is "fake"

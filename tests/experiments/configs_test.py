@@ -7,7 +7,7 @@ from disentangle3d.network.margins import MARGINS
 from disentangle3d.training.export import abstract_params
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.phase_configs import phases_of
-from experiments.train import face_model_of
+from experiments.training_input import face_model_of
 from tests.fixtures import REPOSITORY
 
 _NAMES = sorted(
