@@ -12,7 +12,7 @@ program on a CPU:
       --config.model.trunk=tiny --config.batch_size=32 --test_people=10
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -45,7 +45,8 @@ from experiments.paper_people import (
 from experiments.paper_results import measure_study, trained_networks
 from experiments.paper_training import (
   Study,
-  fitted_targets,
+  fit_variant,
+  fits_file,
   is_trained,
   run_folder,
   train_variant,
@@ -122,8 +123,18 @@ def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
       )
 
 
+def fit(study: Study, names: Sequence[str]) -> None:
+  """Renders and fits all photos, once for each number of modes."""
+  for name in names:
+    path = fits_file(study, VARIANTS[name])
+    if not path.is_file():
+      study.render()
+      with _timed(study.workdir, f"fitting, {path.stem}"):
+        fit_variant(study, VARIANTS[name])
+
+
 def train(
-  study: Study, names: list[str], seed: int, stop: Callable[[], bool]
+  study: Study, names: Sequence[str], seed: int, stop: Callable[[], bool]
 ) -> None:
   """Trains variants that are not done, the paper's run first.
 
@@ -134,6 +145,7 @@ def train(
     if is_trained(run_folder(study, name, seed)):
       _logger.info("%s, seed %d: done before", name, seed)
       continue
+    study.render()
     with _timed(study.workdir, f"training, {name}, seed {seed}"):
       outcome: Outcome = train_variant(study, name, seed, should_stop=stop)
       if not outcome.complete:
@@ -232,9 +244,7 @@ def main() -> None:
   study = open_study(values)
   end = time.monotonic() + 60 * values.minutes if values.minutes else None
   if values.stage in ("all", "fit"):
-    for name in values.ablation:
-      with _timed(study.workdir, f"fits, {name}"):
-        fitted_targets(study, VARIANTS[name])
+    fit(study, values.ablation)
   try:
     if values.stage in ("all", "train"):
       with stop_on_signals() as signalled:

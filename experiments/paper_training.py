@@ -71,13 +71,18 @@ def variant_fitter(study: Study, variant: Variant) -> MorphableModel:
   )
 
 
-def fitted_targets(study: Study, variant: Variant) -> Targets:
-  """The fits of all photos: from the workdir, or made and kept there."""
-  fitter = variant_fitter(study, variant)
-  path = study.workdir / f"fits-{fitter.identity_dim}.npz"
+def fits_file(study: Study, variant: Variant) -> pathlib.Path:
+  """Where the fits are kept that a variant is taught."""
+  modes = variant_fitter(study, variant).identity_dim
+  return study.workdir / f"fits-{modes}.npz"
+
+
+def fit_variant(study: Study, variant: Variant) -> None:
+  """Fits all photos, unless that is done."""
+  path = fits_file(study, variant)
   if not path.is_file():
+    fitter = variant_fitter(study, variant)
     save_targets(path, fit_people(fitter, study.people, study.render()))
-  return load_targets(path, photos=study.people.num_photos)
 
 
 def train_variant(
@@ -116,7 +121,9 @@ def train_variant(
     targets = true_targets(study.world, study.people, seed=study.settings.seed)
     basis = TargetBasis(study.world.identity_rows, study.world.residual_rows)
   else:
-    targets = fitted_targets(study, variant)
+    targets = load_targets(
+      fits_file(study, variant), photos=study.people.num_photos
+    )
   photos = study.render()
   held = resident_from_arrays(
     photos.images,

@@ -1,0 +1,114 @@
+import pathlib
+import subprocess
+import sys
+import types
+
+from absl.testing import absltest
+import pytest
+
+from experiments.configs import paper_scale as config
+from experiments.paper_scale import open_study
+from tests.fixtures import REPOSITORY
+
+_VERTICES = 1_500
+
+
+def _values(workdir, **changes):
+  values = {
+    "workdir": workdir,
+    "scale": 0.0004,
+    "morphable_model": None,
+    "num_vertices": _VERTICES,
+    "config": config.get_config(),
+    "test_people": 6,
+    "world_seed": 0,
+    "render_batch": 0,
+  }
+  return types.SimpleNamespace(**values | changes)
+
+
+class OpenStudyTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.workdir = pathlib.Path(self.create_tempdir().full_path) / "study"
+
+  def test_a_study_is_begun_once(self):
+    study = open_study(_values(self.workdir))
+    self.assertLen(study.people.counts, 4)
+    self.assertEqual(study.people.num_photos, 196)
+    self.assertEqual(study.fitter.num_vertices, _VERTICES)
+    # The world has more modes than its fitter, so that truth leaves its span.
+    self.assertEqual(
+      (study.fitter.identity_dim, study.fitter.expression_dim), (199, 29)
+    )
+    self.assertGreater(study.world.model.identity_dim, 199)
+    open_study(_values(self.workdir))
+    with self.assertRaisesRegex(
+      ValueError, "study.json: expected seed 0 as this study .* got 1"
+    ):
+      open_study(_values(self.workdir, world_seed=1))
+    with self.assertRaisesRegex(ValueError, "expected scale 0.0004 .* got 0.5"):
+      open_study(_values(self.workdir, scale=0.5))
+
+  def test_scales_beyond_the_papers_are_refused(self):
+    for scale in (0, -1, 1.5, float("nan")):
+      with self.assertRaisesRegex(ValueError, "--scale: expected above 0"):
+        open_study(_values(self.workdir, scale=scale))
+    self.assertFalse(self.workdir.exists())
+
+
+class PaperScaleTest(absltest.TestCase):
+  def _run(self, *flags):
+    done = subprocess.run(
+      [
+        sys.executable,
+        "-m",
+        "experiments.paper_scale",
+        f"--workdir={self.workdir}",
+        "--scale=0.0004",
+        f"--num_vertices={_VERTICES}",
+        "--config.model.trunk=tiny",
+        "--config.batch_size=32",
+        "--test_people=6",
+        "--bound_people=1",
+        "--protocol_photos=2",
+        "--ablation=paper",
+        "--ablation=no_identification",
+        *flags,
+      ],
+      cwd=REPOSITORY,
+      capture_output=True,
+      text=True,
+      timeout=900,
+      check=False,
+    )
+    self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+    return done.stdout
+
+  @pytest.mark.slow
+  @pytest.mark.timeout(2000)
+  def test_stopped_and_gone_on_with_it_ends_in_a_page(self):
+    self.workdir = pathlib.Path(self.create_tempdir().full_path) / "study"
+    self.assertIn(
+      "stopped, saved; run the same command", self._run("--minutes=0.02")
+    )
+    self.assertTrue((self.workdir / "fits-199.npz").is_file())
+    self.assertNotIn("fitting", self._run())
+    page = (self.workdir / "paper_scale-test.md").read_text()
+    for row in (
+      "after I + II",
+      "after III, λ_R 0.5",
+      "control: III without L_C",
+      "best 3DMM projection",
+      "landmark fit, this photo only",
+      "training, paper, seed 0 (stopped)",
+    ):
+      self.assertIn(row, page)
+    # Nothing is trained again, and other people are measured.
+    said = self._run("--people=validation", "--validation_people=6")
+    self.assertNotIn("rendering", said)
+    self.assertTrue((self.workdir / "paper_scale-validation.md").is_file())
+
+
+if __name__ == "__main__":
+  absltest.main()
