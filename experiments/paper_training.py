@@ -18,7 +18,6 @@ from disentangle3d.training.resident import resident_from_arrays
 from disentangle3d.training.run import Outcome
 from experiments.paper_people import (
   RenderedPeople,
-  Targets,
   TrainingPeople,
   fit_people,
   load_targets,
