@@ -10,8 +10,8 @@ writes a page of pictures that shows what they made of each photo:
 
 Every flag of a stage can be set: --set=detect_faces.factor=0.709. Killed or
 stopped, the same command goes on where it was. Machines that share the folder
-take a part each with --shard=i/n: each waits for the others between two stages,
-and the first one builds the dataset.
+take a part each with --shard=i/n: each waits for the others after each stage,
+and the first one writes the page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,18 +26,10 @@ from absl import flags, logging
 
 from data_prep import command_line
 from data_prep.locate_landmarks import LOCATORS
-from data_prep.manifests import ABOUT, read_licences
 from data_prep.photo_page import write_photo_page
 from data_prep.photos import PHOTO_SET
-from data_prep.stage_folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-  parse_share,
-  read_counts,
-)
-from disentangle3d.training.dataset import MANIFEST
+from data_prep.stage_about import ABOUT, read_counts, read_licences
+from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
 
 STAGE = "prepare_dataset"
 # Each stage, its folder, and the flag that names the folder before.
@@ -176,8 +168,7 @@ def prepare_dataset(
     inputs=digest([]),
   )
   done: dict[str, pathlib.Path] = {}
-  *shared, last = steps
-  for number, step in enumerate(shared, start=1):
+  for number, step in enumerate(steps, start=1):
     logging.info("%d of %d: %s", number, len(steps), step.stage)
     start = time.monotonic()
     failed = _run_share(step, share)
@@ -188,19 +179,18 @@ def prepare_dataset(
     logging.info("%s: %.1f s", step.stage, time.monotonic() - start)
   if share.index:
     return not failed
-  if not failed:
-    logging.info("%d of %d: %s", len(steps), len(steps), last.stage)
-    there = (last.folder / MANIFEST).is_file()
-    failed = not there and _run(last.command())
+  # A dataset has no rows of photos.
+  *_, last = steps
+  done.pop(last.stage, None)
   if done:
     write_photo_page(
       output / PAGE, done, [step.shown() for step in steps], most=most_pictures
     )
     logging.info("Wrote %s.", output / PAGE)
   if not failed:
-    licences = read_licences(shared[-1].folder)
+    licences = read_licences(last.folder)
     folder = dataclasses.replace(folder, licences=licences)
-    folder.record(read_counts(shared[-1].folder))
+    folder.record(read_counts(last.folder))
   return not failed
 
 

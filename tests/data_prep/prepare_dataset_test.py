@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep.manifests import manifest_path, read_licences, read_rows
+from data_prep.manifests import manifest_path, read_rows
 from data_prep.prepare_dataset import parse_options, plan_steps
-from data_prep.stage_folder import read_counts
+from data_prep.stage_about import read_counts, read_licences
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import five_points
