@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 import shlex
-import subprocess
 import sys
 import time
 
@@ -30,6 +29,7 @@ from data_prep.photo_page import write_photo_page
 from data_prep.photos import PHOTO_SET
 from data_prep.stage_about import ABOUT, read_counts, read_licences
 from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
+from data_prep.stage_process import run_module
 
 STAGE = "prepare_dataset"
 # Each stage, its folder, and the flag that names the folder before.
@@ -62,10 +62,8 @@ class Step:
   options: Mapping[str, str]
 
   def command(self, *extra: str) -> list[str]:
-    """What runs it, with flags that are not the set's."""
+    """Module and flags, with flags that are not the set's."""
     return [
-      sys.executable,
-      "-m",
       f"data_prep.{self.stage}",
       *self.inputs,
       f"--output={self.folder}",
@@ -75,7 +73,7 @@ class Step:
 
   def shown(self) -> str:
     """The command as one would type it."""
-    return shlex.join(["python", *self.command()[1:]])
+    return shlex.join(["python", "-m", *self.command()])
 
 
 def plan_steps(
@@ -194,17 +192,12 @@ def prepare_dataset(
   return not failed
 
 
-def _run(command: Sequence[str]) -> bool:
-  """Whether it failed; what it says goes where ours goes."""
-  return bool(subprocess.run(command, check=False).returncode)
-
-
 def _run_share(step: Step, share: Share) -> bool:
   """Runs a machine's share, and waits for the others'; whether it failed."""
   # One machine begins the folder.
   while share.index and not (step.folder / ABOUT).is_file():
     time.sleep(_ASK_AGAIN_S)
-  if _run(step.command(f"--shard={share.index}/{share.count}")):
+  if run_module(*step.command(f"--shard={share.index}/{share.count}")):
     return True
   if not read_counts(step.folder):
     logging.info("Waiting for the shards of other machines.")
@@ -266,7 +259,7 @@ def main() -> None:
   share = parse_share(values.shard)
   for step in steps:
     # Wrong flags are told now, not after the stages before.
-    if step.stage in asked and _run(step.command("--only_check_args")):
+    if step.stage in asked and run_module(*step.command("--only_check_args")):
       sys.exit(1)
   if not prepare_dataset(
     steps, output, share=share, most_pictures=values.pictures
