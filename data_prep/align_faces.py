@@ -20,16 +20,12 @@ from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep import command_line
-from data_prep.manifests import (
-  PhotoRow,
-  list_manifests,
-  read_licences,
-  read_manifest,
-)
+from data_prep.manifests import PhotoRow, list_manifests, read_manifest
 from data_prep.output_files import replace_file
 from data_prep.photos import read_photo
 from data_prep.resizing import resize_by
 from data_prep.shard_loop import fill_shards
+from data_prep.stage_about import read_licences, read_stages
 from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
 from disentangle3d.geometry import similarity_2d
 from disentangle3d.types import CROP_TEMPLATE, IMAGE_HEIGHT, IMAGE_WIDTH
@@ -178,6 +174,7 @@ def align_faces(
     settings={"crop_template": template.title},
     licences=read_licences(located),
     inputs=digest(contents),
+    stages_before=read_stages(located),
   )
 
   def make_rows(

@@ -5,39 +5,51 @@ r"""Makes the dataset that training reads out of fitted photos.
 
 People, not photos, are split: nobody in "heldout" is in "train". Labels count
 the people of "train" from 0 in natural order of their names, and go on with
-those of "heldout".
+those of "heldout". Both are decided over all photos, the same for every shard.
+
+Killed or stopped, the same command goes on with the shards that are missing;
+machines that share the folder take a part each with --shard=i/n. The folder is
+a dataset once it has its manifest.json, which is written last.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-import json
+from collections.abc import Iterator, Sequence
 import pathlib
 from typing import Any
 
 from absl import flags, logging
 import numpy as np
+import tqdm
 
 from data_prep import command_line
-from data_prep.dataset_writer import write_dataset
-from data_prep.fit_files import MORPHABLE_MODEL, Fits, fits_path, read_fits
-from data_prep.manifests import (
-  ABOUT,
-  PhotoRow,
-  count_rows,
-  list_manifests,
-  read_licences,
-  read_rows,
+from data_prep.dataset_shards import (
+  MANIFEST_SUFFIX,
+  DatasetPlan,
+  make_shard,
+  plan_dataset,
+  read_parts,
 )
+from data_prep.dataset_writer import write_dataset_manifest
+from data_prep.fit_files import MORPHABLE_MODEL, fits_path
+from data_prep.landmark_index import index_landmarks
+from data_prep.manifests import list_manifests
 from data_prep.photos import natural_key
+from data_prep.stage_folder import (
+  ALONE,
+  Share,
+  StageFolder,
+  digest,
+  open_stage,
+  parse_share,
+)
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
+  save_morphable_model,
 )
-from disentangle3d.geometry import apply_affine
-from disentangle3d.training.records import decode_image
+from disentangle3d.training.dataset import sha256_of
 
-# How far a photo may come; see `count_stages`.
-STAGES = ("photos", "detected", "located", "aligned", "fitted", "kept")
+STAGE = "build_dataset"
 
 
 def split_people(
@@ -81,164 +93,106 @@ def split_people(
   return train, [name for name in people if name in chosen]
 
 
-def read_all_fits(
-  folder: pathlib.Path, model: MorphableModel
-) -> dict[str, dict[str, np.ndarray]]:
-  """The fits of a folder by image_id, as the fields of a record.
-
-  Raises:
-    FileNotFoundError: A fits-*.npz is missing.
-    ValueError: One is malformed, or of another model's size.
-  """
-  found: dict[str, dict[str, np.ndarray]] = {}
-  for manifest in list_manifests(folder):
-    path = fits_path(manifest)
-    fits = read_fits(path)
-    for name, expected in (
-      ("identity_coefficients", model.identity_dim),
-      ("expression_coefficients", model.expression_dim),
-    ):
-      got = getattr(fits, name).shape[1]
-      if got != expected:
-        raise ValueError(
-          f"{path}: expected {expected} {name} as {MORPHABLE_MODEL} has modes,"
-          f" got {got}"
-        )
-    for index, image_id in enumerate(fits.image_id.tolist()):
-      found[image_id] = _fit_fields(fits, index)
-  return found
-
-
-def make_records(
-  rows: Sequence[PhotoRow],
-  fits: dict[str, dict[str, np.ndarray]],
-  people: Sequence[str],
-  first_label: int,
-) -> Iterator[dict[str, Any]]:
-  """The records of the "ok" photos of some people.
-
-  Args:
-    rows: All rows.
-    fits: See `read_all_fits`.
-    people: Whose photos to take; labels count them.
-    first_label: The label of the first of them.
-
-  Yields:
-    Records as `training.records.encode_record` takes them.
-
-  Raises:
-    FileNotFoundError: A crop is gone.
-    ValueError: A crop is no 112 x 96 PNG, or a photo has no fit.
-  """
-  labels = {name: first_label + i for i, name in enumerate(people)}
-  for row in rows:
-    if row.status != "ok" or row.subject not in labels:
-      continue
-    if row.image_id not in fits:
-      raise ValueError(f"{row.image_id}: ok in the manifest, but has no fit")
-    png = row.crop_path.read_bytes()
-    try:
-      decode_image(png)
-    except ValueError as error:
-      raise ValueError(f"{row.crop_path}: {error}") from error
-    yield {
-      "image": png,
-      "label": labels[row.subject],
-      "subject": row.subject,
-      "image_id": row.image_id,
-      "landmarks": np.asarray(apply_affine(row.crop_from_photo, row.landmarks)),
-      "visibility": row.visibility,
-      "crop_from_photo": row.crop_from_photo,
-      **fits[row.image_id],
-    }
-
-
-def count_stages(
-  rows: Sequence[PhotoRow], fitted: Container[str]
-) -> dict[str, int]:
-  """How many photos came how far.
-
-  Args:
-    rows: All rows.
-    fitted: Image ids that have a fit, a good one or not.
-
-  Returns:
-    Photos looked at; with a box, with landmarks, with a place in the crop,
-    with a fit; and kept in the dataset.
-  """
-  reached = (
-    len(rows),
-    sum(row.box is not None for row in rows),
-    sum(row.landmarks is not None for row in rows),
-    sum(row.crop_from_photo is not None for row in rows),
-    sum(row.image_id in fitted for row in rows),
-    sum(row.status == "ok" for row in rows),
-  )
-  return dict(zip(STAGES, reached, strict=True))
-
-
-def count_reasons(rows: Sequence[PhotoRow]) -> dict[str, int]:
-  """How many photos were rejected for which reason.
-
-  Reasons may end in details after a colon; the kind is what counts.
-  """
-  kinds = Counter(
-    row.reason.split(":")[0] for row in rows if row.status != "ok"
-  )
-  return dict(kinds)
-
-
 def build_dataset(
-  folder: pathlib.Path, output: pathlib.Path, *, heldout: str, seed: int = 0
-) -> dict[str, int]:
-  """Writes the dataset.
+  folder: pathlib.Path,
+  output: pathlib.Path,
+  *,
+  heldout: str,
+  seed: int = 0,
+  share: Share = ALONE,
+) -> dict[str, Any] | None:
+  """Writes the dataset, or this machine's share of it.
 
   Args:
     folder: What fit_faces wrote.
-    output: The dataset to write; new.
+    output: The dataset to write; new, empty, or of an earlier run of this.
     heldout: See `split_people`.
     seed: See `split_people`.
+    share: Which shards are this machine's; each is one of `folder`'s.
 
   Returns:
-    How many people are in each split.
+    The dataset's manifest once every shard is there; None before.
 
   Raises:
     FileNotFoundError: `folder` is missing or incomplete.
-    ValueError: Something in it is malformed, or `heldout` does not fit it.
+    ValueError: Something in it is malformed, `heldout` does not fit it, or
+      `output` holds something else.
   """
-  rows = read_rows(folder, aligned=True)
+  manifests = list_manifests(folder)
+  index = index_landmarks(folder)
+  if index.bad:
+    raise ValueError(str(index.bad[0]))
   model = load_morphable_model(folder / MORPHABLE_MODEL)
-  fits = read_all_fits(folder, model)
   train, heldout_people = split_people(
-    [row.subject for row in rows if row.status == "ok"], heldout, seed=seed
+    [entry.subject for entry in index.entries if entry.ok], heldout, seed=seed
   )
-  splits = {"train": make_records(rows, fits, train, 0)}
-  if heldout_people:
-    splits["heldout"] = make_records(rows, fits, heldout_people, len(train))
+  people = {"train": train, "heldout": heldout_people}
+  plan = plan_dataset(index, {k: v for k, v in people.items() if v})
+  stage = open_stage(
+    output,
+    STAGE,
+    num_shards=len(manifests),
+    settings={"heldout_people": heldout, "seed": seed},
+    licences=index.licences | {model.name: model.licence},
+    inputs=digest([index.sha256.encode(), *_content(folder, manifests)]),
+    stages_before=index.stages,
+    manifest_suffix=MANIFEST_SUFFIX,
+  )
+  pending = stage.pending(share)
+  photos = Counter(entry.file for entry in index.entries)
+  total = sum(photos[shard] for shard in pending)
+  with tqdm.tqdm(total=total, desc=STAGE, unit="photo") as bar:
+    for shard in pending:
+      make_shard(stage, shard, plan, model, bar.update)
+  if not stage.is_complete():
+    logging.info("%s: other machines' shards are still missing", output)
+    return None
+  return _finish(stage, plan, model, heldout_people, seed)
+
+
+def _finish(
+  stage: StageFolder,
+  plan: DatasetPlan,
+  model: MorphableModel,
+  heldout_people: Sequence[str],
+  seed: int,
+) -> dict[str, Any]:
+  """Writes the dataset's manifest, and that the stage is done."""
+  save_morphable_model(stage.path / MORPHABLE_MODEL, model)
+  parts = read_parts(stage, plan)
   settings = {
-    "stage": "build_dataset",
+    "stage": STAGE,
     "heldout_people": heldout_people,
     "seed": seed,
-    "counts": count_rows(rows),
-    "stages": count_stages(rows, fits),
-    "rejected_by_reason": count_reasons(rows),
-    "rejected": {
-      row.image_id: row.reason for row in rows if row.status != "ok"
-    },
-    "licences": {
-      **read_licences(folder),
-      model.name: model.licence,
-    },
-    "fits": _settings_of(folder),
+    "counts": parts.counts,
+    "stages": parts.stages,
+    "rejected_by_reason": parts.rejected_by_reason(),
+    "rejected": parts.rejected,
+    "licences": stage.licences,
+    "stages_before": stage.stages_before,
   }
-  write_dataset(output, splits, model, settings)
-  return {"train": len(train), "heldout": len(heldout_people)}
+  manifest = write_dataset_manifest(stage.path, parts.splits, model, settings)
+  stage.record(parts.counts)
+  return manifest
+
+
+def _content(
+  folder: pathlib.Path, manifests: Sequence[pathlib.Path]
+) -> Iterator[bytes]:
+  """Checksums of what the rows do not say."""
+  paths = [folder / MORPHABLE_MODEL, *map(fits_path, manifests)]
+  for path in paths:
+    if not path.is_file():
+      raise FileNotFoundError(f"{path}: no such file")
+    yield sha256_of(path).encode()
 
 
 def define_flags() -> None:
-  """Defines --fits, --output, --heldout_people, --seed."""
+  """Defines --fits, --output, --heldout_people, --seed, --shard."""
   flags.DEFINE_string("fits", None, "What fit_faces wrote.", required=True)
-  flags.DEFINE_string("output", None, "The folder to write.", required=True)
+  flags.DEFINE_string(
+    "output", None, "The folder to write, or to go on with.", required=True
+  )
   flags.DEFINE_string(
     "heldout_people",
     None,
@@ -246,39 +200,26 @@ def define_flags() -> None:
     required=True,
   )
   flags.DEFINE_integer("seed", 0, "Of the pick of the people held out.")
+  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
 
 
 def main() -> None:
   """Builds and reports."""
-  people = build_dataset(
+  manifest = build_dataset(
     pathlib.Path(flags.FLAGS.fits),
     pathlib.Path(flags.FLAGS.output),
     heldout=flags.FLAGS.heldout_people,
     seed=flags.FLAGS.seed,
+    share=parse_share(flags.FLAGS.shard),
   )
-  logging.info(
-    "Wrote %s: %d people to train on, %d held out.",
-    flags.FLAGS.output,
-    people["train"],
-    people["heldout"],
-  )
-
-
-def _settings_of(folder: pathlib.Path) -> dict[str, Any]:
-  """Stage and settings in an about.json that `read_licences` took."""
-  about = json.loads((folder / ABOUT).read_text("utf-8"))
-  return {name: about.get(name) for name in ("stage", "settings")}
-
-
-def _fit_fields(fits: Fits, index: int) -> dict[str, np.ndarray]:
-  names = (
-    "identity_coefficients",
-    "expression_coefficients",
-    "camera_scale",
-    "camera_rotation",
-    "camera_translation",
-  )
-  return {name: np.asarray(getattr(fits, name)[index]) for name in names}
+  for name, split in (manifest or {"splits": {}})["splits"].items():
+    logging.info(
+      "%s: %d photos of %d people in %s.",
+      flags.FLAGS.output,
+      split["num_records"],
+      split["num_people"],
+      name,
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Writes a dataset folder as `disentangle3d.training.dataset` reads it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -89,12 +90,20 @@ def write_dataset(
         folder, name, records, morphable_model, records_per_file
       )
     _check_people(contents)
-    path = folder / MORPHABLE_MODEL
-    save_morphable_model(path, morphable_model)
-    manifest = _manifest(contents, morphable_model, sha256_of(path), settings)
-    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-    replace_file(folder / MANIFEST, text.encode())
-  return manifest
+    save_morphable_model(folder / MORPHABLE_MODEL, morphable_model)
+    return write_dataset_manifest(
+      folder,
+      {
+        name: {
+          "num_records": content.num_records,
+          "num_people": len(content.label_of),
+          "files": content.files,
+        }
+        for name, content in contents.items()
+      },
+      morphable_model,
+      settings,
+    )
 
 
 def _write_split(
@@ -105,37 +114,62 @@ def _write_split(
   records_per_file: int,
 ) -> _SplitContent:
   content = _SplitContent()
-  parts: list[tuple[pathlib.Path, int]] = []
-  writer = None
-  try:
-    for record in records:
-      _check_record(name, record, model, content)
-      if writer is None or parts[-1][1] == records_per_file:
-        if writer is not None:
-          writer.close()
-        path = folder / f"{name}-{len(parts):05d}.partial"
-        # Groups of one: a random read decodes no neighbours. PNG is packed.
-        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
-        parts.append((path, 0))
-      writer.write(encode_record(record))
-      parts[-1] = (parts[-1][0], parts[-1][1] + 1)
-      content.num_records += 1
-  finally:
-    if writer is not None:
-      writer.close()
+  parts: list[tuple[pathlib.Path, dict[str, Any]]] = []
+  remaining = iter(records)
+  for first in remaining:
+    some = itertools.chain(
+      [first], itertools.islice(remaining, records_per_file - 1)
+    )
+    path = folder / f"{name}-{len(parts):05d}.partial"
+    parts.append(
+      (path, write_records(path, _checked(name, some, model, content)))
+    )
   if not parts:
     raise ValueError(f"splits[{name!r}]: expected at least one record")
-  for number, (path, num_records) in enumerate(parts):
-    whole = folder / f"{name}-{number:05d}-of-{len(parts):05d}.array_record"
+  for number, (path, entry) in enumerate(parts):
+    whole = folder / file_name(name, number, len(parts))
     path.rename(whole)
-    content.files.append(
-      {
-        "name": whole.name,
-        "num_records": num_records,
-        "sha256": sha256_of(whole),
-      }
-    )
+    content.files.append({"name": whole.name, **entry})
   return content
+
+
+def file_name(split: str, number: int, count: int) -> str:
+  """The name of one of a split's files."""
+  return f"{split}-{number:05d}-of-{count:05d}.array_record"
+
+
+def write_records(
+  path: pathlib.Path, records: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+  """Writes one ArrayRecord file; its `num_records` and `sha256`.
+
+  Raises:
+    ValueError: A record is malformed.
+    TypeError: A record has a value of another type.
+  """
+  count = 0
+  # Groups of one: a random read decodes no neighbours. PNG is packed.
+  writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+  try:
+    for record in records:
+      writer.write(encode_record(record))
+      count += 1
+  finally:
+    writer.close()
+  return {"num_records": count, "sha256": sha256_of(path)}
+
+
+def _checked(
+  split: str,
+  records: Iterable[Mapping[str, Any]],
+  model: MorphableModel,
+  content: _SplitContent,
+) -> Iterator[Mapping[str, Any]]:
+  """The same records, checked and counted on the way."""
+  for record in records:
+    _check_record(split, record, model, content)
+    content.num_records += 1
+    yield record
 
 
 def _check_record(
@@ -184,34 +218,42 @@ def _check_people(contents: Mapping[str, _SplitContent]) -> None:
     )
 
 
-def _manifest(
-  contents: Mapping[str, _SplitContent],
+def write_dataset_manifest(
+  folder: pathlib.Path,
+  splits: Mapping[str, Mapping[str, Any]],
   model: MorphableModel,
-  model_sha256: str,
   settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-  return {
+  """Makes a folder with all files of a dataset in it a dataset.
+
+  Args:
+    folder: With the splits' files and MORPHABLE_MODEL.
+    splits: By name: `num_records`, `num_people` and, in order, `files` with
+      `name`, `num_records` and `sha256`; "train" among them.
+    model: What lies in MORPHABLE_MODEL.
+    settings: How the dataset was made; JSON values.
+
+  Returns:
+    The manifest.
+  """
+  manifest = {
     "format": FORMAT,
-    "splits": {
-      name: {
-        "num_records": content.num_records,
-        "num_people": len(content.label_of),
-        "files": content.files,
-      }
-      for name, content in contents.items()
-    },
+    "splits": splits,
     "identity_dim": model.identity_dim,
     "expression_dim": model.expression_dim,
-    "num_classes": len(contents["train"].label_of),
+    "num_classes": splits["train"]["num_people"],
     "morphable_model": {
       "name": model.name,
       "source": model.source,
       "licence": model.licence,
       "num_vertices": model.num_vertices,
-      "sha256": model_sha256,
+      "sha256": sha256_of(folder / MORPHABLE_MODEL),
     },
     "created": {"versions": _versions(), "settings": dict(settings)},
   }
+  text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+  replace_file(folder / MANIFEST, text.encode())
+  return manifest
 
 
 def _versions() -> dict[str, str]:

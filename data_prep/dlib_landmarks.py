@@ -20,14 +20,15 @@ from data_prep.resizing import points_after, points_before, resize_by
 from disentangle3d.types import NUM_LANDMARKS
 
 NAME = "dlib 68"
+WEIGHTS = "shape_predictor_68_face_landmarks.dat"
 LICENCES = {
   "dlib, face detector": "Boost Software License 1.0",
-  "shape_predictor_68_face_landmarks.dat": (
+  WEIGHTS: (
     "trained on iBUG 300-W, whose licence excludes commercial use (ask"
     " Imperial College London); packaged by face_recognition_models as CC0"
   ),
 }
-_WEIGHTS = "models/shape_predictor_68_face_landmarks.dat"
+_WEIGHTS_PATH = f"models/{WEIGHTS}"
 # The detector's smallest face is 80 px wide. Below the first length of the
 # short side a photo is enlarged (ORL's 92 x 112 three times), above the second
 # one of the long side it is shrunk.
@@ -149,10 +150,10 @@ def _find_weights() -> pathlib.Path:
       " `detect` (pip install 'disentangle3d[detect]')"
     )
   for folder in package.submodule_search_locations or ():
-    if (pathlib.Path(folder) / _WEIGHTS).is_file():
-      return pathlib.Path(folder) / _WEIGHTS
+    if (pathlib.Path(folder) / _WEIGHTS_PATH).is_file():
+      return pathlib.Path(folder) / _WEIGHTS_PATH
   raise FileNotFoundError(
-    f"{_WEIGHTS}: not in the installed package face_recognition_models;"
+    f"{_WEIGHTS_PATH}: not in the installed package face_recognition_models;"
     " install it again"
   )
 

@@ -80,6 +80,7 @@ def fit_faces(
     settings={**dataclasses.asdict(settings), "model": model.name},
     licences=index.licences | {model.name: model.licence},
     inputs=digest([index.sha256.encode(), *_content(small)]),
+    stages_before=index.stages,
   )
   if not (output / MORPHABLE_MODEL).is_file():
     save_morphable_model(output / MORPHABLE_MODEL, model)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.build_dataset import STAGES
 from data_prep.dataset_checks import Inspection, count_repeats
 from data_prep.dataset_content import Limits, Photo, Violation, read_records
+from data_prep.dataset_shards import STAGES
 from disentangle3d.reporting.charts import histogram
 from disentangle3d.reporting.html_page import (
   Block,

@@ -4,23 +4,20 @@ The files are read once from end to end, and checked; what stays in memory is
 a place for each photo. The rows of any subjects are then read from there.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from data_prep.align_faces import crop_matrix
 from data_prep.formats.pts import read_pts
-from data_prep.manifests import (
-  PhotoRow,
-  list_manifests,
-  parse_row,
-  read_licences,
-)
+from data_prep.manifests import PhotoRow, list_manifests, parse_row
 from data_prep.photos import SUFFIXES
+from data_prep.stage_about import read_licences, read_stages
 from disentangle3d.geometry import five_points
 from disentangle3d.types import NUM_LANDMARKS
 
@@ -77,6 +74,7 @@ class LandmarkIndex:
     bad: Rows that cannot be used.
     licences: Terms of what made them, by name.
     sha256: Of all files.
+    stages: What led to them, from `read_stages`; none for .pts files.
   """
 
   files: Sequence[pathlib.Path]
@@ -84,6 +82,7 @@ class LandmarkIndex:
   bad: Sequence[BadRow]
   licences: dict[str, str]
   sha256: str
+  stages: Sequence[Mapping[str, Any]] = ()
 
 
 def index_landmarks(source: pathlib.Path) -> LandmarkIndex:
@@ -129,7 +128,12 @@ def index_landmarks(source: pathlib.Path) -> LandmarkIndex:
         )
       )
   return LandmarkIndex(
-    files, entries, bad, read_licences(folder), digest.hexdigest()
+    files,
+    entries,
+    bad,
+    read_licences(folder),
+    digest.hexdigest(),
+    read_stages(folder),
   )
 
 

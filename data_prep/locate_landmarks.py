@@ -11,10 +11,11 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import pathlib
+from typing import Any
 
 from absl import flags, logging
 import numpy as np
@@ -23,14 +24,10 @@ from data_prep import command_line
 from data_prep.dlib_landmarks import DlibLocator
 from data_prep.fan_landmarks import FanLocator
 from data_prep.locators import Locator, NoFaceError, PtsLocator
-from data_prep.manifests import (
-  PhotoRow,
-  list_manifests,
-  read_licences,
-  read_manifest,
-)
+from data_prep.manifests import PhotoRow, list_manifests, read_manifest
 from data_prep.photos import Photo, list_photos, read_photo
 from data_prep.shard_loop import fill_shards, split_shards
+from data_prep.stage_about import read_licences, read_stages
 from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
 from disentangle3d.geometry import five_points
 
@@ -49,6 +46,7 @@ class FaceRows:
     licences: Terms of the photos and of what was done to them.
     settings: All that decides the shards, JSON values.
     sha256: Stands for the content.
+    stages_before: From `read_stages`.
   """
 
   shards: Sequence[Callable[[], list[PhotoRow]]]
@@ -56,6 +54,7 @@ class FaceRows:
   licences: dict[str, str]
   settings: dict[str, object]
   sha256: str
+  stages_before: Sequence[Mapping[str, Any]] = ()
 
 
 def rows_of_photos(
@@ -102,6 +101,7 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
     licences=read_licences(detected),
     settings={"boxes": "detect_faces"},
     sha256=digest(contents),
+    stages_before=read_stages(detected),
   )
 
 
@@ -157,6 +157,7 @@ def locate_landmarks(
     settings={**faces.settings, **locator.settings},
     licences={**faces.licences, **locator.licences},
     inputs=faces.sha256,
+    stages_before=faces.stages_before,
   )
 
   def make_rows(

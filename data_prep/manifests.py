@@ -18,11 +18,10 @@ may be moved together, and are absolute in memory.
 Crops are PNG files beside the manifest of `align_faces`; later manifests point
 back at them. Fitted coefficients are one `fits-*.npz` a manifest shard
 (`fit_files.py`), its entries found by image_id, with the model they belong to
-beside it. `about.json`
-holds what the whole folder shares: stage, settings, licences.
+beside it. `about.json` (`stage_about.py`) holds what the whole folder shares.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import json
 import os
@@ -36,7 +35,6 @@ import numpy as np
 from data_prep.output_files import replace_file
 from disentangle3d.types import NUM_LANDMARKS
 
-ABOUT = "about.json"
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl$")
 _POINTS = {
   "box": (4,),
@@ -247,54 +245,6 @@ def write_manifest(
     seen.add(row.image_id)
     lines.append(json.dumps(_row_to_json(row, path.parent), allow_nan=False))
   replace_file(path, ("\n".join(lines) + "\n" * bool(lines)).encode())
-
-
-def write_about(
-  folder: str | os.PathLike[str],
-  stage: str,
-  *,
-  settings: Mapping[str, Any],
-  licences: Mapping[str, str],
-  counts: Mapping[str, int],
-) -> None:
-  """Writes about.json.
-
-  Args:
-    folder: The stage's folder.
-    stage: The binary's name.
-    settings: Its options, JSON values.
-    licences: Terms of everything that went in, by name; those of the stages
-      before included.
-    counts: How many photos are ok, how many rejected for which reason.
-  """
-  about = {
-    "stage": stage,
-    "settings": dict(settings),
-    "licences": dict(licences),
-    "counts": dict(counts),
-  }
-  text = json.dumps(about, indent=2, sort_keys=True) + "\n"
-  replace_file(pathlib.Path(folder) / ABOUT, text.encode())
-
-
-def read_licences(folder: str | os.PathLike[str]) -> dict[str, str]:
-  """The licences that a stage's about.json passes on.
-
-  Raises:
-    FileNotFoundError: There is no about.json.
-    ValueError: It is not one; names file and problem.
-  """
-  path = pathlib.Path(folder) / ABOUT
-  if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
-  try:
-    licences = json.loads(path.read_text("utf-8"))["licences"]
-    return {str(name): str(terms) for name, terms in licences.items()}
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(
-      f"{path}: expected an object with licences by name, got something else"
-      f" ({error})"
-    ) from error
 
 
 def count_rows(rows: Sequence[PhotoRow]) -> dict[str, int]:

@@ -9,14 +9,9 @@ import numpy as np
 
 from data_prep.fit_files import MORPHABLE_MODEL, Fits, fits_path, read_fits
 from data_prep.fit_summary import FittedPhoto, draw_fit
-from data_prep.manifests import (
-  PhotoRow,
-  list_manifests,
-  read_licences,
-  read_manifest,
-)
+from data_prep.manifests import PhotoRow, list_manifests, read_manifest
 from data_prep.photos import read_photo
-from data_prep.stage_folder import read_counts
+from data_prep.stage_about import read_counts, read_licences
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,

@@ -10,15 +10,14 @@ writes a page of pictures that shows what they made of each photo:
 
 Every flag of a stage can be set: --set=detect_faces.factor=0.709. Killed or
 stopped, the same command goes on where it was. Machines that share the folder
-take a part each with --shard=i/n: each waits for the others between two stages,
-and the first one builds the dataset.
+take a part each with --shard=i/n: each waits for the others after each stage,
+and the first one writes the page.
 """
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 import shlex
-import subprocess
 import sys
 import time
 
@@ -26,18 +25,11 @@ from absl import flags, logging
 
 from data_prep import command_line
 from data_prep.locate_landmarks import LOCATORS
-from data_prep.manifests import ABOUT, read_licences
 from data_prep.photo_page import write_photo_page
 from data_prep.photos import PHOTO_SET
-from data_prep.stage_folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-  parse_share,
-  read_counts,
-)
-from disentangle3d.training.dataset import MANIFEST
+from data_prep.stage_about import ABOUT, read_counts, read_licences
+from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
+from data_prep.stage_process import run_module
 
 STAGE = "prepare_dataset"
 # Each stage, its folder, and the flag that names the folder before.
@@ -70,10 +62,8 @@ class Step:
   options: Mapping[str, str]
 
   def command(self, *extra: str) -> list[str]:
-    """What runs it, with flags that are not the set's."""
+    """Module and flags, with flags that are not the set's."""
     return [
-      sys.executable,
-      "-m",
       f"data_prep.{self.stage}",
       *self.inputs,
       f"--output={self.folder}",
@@ -83,7 +73,7 @@ class Step:
 
   def shown(self) -> str:
     """The command as one would type it."""
-    return shlex.join(["python", *self.command()[1:]])
+    return shlex.join(["python", "-m", *self.command()])
 
 
 def plan_steps(
@@ -176,8 +166,7 @@ def prepare_dataset(
     inputs=digest([]),
   )
   done: dict[str, pathlib.Path] = {}
-  *shared, last = steps
-  for number, step in enumerate(shared, start=1):
+  for number, step in enumerate(steps, start=1):
     logging.info("%d of %d: %s", number, len(steps), step.stage)
     start = time.monotonic()
     failed = _run_share(step, share)
@@ -188,25 +177,19 @@ def prepare_dataset(
     logging.info("%s: %.1f s", step.stage, time.monotonic() - start)
   if share.index:
     return not failed
-  if not failed:
-    logging.info("%d of %d: %s", len(steps), len(steps), last.stage)
-    there = (last.folder / MANIFEST).is_file()
-    failed = not there and _run(last.command())
+  # A dataset has no rows of photos.
+  *_, last = steps
+  done.pop(last.stage, None)
   if done:
     write_photo_page(
       output / PAGE, done, [step.shown() for step in steps], most=most_pictures
     )
     logging.info("Wrote %s.", output / PAGE)
   if not failed:
-    licences = read_licences(shared[-1].folder)
+    licences = read_licences(last.folder)
     folder = dataclasses.replace(folder, licences=licences)
-    folder.record(read_counts(shared[-1].folder))
+    folder.record(read_counts(last.folder))
   return not failed
-
-
-def _run(command: Sequence[str]) -> bool:
-  """Whether it failed; what it says goes where ours goes."""
-  return bool(subprocess.run(command, check=False).returncode)
 
 
 def _run_share(step: Step, share: Share) -> bool:
@@ -214,7 +197,7 @@ def _run_share(step: Step, share: Share) -> bool:
   # One machine begins the folder.
   while share.index and not (step.folder / ABOUT).is_file():
     time.sleep(_ASK_AGAIN_S)
-  if _run(step.command(f"--shard={share.index}/{share.count}")):
+  if run_module(*step.command(f"--shard={share.index}/{share.count}")):
     return True
   if not read_counts(step.folder):
     logging.info("Waiting for the shards of other machines.")
@@ -276,7 +259,7 @@ def main() -> None:
   share = parse_share(values.shard)
   for step in steps:
     # Wrong flags are told now, not after the stages before.
-    if step.stage in asked and _run(step.command("--only_check_args")):
+    if step.stage in asked and run_module(*step.command("--only_check_args")):
       sys.exit(1)
   if not prepare_dataset(
     steps, output, share=share, most_pictures=values.pictures

@@ -8,7 +8,7 @@ in the same bytes. Machines that share a file system take every n-th shard
 each (`--shard=i/n`). Whoever finds all shards there adds the counts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import contextlib
 import dataclasses
 import hashlib
@@ -16,13 +16,8 @@ import json
 import pathlib
 from typing import Any
 
-from data_prep.manifests import (
-  ABOUT,
-  count_rows,
-  manifest_path,
-  read_manifest,
-  write_about,
-)
+from data_prep.manifests import count_rows, manifest_path, read_manifest
+from data_prep.stage_about import ABOUT, write_about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +70,8 @@ class StageFolder:
     num_shards: How many manifests there will be.
     settings: All that decides the content; JSON values.
     licences: Terms of everything that went in, by name.
+    stages_before: From `read_stages` of the folder that is read.
+    manifest_suffix: ".jsonl" is rows of photos; other stages, other files.
   """
 
   path: pathlib.Path
@@ -82,10 +79,13 @@ class StageFolder:
   num_shards: int
   settings: Mapping[str, Any]
   licences: Mapping[str, str]
+  stages_before: Sequence[Mapping[str, Any]] = ()
+  manifest_suffix: str = ".jsonl"
 
   def manifest(self, shard: int) -> pathlib.Path:
     """Where a shard's manifest goes; write it last."""
-    return manifest_path(self.path, shard, self.num_shards)
+    rows = manifest_path(self.path, shard, self.num_shards)
+    return rows.with_suffix(self.manifest_suffix)
 
   def pending(self, share: Share) -> list[int]:
     """The shards of a share that are not done, what a kill left removed."""
@@ -94,8 +94,9 @@ class StageFolder:
       for shard in share.shards(self.num_shards)
       if not self.manifest(shard).is_file()
     ]
-    for shard in missing:
-      for leftover in self.path.glob(f".*-{shard:05d}-of-*.partial"):
+    patterns = [f".*-{shard:05d}-of-*.partial" for shard in missing]
+    for pattern in [".*.partial"] if share == ALONE else patterns:
+      for leftover in self.path.glob(pattern):
         leftover.unlink(missing_ok=True)
     return missing
 
@@ -124,6 +125,7 @@ class StageFolder:
       settings=self.settings,
       licences=self.licences,
       counts=counts,
+      stages_before=self.stages_before,
     )
 
 
@@ -135,6 +137,8 @@ def open_stage(
   settings: Mapping[str, Any],
   licences: Mapping[str, str],
   inputs: str,
+  stages_before: Sequence[Mapping[str, Any]] = (),
+  manifest_suffix: str = ".jsonl",
 ) -> StageFolder:
   """Begins a stage's folder, or goes on with one.
 
@@ -145,6 +149,8 @@ def open_stage(
     settings: Everything else that decides the content; JSON values.
     licences: Terms of everything that went in, by name.
     inputs: From `digest`.
+    stages_before: From `read_stages` of the folder that is read.
+    manifest_suffix: Of the shards' manifests.
 
   Returns:
     The folder, its `about.json` written.
@@ -154,7 +160,15 @@ def open_stage(
       input or other settings; names the first that differs.
   """
   told = {**settings, "num_shards": num_shards, "input_sha256": inputs}
-  folder = StageFolder(path, stage, num_shards, told, dict(licences))
+  folder = StageFolder(
+    path,
+    stage,
+    num_shards,
+    told,
+    dict(licences),
+    stages_before,
+    manifest_suffix,
+  )
   if path.exists() and not path.is_dir():
     raise ValueError(f"{path}: expected a folder to write to, got a file")
   if (path / ABOUT).is_file():
@@ -173,27 +187,6 @@ def open_stage(
       leftover.unlink()
   folder.record({})
   return folder
-
-
-def read_counts(path: pathlib.Path) -> dict[str, int]:
-  """How many photos a stage's folder has of each kind.
-
-  Returns:
-    As `StageFolder.finish` does; empty until every shard is there.
-
-  Raises:
-    ValueError: Its `about.json` is no such file.
-  """
-  about = path / ABOUT
-  if not about.is_file():
-    return {}
-  try:
-    counts = json.loads(about.read_text("utf-8"))["counts"]
-    return {str(kind): int(count) for kind, count in counts.items()}
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(
-      f"{about}: expected an object with counts, got something else ({error})"
-    ) from error
 
 
 def _check_same(

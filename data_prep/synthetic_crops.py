@@ -10,10 +10,10 @@ from data_prep.manifests import (
   PhotoRow,
   count_rows,
   manifest_path,
-  write_about,
   write_manifest,
 )
 from data_prep.output_files import new_folder
+from data_prep.stage_about import write_about
 from data_prep.synthetic_set import SyntheticSet, photos_of, split_plans
 from disentangle3d.faces.synthetic import SyntheticPhotos
 from disentangle3d.faces.synthetic_world import SyntheticWorld

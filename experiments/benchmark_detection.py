@@ -22,6 +22,7 @@ import numpy as np
 from data_prep import command_line
 from data_prep.mtcnn.detector import Detector, Settings
 from data_prep.photos import list_photos, read_photo
+from experiments.standard_photos import astronauts
 
 # Answers each line it reads with the seconds and the number of faces.
 _REFERENCE = """
@@ -137,14 +138,7 @@ def _ask(process: subprocess.Popen[str]) -> tuple[float, int]:
 def _photos(folder: str | None, count: int) -> list[np.ndarray]:
   if folder:
     return [read_photo(photo.path) for photo in list_photos(folder)[:count]]
-  # Of the extra `test`; a benchmark on one's own photos needs none.
-  import skimage
-
-  image = skimage.data.astronaut()
-  return [
-    np.roll(image[:, :: 1 - 2 * (i % 2)], 3 * i, axis=(0, 1))
-    for i in range(count)
-  ]
+  return astronauts(count)
 
 
 def _define_flags() -> None:

@@ -23,12 +23,11 @@ from data_prep.mtcnn.networks import (
   RNET_SIZE,
   onet,
   pnet,
-  pnet_map_size,
   prepare_weights,
   rnet,
 )
 from data_prep.mtcnn.patches import crop_patches, map_present, pack_pixels
-from data_prep.mtcnn.pyramid import pyramid_scales, shrink
+from data_prep.mtcnn.pyramid import pyramid_scales, shrink, shrink_on_host
 from data_prep.mtcnn.weights import load_weights
 from disentangle3d.network.compilation import cpu_compiler_options
 
@@ -40,8 +39,8 @@ _OVERLAP = 0.7
 # second network; a photo of a crowd has more.
 _PROPOSALS = 1024
 _REFINED = 256
-_RNET_AT_ONCE = 128
-_ONET_AT_ONCE = 32
+_RNET_AT_ONCE = 64
+_ONET_AT_ONCE = 16
 # Pixels in a batch: memory goes with it, about 1 kB each.
 _BATCH_PIXELS = 1 << 20
 _MOST_PHOTOS = 64
@@ -80,8 +79,18 @@ class Faces:
 class Detector:
   """MTCNN with the package's weights; keeps one program a photo size."""
 
-  def __init__(self, settings: Settings = Settings()) -> None:
+  def __init__(
+    self,
+    settings: Settings = Settings(),
+    *,
+    shrinks_on_host: bool | None = None,
+  ) -> None:
     """Loads the weights.
+
+    Args:
+      settings: See there.
+      shrinks_on_host: Whether the host makes the pyramid, and not the device;
+        None: where they are the same.
 
     Raises:
       ValueError: A setting is out of its range, or the weights are others.
@@ -89,6 +98,9 @@ class Detector:
     """
     _check_settings(settings)
     self.settings = settings
+    if shrinks_on_host is None:
+      shrinks_on_host = jax.default_backend() == "cpu"
+    self._shrinks_on_host = shrinks_on_host
     self._weights = jax.device_put(prepare_weights(load_weights()))
     self._programs = jax.jit(
       functools.partial(_detect, settings=settings),
@@ -136,8 +148,12 @@ class Detector:
       images[row, : photo.shape[0], : photo.shape[1]] = photo
       sizes[row] = photo.shape[:2]
     levels = level_sizes(sizes, size, self.settings)
+    pyramid = None
+    if self._shrinks_on_host:
+      shapes = level_shapes(size, self.settings)
+      pyramid = shrink_on_host(photos, levels, shapes)
     boxes, points, scores = jax.device_get(
-      self._programs(self._weights, images, sizes, levels)
+      self._programs(self._weights, images, sizes, levels, pyramid)
     )
     return [
       _faces_of(boxes[row], points[row], scores[row], photo.shape)
@@ -174,6 +190,16 @@ def level_sizes(
   return levels
 
 
+def level_shapes(
+  padded: tuple[int, int], settings: Settings
+) -> list[tuple[int, int]]:
+  """Height and width of each level of photos padded to a size."""
+  return [
+    (int(padded[0] * scale), int(padded[1] * scale))
+    for scale in _scales(min(padded), settings)
+  ]
+
+
 def _scales(shorter: int, settings: Settings) -> list[float]:
   return pyramid_scales(
     int(shorter), min_size_px=settings.min_size_px, factor=settings.factor
@@ -185,11 +211,21 @@ def _detect(
   images: UInt8[Array, "B H W 3"],
   sizes: Int[Array, "B 2"],
   levels: Int[Array, "B N 2"],
+  pyramid: list[Float[Array, "B h w 3"]] | None,
   *,
   settings: Settings,
 ) -> tuple[Array, Array, Array]:
   """Boxes `[B, R, 4]`, points `[B, R, 5, 2]`, scores `[B, R]`, 0 if none."""
-  boxes, present = _propose(weights["pnet"], images, sizes, levels, settings)
+  shapes = level_shapes(images.shape[1:3], settings)
+  if pyramid is None:
+    pyramid = shrink(images, sizes, levels, shapes) if shapes else []
+  boxes, present = _propose(
+    weights["pnet"],
+    pyramid,
+    levels,
+    _scales(min(images.shape[1:3]), settings),
+    settings,
+  )
   pixels = pack_pixels(images)
 
   def judge_rnet(owner: Array, boxes: Array) -> Array:
@@ -229,31 +265,23 @@ def _detect(
 
 def _propose(
   weights: dict[str, Array],
-  images: Array,
-  sizes: Array,
+  pyramid: list[Array],
   levels: Array,
+  scales: list[float],
   settings: Settings,
 ) -> tuple[Array, Array]:
   """Squares where a face may be, `[B, P, 4]`, and which there are."""
-  padded = images.shape[1:3]
-  scales = _scales(min(padded), settings)
-  shapes = [(int(padded[0] * s), int(padded[1] * s)) for s in scales]
+  count = len(levels)
   scores, offsets, windows, scale_of, level_of = [], [], [], [], []
-  pyramid = shrink(images, sizes, levels, shapes) if scales else []
-  for level, (small, shape, scale) in enumerate(
-    zip(pyramid, shapes, scales, strict=True)
-  ):
+  for level, (small, scale) in enumerate(zip(pyramid, scales, strict=True)):
     score, offset = pnet(weights, small, levels[:, level])
-    scores.append(score.reshape(len(images), -1))
-    offsets.append(offset.reshape(len(images), -1, 4))
-    rows, columns = np.mgrid[
-      : pnet_map_size(shape[0]), : pnet_map_size(shape[1])
-    ]
+    scores.append(score.reshape(count, -1))
+    offsets.append(offset.reshape(count, -1, 4))
+    rows, columns = np.mgrid[: score.shape[1], : score.shape[2]]
     windows.append(np.stack([columns, rows], -1).reshape(-1, 2))
     scale_of.append(np.full(rows.size, scale, np.float32))
     level_of.append(np.full(rows.size, level, np.int32))
   if not scores:
-    count = len(images)
     return jnp.zeros((count, 1, 4)), jnp.zeros((count, 1), bool)
   corner = PNET_STRIDE * np.concatenate(windows).astype(np.float32)
   score, offset, corner, scale, level = _best(
@@ -261,7 +289,7 @@ def _propose(
     min(_PROPOSALS, len(corner)),
     jnp.concatenate(offsets, 1),
     *(
-      jnp.broadcast_to(jnp.asarray(x)[None], (len(images), *x.shape))
+      jnp.broadcast_to(jnp.asarray(x)[None], (count, *x.shape))
       for x in (corner, np.concatenate(scale_of), np.concatenate(level_of))
     ),
   )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import jax
+import cv2
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
@@ -34,6 +34,32 @@ def pyramid_scales(
   ]
 
 
+def shrink_on_host(
+  photos: Sequence[UInt8[np.ndarray, "H W 3"]],
+  levels: Int[np.ndarray, "B N 2"],
+  shapes: Sequence[tuple[int, int]],
+) -> list[Float[np.ndarray, "B h w 3"]]:
+  """What `shrink` gives, by OpenCV: on CPU in less than half the time.
+
+  Args:
+    photos: Up to B photos of any sizes, `[H, W, 3]` each.
+    levels: As for `shrink`.
+    shapes: As for `shrink`.
+
+  Returns:
+    `[B, h, w, 3]` a level, 0 beyond a photo's size there.
+  """
+  small = [np.zeros((len(levels), *shape, 3), np.float32) for shape in shapes]
+  for row, photo in enumerate(photos):
+    pixels = (photo.astype(np.float32) - 127.5) / 128
+    for level, (height, width) in enumerate(levels[row].tolist()):
+      if height and width:
+        small[level][row, :height, :width] = cv2.resize(
+          pixels, (width, height), interpolation=cv2.INTER_AREA
+        )
+  return small
+
+
 def shrink(
   images: UInt8[Array, "B H W 3"],
   sizes: Int[Array, "B 2"],
@@ -55,10 +81,9 @@ def shrink(
     `[B, h, w, 3]` a level; what lies beyond a photo's size there is not to be
     looked at.
   """
-  # On CPU a photo at a time stays in the cache; and as the two steps are two
-  # loops, XLA cannot pull the transposition into the first one's look-ups,
-  # which takes ten times as long.
-  at_once = 1 if jax.default_backend() == "cpu" else len(images)
+  # As the two steps are two loops, XLA cannot pull the transposition into the
+  # first one's look-ups, which takes ten times as long on CPU.
+  at_once = len(images)
 
   def shrink_rows(photo: tuple[Array, Array, Array]) -> Array:
     image, size, levels = photo

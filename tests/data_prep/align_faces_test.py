@@ -15,10 +15,10 @@ from data_prep.manifests import (
   PhotoRow,
   manifest_path,
   read_rows,
-  write_about,
   write_manifest,
 )
 from data_prep.photos import read_photo
+from data_prep.stage_about import write_about
 from data_prep.stage_folder import Share
 from disentangle3d.types import CROP_TEMPLATE
 

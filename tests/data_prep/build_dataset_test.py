@@ -8,14 +8,16 @@ from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 
 from data_prep.build_dataset import build_dataset, split_people
-from data_prep.fit_files import MORPHABLE_MODEL, Fits, write_fits
+from data_prep.fit_files import MORPHABLE_MODEL, Fits, fits_path, write_fits
 from data_prep.manifests import (
   PhotoRow,
   manifest_path,
   read_manifest,
-  write_about,
+  read_rows,
   write_manifest,
 )
+from data_prep.stage_about import read_counts, write_about
+from data_prep.stage_folder import Share
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.records import (
@@ -24,12 +26,21 @@ from disentangle3d.training.records import (
   encode_image,
 )
 from tests.fixtures import random_morphable_model
+from tests.killing import run_killed
 
 _NUM_PEOPLE = 5
+_SHARDS = (range(4), range(4, 8), range(8, 10))
+_STAGES_BEFORE = [
+  {"stage": "locate_landmarks", "settings": {"locator": "dlib"}},
+  {"stage": "align_faces", "settings": {"crop_template": "SphereFace"}},
+]
 
 
 def _write_fitted(folder: pathlib.Path) -> Fits:
-  """Five people with two photos each; one photo was rejected."""
+  """Five people with two photos each; one photo was rejected.
+
+  p8 and p9 are in the first of three shards, p10 and p11 in the second.
+  """
   rng = np.random.default_rng(0)
   rows = []
   for person in range(_NUM_PEOPLE):
@@ -54,13 +65,13 @@ def _write_fitted(folder: pathlib.Path) -> Fits:
       )
       rows.append(row)
   rows[3] = rows[3].rejected("too far off: 9 px")
-  write_manifest(manifest_path(folder), rows)
   write_about(
     folder,
     "fit_faces",
     settings={"contour": "off"},
     licences={"photos": "x"},
     counts={},
+    stages_before=_STAGES_BEFORE,
   )
   model = random_morphable_model(identity_dim=6, expression_dim=3)
   save_morphable_model(folder / MORPHABLE_MODEL, model)
@@ -77,8 +88,31 @@ def _write_fitted(folder: pathlib.Path) -> Fits:
     relative_error=rng.random(9).astype(np.float32),
     outliers=np.zeros(9, np.float32),
   )
-  write_fits(folder / "fits-00000-of-00001.npz", fits)
+  for shard, places in enumerate(_SHARDS):
+    write_manifest(manifest_path(folder, shard, 3), [rows[i] for i in places])
+    _write_fits(folder, shard, fits)
   return fits
+
+
+def _write_fits(folder: pathlib.Path, shard: int, fits: Fits) -> None:
+  """Those of a shard's photos."""
+  manifest = manifest_path(folder, shard, 3)
+  ids = {row.image_id for row in read_manifest(manifest)}
+  mine = np.array([name in ids for name in fits.image_id.tolist()])
+  write_fits(fits_path(manifest), _some_fits(fits, mine))
+
+
+def _some_fits(fits: Fits, chosen: np.ndarray | slice) -> Fits:
+  return Fits(
+    **{
+      field.name: getattr(fits, field.name)[chosen]
+      for field in dataclasses.fields(Fits)
+    }
+  )
+
+
+def _files(folder: pathlib.Path) -> dict[str, bytes]:
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 class BuildDatasetTest(absltest.TestCase):
@@ -116,10 +150,7 @@ class BuildDatasetTest(absltest.TestCase):
         ("p11/1.jpg", 4),
       ],
     )
-    rows = {
-      row.image_id: row
-      for row in read_manifest(manifest_path(self.folder), aligned=True)
-    }
+    rows = {row.image_id: row for row in read_rows(self.folder, aligned=True)}
     place = {name: i for i, name in enumerate(self.fits.image_id.tolist())}
     for record in [*train, *heldout]:
       row = rows[record["image_id"]]
@@ -156,14 +187,18 @@ class BuildDatasetTest(absltest.TestCase):
     )
     self.assertEqual(settings["rejected_by_reason"], {"too far off": 1})
     self.assertEqual(
-      settings["fits"], {"stage": "fit_faces", "settings": {"contour": "off"}}
+      settings["stages_before"],
+      [
+        *_STAGES_BEFORE,
+        {"stage": "fit_faces", "settings": {"contour": "off"}},
+      ],
     )
     self.assertIn("opencv-python-headless", manifest["created"]["versions"])
     self.assertEqual(manifest["num_classes"], 4)
     self.assertEqual(manifest["splits"]["heldout"]["num_people"], 1)
 
   def test_each_stage_is_counted(self):
-    rows = read_manifest(manifest_path(self.folder))
+    rows = read_rows(self.folder)
     gone = {"status": "rejected", "crop_from_photo": None, "crop_path": None}
     nothing = {**gone, "box": None, "five_points": None, "landmarks": None}
     rows[0] = dataclasses.replace(rows[0], reason="no face found", **nothing)
@@ -171,12 +206,11 @@ class BuildDatasetTest(absltest.TestCase):
     rows[2] = dataclasses.replace(rows[2], reason="the photo is gone", **gone)
     # With a fit, which was a bad one.
     rows[4] = rows[4].rejected("landmarks met badly: error 15 %")
-    write_manifest(manifest_path(self.folder), rows)
-    fits = {
-      field.name: getattr(self.fits, field.name)[:6]
-      for field in dataclasses.fields(Fits)
-    }
-    write_fits(self.folder / "fits-00000-of-00001.npz", Fits(**fits))
+    for shard, places in enumerate(_SHARDS):
+      path = manifest_path(self.folder, shard, 3)
+      write_manifest(path, [rows[place] for place in places])
+      # Without those of the first photos.
+      _write_fits(self.folder, shard, _some_fits(self.fits, slice(6)))
     build_dataset(self.folder, self.output, heldout="1")
     manifest = json.loads((self.output / "manifest.json").read_text())
     settings = manifest["created"]["settings"]
@@ -206,18 +240,10 @@ class BuildDatasetTest(absltest.TestCase):
     self.assertLen(self._records("train"), 9)
 
   def test_a_photo_without_a_fit_is_named(self):
-    write_fits(
-      self.folder / "fits-00000-of-00001.npz",
-      Fits(
-        **{
-          field.name: getattr(self.fits, field.name)[1:]
-          for field in dataclasses.fields(Fits)
-        }
-      ),
-    )
+    _write_fits(self.folder, 2, _some_fits(self.fits, slice(1, None)))
     with self.assertRaisesRegex(ValueError, "p12/1.jpg: ok in .* no fit"):
       build_dataset(self.folder, self.output, heldout="1")
-    self.assertFalse(self.output.exists())
+    self.assertFalse((self.output / "manifest.json").exists())
 
   def test_a_model_of_other_size_is_named(self):
     model = random_morphable_model(identity_dim=5, expression_dim=3)
@@ -227,15 +253,60 @@ class BuildDatasetTest(absltest.TestCase):
     ):
       build_dataset(self.folder, self.output, heldout="1")
 
-  def test_a_broken_crop_is_named(self):
-    crop = self.folder / "crops" / "p8" / "0.jpg.png"
-    crop.write_bytes(crop.read_bytes()[:500])
-    with self.assertRaisesRegex(ValueError, r"p8/0\.jpg\.png: image: expected"):
+  def test_a_broken_crop_is_named_and_once_mended_the_run_goes_on(self):
+    crop = self.folder / "crops" / "p10" / "1.jpg.png"
+    whole = crop.read_bytes()
+    crop.write_bytes(whole[:500])
+    with self.assertRaisesRegex(ValueError, r"p10/1\.jpg\.png: image: expecte"):
       build_dataset(self.folder, self.output, heldout="p9")
-    self.assertFalse(self.output.exists())
+    self.assertFalse((self.output / "manifest.json").exists())
+    self.assertEmpty(list(self.output.glob(".*")))
+    crop.write_bytes(whole)
+    build_dataset(self.folder, self.output, heldout="p9")
+    self.assertLen(self._records("train"), 8)
+
+  def test_shares_and_one_machine_end_in_the_same_bytes(self):
+    alone = build_dataset(self.folder, self.output, heldout="2", seed=1)
+    other = self.output.with_name("shared")
+    for index in (2, 0):
+      part = build_dataset(
+        self.folder, other, heldout="2", seed=1, share=Share(index, 3)
+      )
+      self.assertIsNone(part)
+      self.assertFalse((other / "manifest.json").exists())
+    with self.assertRaisesRegex(ValueError, "begun with seed 1.*got 2"):
+      build_dataset(self.folder, other, heldout="2", seed=2, share=Share(1, 3))
+    last = build_dataset(
+      self.folder, other, heldout="2", seed=1, share=Share(1, 3)
+    )
+    self.assertEqual(last, alone)
+    self.assertEqual(_files(other), _files(self.output))
+    counts = {"ok": 9, "rejected, too far off": 1}
+    self.assertEqual(read_counts(other), counts)
+
+  def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(self):
+    build_dataset(self.folder, self.output, heldout="p9")
+    other = self.output.with_name("killed")
+    command = (
+      "data_prep.build_dataset",
+      f"--fits={self.folder}",
+      f"--output={other}",
+      "--heldout_people=p9",
+    )
+    # In the second shard, between its file and its manifest.
+    status = run_killed(*command, pattern="manifest-*.json", after=1)
+    self.assertEqual(status, -9)
+    first = other / "train-00000-of-00003.array_record"
+    self.assertTrue((other / "train-00001-of-00003.array_record").is_file())
+    self.assertFalse((other / "manifest.json").exists())
+    self.assertNotEmpty(list(other.glob(".*.partial")))
+    kept = first.stat().st_mtime_ns
+    build_dataset(self.folder, other, heldout="p9")
+    self.assertEqual(first.stat().st_mtime_ns, kept)
+    self.assertEqual(_files(other), _files(self.output))
 
   def test_a_missing_fit_file_is_named(self):
-    (self.folder / "fits-00000-of-00001.npz").unlink()
+    (self.folder / "fits-00001-of-00003.npz").unlink()
     with self.assertRaisesRegex(FileNotFoundError, "fits-.*no such file"):
       build_dataset(self.folder, self.output, heldout="1")
 

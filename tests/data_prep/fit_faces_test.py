@@ -18,9 +18,9 @@ from data_prep.manifests import (
   manifest_path,
   read_manifest,
   read_rows,
-  write_about,
   write_manifest,
 )
+from data_prep.stage_about import write_about
 from data_prep.stage_folder import Share
 from disentangle3d.faces.morphable_model import (
   landmark_points,

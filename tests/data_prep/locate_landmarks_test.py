@@ -27,11 +27,11 @@ from data_prep.manifests import (
   PhotoRow,
   list_manifests,
   manifest_path,
-  read_licences,
   read_rows,
 )
 from data_prep.photos import list_photos, read_photo
 from data_prep.resizing import points_before
+from data_prep.stage_about import read_licences
 from disentangle3d.geometry import five_points
 from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY

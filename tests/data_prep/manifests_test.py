@@ -12,12 +12,11 @@ from data_prep.manifests import (
   count_rows,
   list_manifests,
   manifest_path,
-  read_licences,
   read_manifest,
   read_rows,
-  write_about,
   write_manifest,
 )
+from data_prep.stage_about import read_licences, write_about
 
 
 def _row(folder: pathlib.Path, number: int, **changes) -> PhotoRow:

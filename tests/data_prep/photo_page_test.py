@@ -15,10 +15,10 @@ from data_prep.manifests import (
   PhotoRow,
   count_rows,
   manifest_path,
-  write_about,
   write_manifest,
 )
 from data_prep.photo_page import spread, write_photo_page
+from data_prep.stage_about import write_about
 from disentangle3d.types import CROP_TEMPLATE
 
 _ORANGE, _BLUE, _GREEN = (255, 153, 26), (70, 170, 255), (51, 242, 89)

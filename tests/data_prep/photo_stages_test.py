@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.align_faces import align_faces
 from data_prep.build_dataset import build_dataset
+from data_prep.dlib_landmarks import WEIGHTS
 from data_prep.fit_faces import fit_faces
 from data_prep.fit_files import fits_path, read_fits
 from data_prep.fit_shards import FitSettings
@@ -52,9 +53,11 @@ class PhotoStagesTest(absltest.TestCase):
       fit_faces(
         folder / "aligned", model, folder / "fitted", settings=FitSettings()
       )
-      (manifest,) = list_manifests(folder / "fitted")
-      fits = read_fits(fits_path(manifest))
-      build_dataset(folder / "fitted", folder / "dataset", heldout="s10,")
+      (fitted,) = list_manifests(folder / "fitted")
+      fits = read_fits(fits_path(fitted))
+      manifest = build_dataset(
+        folder / "fitted", folder / "dataset", heldout="s10,"
+      )
       train = open_dataset(folder / "dataset", "train")
       heldout = open_dataset(folder / "dataset", "heldout")
       self.assertEqual(
@@ -75,6 +78,17 @@ class PhotoStagesTest(absltest.TestCase):
         apart = points + row.crop_from_photo[:, 2] - CROP_TEMPLATE
         self.assertLess(np.abs(apart).max(), 8)
     self.assertLess(fits.rmse_px.max(), 4)
+    made = manifest["created"]["settings"]
+    stages = {one["stage"]: one["settings"] for one in made["stages_before"]}
+    self.assertEqual(
+      [*stages], ["locate_landmarks", "align_faces", "fit_faces"]
+    )
+    self.assertEqual(stages["locate_landmarks"]["locator"], "dlib")
+    self.assertEqual(
+      stages["align_faces"]["crop_template"], "SphereFace, 112 x 96"
+    )
+    self.assertEqual(stages["fit_faces"]["contour"], "detector")
+    self.assertIn("300-W", made["licences"][WEIGHTS])
     self.assertTrue(np.all(fits.camera_scale > 0))
 
 

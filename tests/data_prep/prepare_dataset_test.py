@@ -1,22 +1,19 @@
 """All stages by one command, as a process."""
 
-import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep.manifests import manifest_path, read_licences, read_rows
+from data_prep.manifests import manifest_path, read_rows
 from data_prep.prepare_dataset import parse_options, plan_steps
-from data_prep.stage_folder import read_counts
+from data_prep.stage_about import read_counts, read_licences
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import five_points
@@ -24,6 +21,7 @@ from disentangle3d.training.dataset import open_dataset
 from experiments.known_faces import known_faces
 from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY
+from tests.killing import run_parent_killed
 
 _PEOPLE, _PHOTOS = 3, 2
 
@@ -165,17 +163,13 @@ class PrepareDatasetTest(absltest.TestCase):
   def test_a_killed_run_goes_on_to_the_dataset(self):
     flags = self._write_known_faces()
     command = _command(self.folder / "photos", self.folder, *flags)
-    process = subprocess.Popen(
-      command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, start_new_session=True
+    status = run_parent_killed(
+      *command[2:], pattern="*/located/manifest-*.jsonl", after=2
     )
+    self.assertEqual(status, -9)
     made = manifest_path(self.output / "located", 1, 7)
-    deadline = time.monotonic() + 120
-    while not made.is_file() and time.monotonic() < deadline:
-      time.sleep(0.001)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
     kept = made.stat().st_mtime_ns
-    self.assertFalse((self.output / "fitted").exists())
+    self.assertFalse(manifest_path(self.output / "located", 2, 7).exists())
     said = _run(command)
     self.assertEqual(made.stat().st_mtime_ns, kept)
     self.assertIn("5 of 5: build_dataset", said)

@@ -5,13 +5,8 @@ from absl.testing import absltest, parameterized
 
 from data_prep.manifests import PhotoRow, read_rows
 from data_prep.shard_loop import fill_shards, split_shards
-from data_prep.stage_folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-  read_counts,
-)
+from data_prep.stage_about import read_counts
+from data_prep.stage_folder import ALONE, Share, digest, open_stage
 
 
 class SplitShardsTest(parameterized.TestCase):

@@ -31,7 +31,11 @@ def _detector(kind: str) -> Detector:
   for name in ("mtcnn", "lz4"):
     if importlib.util.find_spec(name) is None:
       raise unittest.SkipTest(f"{name} is not installed (extra `detect`)")
-  return Detector(Settings(factor=_REFERENCE["settings"][kind]["scale_factor"]))
+  return Detector(_settings(kind))
+
+
+def _settings(kind: str) -> Settings:
+  return Settings(factor=_REFERENCE["settings"][kind]["scale_factor"])
 
 
 def _astronaut() -> np.ndarray:
@@ -65,6 +69,17 @@ class ReferenceTest(parameterized.TestCase):
   def test_the_astronaut_is_found_as_the_package_finds_her(self):
     (found,) = _detector("package").detect([_astronaut()])
     self._check(found, _REFERENCE["faces"]["package"]["astronaut"], "astronaut")
+
+  def test_so_she_is_in_a_pyramid_made_on_the_device(self):
+    _detector("package")  # Skips where it cannot be loaded.
+    detector = Detector(_settings("package"), shrinks_on_host=False)
+    # Half the photo: half the work.
+    half = _astronaut()[:256, 96:352]
+    (found,) = detector.detect([half])
+    (expected,) = _detector("package").detect([half])
+    self.assertLen(found.boxes, 1)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.5)
+    np.testing.assert_allclose(found.points, expected.points, atol=0.5)
 
   @pytest.mark.slow
   def test_so_she_is_at_the_papers_factor(self):

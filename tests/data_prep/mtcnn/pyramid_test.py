@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_prep.mtcnn.networks import pnet_map_size
-from data_prep.mtcnn.pyramid import pyramid_scales, shrink
+from data_prep.mtcnn.pyramid import pyramid_scales, shrink, shrink_on_host
 
 
 class PyramidScalesTest(parameterized.TestCase):
@@ -38,6 +38,8 @@ class ShrinkTest(absltest.TestCase):
     small = shrink(
       jnp.asarray(images), jnp.asarray(sizes), jnp.asarray(levels), shapes
     )
+    photos = [images[row, :y, :x] for row, (y, x) in enumerate(sizes)]
+    by_host = shrink_on_host(photos, levels, shapes)
     for row, (height, width) in enumerate(sizes):
       photo = images[row, :height, :width].astype(np.float32)
       for level, (rows, columns) in enumerate(levels[row]):
@@ -46,6 +48,11 @@ class ShrinkTest(absltest.TestCase):
         )
         got = np.asarray(small[level][row, :rows, :columns])
         np.testing.assert_allclose(128 * got + 127.5, expected, atol=0.05)
+        np.testing.assert_allclose(
+          by_host[level][row, :rows, :columns], got, atol=1e-4
+        )
+        self.assertFalse(by_host[level][row, rows:].any())
+        self.assertFalse(by_host[level][row, :, columns:].any())
 
 
 if __name__ == "__main__":

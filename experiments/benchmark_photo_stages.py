@@ -1,0 +1,294 @@
+r"""Photos a second of each stage from photographs to the dataset, warm.
+
+    python -m experiments.benchmark_photo_stages --model=ict.npz \
+      --photos=../shared/data/orl_faces --output=stages.md
+
+Every stage runs as its binary does, files included, in one process that has
+run it before: without starting and compiling. The photographs are those given
+with --photos, and scikit-image's astronaut, moved and mirrored: her head,
+250 x 250 like a photo of CASIA-WebFace, and all of her, 512 x 512. Fit and
+build get the aligned photos under as many names as --fitted says.
+
+Seconds of processor time say what a stage costs where other work shares the
+machine, and what more cores would make of it: machines or processes that share
+a set (--shard) wait for nothing of each other's.
+"""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import pathlib
+import tempfile
+import time
+
+from absl import flags
+import numpy as np
+from PIL import Image
+
+from data_prep import command_line
+from data_prep.align_faces import align_faces
+from data_prep.build_dataset import build_dataset
+from data_prep.detect_faces import detect_faces, mtcnn_source
+from data_prep.dlib_landmarks import DlibLocator
+from data_prep.fit_faces import fit_faces
+from data_prep.fit_shards import FitSettings
+from data_prep.locate_landmarks import locate_landmarks, rows_of_stage
+from data_prep.manifests import manifest_path, read_rows, write_manifest
+from data_prep.mtcnn.detector import Settings
+from data_prep.output_files import replace_file
+from data_prep.photos import Photo, list_photos
+from data_prep.stage_about import read_licences, write_about
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  load_morphable_model,
+)
+from disentangle3d.faces.procedural import procedural_face_model
+from experiments.machine import machine_name
+from experiments.standard_photos import astronauts
+
+CASIA_PHOTOS = 494_414
+_PHOTOS_A_PERSON = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class StageTime:
+  """What a stage took.
+
+  Attributes:
+    stage: The binary.
+    photos: How many it was given.
+    wall_s: Median seconds.
+    cpu_s: Median seconds of processor time, all cores.
+  """
+
+  stage: str
+  photos: int
+  wall_s: float
+  cpu_s: float
+
+
+def time_runs(
+  stage: str,
+  photos: int,
+  run: Callable[[pathlib.Path], object],
+  scratch: pathlib.Path,
+  rounds: int,
+) -> tuple[StageTime, pathlib.Path]:
+  """Runs a stage once to warm up and then `rounds` times.
+
+  Args:
+    stage: Its name.
+    photos: How many it is given.
+    run: Writes the folder that it is called with.
+    scratch: For the folders.
+    rounds: Of which the median.
+
+  Returns:
+    The times, and the folder of one run.
+  """
+  walls, cpus = [], []
+  for number in range(rounds + 1):
+    output = scratch / f"{stage}-{number}"
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(output)
+    if number:
+      walls.append(time.perf_counter() - wall)
+      cpus.append(time.process_time() - cpu)
+  times = StageTime(
+    stage, photos, float(np.median(walls)), float(np.median(cpus))
+  )
+  return times, output
+
+
+def time_stages(
+  photos: Sequence[Photo],
+  model: MorphableModel,
+  scratch: pathlib.Path,
+  *,
+  settings: Settings,
+  rounds: int,
+  fitted: int,
+) -> list[StageTime]:
+  """All stages of some photos, one after the other.
+
+  Args:
+    photos: From `list_photos`.
+    model: To fit.
+    scratch: A folder for all they write.
+    settings: Of the detector.
+    rounds: See `time_runs`.
+    fitted: How many photos fit and build get, about.
+
+  Returns:
+    A time a stage, in order.
+  """
+  source, locator = mtcnn_source(settings), DlibLocator()
+  times = []
+
+  def stage(
+    name: str, count: int, run: Callable[[pathlib.Path], object]
+  ) -> pathlib.Path:
+    taken, folder = time_runs(name, count, run, scratch, rounds)
+    times.append(taken)
+    return folder
+
+  count = len(photos)
+  detected = stage(
+    "detect_faces", count, lambda to: detect_faces(photos, to, source)
+  )
+  faces = rows_of_stage(detected)
+  located = stage(
+    "locate_landmarks (dlib)",
+    count,
+    lambda to: locate_landmarks(faces, to, locator),
+  )
+  aligned = stage("align_faces", count, lambda to: align_faces(located, to))
+  many = scratch / "many"
+  count = repeat_rows(aligned, many, fitted)
+  made = stage(
+    "fit_faces",
+    count,
+    lambda to: fit_faces(many, model, to, settings=FitSettings()),
+  )
+  stage("build_dataset", count, lambda to: build_dataset(made, to, heldout="1"))
+  return times
+
+
+def repeat_rows(aligned: pathlib.Path, output: pathlib.Path, least: int) -> int:
+  """Aligned photos again and again under other names; how many there are."""
+  rows = read_rows(aligned, aligned=True)
+  output.mkdir()
+  many = [
+    dataclasses.replace(
+      row,
+      subject=f"{copy}_{row.subject}",
+      image_id=f"{copy}_{row.image_id}",
+    )
+    for copy in range(-(-least // len(rows)))
+    for row in rows
+  ]
+  write_manifest(manifest_path(output), many)
+  write_about(
+    output,
+    "align_faces",
+    settings={},
+    licences=read_licences(aligned),
+    counts={},
+  )
+  return len(many)
+
+
+def table(times: Sequence[StageTime]) -> list[str]:
+  """The times, and what CASIA-WebFace would take, as Markdown."""
+  lines = [
+    "| stage | photos | photos/s | cores busy | core ms a photo | CASIA, hours"
+    " of this process | CASIA, core hours |",
+    "|---|---:|---:|---:|---:|---:|---:|",
+  ]
+
+  def line(name: str, count: str, wall: float, cpu: float) -> str:
+    return (
+      f"| {name} | {count} | {1 / wall:,.1f} | {cpu / wall:.2f} |"
+      f" {1e3 * cpu:.2f} | {CASIA_PHOTOS * wall / 3600:.2f} |"
+      f" {CASIA_PHOTOS * cpu / 3600:.2f} |"
+    )
+
+  for one in times:
+    lines.append(
+      line(
+        one.stage,
+        str(one.photos),
+        one.wall_s / one.photos,
+        one.cpu_s / one.photos,
+      )
+    )
+  wall, cpu = (
+    sum(seconds / one.photos for one, seconds in zip(times, part, strict=True))
+    for part in ([t.wall_s for t in times], [t.cpu_s for t in times])
+  )
+  lines.append(line("all", "", wall, cpu))
+  return lines
+
+
+def write_astronauts(
+  folder: pathlib.Path, count: int, *, head_only: bool
+) -> list[Photo]:
+  """JPEG files, a folder a person."""
+  for number, image in enumerate(astronauts(count, head_only=head_only)):
+    person = folder / f"p{number // _PHOTOS_A_PERSON}"
+    person.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(person / f"{number}.jpg", quality=90)
+  return list_photos(folder)
+
+
+def measure(
+  model: MorphableModel,
+  photos: str | None,
+  *,
+  num_photos: int,
+  settings: Settings,
+  rounds: int,
+  fitted: int,
+) -> str:
+  """Times all sets; the report, Markdown."""
+  lines = [
+    f"{machine_name()}; factor {settings.factor}; {model.name},"
+    f" {model.num_vertices} vertices, {model.identity_dim} +"
+    f" {model.expression_dim}; median of {rounds}.",
+    "",
+  ]
+  with contextlib.ExitStack() as stack:
+    scratch = pathlib.Path(
+      stack.enter_context(tempfile.TemporaryDirectory(prefix="stages"))
+    )
+    sets = {}
+    if photos:
+      sets[f"{photos}"] = list_photos(photos)[:num_photos]
+    for head_only, size in ((True, 250), (False, 512)):
+      sets[f"{size} x {size}"] = write_astronauts(
+        scratch / f"photos-{size}", num_photos, head_only=head_only
+      )
+    for number, (title, some) in enumerate(sets.items()):
+      folder = scratch / str(number)
+      folder.mkdir()
+      times = time_stages(
+        some, model, folder, settings=settings, rounds=rounds, fitted=fitted
+      )
+      lines += [title, "", *table(times), ""]
+  return "\n".join(lines)
+
+
+def _define_flags() -> None:
+  flags.DEFINE_string("photos", None, "A folder of photos, a folder a person.")
+  flags.DEFINE_string(
+    "model", None, "The .npz to fit; without, the procedural one, 199 + 29."
+  )
+  flags.DEFINE_integer("num_photos", 200, "A set, at most.", lower_bound=16)
+  flags.DEFINE_integer(
+    "fitted", 8192, "Photos for fit and build, about.", lower_bound=16
+  )
+  flags.DEFINE_integer("rounds", 3, "Of which the median.", lower_bound=1)
+  flags.DEFINE_float("factor", Settings().factor, "Of the pyramid.")
+  flags.DEFINE_string("output", None, "A file for the report, if any.")
+
+
+def main() -> None:
+  """Measures and prints."""
+  values = flags.FLAGS
+  text = measure(
+    load_morphable_model(values.model)
+    if values.model
+    else procedural_face_model(),
+    values.photos,
+    num_photos=values.num_photos,
+    settings=Settings(factor=values.factor),
+    rounds=values.rounds,
+    fitted=values.fitted,
+  )
+  if values.output:
+    replace_file(pathlib.Path(values.output), text.encode())
+  print(text)
+
+
+if __name__ == "__main__":
+  command_line.run(main, _define_flags)
