@@ -83,19 +83,17 @@ def bases_section(
   triangles = next(iter(networks.values())).triangles
   bases = {name: read_bases(one, count) for name, one in networks.items()}
   first, last = bases[next(iter(bases))], bases[list(bases)[-1]]
-  extent = _MARGIN * float(np.ptp(first.mean_shape, axis=0)[:2].max())
+  shown = {
+    name: np.concatenate([one.mean_shape[None], one.mean_shape + one.identity])
+    for name, one in bases.items()
+  }
+  everything = np.concatenate(list(shown.values())).reshape(-1, 3)
+  extent = _MARGIN * float(np.ptp(everything, axis=0)[:2].max())
   labels = [f"{number + 1}" for number in range(count)]
   blocks: list[Block] = []
   rows = [
-    list(
-      render_shape(
-        np.concatenate([one.mean_shape[None], one.mean_shape + one.identity]),
-        triangles,
-        size_px=size_px,
-        extent_mm=extent,
-      )
-    )
-    for one in bases.values()
+    list(render_shape(one, triangles, size_px=size_px, extent_mm=extent))
+    for one in shown.values()
   ]
   blocks.append(
     Picture(

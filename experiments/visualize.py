@@ -24,7 +24,6 @@ import numpy as np
 from data_prep import command_line
 from data_prep.synthetic_set import SyntheticSet, world_of
 from disentangle3d.evaluation.scans import Scan, scan_of
-from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.inference import reconstruct
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.dataset import open_dataset, read_manifest
@@ -34,6 +33,7 @@ from disentangle3d.training.records import decode_image
 from experiments.decoder_bases import bases_section
 from experiments.evaluated_networks import (
   NETWORK_HELP,
+  check_vertices,
   read_networks,
   settings_of,
 )
@@ -141,14 +141,8 @@ def synthetic_photos(
     ValueError: There are fewer people, a network has another mesh than the
       dataset's 3DMM, or the meshes are broken.
   """
-  world: SyntheticWorld
   world, fitter = world_of(settings)
-  for name, network in networks.items():
-    if network.model.num_vertices != fitter.num_vertices:
-      raise ValueError(
-        f"--network={name}: expected {fitter.num_vertices} vertices as the"
-        f" dataset's 3DMM has, got {network.model.num_vertices}"
-      )
+  check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
   heldout = heldout_people(
     *world_of_set(set_name, settings, world, people), fitter
   )

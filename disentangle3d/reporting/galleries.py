@@ -20,7 +20,7 @@ from disentangle3d.reporting.pictures import check_photo
 
 Cell = UInt8[np.ndarray, "H W 3"] | None
 
-_GAP_PX, _LABEL_PX, _TITLE_PX, _BAR_PX = 10, 64, 64, 170
+_GAP_PX, _LABEL_PX, _TITLE_PX, _BAR_PX = 10, 64, 64, 210
 _FONT, _SCALE_BAR_MM = 15, 50
 
 
@@ -219,8 +219,8 @@ def _draw_box(figure: Figure, layout: _Layout, box: Box) -> None:
   y = layout.top - _TITLE_PX - 6
   figure.add_artist(
     Rectangle(
-      layout.box(x - 3, y, 0, bottom - y - 4)[:2],
-      (end - x - _GAP_PX + 6) / layout.width,
+      layout.box(x - 1, y, 0, bottom - y - 4)[:2],
+      (end - x - _GAP_PX + 2) / layout.width,
       (bottom - y - 4) / layout.height,
       fill=False,
       edgecolor=box.color,
