@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval, mean_and_interval
@@ -154,13 +154,39 @@ def _swap(
     )
   )
   truth = tuple(part[:count] for part in truth)
+  return swap_errors(
+    made, truth, people, np.asarray(heldout.fitter.landmark_vertices)
+  )
+
+
+def swap_errors(
+  made: Sequence[Float[np.ndarray, "N V 3"]],
+  truth: Sequence[Float[np.ndarray, "N V 3"]],
+  people: Int[np.ndarray, "N"],
+  landmark_vertices: Int[np.ndarray, "68"],
+) -> tuple[Interval, Interval]:
+  """The swap test: identity of each photo with the residual of another's.
+
+  Args:
+    made: Full and identity shapes, mm.
+    truth: The true ones.
+    people: Who is in each photo.
+    landmark_vertices: The vertices to align by.
+
+  Returns:
+    RMSE in mm of the swapped shapes against the true combination, and of the
+    photos' own shapes, mean and interval.
+
+  Raises:
+    ValueError: Somebody has more than half of the photos, or shapes disagree.
+  """
   partners = swap_partners(people)
-  marks = np.asarray(heldout.fitter.landmark_vertices)
+  swapped, true_swapped = (
+    swap_shapes(*pair, partners) for pair in (made, truth)
+  )
   return (
-    _error(
-      swap_shapes(*made, partners), swap_shapes(*truth, partners), marks, people
-    ),
-    _error(made[0], truth[0], marks, people),
+    _error(swapped, true_swapped, landmark_vertices, people),
+    _error(made[0], truth[0], landmark_vertices, people),
   )
 
 

@@ -37,14 +37,22 @@ def read_networks(
     if name in networks:
       raise ValueError(f"--network: expected names that differ, got {name!r}")
     networks[name] = load_export(path)
-    if fitter is not None:
-      has = networks[name].model.num_vertices
-      if has != fitter.num_vertices:
-        raise ValueError(
-          f"--network={name}: expected {fitter.num_vertices} vertices as the"
-          f" dataset's 3DMM has, got {has}"
-        )
+  if fitter is not None:
+    check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
   return networks
+
+
+def check_vertices(
+  networks: Mapping[str, Export], num_vertices: int, whose: str
+) -> None:
+  """Raises ValueError unless all networks have as many vertices."""
+  for name, network in networks.items():
+    has = network.model.num_vertices
+    if has != num_vertices:
+      raise ValueError(
+        f"--network={name}: expected {num_vertices} vertices as the {whose}"
+        f" has, got {has}"
+      )
 
 
 def settings_of(

@@ -124,17 +124,37 @@ def shape_methods(
   heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, Method]:
   """What `score_heldout` scores, by name."""
-  fitter = jax.tree.map(jnp.asarray, heldout.fitter)
-  images = jnp.asarray(heldout.photos.image)
-  methods = {
-    MEAN_SHAPE: Method(_mean_shapes, fitter),
-    SINGLE_FIT: Method(_fitted_shapes, (fitter, *_codes(heldout.single))),
-    MULTI_FIT: Method(_fitted_shapes, (fitter, *_codes(heldout.multi))),
-  }
+  return photo_methods(
+    heldout.fitter,
+    heldout.photos.image,
+    {SINGLE_FIT: heldout.single, MULTI_FIT: heldout.multi},
+    networks,
+  )
+
+
+def photo_methods(
+  fitter: MorphableModel,
+  images: UInt8[np.ndarray, "P 112 96 3"],
+  fits: Mapping[str, ImageFits],
+  networks: Mapping[str, Export],
+) -> dict[str, Method]:
+  """The mean shape, landmark fits, and networks, by name.
+
+  Args:
+    fitter: Of the fits; without any its mean shape alone is used.
+    images: What the networks see.
+    fits: Of the same photos, by name.
+    networks: By name.
+  """
+  fitter = jax.tree.map(jnp.asarray, fitter)
+  crops = jnp.asarray(images)
+  methods = {MEAN_SHAPE: Method(_mean_shapes, fitter.mean_shape)}
+  for name, fit in fits.items():
+    methods[name] = Method(_fitted_shapes, (fitter, *_codes(fit)))
   for name, network in networks.items():
     methods[name] = Method(
       functools.partial(_network_shapes, model=network.model),
-      (jax.tree.map(jnp.asarray, network.params), images),
+      (jax.tree.map(jnp.asarray, network.params), crops),
     )
   return methods
 
@@ -165,10 +185,8 @@ def _true_shapes(
 
 
 @jax.jit
-def _mean_shapes(fitter: MorphableModel, rows: Array) -> tuple[Array, Array]:
-  mean = jnp.broadcast_to(
-    fitter.mean_shape[None], (len(rows), *fitter.mean_shape.shape)
-  )
+def _mean_shapes(mean_shape: Array, rows: Array) -> tuple[Array, Array]:
+  mean = jnp.broadcast_to(mean_shape[None], (len(rows), *mean_shape.shape))
   return mean, mean
 
 

@@ -1,6 +1,6 @@
 """The paper's reconstruction tables and figures, from measured results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from experiments.paper_figures import (
   paper_table,
 )
 from experiments.reconstruction_results import SetResults
+from experiments.shape_scores import ShapeScores
 from experiments.synthetic_sets import EXPRESSION, OUTDOOR, YAW
 
 EXPRESSION_NAMES = (
@@ -62,15 +63,29 @@ def set_sections(
   Returns:
     Sections.
   """
-  blocks: list[Block] = [_summary(results)]
+  blocks: list[Block] = [
+    summary_table(
+      results.scores,
+      results.people,
+      "people never trained on. The full shape against the photo's own truth,"
+      " the identity shape against the person's true neutral shape.",
+    )
+  ]
   if differences:
-    blocks.append(_differences(results, differences))
+    blocks.append(difference_lines(results.scores, results.people, differences))
   if results.name == YAW:
-    blocks.append(_yaw_chart(results))
+    blocks.append(yaw_chart(results.scores, results.yaw_deg))
   elif results.name == EXPRESSION:
-    blocks.append(_expression_charts(results))
+    blocks.append(
+      expression_charts(
+        results.scores,
+        results.people,
+        results.heldout.photos.expression_class,
+        EXPRESSION_NAMES,
+      )
+    )
   blocks += [paper_table(k, rows) for k, rows in paper_rows(results).items()]
-  blocks.append(_cumulative(results))
+  blocks.append(cumulative_chart(results.scores))
   if results.error_map_mm:
     blocks.append(_maps(results))
   sections = [Section(f"3D error: {results.name}", blocks)]
@@ -83,40 +98,53 @@ def set_sections(
 def paper_rows(results: SetResults) -> Measured:
   """The set's rows of the paper's tables: RMSE in mm, protocol liu2018."""
   if results.name == YAW:
-    return {TABLE_1: _yaw_rows(results)}
+    return {TABLE_1: yaw_rows(results.scores, results.yaw_deg, YAW)}
   if results.name == OUTDOOR:
-    rows: Rows = {
-      _named(name, results): (_mean(scores.within),)
-      for name, scores in results.scores.items()
-    }
-    return {TABLE_2: rows}
+    return {TABLE_2: mean_rows(results.scores, OUTDOOR)}
   kinds = results.heldout.photos.expression_class
+  return expression_rows(
+    results.scores, kinds, range(EXPRESSION_CLASSES), EXPRESSION
+  )
+
+
+def mean_rows(scores: Mapping[str, ShapeScores], where: str) -> Rows:
+  """One mean over all photos."""
+  return {
+    f"{name}, {where}": (_mean(one.within),) for name, one in scores.items()
+  }
+
+
+def expression_rows(
+  scores: Mapping[str, ShapeScores],
+  kinds: np.ndarray,
+  names: Iterable[int],
+  where: str,
+) -> Measured:
+  """Fig. 6 and 7: the mean over expressions, each counting the same."""
+  classes = list(names)
   measured: dict[str, Rows] = {}
   for key, _, field in _FIGURES:
     measured[key] = {}
-    for name, scores in results.scores.items():
-      values = getattr(scores, field)
-      means = [_mean(values[kinds == k]) for k in range(EXPRESSION_CLASSES)]
-      # As in the paper, the mean over expressions, each counting the same.
+    for name, one in scores.items():
+      values = getattr(one, field)
+      means = [_mean(values[kinds == k]) for k in classes]
       whole = None if None in means else float(np.mean(means))
-      measured[key][_named(name, results)] = (whole,)
+      measured[key][f"{name}, {where}"] = (whole,)
   return measured
 
 
-def _yaw_rows(results: SetResults) -> Rows:
+def yaw_rows(
+  scores: Mapping[str, ShapeScores], yaw_deg: np.ndarray, where: str
+) -> Rows:
   """By |yaw|, both sides together; the average is over the angles."""
-  steps = np.abs(10 * np.round(results.yaw_deg / 10)).astype(int)
+  steps = np.abs(10 * np.round(yaw_deg / 10)).astype(int)
   rows: Rows = {}
-  for name, scores in results.scores.items():
-    means = [_mean(scores.within[steps == one]) for one in YAW_DEG]
+  for name, one in scores.items():
+    means = [_mean(one.within[steps == angle]) for angle in YAW_DEG]
     known = [mean for mean in means if mean is not None]
     average = float(np.mean(known)) if known else None
-    rows[_named(name, results)] = (*means, average)
+    rows[f"{name}, {where}"] = (*means, average)
   return rows
-
-
-def _named(name: str, results: SetResults) -> str:
-  return f"{name}, {results.name}"
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -167,17 +195,26 @@ def protocol_table(table: SideBySide) -> Table:
   )
 
 
-def _summary(results: SetResults) -> Table:
+def summary_table(
+  scores: Mapping[str, ShapeScores], people: np.ndarray, caption: str
+) -> Table:
+  """Means and intervals of every method.
+
+  Args:
+    scores: By method.
+    people: Who is in each photo.
+    caption: What follows the number of people.
+  """
   rows = []
-  for name, scores in results.scores.items():
+  for name, one in scores.items():
     columns = (
-      scores.within,
-      scores.within_rigid,
-      scores.identity_within,
-      scores.identity_within_rigid,
+      one.within,
+      one.within_rigid,
+      one.identity_within,
+      one.identity_within_rigid,
     )
-    found = [_interval(column, results.people) for column in columns]
-    photos = int(np.isfinite(scores.within).sum())
+    found = [_interval(column, people) for column in columns]
+    photos = int(np.isfinite(one.within).sum())
     rows.append((name, *map(shown_interval, found), photos))
   header = (
     "",
@@ -192,38 +229,42 @@ def _summary(results: SetResults) -> Table:
     rows,
     caption=(
       "RMSE in mm within 95 mm of the nose tip (liu2018), mean over"
-      f" {results.heldout.num_photos} photos of"
-      f" {len(np.unique(results.people))} people never trained on; 95 %"
-      " intervals draw people. The full shape against the photo's own truth,"
-      " the identity shape against the person's true neutral shape."
+      f" {len(people)} photos, 95 % intervals draw people:"
+      f" {len(np.unique(people))} {caption}"
     ),
   )
 
 
-def _differences(
-  results: SetResults, pairs: Sequence[tuple[str, str]]
+def difference_lines(
+  scores: Mapping[str, ShapeScores],
+  people: np.ndarray,
+  pairs: Sequence[tuple[str, str]],
 ) -> Paragraph:
+  """Methods subtracted photo by photo, where both have a number."""
   parts = []
   for first, second in pairs:
     for what, field in (("full", "within"), ("identity", "identity_within")):
       found = paired_bootstrap(
-        getattr(results.scores[first], field),
-        getattr(results.scores[second], field),
-        groups=results.people,
+        getattr(scores[first], field),
+        getattr(scores[second], field),
+        groups=people,
       )
       shown = shown_interval(found)
       parts.append(f"{first} − {second}, {what} shape: {shown} mm")
   return Paragraph("Paired differences, 95 %: " + "; ".join(parts) + ".")
 
 
-def _yaw_chart(results: SetResults) -> Picture:
-  steps = (10 * np.round(results.yaw_deg / 10)).astype(int)
+def yaw_chart(
+  scores: Mapping[str, ShapeScores], yaw_deg: np.ndarray
+) -> Picture:
+  """Error of the full shape against the yaw, left and right apart."""
+  steps = (10 * np.round(yaw_deg / 10)).astype(int)
   places = np.unique(steps)
   series = {
     name: Series(
-      places, _gaps(_mean(scores.within[steps == one]) for one in places)
+      places, _gaps(_mean(one.within[steps == place]) for place in places)
     )
-    for name, scores in results.scores.items()
+    for name, one in scores.items()
   }
   chart = line_chart(
     series,
@@ -238,24 +279,33 @@ def _gaps(values: Iterable[float | None]) -> list[float]:
   return [np.nan if value is None else value for value in values]
 
 
-def _expression_charts(results: SetResults) -> Grid:
-  kinds = results.heldout.photos.expression_class
+def expression_charts(
+  scores: Mapping[str, ShapeScores],
+  people: np.ndarray,
+  kinds: np.ndarray,
+  names: Sequence[str],
+) -> Grid:
+  """Fig. 6 and 7: bars by expression.
+
+  Args:
+    scores: By method.
+    people: Who is in each photo.
+    kinds: Place in `names` of each photo's expression.
+    names: Of the expressions.
+  """
   pictures = []
   for figure, what, field in _FIGURES:
     series, errors = {}, {}
-    for name, scores in results.scores.items():
-      values = getattr(scores, field)
+    for name, one in scores.items():
+      values = getattr(one, field)
       found = [
-        _interval(values[kinds == k], results.people[kinds == k])
-        for k in range(EXPRESSION_CLASSES)
+        _interval(values[kinds == k], people[kinds == k])
+        for k in range(len(names))
       ]
       series[name] = _gaps(f and f.mean for f in found)
       errors[name] = _gaps(f and (f.high - f.low) / 2 for f in found)
     chart = bar_chart(
-      EXPRESSION_NAMES,
-      series,
-      y_label=f"RMSE of the {what} (mm)",
-      errors=errors,
+      names, series, y_label=f"RMSE of the {what} (mm)", errors=errors
     )
     chart.set_size_inches(11, 4.2)
     text = f"{figure}: {what} by expression; bars are 95 % intervals"
@@ -263,10 +313,11 @@ def _expression_charts(results: SetResults) -> Grid:
   return Grid(pictures)
 
 
-def _cumulative(results: SetResults) -> Picture:
+def cumulative_chart(scores: Mapping[str, ShapeScores]) -> Picture:
+  """Share of the photos with at most an error."""
   series = {}
-  for name, scores in results.scores.items():
-    ordered = np.sort(scores.within[np.isfinite(scores.within)])
+  for name, one in scores.items():
+    ordered = np.sort(one.within[np.isfinite(one.within)])
     share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
     series[name] = Series(ordered, share)
   chart = line_chart(

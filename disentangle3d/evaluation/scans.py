@@ -15,6 +15,7 @@ _NOSE_BOTTOM = 33
 _NOSE, _MOUTH = tuple(range(27, 36)), tuple(range(48, 68))
 _FOREHEAD = (*range(17, 27), *range(36, 48))
 _JAW = (*range(2, 7), *range(10, 15))
+_OUTER_EYES, _MOUTH_CORNERS = (36, 45), (48, 54)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,19 +93,28 @@ def facial_regions(
   """Nose, mouth, forehead and cheek: by the nearest landmark group, `[V]`.
 
   Cheeks have no landmarks in iBUG-68: the jaw's and the points half-way from
-  them to the nose's bottom stand for them.
+  them to the nose's bottom stand for them; where the jaw is unknown, the points
+  half-way from the eyes' outer corners to the mouth's.
+
+  Raises:
+    ValueError: A group has no landmark at all.
   """
   marks = truth.landmarks
   jaw = marks[list(_JAW)]
+  cheek = np.concatenate([jaw, (jaw + marks[_NOSE_BOTTOM]) / 2])
+  if not np.isfinite(cheek).all(1).any():
+    cheek = (marks[list(_OUTER_EYES)] + marks[list(_MOUTH_CORNERS)]) / 2
   groups = {
     "nose": marks[list(_NOSE)],
     "mouth": marks[list(_MOUTH)],
     "forehead": marks[list(_FOREHEAD)],
-    "cheek": np.concatenate([jaw, (jaw + marks[_NOSE_BOTTOM]) / 2]),
+    "cheek": cheek,
   }
   away = []
-  for points in groups.values():
+  for name, points in groups.items():
     known = points[np.isfinite(points).all(1)]
+    if not len(known):
+      raise ValueError(f"landmarks: expected some of the {name}, got none")
     tree = scipy.spatial.cKDTree(known)
     away.append(tree.query(truth.surface.vertices)[0])
   nearest = np.argmin(np.stack(away), 0)

@@ -29,6 +29,7 @@ COLORS = (
 _LINES = ("-", "--", "-.", ":")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _SIZE_INCHES = (5.4, 3.4)
+FIGURE_DPI = 150
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +272,7 @@ def running_mean(
   return (total[stop] - total[start]) / (stop - start)
 
 
-def figure_png(figure: Figure, *, dots_per_inch: int = 150) -> bytes:
+def figure_png(figure: Figure, *, dots_per_inch: int = FIGURE_DPI) -> bytes:
   """The figure as a PNG file."""
   FigureCanvasAgg(figure)
   content = io.BytesIO()
@@ -280,7 +281,7 @@ def figure_png(figure: Figure, *, dots_per_inch: int = 150) -> bytes:
 
 
 def figure_image(
-  figure: Figure, *, dots_per_inch: int = 150
+  figure: Figure, *, dots_per_inch: int = FIGURE_DPI
 ) -> UInt8[np.ndarray, "H W 3"]:
   """The figure as a picture."""
   canvas = FigureCanvasAgg(figure)

@@ -33,6 +33,8 @@ from disentangle3d.types import check_array
 __all__ = [
   "contact_sheet",
   "draw_landmarks",
+  "error_colors",
+  "error_views",
   "heat_map",
   "overlay_mesh",
   "portrait_camera",
@@ -42,7 +44,7 @@ __all__ = [
 GREY: Color = (0.78, 0.78, 0.78)
 SKY: Color = (0.45, 0.75, 0.95)
 # Dark to light in print, and told apart by colour-blind readers.
-_ERROR_COLORS = "viridis"
+ERROR_COLORS = "viridis"
 _SUPERSAMPLE = 2
 _MARGIN = 1.06
 
@@ -211,39 +213,101 @@ def heat_map(
     )
   if maximum_mm is None:
     maximum_mm = max(float(np.percentile(error[known], 99)), 1e-3)
-  colormap = matplotlib.colormaps[_ERROR_COLORS]
-  colors = np.where(
-    known[..., None],
-    colormap(np.where(known, error, 0.0) / maximum_mm)[..., :3],
-    np.array(GREY),
+  pictures = error_views(
+    shapes,
+    triangles,
+    error,
+    maximum_mm=maximum_mm,
+    yaw_rad=yaw_rad,
+    size_px=size_px,
   )
-  camera = portrait_camera(shapes, yaw_rad=yaw_rad, size_px=size_px)
+  figure = Figure(figsize=(2.4 * len(shapes) + 1.0, 2.7), layout="constrained")
+  axes = figure.subplots(1, len(shapes), squeeze=False)[0]
+  for i, axis in enumerate(axes):
+    axis.imshow(pictures[i], interpolation="lanczos")
+    axis.set_axis_off()
+    if labels:
+      axis.set_title(labels[i], y=-0.08, fontsize=9)
+  scale = matplotlib.cm.ScalarMappable(
+    matplotlib.colors.Normalize(0, maximum_mm),
+    matplotlib.colormaps[ERROR_COLORS],
+  )
+  figure.colorbar(scale, ax=list(axes), label=title, extend="max", shrink=0.9)
+  return figure
+
+
+def error_views(
+  vertices: Float[Array | np.ndarray, "N V 3"],
+  triangles: Int[Array | np.ndarray, "F 3"],
+  error_mm: Float[Array | np.ndarray, "N V"],
+  *,
+  maximum_mm: float,
+  yaw_rad: float = 0.0,
+  size_px: int = 320,
+  extent_mm: float | None = None,
+) -> UInt8[np.ndarray, "N H W 3"]:
+  """Shapes coloured by a number of millimetres a vertex.
+
+  Args:
+    vertices: `[N, V, 3]`, mm.
+    triangles: Vertex indices, `[F, 3]`.
+    error_mm: `[N, V]`; grey where not finite.
+    maximum_mm: What the last colour stands for, and all above.
+    yaw_rad: Turn of the heads.
+    size_px: Height and width of each picture.
+    extent_mm: What a picture's side shows; None fits the shapes given.
+
+  Returns:
+    `[N, size_px, size_px, 3]` uint8.
+
+  Raises:
+    ValueError: A shape differs, or a size is not positive.
+    TypeError: A dtype differs.
+  """
+  sizes = check_array("vertices", vertices, "N V 3")
+  check_array("error_mm", error_mm, "N V", sizes=sizes)
+  if not maximum_mm > 0:
+    raise ValueError(f"maximum_mm: expected a positive size, got {maximum_mm}")
+  shapes = np.asarray(vertices, np.float32)
+  colors = error_colors(error_mm, maximum_mm)
+  camera = portrait_camera(
+    shapes, yaw_rad=yaw_rad, size_px=size_px, extent_mm=extent_mm
+  )
   # Nearly flat light: a shadow must not read as another error.
   white = jnp.ones(3, jnp.float32)
   light = ambient_light(0.8 * white) + directional_light(
     jnp.asarray([0, 0.2, 1], jnp.float32), 0.25 * white
   )
-  figure = Figure(figsize=(2.4 * len(shapes) + 1.0, 2.7), layout="constrained")
-  axes = figure.subplots(1, len(shapes), squeeze=False)[0]
-  for i, axis in enumerate(axes):
-    picture = _draw(
-      shapes[i],
-      triangles,
-      camera,
-      size_px,
-      size_px,
-      color=colors[i].astype(np.float32),
-      lighting=light,
+  pictures = [
+    _on_white(
+      *_draw(
+        shape,
+        triangles,
+        camera,
+        size_px,
+        size_px,
+        color=color,
+        lighting=light,
+      )
     )
-    axis.imshow(_on_white(*picture), interpolation="lanczos")
-    axis.set_axis_off()
-    if labels:
-      axis.set_title(labels[i], y=-0.08, fontsize=9)
-  scale = matplotlib.cm.ScalarMappable(
-    matplotlib.colors.Normalize(0, maximum_mm), colormap
+    for shape, color in zip(shapes, colors, strict=True)
+  ]
+  return np.stack(pictures)
+
+
+def error_colors(
+  error_mm: Float[Array | np.ndarray, "*N"], maximum_mm: float
+) -> Float[np.ndarray, "*N 3"]:
+  """The colour bar's colour of each error; grey where it is not finite."""
+  error = np.asarray(error_mm, np.float64)
+  known = np.isfinite(error)
+  colormap = matplotlib.colormaps[ERROR_COLORS]
+  colors = np.where(
+    known[..., None],
+    colormap(np.where(known, error, 0.0) / maximum_mm)[..., :3],
+    np.array(GREY),
   )
-  figure.colorbar(scale, ax=list(axes), label=title, extend="max", shrink=0.9)
-  return figure
+  return colors.astype(np.float32)
 
 
 def _as_batch(vertices: Array | np.ndarray) -> np.ndarray:

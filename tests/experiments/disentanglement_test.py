@@ -7,11 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from disentangle3d.evaluation.disentanglement import swap_partners
+from disentangle3d.evaluation.reconstruction import shape_error
 from disentangle3d.types import Latents
 from experiments.configs import demo, demo_identity_shape
-from experiments.disentanglement_results import code_findings, shapes_of
+from experiments.disentanglement_results import (
+  code_findings,
+  shapes_of,
+  swap_errors,
+)
 from experiments.phase_configs import phases_of
 from experiments.shape_scores import Method
+from tests.fixtures import random_morphable_model
 
 _PEOPLE = 12
 
@@ -73,6 +80,63 @@ class ShapesTest(absltest.TestCase):
     shape, identity_shape = shapes_of(method, rows)
     np.testing.assert_array_equal(shape, stored[rows])
     np.testing.assert_array_equal(identity_shape, -stored[rows])
+
+
+class SwapTest(absltest.TestCase):
+  """Residuals leave the landmarks in place, so nothing is to be aligned."""
+
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(5)
+    model = random_morphable_model(num_vertices=200)
+    self.marks = model.landmark_vertices
+    self.people = np.repeat(np.arange(4), 3).astype(np.int32)
+    # All within 95 mm of the nose tip.
+    mean = 0.4 * model.mean_shape
+    identity = rng.normal(0, 2, (4, 200, 3))[self.people]
+    self.residual = rng.normal(0, 1, (12, 200, 3))
+    self.residual[:, self.marks] = 0
+    self.truth = (
+      (mean + identity + self.residual).astype(np.float32),
+      (mean + identity).astype(np.float32),
+    )
+
+  def test_components_that_are_apart_swap_without_loss(self):
+    swapped, own = swap_errors(self.truth, self.truth, self.people, self.marks)
+    self.assertLess(max(swapped.mean, own.mean), 1e-4)
+
+  def test_a_residual_in_the_identity_shape_comes_along(self):
+    """Photo i with the residual of p: share x (r_i - r_p) too much."""
+    share = 0.3
+    leaky = (
+      self.truth[0],
+      (self.truth[1] + share * self.residual).astype(np.float32),
+    )
+    swapped, own = swap_errors(leaky, self.truth, self.people, self.marks)
+    partners = swap_partners(self.people)
+    excess = share * (self.residual - self.residual[partners])
+    expected = np.sqrt(np.mean(np.sum(excess**2, -1), -1)).mean()
+    self.assertAlmostEqual(swapped.mean, expected, delta=1e-4)
+    self.assertGreater(expected, 0.5)
+    self.assertLess(own.mean, 1e-4)
+
+  def test_an_identity_that_is_all_in_the_residual_comes_from_the_partner(self):
+    """Nothing in the identity shape: the swap shows the partner's face."""
+    flat = np.broadcast_to(self.truth[1].mean(0), self.truth[1].shape)
+    swapped, own = swap_errors(
+      (self.truth[0], flat), self.truth, self.people, self.marks
+    )
+    partners = swap_partners(self.people)
+    error = shape_error(
+      jnp.asarray(self.truth[0][partners]),
+      jnp.asarray(self.truth[1] + self.residual[partners].astype("f")),
+      landmark_vertices=jnp.asarray(self.marks),
+    )
+    self.assertAlmostEqual(
+      swapped.mean, float(error.rmse_mm.mean()), delta=1e-4
+    )
+    self.assertGreater(swapped.mean, 1)
+    self.assertLess(own.mean, 1e-4)
 
 
 class IdentityShapeConfigTest(absltest.TestCase):
