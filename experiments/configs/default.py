@@ -73,7 +73,7 @@ def get_config() -> ConfigDict:
   config.export_phases = ("decoders",)  # also to export/<name>, as they end
 
   config.model = ConfigDict()  # fields of FaceModel
-  config.model.trunk = "sphere20"  # 3.3.1; see sphereface.PRESETS
+  config.model.trunk = "sphere20"  # 3.3.1; see trunks.TRUNKS
   config.model.identity_dim = IDENTITY_DIM  # 3.3.1
   config.model.residual_dim = RESIDUAL_DIM  # 3.3.1
   config.model.num_vertices = NUM_VERTICES  # 3.3.1
