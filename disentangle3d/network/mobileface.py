@@ -125,10 +125,14 @@ class Depthwise(nn.Module):
     bias = self.param(
       "bias", nn.initializers.zeros_init(), (channels,), jnp.float32
     )
-    made = depthwise_convolution(
-      x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride
-    )
+    made = self.convolve(x.astype(self.dtype), kernel.astype(self.dtype))
     return made + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+  def convolve(
+    self, x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 1 C"]
+  ) -> Float[Array, "B h w C"]:
+    """By the platform's program; `nn.intercept_methods` may choose another."""
+    return depthwise_convolution(x, kernel, stride=self.stride)
 
 
 class Bottleneck(nn.Module):

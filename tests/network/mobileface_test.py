@@ -162,6 +162,7 @@ class TrunkTest(absltest.TestCase):
     config = smoke.get_config()
     config.model.trunk = "mobile"
     config.run_phases = ("encoder",)
+    config.export_phases = ("encoder",)
     config.fake.num_examples = 8
     config.phases.encoder.steps = 40
     folder = pathlib.Path(self.create_tempdir().full_path)
