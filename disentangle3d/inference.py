@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 from disentangle3d.network import winograd
 from disentangle3d.network.face_model import FaceModel, check_latents
 from disentangle3d.network.sphereface import scale_images
+from disentangle3d.network.trunks import MOBILE
 from disentangle3d.training.export import load_export
 from disentangle3d.types import Latents, Reconstruction, check_array
 
@@ -100,12 +101,15 @@ def prepare_params(
 
   Returns:
     Other params on CPU; elsewhere, and for a model that does not compute in
-    float32, `params` itself.
+    float32 or whose trunk is `mobile`, `params` itself.
 
   Raises:
     ValueError: The model names no preset.
   """
   if (backend or jax.default_backend()) != "cpu" or model.dtype != "float32":
+    return params
+  if model.trunk == MOBILE:
+    # It suits itself to the platform when it is compiled.
     return params
   encoder = params["encoder"]
   trunk = winograd.prepare_trunk(encoder["trunk"], model.trunk)

@@ -2,17 +2,20 @@ r"""How long a reconstruction takes: this project's ways and PyTorch, in turn.
 
     python -m experiments.benchmark_inference --output=runs/inference.json
 
-Measures the full reconstruction (uint8 crops in, shapes out) at several batch
-sizes: plain, on CPU with `prepare_params` as well, and, where PyTorch is
-installed (extra `compare`), the same network there. All methods take turns
-within a round, so that they share whatever else the machine does; compiling is
-measured apart.
+Measures the full reconstruction (uint8 crops in, codes and shapes out) at
+several batch sizes: plain, on CPU with `prepare_params` as well where that
+changes a trunk, and, where PyTorch is installed (extra `compare`), the same
+network there. All take turns within a round, so that they share whatever else
+the machine does; compiling is measured apart.
+
+With --params it is a trained network, and the last columns say how far its
+codes and shapes are from the plain network's at most; --dataset takes held-out
+crops in place of noise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 import importlib.util
 import json
-import os
 import pathlib
 import time
 from typing import Any
@@ -20,6 +23,7 @@ from typing import Any
 from absl import flags
 import jax
 import jax.numpy as jnp
+from jaxtyping import UInt8
 import numpy as np
 
 from data_prep import command_line
@@ -27,13 +31,18 @@ from data_prep.output_files import replace_file
 from disentangle3d.inference import prepare_params, reconstruct
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.network.trunks import TRUNKS
+from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.export import load_export
+from disentangle3d.training.input_pipeline import RecordReader
+from disentangle3d.training.records import decode_image
 from experiments.machine import machine_name
+from experiments.torch_networks import Method, torch_method
 
-# Takes crops, gives [B, V, 3] and waits for it.
-Method = Callable[[np.ndarray], np.ndarray]
 PLAIN, PREPARED, PYTORCH = "plain", "prepared", "PyTorch"
+# By trunk, then by way.
+Methods = Mapping[str, Mapping[str, Method]]
+Rows = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def jax_method(params: Any, model: FaceModel) -> Method:
@@ -44,123 +53,17 @@ def jax_method(params: Any, model: FaceModel) -> Method:
     compiler_options=cpu_compiler_options(),
   )
 
-  def method(images: np.ndarray) -> np.ndarray:
+  def method(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     faces = run(placed, jnp.asarray(images))
     jax.block_until_ready(faces)
-    return faces.shape
+    codes = faces.latents
+    return np.concatenate([codes.identity, codes.residual], -1), faces.shape
 
   return method
-
-
-def torch_method(params: Mapping[str, Any], model: FaceModel) -> Method:
-  """The same network in PyTorch, channel-first, on the CPU.
-
-  Args:
-    params: Parameters of `model`, a SphereFace.
-    model: The network.
-
-  Returns:
-    The method; it gives what `reconstruct` gives.
-  """
-  import torch
-  from torch.nn import functional
-
-  torch.set_num_threads(os.cpu_count() or 1)
-  units = PRESETS[model.trunk].units
-  trunk = params["encoder"]["trunk"]
-
-  def tensor(array: Any, order: Sequence[int] | None = None) -> Any:
-    array = np.asarray(array)
-    array = array if order is None else array.transpose(order)
-    return torch.from_numpy(np.array(array, order="C"))
-
-  layers = {
-    place.removeprefix("conv"): (
-      tensor(layer["kernel"], (3, 2, 0, 1)),
-      tensor(layer["bias"]),
-      tensor(trunk[place.replace("conv", "prelu")]["slope"]),
-    )
-    for place, layer in trunk.items()
-    if place.startswith("conv")
-  }
-  kernel = np.asarray(trunk["fc5"]["kernel"])
-  kernel = kernel.reshape(7, 6, -1, kernel.shape[1]).transpose(3, 2, 0, 1)
-  fc5 = tensor(kernel.reshape(len(kernel), -1)), tensor(trunk["fc5"]["bias"])
-  heads = [
-    (tensor(layer["kernel"], (1, 0)), tensor(layer["bias"]))
-    for layer in (
-      params["encoder"]["identity_fc"],
-      params["encoder"]["residual_fc"],
-    )
-  ]
-  decoders = [
-    tensor(params[name]["kernel"], (1, 0))
-    for name in ("identity_decoder", "residual_decoder")
-  ]
-  mean = tensor(params["mean_shape"]).reshape(-1)
-
-  def layer(x: Any, place: str, stride: int) -> Any:
-    weight, bias, slope = layers[place]
-    x = functional.conv2d(x, weight, bias, stride=stride, padding=1)
-    return functional.prelu(x, slope)
-
-  def method(images: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-      x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-      x = (x.float() - 127.5) / 128
-      for stage, count in enumerate(units, start=1):
-        x = layer(x, f"{stage}_1", 2)
-        for unit in range(count):
-          inner = layer(x, f"{stage}_{2 * unit + 2}", 1)
-          x = x + layer(inner, f"{stage}_{2 * unit + 3}", 1)
-      feature = functional.linear(x.flatten(1), *fc5)
-      codes = [torch.tanh(functional.linear(feature, *head)) for head in heads]
-      neutral = mean + functional.linear(codes[0], decoders[0])
-      shape = neutral + functional.linear(codes[1], decoders[1])
-      return shape.reshape(len(images), -1, 3).numpy()
-
-  return method
-
-
-def measure(
-  methods: Mapping[str, Method], images: np.ndarray, *, rounds: int
-) -> dict[str, dict[str, float]]:
-  """Times the methods in turn.
-
-  Args:
-    methods: By name.
-    images: One batch.
-    rounds: Calls of each, after the first.
-
-  Returns:
-    For each method first_call_s, p50_ms, p95_ms, and how far its shapes are
-    from the first method's at most, difference_mm.
-  """
-  firsts, shapes = {}, {}
-  for name, method in methods.items():
-    start = time.perf_counter()
-    shapes[name] = np.asarray(method(images))
-    firsts[name] = time.perf_counter() - start
-  times: dict[str, list[float]] = {name: [] for name in methods}
-  for _ in range(rounds):
-    for name, method in methods.items():
-      start = time.perf_counter()
-      method(images)
-      times[name].append(1e3 * (time.perf_counter() - start))
-  reference = next(iter(shapes.values()))
-  return {
-    name: {
-      "first_call_s": firsts[name],
-      "p50_ms": float(np.percentile(times[name], 50)),
-      "p95_ms": float(np.percentile(times[name], 95)),
-      "difference_mm": float(np.abs(shapes[name] - reference).max()),
-    }
-    for name in methods
-  }
 
 
 def find_methods(params: Any, model: FaceModel) -> dict[str, Method]:
-  """What can be measured on this machine."""
+  """What can be measured of a network on this machine."""
   methods = {PLAIN: jax_method(params, model)}
   prepared = prepare_params(params, model=model)
   if prepared is not params:
@@ -170,27 +73,104 @@ def find_methods(params: Any, model: FaceModel) -> dict[str, Method]:
   return methods
 
 
-def table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-  """The figures as lines of text; ratios are to PyTorch's median."""
-  lines = ["batch  method      p50 ms    p95 ms  ratio  first s  max diff mm"]
-  for batch, rows in results.items():
-    for name, row in rows.items():
-      ratio = "    –"
-      if PYTORCH in rows:
-        ratio = f"{row['p50_ms'] / rows[PYTORCH]['p50_ms']:5.2f}"
-      lines.append(
-        f"{batch:>5}  {name:<9}{row['p50_ms']:9.2f} {row['p95_ms']:9.2f}"
-        f"  {ratio}  {row['first_call_s']:7.2f}  {row['difference_mm']:.1e}"
+def measure(
+  methods: Methods, images: UInt8[np.ndarray, "B 112 96 3"], *, rounds: int
+) -> dict[str, dict[str, dict[str, float]]]:
+  """Times the methods of some networks in turn.
+
+  Args:
+    methods: By trunk and way, the plain way first.
+    images: One batch.
+    rounds: Calls of each, after the first.
+
+  Returns:
+    For each first_call_s, p50_ms, p95_ms, and how far codes and shapes are
+    from those of the trunk's first way at most: difference_code,
+    difference_mm.
+  """
+  rows: dict[str, dict[str, dict[str, float]]] = {}
+  for trunk, ways in methods.items():
+    rows[trunk] = {}
+    made = {}
+    for way, method in ways.items():
+      start = time.perf_counter()
+      made[way] = method(images)
+      rows[trunk][way] = {"first_call_s": time.perf_counter() - start}
+      codes, shape = (
+        float(np.abs(np.asarray(got) - np.asarray(plain)).max())
+        for got, plain in zip(made[way], next(iter(made.values())), strict=True)
       )
+      rows[trunk][way] |= {"difference_code": codes, "difference_mm": shape}
+  turns = [
+    (trunk, way, method)
+    for trunk, ways in methods.items()
+    for way, method in ways.items()
+  ]
+  times: dict[tuple[str, str], list[float]] = {turn[:2]: [] for turn in turns}
+  for _ in range(rounds):
+    for trunk, way, method in turns:
+      start = time.perf_counter()
+      method(images)
+      times[trunk, way].append(1e3 * (time.perf_counter() - start))
+  for (trunk, way), taken in times.items():
+    rows[trunk][way] |= {
+      "p50_ms": float(np.percentile(taken, 50)),
+      "p95_ms": float(np.percentile(taken, 95)),
+    }
+  return rows
+
+
+def table(results: Mapping[str, Rows]) -> str:
+  """The figures as lines of text.
+
+  `/first` is the median over the first row's of the batch, `/PyTorch` over the
+  same network's in PyTorch.
+  """
+  lines = [
+    "batch  trunk     method      p50 ms    p95 ms  /first  /PyTorch  first s"
+    "  max diff: code       mm"
+  ]
+  for batch, rows in results.items():
+    first = next(iter(next(iter(rows.values())).values()))["p50_ms"]
+    for trunk, ways in rows.items():
+      for way, row in ways.items():
+        ratio = "–"
+        if PYTORCH in ways:
+          ratio = f"{row['p50_ms'] / ways[PYTORCH]['p50_ms']:.2f}"
+        lines.append(
+          f"{batch:>5}  {trunk:<8}  {way:<9}{row['p50_ms']:9.2f}"
+          f" {row['p95_ms']:9.2f}  {row['p50_ms'] / first:6.2f}  {ratio:>8}"
+          f"  {row['first_call_s']:7.2f}  {row['difference_code']:14.1e}"
+          f"  {row['difference_mm']:.1e}"
+        )
   return "\n".join(lines)
+
+
+def read_crops(
+  dataset: str | pathlib.Path | None, count: int
+) -> UInt8[np.ndarray, "B 112 96 3"]:
+  """A batch: held-out crops, again from the first if too few, or noise.
+
+  Raises:
+    FileNotFoundError: A file of the dataset is missing.
+    ValueError: The dataset is damaged.
+  """
+  if dataset is None:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 112, 96, 3), np.uint8)
+  reader = RecordReader(open_dataset(dataset, "heldout", verify=False))
+  rows = np.arange(count) % len(reader)
+  records = reader.read_records(rows)
+  return np.stack([decode_image(record["image"]) for record in records])
 
 
 def _define_flags() -> None:
   flags.DEFINE_string(
-    "params", None, "A trained network; none takes fresh params of --trunk."
+    "params", None, "A trained network; none takes fresh params of --trunks."
   )
-  flags.DEFINE_enum(
-    "trunk", "sphere20", sorted(PRESETS), "Of the fresh network."
+  flags.DEFINE_string("dataset", None, "Whose held-out crops are taken.")
+  flags.DEFINE_list(
+    "trunks", ["sphere20", "mobile"], "Of the fresh networks, measured in turn."
   )
   flags.DEFINE_list("batches", ["1", "8", "32", "256"], "Batch sizes.")
   flags.DEFINE_integer(
@@ -202,6 +182,24 @@ def _define_flags() -> None:
   flags.DEFINE_string("output", None, "The .json to write.")
 
 
+def _methods_from_flags() -> dict[str, dict[str, Method]]:
+  values = flags.FLAGS
+  if values.params:
+    network = load_export(values.params)
+    return {network.model.trunk: find_methods(network.params, network.model)}
+  unknown = sorted(set(values.trunks) - set(TRUNKS))
+  if unknown or not values.trunks:
+    raise ValueError(
+      f"--trunks: expected some of {', '.join(TRUNKS)}, got"
+      f" {', '.join(unknown) or 'none'}"
+    )
+  methods = {}
+  for trunk in values.trunks:
+    model = FaceModel(trunk=trunk)
+    methods[trunk] = find_methods(init_params(jax.random.key(0), model), model)
+  return methods
+
+
 def main() -> None:
   """Measures and prints."""
   values = flags.FLAGS
@@ -209,28 +207,23 @@ def main() -> None:
     raise ValueError(
       f"--batches: expected numbers from 1, got {','.join(values.batches)}"
     )
-  if values.params:
-    network = load_export(values.params)
-    model, params = network.model, network.params
-  else:
-    model = FaceModel(trunk=values.trunk)
-    params = init_params(jax.random.key(0), model)
-  methods = find_methods(params, model)
-  rng = np.random.default_rng(0)
+  batches = [int(text) for text in values.batches]
+  crops = read_crops(values.dataset, max(batches))
+  methods = _methods_from_flags()
   results = {}
-  for batch in map(int, values.batches):
-    images = rng.integers(0, 256, (batch, 112, 96, 3), np.uint8)
+  for batch in batches:
     rounds = max(3, min(values.rounds, 64 * values.rounds // batch))
-    results[str(batch)] = measure(methods, images, rounds=rounds)
-  print(f"{model.trunk} on {machine_name()}")
+    results[str(batch)] = measure(methods, crops[:batch], rounds=rounds)
+  print(f"{', '.join(methods)} on {machine_name()}")
   print(table(results))
   if values.output:
     output = pathlib.Path(values.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     about = {
-      "trunk": model.trunk,
       "machine": machine_name(),
       "jax": jax.__version__,
+      "params": values.params,
+      "dataset": values.dataset,
       "results": results,
     }
     replace_file(output, (json.dumps(about, indent=1) + "\n").encode())

@@ -14,13 +14,14 @@ in and comes out. JAX alone runs it:
 With --onnx (extra `onnx`) reconstruct.onnx as well, its params inside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import importlib.util
 import json
 import pathlib
 from typing import Any
 
 from absl import flags, logging
+import flax.linen as nn
 import flax.traverse_util
 import jax
 from jaxtyping import Array, Float, UInt8
@@ -30,6 +31,7 @@ from data_prep import command_line
 from data_prep.output_files import new_folder
 from disentangle3d.inference import reconstruct, unit_length
 from disentangle3d.network.face_model import FaceModel
+from disentangle3d.network.mobileface import Depthwise, grouped_convolution
 from disentangle3d.training.export import Export, abstract_params, load_export
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 
@@ -130,7 +132,8 @@ def onnx_model(network: Export) -> bytes:
   params = {name: jax.numpy.asarray(leaf) for name, leaf in params.items()}
 
   def run(images: Array) -> tuple[Array, ...]:
-    made = reconstruct_arrays(params, images, model=network.model)
+    with nn.intercept_methods(_convolve_grouped):
+      made = reconstruct_arrays(params, images, model=network.model)
     return tuple(made[name] for name in OUTPUTS)
 
   proto = jax2onnx.to_onnx(
@@ -141,6 +144,19 @@ def onnx_model(network: Export) -> bytes:
     output_names=list(OUTPUTS),
   )
   return proto.SerializeToString()
+
+
+def _convolve_grouped(
+  usual: Callable[..., Any],
+  arguments: tuple[Any, ...],
+  keywords: dict[str, Any],
+  context: nn.module.InterceptorContext,
+) -> Any:
+  """ONNX has grouped convolutions, and no program a platform."""
+  module = context.module
+  if isinstance(module, Depthwise) and context.method_name == "convolve":
+    return grouped_convolution(*arguments, stride=module.stride)
+  return usual(*arguments, **keywords)
 
 
 def _any_batch() -> jax.ShapeDtypeStruct:

@@ -42,6 +42,7 @@ class MadeFace:
     camera: In photo pixels.
     has_camera: Whether it comes from landmarks.
     maps: Shapes and maps.
+    track: Whose face it is in a film, from 0; None if faces were not followed.
   """
 
   photo: str
@@ -51,6 +52,7 @@ class MadeFace:
   camera: Camera
   has_camera: bool
   maps: Maps
+  track: int | None = None
 
 
 def face_folders(
@@ -183,6 +185,7 @@ def _result(
   marks = maker.landmark_vertices
   result: dict[str, Any] = {
     "photo": face.photo,
+    "track": face.track,
     "method": maker.name,
     "morphable_model": dict(maker.provenance),
     "box": None if found.box is None else _numbers(found.box, 2),

@@ -26,7 +26,6 @@ from disentangle3d.geometry import (
   apply_affine,
   five_points,
   invert_affine,
-  nearest_rotation,
   project,
   similarity_2d,
   transform_camera,
@@ -238,44 +237,6 @@ def photo_cameras(
   matrices = jnp.stack([jnp.asarray(face.crop_from_photo) for face in faces])
   cameras = transform_camera(crop, invert_affine(matrices))
   return jax.tree.map(np.asarray, cameras)
-
-
-def smooth_over_time(
-  codes: Codes,
-  cameras: Camera,
-  known: Bool[np.ndarray, "N"],
-  times: Float[np.ndarray, "N"],
-  *,
-  sigma: float,
-) -> tuple[Codes, Camera]:
-  """Residual codes and cameras under a Gaussian over time.
-
-  Args:
-    codes: `[N, ...]`.
-    cameras: In photo pixels, `[N]`.
-    known: Whether a camera comes from landmarks; others neither give nor
-      take.
-    times: Frame numbers.
-    sigma: Standard deviation, in frames.
-
-  Returns:
-    Both, smoothed; identity codes stay.
-  """
-  apart = times[:, None] - times[None]
-  weights = np.exp(-0.5 * (apart / sigma) ** 2)
-  residual = weights @ codes.residual / weights.sum(1, keepdims=True)
-  seen = weights * known[None]
-  seen = np.where(known[:, None], seen, np.eye(len(times)))
-  seen /= seen.sum(1, keepdims=True)
-  rotation = nearest_rotation(
-    jnp.asarray(np.einsum("nm,mij->nij", seen, cameras.rotation), jnp.float32)
-  )
-  smoothed = Camera(
-    scale=np.exp(seen @ np.log(cameras.scale)).astype(np.float32),
-    rotation=np.asarray(rotation),
-    translation=(seen @ cameras.translation).astype(np.float32),
-  )
-  return Codes(codes.identity, residual.astype(np.float32)), smoothed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

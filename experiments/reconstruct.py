@@ -25,10 +25,8 @@ import numpy as np
 import tqdm
 
 from data_prep import command_line
-from data_prep.dlib_landmarks import DlibLocator
-from data_prep.loose_photos import LoosePhoto, list_files, read_photos
+from data_prep.loose_photos import list_files, read_photos
 from data_prep.output_files import new_folder
-from data_prep.photo_faces import FaceFinder, FoundFace, precropped_face
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.geometry import Camera
 from disentangle3d.reporting.viewer import viewer_page
@@ -48,8 +46,14 @@ from experiments.face_shapes import (
   has_camera,
   network_maker,
   photo_cameras,
-  smooth_over_time,
 )
+from experiments.face_sightings import (
+  Finder,
+  Sighting,
+  find_faces,
+  track_faces,
+)
+from experiments.face_smoothing import smooth_tracks
 
 _CHUNK = 8
 # A face takes half a megabyte of the page.
@@ -62,8 +66,8 @@ class Options:
 
   Attributes:
     pool: One person: one identity from all photos, one face a photo.
-    smooth: Standard deviation over time, in frames; 0 is none. One face a
-      photo.
+    smooth: Standard deviation over time, in frames; 0 is none. Faces are
+      followed from frame to frame, and each is smoothed by itself.
     largest: Takes only the largest face of a photo.
     every: Of a video every so many-th frame.
     formats: Of the meshes.
@@ -80,91 +84,7 @@ class Options:
   @property
   def one_face(self) -> bool:
     """Whether a photo gives one face at most."""
-    return self.largest or self.pool or self.smooth > 0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sighting:
-  """A face where it was found.
-
-  Attributes:
-    index: Of the photo among all.
-    number: Of the face in the photo, from 1.
-    notes: What was odd about the photo.
-    face: The face.
-  """
-
-  index: int
-  number: int
-  notes: tuple[str, ...]
-  face: FoundFace
-
-
-class Finder:
-  """Faces of photos, found or taken as they are."""
-
-  def __init__(self, *, precropped: bool) -> None:
-    """Loads the detectors.
-
-    Raises:
-      ModuleNotFoundError: The extra `detect` is not installed, which crops do
-        without.
-    """
-    self._precropped = precropped
-    self._locate = None
-    if not precropped:
-      self._find = FaceFinder().find
-      return
-    try:
-      self._locate = DlibLocator().locate
-    except ModuleNotFoundError as error:
-      logging.warning("No landmarks, so no overlays: %s", error)
-
-  def faces(self, photo: LoosePhoto) -> list[FoundFace]:
-    """The faces of a photo, the largest first.
-
-    Raises:
-      ValueError: The photo is no crop, or has no face; says which.
-    """
-    if photo.image is None:
-      raise ValueError(photo.reason)
-    if self._precropped:
-      return [precropped_face(photo.image, self._locate)]
-    found = self._find(photo.image)
-    if not found:
-      raise ValueError("no face found")
-    return found
-
-
-def find_faces(
-  files: Sequence[pathlib.Path], finder: Finder, options: Options
-) -> tuple[list[str], list[Sighting], dict[int, str]]:
-  """Looks at every photo.
-
-  Returns:
-    The photos' names, the faces in their order, and by the photo's number why
-    there is none.
-  """
-  names: list[str] = []
-  sightings: list[Sighting] = []
-  reasons: dict[int, str] = {}
-  photos = read_photos(files, every=options.every)
-  for index, photo in enumerate(
-    tqdm.tqdm(photos, desc="looking for faces", unit="photo")
-  ):
-    names.append(photo.name)
-    try:
-      faces = finder.faces(photo)
-    except ValueError as error:
-      reasons[index] = str(error)
-      continue
-    notes = photo.notes
-    if options.one_face and len(faces) > 1:
-      notes = (*notes, f"{len(faces)} faces, the largest was taken")
-      faces = faces[:1]
-    for number, face in enumerate(faces, 1):
-      sightings.append(Sighting(index, number, notes, face))
-  return names, sightings, reasons
+    return self.largest or self.pool
 
 
 def reconstruct_photos(
@@ -190,7 +110,9 @@ def reconstruct_photos(
     ValueError: There is no face in any photo, or `output` is taken.
   """
   with new_folder(output) as folder:
-    names, sightings, reasons = find_faces(files, finder, options)
+    names, sightings, reasons = find_faces(
+      files, finder, every=options.every, largest=options.one_face
+    )
     if maker.name == "fit":
       sightings = _with_landmarks(sightings, reasons)
     if not sightings:
@@ -252,10 +174,12 @@ def _make_faces(
   codes = maker.encode(faces, options.pool)
   cameras = photo_cameras(maker, codes, faces)
   known = has_camera(faces)
+  tracks = None
   if options.smooth > 0:
+    tracks = track_faces(names, sightings)
     times = np.array([float(sighting.index) for sighting in sightings])
-    codes, cameras = smooth_over_time(
-      codes, cameras, known, times, sigma=options.smooth
+    codes, cameras = smooth_tracks(
+      codes, cameras, known, times, tracks, sigma=options.smooth
     )
   for start in range(0, len(faces), _CHUNK):
     rows = range(start, min(start + _CHUNK, len(faces)))
@@ -281,6 +205,7 @@ def _make_faces(
         camera=_camera_of(cameras, row),
         has_camera=bool(known[row]),
         maps=drawn,
+        track=None if tracks is None else int(tracks[row]),
       )
 
 
@@ -341,7 +266,8 @@ def _define_flags() -> None:
   flags.DEFINE_float(
     "smooth",
     0.0,
-    "Smooths residual and camera over time; standard deviation in frames.",
+    "Follows faces over frames, and smooths residual and camera of each by a"
+    " Gaussian over time; its standard deviation in frames.",
     lower_bound=0.0,
   )
   flags.DEFINE_integer(

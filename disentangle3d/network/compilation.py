@@ -1,14 +1,16 @@
 """Compiler options that make convolutions faster where they are known to.
 
 jaxlib 0.10 hands convolutions on CPU to YNNPACK, which takes 1.3 to 1.7 times
-as long as the older Eigen path, most of all backwards. The option's name is
-XLA's own and may go at any release, so it is tried before it is used.
+as long as the older Eigen path, most of all backwards. Sums over images and
+pixels (a bias's gradient) it does fifty times as fast as XLA's own loop, so
+these stay. The option's name is XLA's own and may go at any release, so it is
+tried before it is used.
 """
 
 import jax
 
 _EIGEN_CONVOLUTIONS: dict[str, str | bool] = {
-  "xla_cpu_experimental_ynn_fusion_type": ""
+  "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"
 }
 
 

@@ -11,7 +11,8 @@ from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
 from disentangle3d.network.decoders import LinearDecoder
-from disentangle3d.network.sphereface import SphereFace, xavier
+from disentangle3d.network.sphereface import xavier
+from disentangle3d.network.trunks import make_trunk
 from disentangle3d.types import (
   IDENTITY_DIM,
   IMAGE_HEIGHT,
@@ -29,7 +30,7 @@ class Encoder(nn.Module):
   """A trunk and two parallel FC layers ending in tanh (Fig. 3, Eq. 4).
 
   Attributes:
-    trunk: Key of `sphereface.PRESETS`.
+    trunk: One of `trunks.TRUNKS`.
     identity_dim: I.
     residual_dim: E.
     dtype: Precision of the trunk; parameters and latents are float32.
@@ -43,7 +44,7 @@ class Encoder(nn.Module):
   @nn.compact
   def __call__(self, images: Float[Array, "B 112 96 3"]) -> Latents:
     """Latents of mapped crops, each entry in [-1, 1]."""
-    features = SphereFace(self.trunk, self.dtype, name="trunk")(images)
+    features = make_trunk(self.trunk, self.dtype, name="trunk")(images)
     # The two small layers stay in float32: in bfloat16 codes would move in
     # steps of 0.004, near a tenth of the spread between people.
     features = features.astype(jnp.float32)
@@ -60,7 +61,7 @@ class FaceModel(nn.Module):
   """Crop to latents to 3D face. Hashable; the fields say all there is.
 
   Attributes:
-    trunk: Key of `sphereface.PRESETS`.
+    trunk: One of `trunks.TRUNKS`.
     identity_dim: I, size of the identity code.
     residual_dim: E, size of the residual code.
     num_vertices: V.

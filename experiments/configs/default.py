@@ -74,7 +74,7 @@ def get_config() -> ConfigDict:
   config.residual_branch = True  # False: its decoder stays as it starts, near 0
 
   config.model = ConfigDict()  # fields of FaceModel
-  config.model.trunk = "sphere20"  # 3.3.1; see sphereface.PRESETS
+  config.model.trunk = "sphere20"  # 3.3.1; see trunks.TRUNKS
   config.model.identity_dim = IDENTITY_DIM  # 3.3.1
   config.model.residual_dim = RESIDUAL_DIM  # 3.3.1
   config.model.num_vertices = NUM_VERTICES  # 3.3.1

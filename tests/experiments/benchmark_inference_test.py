@@ -1,7 +1,7 @@
 import importlib.util
 import unittest
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
@@ -13,9 +13,12 @@ from experiments.benchmark_inference import (
   PYTORCH,
   find_methods,
   measure,
+  read_crops,
   table,
 )
+from experiments.torch_networks import torch_method
 from tests.fixtures import random_morphable_model
+from tests.training.cases import write_tiny_dataset
 
 MODEL = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
 
@@ -25,45 +28,93 @@ def photos():
   return rng.integers(0, 256, (2, 112, 96, 3), np.uint8)
 
 
+def strong_params(model):
+  """Decoders as large as after a training: a wrong code moves faces by mm."""
+  params = init_params(jax.random.key(0), model, random_morphable_model())
+  for name in ("identity_decoder", "residual_decoder"):
+    params[name] = {"kernel": 300 * params[name]["kernel"]}
+  return params
+
+
 class BenchmarkTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.params = init_params(jax.random.key(0), MODEL, random_morphable_model())
-    for name in ("identity_decoder", "residual_decoder"):
-      cls.params[name] = {"kernel": 300 * cls.params[name]["kernel"]}
+    cls.params = strong_params(MODEL)
     cls.methods = find_methods(cls.params, MODEL)
-    cls.rows = measure(cls.methods, photos(), rounds=3)
+    cls.rows = measure({"tiny": cls.methods}, photos(), rounds=3)["tiny"]
 
   def test_every_method_is_measured_and_makes_the_same_faces(self):
     self.assertEqual(list(self.rows)[:2], [PLAIN, PREPARED])
     for row in self.rows.values():
+      self.assertLess(row["difference_code"], 1e-4)
       self.assertLess(row["difference_mm"], 1e-3)
       self.assertTrue(0 < row["p50_ms"] <= row["p95_ms"])
-    expected = reconstruct(self.params, photos(), model=MODEL).shape
+    expected = reconstruct(self.params, photos(), model=MODEL)
+    codes, shape = self.methods[PLAIN](photos())
+    np.testing.assert_allclose(shape, expected.shape, atol=1e-3)
     np.testing.assert_allclose(
-      self.methods[PLAIN](photos()), expected, atol=1e-3
+      codes,
+      np.concatenate(jax.tree.leaves(expected.latents), -1),
+      atol=1e-4,
     )
 
-  def test_the_table_compares_with_pytorch(self):
+  def test_differences_are_the_largest_from_the_plain_way(self):
+    ways = {
+      PLAIN: lambda images: (np.zeros((2, 3)), np.ones((2, 4, 3))),
+      PREPARED: lambda images: (
+        np.array([[0, -0.25, 0], [0, 0, 0.1]]),
+        np.full((2, 4, 3), 1.5),
+      ),
+    }
+    row = measure({"any": ways}, photos(), rounds=1)["any"][PREPARED]
+    self.assertEqual(row["difference_code"], 0.25)
+    self.assertEqual(row["difference_mm"], 0.5)
+
+  def test_the_table_compares_with_pytorch_and_with_the_first(self):
     row = {
       "first_call_s": 1.0,
       "p50_ms": 3.0,
       "p95_ms": 4.0,
+      "difference_code": 0.0,
       "difference_mm": 0.0,
     }
-    text = table({"8": {PLAIN: row, PYTORCH: {**row, "p50_ms": 4.0}}})
-    self.assertIn("    8  plain         3.00      4.00   0.75     1.00", text)
+    text = table(
+      {
+        "8": {
+          "sphere20": {PLAIN: row, PYTORCH: {**row, "p50_ms": 4.0}},
+          "mobile": {PLAIN: {**row, "p50_ms": 0.6}},
+        }
+      }
+    )
+    self.assertIn(
+      "    8  sphere20  plain         3.00      4.00    1.00      0.75", text
+    )
+    self.assertIn(
+      "    8  mobile    plain         0.60      4.00    0.20         –", text
+    )
 
-  @unittest.skipUnless(
-    importlib.util.find_spec("torch"), "PyTorch is not installed"
-  )
-  def test_pytorch_makes_the_same_faces(self):
-    self.assertIn(PYTORCH, self.methods)
+  def test_crops_are_the_held_out_ones_over_and_over(self):
+    folder = self.create_tempdir().full_path
+    write_tiny_dataset(folder)
+    crops = read_crops(folder, 40)
+    self.assertEqual(crops.shape, (40, 112, 96, 3))
+    np.testing.assert_array_equal(crops[:3], read_crops(folder, 3))
+    # Four are held out.
+    np.testing.assert_array_equal(crops[4:], crops[:-4])
+
+
+@unittest.skipUnless(
+  importlib.util.find_spec("torch"), "PyTorch is not installed"
+)
+class TorchTest(parameterized.TestCase):
+  @parameterized.parameters("tiny", "mobile")
+  def test_pytorch_makes_the_same_faces(self, trunk):
+    model = MODEL.clone(trunk=trunk)
+    params = strong_params(model)
+    _, shape = torch_method(params, model)(photos())
     np.testing.assert_allclose(
-      self.methods[PYTORCH](photos()),
-      reconstruct(self.params, photos(), model=MODEL).shape,
-      atol=1e-3,
+      shape, reconstruct(params, photos(), model=model).shape, atol=1e-3
     )
 
 

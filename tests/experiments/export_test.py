@@ -8,13 +8,23 @@ import sys
 import unittest
 
 from absl.testing import absltest
+import flax.traverse_util
 import jax
 import numpy as np
 
-from disentangle3d.inference import face_embedding, reconstruct
+from disentangle3d.inference import encode, face_embedding, reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import load_export, save_export
-from experiments.export import OUTPUTS, export_network, stablehlo_program
+from disentangle3d.training.export import (
+  abstract_params,
+  load_export,
+  save_export,
+)
+from experiments.export import (
+  OUTPUTS,
+  export_network,
+  reconstruct_arrays,
+  stablehlo_program,
+)
 from tests.fixtures import random_morphable_model
 
 MODEL = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
@@ -36,6 +46,17 @@ for batch in (1, 3):
 def photos():
   rng = np.random.default_rng(3)
   return rng.integers(0, 256, (3, 112, 96, 3), np.uint8)
+
+
+def random_params(model):
+  """As large as fresh ones, and nothing to compile."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda leaf: (
+      rng.normal(size=leaf.shape) / np.sqrt(max(np.prod(leaf.shape[:-1]), 4))
+    ).astype(np.float32),
+    abstract_params(model),
+  )
 
 
 class ExportTest(absltest.TestCase):
@@ -96,6 +117,17 @@ class ExportTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "expected some of cpu.*got npu"):
       stablehlo_program(MODEL, platforms=["npu"])
 
+  def test_one_program_of_the_mobile_trunk_for_all_platforms(self):
+    model = MODEL.clone(trunk="mobile")
+    params = random_params(model)
+    program = jax.export.deserialize(stablehlo_program(model))
+    self.assertEqual(program.platforms, ("cpu", "cuda", "tpu"))
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    plain = jax.jit(lambda p, x: encode(p, x, model=model))(params, photos())
+    made = program.call(flat, photos())
+    np.testing.assert_allclose(made["identity"], plain.identity, atol=1e-5)
+    self.assertGreater(np.abs(plain.identity).max(), 0.05)
+
   @unittest.skipIf(
     importlib.util.find_spec("jax2onnx"), "jax2onnx is installed"
   )
@@ -109,18 +141,33 @@ class ExportTest(absltest.TestCase):
     importlib.util.find_spec("jax2onnx"), "the extra `onnx` is not installed"
   )
   def test_onnxruntime_gets_the_same_faces(self):
+    self.check_onnx(self.folder / "net", self.expected)
+
+  @unittest.skipUnless(
+    importlib.util.find_spec("jax2onnx"), "the extra `onnx` is not installed"
+  )
+  def test_onnxruntime_gets_the_same_faces_of_the_mobile_trunk(self):
+    model, basis = MODEL.clone(trunk="mobile"), random_morphable_model()
+    params = random_params(model)
+    save_export(self.folder / "mobile", model, params, basis, phase="test")
+    made = reconstruct_arrays(
+      flax.traverse_util.flatten_dict(params, sep="/"), photos(), model=model
+    )
+    self.check_onnx(self.folder / "mobile", made)
+
+  def check_onnx(self, network, expected):
     import onnxruntime
 
     output = self.folder / "exported"
     # The converter's own traces add arrays of different ranks.
     with jax.numpy_rank_promotion("allow"):
-      export_network(load_export(self.folder / "net"), output, with_onnx=True)
+      export_network(load_export(network), output, with_onnx=True)
     session = onnxruntime.InferenceSession(str(output / "reconstruct.onnx"))
     for batch in (1, 3):
       made = session.run(list(OUTPUTS), {"images": photos()[:batch]})
       for name, got in zip(OUTPUTS, made, strict=True):
         np.testing.assert_allclose(
-          got, self.expected[name][:batch], atol=1e-4, rtol=1e-5
+          got, expected[name][:batch], atol=1e-4, rtol=1e-5
         )
 
 

@@ -26,9 +26,8 @@ from disentangle3d.geometry import (
 from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_export, save_export
-from experiments import face_shapes
 from experiments.face_files import face_folders
-from experiments.face_shapes import Codes, fit_maker, network_maker
+from experiments.face_shapes import fit_maker, network_maker
 from experiments.reconstruct import Options, reconstruct_photos
 
 MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
@@ -253,42 +252,6 @@ class FolderTest(absltest.TestCase):
         *("x_y/face1", "x_y/face2", "x_y-2/face1"),
         *("film-000012/face1", ".jpg/face1"),
       ],
-    )
-
-
-class SmoothTest(absltest.TestCase):
-  def test_noise_goes_and_a_steady_turn_stays(self):
-    rng = np.random.default_rng(0)
-    times = np.arange(40.0)
-    yaw = (0.01 * times).astype(np.float32)
-    zero = np.zeros(40, np.float32)
-    steady = rotation_from_euler(jnp.asarray(yaw), zero, zero)
-    noise = (0.05 * rng.normal(size=(3, 40))).astype(np.float32)
-    shaken = rotation_from_euler(*(jnp.asarray(n) for n in noise)) @ steady
-    cameras = Camera(
-      scale=np.exp(noise[0]),
-      rotation=np.asarray(shaken),
-      translation=np.stack([yaw, yaw], -1),
-    )
-    codes = Codes(rng.normal(size=(40, 3)), rng.normal(size=(40, 2)))
-    known = np.ones(40, bool)
-    known[7] = False
-    cameras.scale[7] = 100
-    smooth, made = face_shapes.smooth_over_time(
-      codes, cameras, known, times, sigma=3.0
-    )
-    np.testing.assert_array_equal(smooth.identity, codes.identity)
-    inner = slice(9, -9)
-    self.assertLess(smooth.residual[inner].std(), 0.5 * codes.residual.std())
-    far = np.linalg.norm(made.rotation - np.asarray(steady), axis=(1, 2))
-    before = np.linalg.norm(np.asarray(shaken - steady), axis=(1, 2))
-    self.assertLess(far[inner].mean(), 0.5 * before[inner].mean())
-    np.testing.assert_allclose(
-      np.linalg.det(made.rotation), np.ones(40), atol=1e-4
-    )
-    self.assertLess(np.abs(np.log(made.scale[inner])).max(), 0.06)
-    np.testing.assert_allclose(
-      made.translation[inner, 0], yaw[inner], atol=4e-3
     )
 
 

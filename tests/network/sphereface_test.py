@@ -9,6 +9,7 @@ import numpy as np
 
 from disentangle3d.network import sphereface
 from disentangle3d.network.sphereface import PRESETS, PReLU, SphereFace, Trunk
+from tests.network.operations import multiply_adds
 
 
 def numpy_convolution(x, kernel, bias, stride):
@@ -59,22 +60,6 @@ def multiply_adds_by_hand(preset):
     total += pixels * 9 * width * (before + 2 * count * width)
     before = width
   return total + pixels * before * preset.feature_dim
-
-
-def multiply_adds(function, *args):
-  """Multiply-adds of all convolutions and matrix products, from the shapes."""
-  total = 0
-  for equation in jax.make_jaxpr(function)(*args).eqns:
-    if equation.primitive.name == "conv_general_dilated":
-      kernel = equation.invars[1].aval.shape
-      total += equation.outvars[0].aval.size * int(np.prod(kernel[:3]))
-    elif equation.primitive.name == "dot_general":
-      (contracted, _), _ = equation.params["dimension_numbers"]
-      shape = equation.invars[0].aval.shape
-      total += equation.outvars[0].aval.size * int(
-        np.prod([shape[axis] for axis in contracted])
-      )
-  return total
 
 
 def abstract_params(model):

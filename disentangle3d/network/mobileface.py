@@ -1,0 +1,233 @@
+"""A small trunk after MobileFaceNet (Chen et al. 2018), 0.19 billion MACs.
+
+Inverted bottlenecks of 1x1 and depthwise 3x3 convolutions, a global depthwise
+convolution over the last 7x6 map, and one FC layer. As in this project's other
+trunks there is no batch norm: every layer has a bias, and a bottleneck that is
+added to its input starts next to nothing.
+
+A depthwise convolution is one operation with two programs. XLA on CPU takes
+ten times as long over its grouped convolution as over nine shifted multiplies;
+accelerators have kernels for it. The platform that a program is compiled for
+decides, so params, training and exports know nothing of it.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from disentangle3d.network.sphereface import PReLU, xavier
+from disentangle3d.types import check_array
+
+FEATURE_DIM = 512
+_STEM_WIDTH, _LAST_WIDTH = 64, 512
+
+# Variance 2 / fan_in is kept by ReLU; PReLU with slope 0.25 keeps a bit more.
+_keep_variance = nn.initializers.variance_scaling(
+  2 / (1 + 0.25**2), "fan_in", "normal"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """Bottlenecks of one width.
+
+  Attributes:
+    expanded: Channels inside a bottleneck, by bottleneck.
+    width: Channels that leave it.
+    stride: Of the first one's depthwise convolution.
+  """
+
+  expanded: tuple[int, ...]
+  width: int
+  stride: int
+
+
+# Chen et al. 2018, table 1; bottlenecks of one width are a stage here.
+STAGES = (
+  Stage((128,) * 5, 64, 2),
+  Stage((256,) * 7, 128, 2),
+  Stage((512, 256, 256), 128, 2),
+)
+
+
+def depthwise_convolution(
+  x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 1 C"], *, stride: int
+) -> Float[Array, "B h w C"]:
+  """Each channel under its own 3x3 filter, a pixel of zeros around.
+
+  Args:
+    x: Maps, `[B, H, W, C]`.
+    kernel: Filters, `[3, 3, 1, C]`.
+    stride: In both directions.
+
+  Returns:
+    Maps, `[B, ceil(H / stride), ceil(W / stride), C]`, without a bias.
+
+  Raises:
+    ValueError: A shape differs.
+    TypeError: An argument is not floating.
+  """
+  sizes = check_array("x", x, "B H W C")
+  check_array("kernel", kernel, "3 3 1 C", sizes=sizes)
+  return jax.lax.platform_dependent(
+    x,
+    kernel,
+    cpu=lambda x, kernel: shifted_multiplies(x, kernel, stride=stride),
+    default=lambda x, kernel: grouped_convolution(x, kernel, stride=stride),
+  )
+
+
+def shifted_multiplies(x: Array, kernel: Array, *, stride: int) -> Array:
+  """`depthwise_convolution` as nine multiplies of shifted maps."""
+  height, width = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  total = jnp.zeros((), x.dtype)
+  for i in range(3):
+    for j in range(3):
+      seen = padded[:, i : i + height : stride, j : j + width : stride]
+      total = total + seen * kernel[i, j].reshape(1, 1, 1, -1)
+  return total
+
+
+def grouped_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
+  """`depthwise_convolution` as XLA's own."""
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (stride, stride),
+    ((1, 1), (1, 1)),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=x.shape[-1],
+  )
+
+
+class Depthwise(nn.Module):
+  """A depthwise 3x3 convolution with a bias.
+
+  Attributes:
+    stride: In both directions.
+    dtype: Precision of the computation; parameters are float32.
+  """
+
+  stride: int
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """Convolves every channel by itself."""
+    channels = x.shape[-1]
+    kernel = self.param(
+      "kernel", _keep_variance, (3, 3, 1, channels), jnp.float32
+    )
+    bias = self.param(
+      "bias", nn.initializers.zeros_init(), (channels,), jnp.float32
+    )
+    made = self.convolve(x.astype(self.dtype), kernel.astype(self.dtype))
+    return made + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+  def convolve(
+    self, x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 1 C"]
+  ) -> Float[Array, "B h w C"]:
+    """By the platform's program; `nn.intercept_methods` may choose another."""
+    return depthwise_convolution(x, kernel, stride=self.stride)
+
+
+class Bottleneck(nn.Module):
+  """1x1 to more channels, depthwise, 1x1 to fewer without an activation.
+
+  Attributes:
+    expanded: Channels inside.
+    width: Channels that leave; where the input has as many and the stride is
+      1, it is added.
+    stride: Of the depthwise convolution.
+    dtype: Precision of the computation; parameters are float32.
+  """
+
+  expanded: int
+  width: int
+  stride: int
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w K"]:
+    """Applies the three convolutions."""
+    added = self.stride == 1 and x.shape[-1] == self.width
+    inner = nn.Dense(
+      self.expanded,
+      dtype=self.dtype,
+      kernel_init=_keep_variance,
+      name="expand",
+    )(x)
+    inner = PReLU(name="expand_prelu")(inner)
+    inner = Depthwise(self.stride, self.dtype, name="depthwise")(inner)
+    inner = PReLU(name="depthwise_prelu")(inner)
+    inner = nn.Dense(
+      self.width,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.normal(0.01) if added else xavier,
+      name="project",
+    )(inner)
+    return x + inner if added else inner
+
+
+class MobileFace(nn.Module):
+  """The trunk.
+
+  Attributes:
+    dtype: Precision of the computation; parameters are float32.
+  """
+
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, images: Float[Array, "B 112 96 3"]
+  ) -> Float[Array, "B feature"]:
+    """Features of mapped crops.
+
+    Args:
+      images: Crops, `[B, 112, 96, 3]`, in [-1, 1].
+
+    Returns:
+      Features, `[B, 512]`, of `dtype`.
+
+    Raises:
+      ValueError: `images` has another shape.
+      TypeError: `images` is not floating.
+    """
+    check_array("images", images, "B 112 96 3")
+    x = nn.Conv(
+      _STEM_WIDTH,
+      (3, 3),
+      strides=2,
+      padding=((1, 1), (1, 1)),
+      dtype=self.dtype,
+      kernel_init=_keep_variance,
+      name="conv1",
+    )(images.astype(self.dtype))
+    x = PReLU(name="prelu1")(x)
+    x = PReLU(name="prelu2")(Depthwise(1, self.dtype, name="depthwise2")(x))
+    for number, stage in enumerate(STAGES, start=3):
+      for place, expanded in enumerate(stage.expanded):
+        x = Bottleneck(
+          expanded,
+          stage.width,
+          stage.stride if place == 0 else 1,
+          self.dtype,
+          name=f"bottleneck{number}_{place + 1}",
+        )(x)
+    x = nn.Dense(
+      _LAST_WIDTH, dtype=self.dtype, kernel_init=_keep_variance, name="conv6"
+    )(x)
+    x = PReLU(name="prelu6")(x)
+    # The 7x6 map's weighted sum, channel by channel.
+    kernel = self.param(
+      "global_kernel", xavier, (*x.shape[1:3], 1, _LAST_WIDTH), jnp.float32
+    )
+    x = jnp.einsum("bhwc,hwc->bc", x, kernel[:, :, 0].astype(self.dtype))
+    return nn.Dense(
+      FEATURE_DIM, dtype=self.dtype, kernel_init=xavier, name="fc7"
+    )(x)
