@@ -5,6 +5,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from disentangle3d.network.margins import HeadSetting
+from disentangle3d.training.augmentation import Augmentation
 from disentangle3d.training.optimizers import OptimizerSetting, Schedule
 from disentangle3d.training.phases import (
   Phase,
@@ -49,6 +50,7 @@ def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
           head=_head_of(config, phase),
           accumulate=config.phases[name].accumulate,
           average_decay=config.phases[name].average_decay,
+          augmentation=Augmentation(**config.augmentation),
         )
       )
     except ValueError as error:

@@ -9,7 +9,6 @@ import logging
 import os
 import pathlib
 import signal
-import sys
 from typing import Any
 
 from absl import flags
@@ -30,10 +29,9 @@ from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.phases import Phase
 from disentangle3d.training.processes import (
   Cluster,
-  LostProcessError,
   is_first_process,
   join,
-  lost_processes_named,
+  watched,
 )
 from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
@@ -290,9 +288,10 @@ def main() -> None:
       f"{flags_before} --xla_gpu_deterministic_ops=true"
     ).strip()
   workdir = pathlib.Path(values.workdir)
-  join(Cluster(values.coordinator, values.num_processes, values.process_id))
+  cluster = Cluster(values.coordinator, values.num_processes, values.process_id)
+  join(cluster)
   try:
-    with stop_on_signals() as should_stop, lost_processes_named():
+    with stop_on_signals() as should_stop, watched(cluster):
       outcome = train(
         values.config,
         workdir,
@@ -301,11 +300,6 @@ def main() -> None:
       )
   except NonFiniteLossError as error:
     raise ValueError(str(error)) from error
-  except LostProcessError as error:
-    # Leaving in order would wait for the one that is gone.
-    sys.stderr.write(f"ERROR: {error}\n")
-    sys.stderr.flush()
-    os._exit(1)
   if is_first_process():
     write_summary(workdir)
   if outcome.complete:

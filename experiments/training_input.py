@@ -93,7 +93,10 @@ def open_input(
     )
     return (
       _phase_input(
-        morphable_model, config.fake.num_examples, config.fake.num_classes
+        config,
+        morphable_model,
+        config.fake.num_examples,
+        config.fake.num_classes,
       ),
       morphable_model,
     )
@@ -111,22 +114,26 @@ def open_input(
       sources["held"] = _photos_of_dataset(split, devices)
   return (
     _phase_input(
-      morphable_model, split.num_records, split.num_classes, **sources
+      config, morphable_model, split.num_records, split.num_classes, **sources
     ),
     morphable_model,
   )
 
 
 def _phase_input(
+  config: ConfigDict,
   morphable_model: MorphableModel,
   num_examples: int,
   num_classes: int,
   **sources: Any,
 ) -> PhaseInput:
+  # Phases on the prior or on noise mirror nothing.
+  mirrored = bool(sources) and config.augmentation.flip > 0
+  basis = target_basis(morphable_model, mirrored=mirrored)
   return PhaseInput(
     num_examples=num_examples,
     num_classes=num_classes,
-    basis=jax.tree.map(np.asarray, target_basis(morphable_model)),
+    basis=jax.tree.map(np.asarray, basis),
     **{"reader": None} | sources,
   )
 
@@ -168,7 +175,9 @@ def _people_of_config(
     devices=devices,
   )
   return (
-    _phase_input(morphable_model, len(held), settings.people, held=held),
+    _phase_input(
+      config, morphable_model, len(held), settings.people, held=held
+    ),
     morphable_model,
   )
 

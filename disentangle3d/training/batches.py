@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
+from disentangle3d.faces.mirroring import Mirroring, mirroring_of
 from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, LATENT_SCALE
 
@@ -24,10 +25,12 @@ class TargetBasis:
   Attributes:
     identity: `[I, 3V]`, mm a standard deviation.
     expression: `[E, 3V]`, mm a standard deviation.
+    mirroring: How coefficients of a face are mirrored; None where no face is.
   """
 
   identity: Float[Array, "*D I V3"]
   expression: Float[Array, "*D E V3"]
+  mirroring: Mirroring | None = None
 
 
 class TrainBatch(flax.struct.PyTreeNode):
@@ -71,11 +74,25 @@ class HeldExamples(Protocol):
     """Labels `[m]` and identity coefficients `[m, I]`, of each person some."""
 
 
-def target_basis(model: MorphableModel) -> TargetBasis:
-  """The bases of a 3DMM as rows of flat shapes."""
+def target_basis(
+  model: MorphableModel, *, mirrored: bool = False
+) -> TargetBasis:
+  """The bases of a 3DMM as rows of flat shapes.
+
+  Args:
+    model: The 3DMM.
+    mirrored: Whether faces are to be mirrored.
+
+  Returns:
+    The bases.
+
+  Raises:
+    ValueError: See `mirroring_of`.
+  """
   return TargetBasis(
     identity=flatten_basis(jnp.asarray(model.identity_basis)),
     expression=flatten_basis(jnp.asarray(model.expression_basis)),
+    mirroring=mirroring_of(model) if mirrored else None,
   )
 
 

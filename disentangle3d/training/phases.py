@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from disentangle3d.network.margins import HeadSetting
+from disentangle3d.training.augmentation import Augmentation
 from disentangle3d.training.optimizers import OptimizerSetting
 
 Input = Literal["dataset", "prior", "fake"]
@@ -139,6 +140,7 @@ class Phase:
       the other, for less memory; the gradient is that of the whole.
     average_decay: Of the running average of the params that train, which is
       what is exported; 0 keeps none.
+    augmentation: What is done to the examples of a dataset.
   """
 
   name: str
@@ -155,6 +157,7 @@ class Phase:
   head: HeadSetting = HeadSetting()
   accumulate: int = 1
   average_decay: float = 0.0
+  augmentation: Augmentation = Augmentation()
 
   def __post_init__(self):
     self._check_choices()

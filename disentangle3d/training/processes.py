@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import os
+import sys
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-# A lost process is noticed after this long where its sockets stay open.
-_HEARTBEAT_S = 30
-
-
-class LostProcessError(RuntimeError):
-  """Another process ended, and this one cannot go on."""
+from disentangle3d.training.lifeline import lifeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +56,12 @@ def join(cluster: Cluster) -> None:
   # What CPU devices of different processes talk through.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   if cluster.coordinator == "auto":
-    jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_S)
+    jax.distributed.initialize()
     return
   jax.distributed.initialize(
     cluster.coordinator,
     cluster.num_processes,
     cluster.process_id,
-    heartbeat_timeout_seconds=_HEARTBEAT_S,
   )
 
 
@@ -93,20 +89,27 @@ def is_first_process() -> bool:
 
 
 @contextlib.contextmanager
-def lost_processes_named() -> Iterator[None]:
-  """Turns what JAX raises when another process is gone into one message.
+def watched(cluster: Cluster) -> Iterator[None]:
+  """Ends this process when another is gone, with one message and status 1.
 
-  Raises:
-    LostProcessError: An error of the runtime, among several processes.
+  What JAX raises of it becomes the same message. Neither leaves in order,
+  which would wait for the one that is gone.
   """
+  host = cluster.coordinator.rpartition(":")[0]
   try:
-    yield
+    with lifeline(host, lambda number: _end(f"process {number} is gone")):
+      yield
   except jax.errors.JaxRuntimeError as error:
     if jax.process_count() == 1:
       raise
-    reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
-    raise LostProcessError(
-      f"process {jax.process_index()} of {jax.process_count()}: another"
-      " process is gone or cannot be reached; run the same command on all of"
-      f" them to go on from the last checkpoint ({reason})"
-    ) from error
+    _end(str(error).splitlines()[0][:200] if str(error) else repr(error))
+
+
+def _end(reason: str) -> None:
+  sys.stderr.write(
+    f"ERROR: process {jax.process_index()} of {jax.process_count()}: another"
+    " process is gone or cannot be reached; run the same command on all of"
+    f" them to go on from the last checkpoint ({reason})\n"
+  )
+  sys.stderr.flush()
+  os._exit(1)

@@ -11,6 +11,7 @@ import optax
 
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.margins import CodeNorms, update_code_norms
+from disentangle3d.training.augmentation import augment_batch
 from disentangle3d.training.batches import (
   TrainBatch,
   fake_batch,
@@ -60,7 +61,7 @@ def make_train_step(
     over the axis "data". `key` is the phase's, the same for every step and
     device.
   """
-  complete = _batch_completion(model, phase, num_classes)
+  complete = batch_completion(model, phase, num_classes)
   sharded = sharded_entries(phase)
 
   def train_step(
@@ -113,17 +114,28 @@ def make_train_step(
   return train_step
 
 
-def _batch_completion(
+def batch_completion(
   model: FaceModel, phase: Phase, num_classes: int
 ) -> Callable[[Array, TrainBatch], TrainBatch]:
-  """What fills in the parts of a batch that are drawn on the device."""
+  """What fills in the parts of a batch that are made on the device.
+
+  Args:
+    model: The network.
+    phase: Its `input` and `augmentation` say what there is to do.
+    num_classes: K.
+
+  Returns:
+    A function of the key of the step and the batch, to be called inside it.
+  """
   sizes = {
     "identity_dim": model.identity_dim,
     "residual_dim": model.residual_dim,
   }
   completions: dict[str, Callable[[Array, TrainBatch], TrainBatch]] = {
-    "dataset": lambda key, batch: (
-      batch if batch.held is None else batch.held.examples(batch)
+    "dataset": lambda key, batch: augment_batch(
+      phase.augmentation,
+      key,
+      batch if batch.held is None else batch.held.examples(batch),
     ),
     "prior": lambda key, batch: prior_batch(key, batch, **sizes),
     "fake": lambda key, batch: fake_batch(

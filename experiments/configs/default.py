@@ -90,6 +90,7 @@ def get_config() -> ConfigDict:
   config.input.photos_per_person = 8  # same
   config.input.world_seed = 0  # same
 
+  config.augmentation = _augmentation()
   config.identity_head = _identity_head()
 
   config.fake = ConfigDict()  # where a phase's input is "fake"
@@ -122,6 +123,19 @@ def get_config() -> ConfigDict:
     joint.plateau.relative = 0.01  # our choice: less gain is saturation
     joint.plateau.patience_epochs = 1  # our choice
     joint.plateau.max_epochs = 10  # 3.3.3: "usually within 10 epochs"
+  return config
+
+
+def _augmentation() -> ConfigDict:
+  """Nothing, as in the paper; where a phase's input is "dataset"."""
+  config = ConfigDict()
+  config.flip = 0.0  # probability of the mirror image, targets mirrored too
+  config.translation_px = 0  # largest shift along x and y
+  config.brightness = 0.0  # largest change, as a share of 255
+  config.contrast = 0.0  # largest change of the factor 1
+  config.saturation = 0.0  # same
+  config.occlusion = 0.0  # probability of a rectangle of noise
+  config.occlusion_area = 0.15  # its largest share of the crop
   return config
 
 

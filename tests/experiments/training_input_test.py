@@ -68,6 +68,7 @@ class TrainingInputTest(absltest.TestCase):
       open_input(config, jax.devices()[:1])
 
   @pytest.mark.slow
+  @pytest.mark.timeout(900)
   def test_all_kinds_train_the_same_on_a_synthetic_dataset(self):
     settings = SyntheticSet(
       people=4,
