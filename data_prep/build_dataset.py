@@ -33,6 +33,7 @@ from data_prep.dataset_writer import write_dataset_manifest
 from data_prep.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.landmark_index import index_landmarks
 from data_prep.manifests import list_manifests
+from data_prep.output_files import replace_file
 from data_prep.photos import natural_key
 from data_prep.stage_folder import (
   ALONE,
@@ -45,7 +46,6 @@ from data_prep.stage_folder import (
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
-  save_morphable_model,
 )
 from disentangle3d.training.dataset import sha256_of
 
@@ -147,10 +147,11 @@ def build_dataset(
   if not stage.is_complete():
     logging.info("%s: other machines' shards are still missing", output)
     return None
-  return _finish(stage, plan, model, heldout_people, seed)
+  return _finish(folder, stage, plan, model, heldout_people, seed)
 
 
 def _finish(
+  fitted: pathlib.Path,
   stage: StageFolder,
   plan: DatasetPlan,
   model: MorphableModel,
@@ -158,7 +159,9 @@ def _finish(
   seed: int,
 ) -> dict[str, Any]:
   """Writes the dataset's manifest, and that the stage is done."""
-  save_morphable_model(stage.path / MORPHABLE_MODEL, model)
+  replace_file(
+    stage.path / MORPHABLE_MODEL, (fitted / MORPHABLE_MODEL).read_bytes()
+  )
   parts = read_parts(stage, plan)
   settings = {
     "stage": STAGE,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
+import secrets
 import shutil
 
 
@@ -53,4 +54,5 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-  return path.with_name(f".{path.name}.{os.getpid()}.partial")
+  # Machines that share a folder may have processes of the same number.
+  return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")

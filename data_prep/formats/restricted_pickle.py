@@ -5,7 +5,7 @@ Here nothing is imported. Each name that a format needs has a stand-in written
 by us, any other name ends the reading, and so do lengths and indices that lie.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 import io
 import pickle
 import pickletools
@@ -16,9 +16,11 @@ StandIns = Mapping[str, Callable[..., Any]]
 
 # They run code or lead out of the file; data has no use for them.
 _FORBIDDEN = {
-  *("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4"),
+  *("PERSID", "EXT1", "EXT2", "EXT4"),
   *("INST", "OBJ", "NEXT_BUFFER", "READONLY_BUFFER"),
 }
+# What a pickle refers to by an id; forbidden unless the caller knows ids.
+_PERSISTENT = "BINPERSID"
 
 
 class Inert:
@@ -46,14 +48,33 @@ def load_pickle(
 ) -> Any:
   """The data of a pickle: lists, tuples, dicts, sets, numbers, texts, bytes.
 
+  Bytes after its end are ignored; otherwise as `load_next_pickle`.
+  """
+  return load_next_pickle(
+    io.BytesIO(content), where=where, stand_ins=stand_ins, encoding=encoding
+  )
+
+
+def load_next_pickle(
+  stream: io.BytesIO,
+  *,
+  where: str,
+  stand_ins: StandIns | None = None,
+  encoding: str = "bytes",
+  persistent_load: Callable[[Any], Any] | None = None,
+) -> Any:
+  """The data of the pickle at a stream's position, which moves to its end.
+
   Args:
-    content: The pickle; bytes after its end are ignored.
+    stream: With the pickle.
     where: The file's name, for messages.
     stand_ins: For each allowed global, `"module.name"`, what is called in its
       place; `"package.*"` stands for everything of a package that has no entry
       of its own.
     encoding: How Python 2's `str` is read: `"bytes"`, or an encoding as
       `"latin1"`.
+    persistent_load: Gives what an id in the pickle stands for; None where
+      there may be no such ids.
 
   Returns:
     What was pickled.
@@ -63,9 +84,11 @@ def load_pickle(
       file and the position.
   """
   allowed = {**_BYTES, **(stand_ins or {})}
-  positions = _scan(content, where)
-  stream = io.BytesIO(content)
+  forbidden = _FORBIDDEN | (set() if persistent_load else {_PERSISTENT})
+  positions = _scan(stream, where, forbidden)
   unpickler = _Unpickler(stream, encoding=encoding)
+  if persistent_load:
+    unpickler.persistent_load = persistent_load
   unpickler.prepare(where, allowed, iter(positions))
   try:
     return unpickler.load()
@@ -137,20 +160,24 @@ _PLAIN = bytes(
 )
 
 
-def _scan(content: bytes, where: str) -> list[int]:
+def _scan(
+  content: io.BytesIO, where: str, forbidden: Container[str]
+) -> list[int]:
   """Checks the opcodes; returns the positions of those that name globals.
 
-  The opcodes run in their order, once each, so the n-th name looked up is the
-  n-th in this list.
+  The stream stays where it is. The opcodes run in their order, once each, so
+  the n-th name looked up is the n-th in this list.
   """
   positions = []
-  stream, start = _PlainLines(content), 0
+  start = content.tell()
+  stream = _PlainLines(content.getvalue())
+  stream.seek(start)
   try:
     for count, (opcode, argument, position) in enumerate(
       pickletools.genops(stream)
     ):
       start = stream.tell()
-      if opcode.name in _FORBIDDEN:
+      if opcode.name in forbidden:
         raise _Refused(f"{opcode.name} at byte {position}")
       if opcode.name in ("GLOBAL", "STACK_GLOBAL"):
         positions.append(position)

@@ -1,9 +1,7 @@
 """State dicts out of the files that `torch.save` writes, without PyTorch.
 
 Both layouts are read: the zip archive (PyTorch 1.6 and newer) and the older
-stream of pickles. A pickle is a program that may run anything; here nothing
-is imported: the few names that a state dict needs have stand-ins written by
-us, and any other name ends the reading.
+stream of pickles, by `restricted_pickle`, which runs nothing.
 """
 
 import collections
@@ -13,12 +11,16 @@ import io
 import math
 import os
 import pathlib
-import pickle
-import pickletools
 from typing import Any
 import zipfile
 
 import numpy as np
+
+from data_prep.formats.restricted_pickle import (
+  Inert,
+  StandIns,
+  load_next_pickle,
+)
 
 # PyTorch's own, at the head of the older layout.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -34,8 +36,6 @@ _DTYPES = {
   "ByteStorage": "<u1",
   "BoolStorage": "?",
 }
-# They run code or lead out of the file; a state dict has no use for them.
-_FORBIDDEN = {"EXT1", "EXT2", "EXT4", "INST", "OBJ", "PERSID", "NEXT_BUFFER"}
 # Names under which training scripts keep the state dict among other things.
 _WRAPPERS = ("state_dict", "model", "net", "model_state_dict")
 _PARALLEL = "module."
@@ -85,8 +85,18 @@ class _Refused(Exception):
   """What a state dict does not need; says what."""
 
 
-class _StateDict(collections.OrderedDict[Any, Any]):
-  """In place of OrderedDict; `_metadata` is set on it."""
+class _StateDict(Inert, collections.OrderedDict[Any, Any]):
+  """In place of OrderedDict; its state, `_metadata`, says nothing here."""
+
+  def __init__(self, *arguments: Any):
+    Inert.__init__(self, *arguments)
+    collections.OrderedDict.__init__(self, *arguments)
+
+
+class _StorageKind(Inert):
+  """In place of `torch.FloatStorage` and the like."""
+
+  dtype: np.dtype[Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,26 +145,14 @@ class _Tensor:
     return np.array(view)
 
 
-class _Unpickler(pickle.Unpickler):
-  """Knows the names of a state dict only."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    if module == "torch" and name in _DTYPES:
-      return np.dtype(_DTYPES[name])
-    found = _STAND_INS.get(f"{module}.{name}")
-    if found is None:
-      raise _Refused(
-        f"expected a state dict, got a pickle that asks for {module}.{name}"
-      )
-    return found
-
-  def persistent_load(self, pid: Any) -> _Storage:
-    # ("storage", class, key, device, count), in the older layout with a view
-    # after it, which PyTorch has not written since 0.4.
-    kind, dtype, key, _, count = pid[:5]
-    if kind != "storage" or any(view is not None for view in pid[5:]):
-      raise _Refused(f"a reference to {str(pid)[:80]}")
-    return _Storage(dtype, str(key), int(count))
+def _storage(pid: Any) -> _Storage:
+  """What an id in the pickle stands for."""
+  # ("storage", class, key, device, count), in the older layout with a view
+  # after it, which PyTorch has not written since 0.4.
+  kind, storage_kind, key, _, count = pid[:5]
+  if kind != "storage" or any(view is not None for view in pid[5:]):
+    raise ValueError(f"a reference to {str(pid)[:80]}")
+  return _Storage(storage_kind.dtype, str(key), int(count))
 
 
 def _rebuild_tensor(
@@ -163,7 +161,11 @@ def _rebuild_tensor(
   return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-_STAND_INS: Mapping[str, Callable[..., Any]] = {
+_STAND_INS: StandIns = {
+  **{
+    f"torch.{name}": type(name, (_StorageKind,), {"dtype": np.dtype(code)})
+    for name, code in _DTYPES.items()
+  },
   "collections.OrderedDict": _StateDict,
   "torch._utils._rebuild_tensor": _rebuild_tensor,
   "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -191,9 +193,13 @@ def _read_archive(path: pathlib.Path) -> Any:
 
 def _read_stream(content: bytes) -> Any:
   stream = io.BytesIO(content)
-  head = [_unpickle(stream) for _ in range(3)]
-  if head[:2] != [_MAGIC, _VERSION]:
-    raise _Refused(f"expected PyTorch's magic number, got {str(head[0])[:40]}")
+  magic = _unpickle(stream)
+  if magic != _MAGIC:
+    raise _Refused(f"expected PyTorch's magic number, got {str(magic)[:40]}")
+  version = _unpickle(stream)
+  if version != _VERSION:
+    raise _Refused(f"expected version {_VERSION}, got {str(version)[:40]}")
+  _unpickle(stream)  # Of the machine that wrote it.
   saved = _unpickle(stream)
   sizes = {s.key: s for s in _storages(saved)}
   storages: dict[str, bytes] = {}
@@ -206,16 +212,17 @@ def _read_stream(content: bytes) -> Any:
 
 
 def _unpickle(stream: io.BytesIO) -> Any:
-  """The next pickle of a stream, whose opcodes are looked at first."""
-  start = stream.tell()
-  for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-    if opcode.name in _FORBIDDEN:
-      raise _Refused(f"expected a state dict, got a pickle with {opcode.name}")
-    # The unpickler makes room for the greatest index.
-    if "PUT" in opcode.name and not 0 <= argument <= count + 1:
-      raise _Refused(f"expected a state dict, got the memo index {argument}")
-  stream.seek(start)
-  return _Unpickler(stream).load()
+  """The next pickle of a stream."""
+  try:
+    return load_next_pickle(
+      stream,
+      where="its pickle",
+      stand_ins=_STAND_INS,
+      encoding="ascii",
+      persistent_load=_storage,
+    )
+  except ValueError as error:
+    raise _Refused(str(error)) from error
 
 
 def _tensors(saved: Any) -> list[_Tensor]:

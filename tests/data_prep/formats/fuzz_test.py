@@ -22,6 +22,7 @@ import scipy.io
 from data_prep.formats import ict_facekit
 from data_prep.formats.archives import TarArchive, ZipArchive
 from data_prep.formats.bnd import read_bnd
+from data_prep.formats.caffe_files import read_caffemodel
 from data_prep.formats.lfw import read_lfw_pairs
 from data_prep.formats.ljson import read_ljson
 from data_prep.formats.mat_landmarks import read_mat_landmarks
@@ -30,6 +31,7 @@ from data_prep.formats.pickled_arrays import as_array, read_pickled_objects
 from data_prep.formats.pts import read_pts
 from data_prep.formats.recordio import RecordFile, read_names
 from data_prep.formats.scans import ScanFiles, read_scan
+from data_prep.formats.torch_files import read_state_dict
 from data_prep.formats.verification_bin import read_verification_bin
 from data_prep.formats.vrml import read_vrml
 from data_prep.formats.ytf import (
@@ -41,6 +43,7 @@ from data_prep.photos import read_photo
 from disentangle3d.faces.meshes import write_mesh
 from tests.data_prep.formats import (
   archives_test,
+  caffe_layout,
   lfw_test,
   ljson_test,
   pts_test,
@@ -48,6 +51,7 @@ from tests.data_prep.formats import (
   record_files,
   recordio_test,
   scans_test,
+  torch_layout,
   vrml_test,
   ytf_test,
 )
@@ -157,6 +161,11 @@ _ARRAYS = {
   "rows": np.arange(6.0).reshape(3, 2),
   "objects": np.array([{"a": 1}, None], object),
 }
+_WEIGHTS = {
+  "conv1_1": np.arange(12, dtype=np.float32).reshape(2, 2, 3, 1),
+  "fc5": np.ones((2, 3), np.float32),
+}
+_LAYERS = {name: [array] for name, array in _WEIGHTS.items()}
 _NEUTRAL = b"v 0.5 -1.25 3\n" * 6_707 + b"f 1/1 2/2 3/3\nf 1/1 2/2 3/3 4/4\n"
 _INDICES = json.dumps(
   {
@@ -225,6 +234,13 @@ READERS = (
   ),
   ("generic_neutral_mesh.obj", _NEUTRAL, _read_facekit_file),
   ("vertex_indices.json", _INDICES, _read_facekit_file),
+  ("zip.pth", _written(torch_layout.write_archive, "a.pth", _WEIGHTS),
+   read_state_dict),
+  ("old.pth", _written(torch_layout.write_stream, "a.pth", _WEIGHTS),
+   read_state_dict),
+  ("new.caffemodel", caffe_layout.caffemodel(_LAYERS), read_caffemodel),
+  ("old.caffemodel", caffe_layout.caffemodel(_LAYERS, old=True),
+   read_caffemodel),
   ("pairs.txt", lfw_test.LIST.encode(), read_lfw_pairs),
   ("splits.txt", ytf_test.SPLITS.encode(), read_splits),
   ("ann.labeled_faces.txt", b"ann\\3\\3.6.jpg,0,262,165,132,132,0.0,1\n",

@@ -62,7 +62,7 @@ class ReadTest(parameterized.TestCase):
     ),
     ("another_class", b"\x80\x02ctorch.nn\nLinear\n)R.", "asks for torch.nn.L"),
     ("numbers", b"\x80\x02K\x05.", "no tensor in it"),
-    ("an_extension", b"\x80\x02\x82\x01.", "pickle with EXT1"),
+    ("an_extension", b"\x80\x02\x82\x01.", "got one with EXT1 at byte 2"),
     ("a_memo_bomb", b"\x80\x02Nr\xff\xff\xff\x7f.", "memo index 2147483647"),
     ("rubbish", b"\x80\x02u.", "cannot be read"),
   )
@@ -102,7 +102,9 @@ class ReadTest(parameterized.TestCase):
 
   def test_a_plain_pickle_is_none_of_pytorch(self):
     self.path.write_bytes(pickle.dumps(5))
-    with self.assertRaisesRegex(ValueError, "magic number, got 5|cannot be re"):
+    with self.assertRaisesRegex(
+      ValueError, "expected PyTorch's magic number, got 5"
+    ):
       read_state_dict(self.path)
 
   def test_a_missing_file_is_named(self):
