@@ -30,11 +30,14 @@ class ScanResults:
   Attributes:
     set: Its photos.
     scores: By method; NaN where a method has no shape for a photo.
+    first_errors_mm: By method, the distance of each vertex of the first
+      photo's scan under liu2018, NaN where it is not measured, `[V]`.
     table: Some of the photos under every protocol; None where there are none.
   """
 
   set: ScanSet
   scores: Mapping[str, ShapeScores]
+  first_errors_mm: Mapping[str, Float[np.ndarray, "V"]]
   table: SideBySide | None
 
 
@@ -148,6 +151,7 @@ def measure_scans(
   """
   count = len(faces.photos)
   errors = {name: np.full((4, count), np.nan) for name in maker.names}
+  first: dict[str, np.ndarray] = {}
   for row, made in maker.make(faces.photos, range(count)):
     photo = faces.photos[row]
     # The neutral scan first: where it is the photo's own, it is kept.
@@ -158,6 +162,8 @@ def measure_scans(
           if (scan := shapes[which]) is not None:
             found = scan_error(scan, truth, protocol=protocol)
             errors[name][2 * which + place, row] = found.score_mm
+            if (row, which, place) == (0, 0, 0):
+              first[name] = np.where(found.inside, found.distance_mm, np.nan)
   for folder in maker.folders:
     if not np.isfinite(errors[folder.name]).any():
       raise ValueError(
@@ -184,7 +190,7 @@ def measure_scans(
       ),
       groups=faces.people[rows],
     )
-  return ScanResults(faces, scores, table)
+  return ScanResults(faces, scores, first, table)
 
 
 def _without_modes(network: Export) -> MorphableModel:

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from disentangle3d.reporting.html_page import Block, Paragraph, Section
+from disentangle3d.reporting.figures import heat_map
+from disentangle3d.reporting.html_page import (
+  Block,
+  Paragraph,
+  Picture,
+  Section,
+)
 from experiments.paper_figures import (
   EXPRESSIONS,
   TABLE_1,
@@ -24,7 +30,9 @@ from experiments.reconstruction_sections import (
   yaw_rows,
 )
 from experiments.scan_results import ScanResults
-from experiments.scan_sets import BU3DFE, BU3DFE_YAW, MICC
+from experiments.scan_sets import BU3DFE, BU3DFE_YAW, MICC, load_scan
+
+_SCANS_SHOWN = 6
 
 
 def scan_sections(
@@ -64,6 +72,8 @@ def scan_sections(
     )
   blocks += [paper_table(k, rows) for k, rows in scan_rows(results).items()]
   blocks.append(cumulative_chart(scores))
+  if results.first_errors_mm:
+    blocks.append(_first_scan(results))
   sections = [Section(f"3D error: {faces.name}", blocks)]
   if results.table is not None:
     title = f"All protocols side by side: {faces.name}"
@@ -80,6 +90,25 @@ def scan_rows(results: ScanResults) -> Measured:
     return {TABLE_2: mean_rows(scores, name)}
   kinds = _kinds(results)
   return expression_rows(scores, kinds, np.unique(kinds).tolist(), name)
+
+
+def _first_scan(results: ScanResults) -> Picture:
+  """Where the error is, on the first scan."""
+  photo = results.set.photos[0]
+  surface = load_scan(photo.scan).surface
+  names = list(results.first_errors_mm)[:_SCANS_SHOWN]
+  chart = heat_map(
+    np.broadcast_to(
+      surface.vertices.astype(np.float32),
+      (len(names), *surface.vertices.shape),
+    ),
+    surface.triangles,
+    np.stack([results.first_errors_mm[name] for name in names]),
+    labels=names,
+    title="distance to the reconstruction (mm)",
+  )
+  text = f"Where the error is: the scan of {photo.name}, grey beyond 95 mm"
+  return Picture(chart, text)
 
 
 def _yaw_deg(results: ScanResults) -> np.ndarray:

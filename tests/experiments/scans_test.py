@@ -167,6 +167,16 @@ class FlorenceTest(absltest.TestCase):
     other = results.scores["exact"].within
     np.testing.assert_array_equal(np.isnan(other), [True, True, True, False])
     self.assertAlmostEqual(other[3], 0, delta=2e-3)
+    first = results.first_errors_mm
+    self.assertEqual(list(first), [MEAN_SHAPE, SINGLE_FIT, MULTI_FIT, "net"])
+    inside = np.isfinite(first["net"])
+    self.assertAlmostEqual(
+      np.sqrt(np.mean(first["net"][inside] ** 2)),
+      results.scores["net"].within[0],
+    )
+    scan = self.scans["subject_01"]
+    away = scan - scan[self.fitter.landmark_vertices[30]]
+    np.testing.assert_array_equal(inside, np.linalg.norm(away, axis=1) <= 95)
     rows = scan_rows(results)[TABLE_2]
     self.assertAlmostEqual(rows["exact, MICC"][0], other[3])
     self.assertAlmostEqual(
