@@ -9,8 +9,9 @@ photo's own resolution, depth, normals, and result.json: codes, camera, the 68
 landmarks found and projected, warnings. out/results.json lists all photos, also
 those without a face, with the reason.
 
---pool takes the photos for one person, --smooth for the frames of one film (a
-video file does as well as a folder of frames), --method=fit shows what the
+--pool takes the photos for one person, --smooth for the frames of a film (a
+video file does as well as a folder of frames; each person is followed),
+--method=fit shows what the
 landmarks alone say, --precropped takes aligned crops.
 """
 

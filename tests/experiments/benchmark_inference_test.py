@@ -1,12 +1,15 @@
 import importlib.util
+import pathlib
 import unittest
 
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+import pytest
 
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.training.export import load_export
 from experiments.benchmark_inference import (
   PLAIN,
   PREPARED,
@@ -16,7 +19,9 @@ from experiments.benchmark_inference import (
   read_crops,
   table,
 )
+from experiments.configs import smoke
 from experiments.torch_networks import torch_method
+from experiments.train import train
 from tests.fixtures import random_morphable_model
 from tests.training.cases import write_tiny_dataset
 
@@ -102,6 +107,24 @@ class BenchmarkTest(absltest.TestCase):
     np.testing.assert_array_equal(crops[:3], read_crops(folder, 3))
     # Four are held out.
     np.testing.assert_array_equal(crops[4:], crops[:-4])
+
+
+class TrainedTest(parameterized.TestCase):
+  @pytest.mark.slow
+  @parameterized.parameters(("tiny", 60), ("sphere20", 8))
+  def test_prepared_params_agree_after_a_training(self, trunk, steps):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    config = smoke.get_config()
+    config.model.trunk = trunk
+    for name in config.run_phases:
+      config.phases[name].steps = steps
+    config.log_every = config.checkpoint_every = steps
+    self.assertTrue(train(config, folder).complete)
+    network = load_export(folder)
+    methods = find_methods(network.params, network.model)
+    rows = measure({trunk: methods}, photos(), rounds=1)[trunk]
+    self.assertLess(rows[PREPARED]["difference_code"], 1e-4)
+    self.assertGreater(np.abs(methods[PLAIN](photos())[0]).max(), 0.1)
 
 
 @unittest.skipUnless(

@@ -72,20 +72,32 @@ class KnownFaces:
       raise ValueError(photo.reason)
     if photo.image[0, 0, 2] > 200:
       raise ValueError("no face found")
-    number = int(photo.image[0, 0, 2]) // 20
-    points = self.landmarks[number]
+    return [self.face(photo, int(photo.image[0, 0, 2]) // 20)]
+
+  def face(self, photo, number, shift=0.0):
+    points = self.landmarks[number] + np.float32([shift, 0])
     matrix = crop_matrix(np.asarray(five_points(jnp.asarray(points))))
     hide = number in self.hidden
-    return [
-      FoundFace(
-        crop=warp_crop(photo.image, matrix),
-        crop_from_photo=matrix,
-        box=np.array([1, 2, 3, 4], np.float32),
-        score=0.5 if number else 1.0,
-        landmarks=None if hide else points,
-        visibility=np.full(68, 0 if hide else 1, np.float32),
-      )
+    return FoundFace(
+      crop=warp_crop(photo.image, matrix),
+      crop_from_photo=matrix,
+      box=np.array([*points.min(0), *points.max(0)], np.float32),
+      score=0.5 if number else 1.0,
+      landmarks=None if hide else points,
+      visibility=np.full(68, 0 if hide else 1, np.float32),
+    )
+
+
+class Crowd(KnownFaces):
+  """Two people in every frame, 150 px apart; who comes first changes."""
+
+  def faces(self, photo):
+    frame = int(photo.image[0, 0, 2]) // 20
+    people = [
+      self.face(photo, 0, -80 + frame),
+      self.face(photo, 1, 70 - frame),
     ]
+    return people[::-1] if frame == 1 else people
 
 
 class ReconstructTest(absltest.TestCase):
@@ -115,12 +127,21 @@ class ReconstructTest(absltest.TestCase):
     cls.count = cls.run_on(cls.scratch / "photos", cls.output, hidden=(1,))
 
   @classmethod
-  def run_on(cls, photos, output, *, maker=None, hidden=(), **options):
+  def run_on(
+    cls,
+    photos,
+    output,
+    *,
+    maker=None,
+    finder=KnownFaces,
+    hidden=(),
+    **options,
+  ):
     return reconstruct_photos(
       list_files([str(photos)]),
       output,
       maker or cls.maker,
-      KnownFaces(cls.landmarks, hidden=hidden),
+      finder(cls.landmarks, hidden=hidden),
       Options(formats=("ply",), **options),
     )
 
@@ -215,6 +236,41 @@ class ReconstructTest(absltest.TestCase):
       np.testing.assert_allclose(
         latents["residual"], codes.residual[row], atol=1e-5
       )
+
+  def test_two_people_of_a_film_are_smoothed_apart(self):
+    film, output = self.scratch / "film", self.scratch / "smoothed"
+    for number in range(3):
+      save(film / f"{number}.png", gradient_photo(number))
+    self.assertEqual(self.run_on(film, output, finder=Crowd, smooth=1.5), 6)
+    results = [
+      json.loads((output / f"{frame}/face{n}/result.json").read_text())
+      for frame in range(3)
+      for n in (1, 2)
+    ]
+    tracks = [result["track"] for result in results]
+    self.assertEqual(tracks, [0, 1, 1, 0, 0, 1])
+    crops = np.stack(
+      [
+        np.asarray(Image.open(output / f"{frame}/face{n}/crop.png"))
+        for frame in range(3)
+        for n in (1, 2)
+      ]
+    )
+    codes = encode(self.export.params, crops, model=MODEL)
+    apart = np.subtract.outer(np.arange(3), np.arange(3)) / 1.5
+    weights = np.exp(-(apart**2) / 2)
+    weights /= weights.sum(1, keepdims=True)
+    for track in (0, 1):
+      rows = [row for row in range(6) if tracks[row] == track]
+      made = [results[row]["latents"]["residual"] for row in rows]
+      expected = weights @ np.asarray(codes.residual)[rows]
+      np.testing.assert_allclose(made, expected, atol=1e-5)
+      places = [results[row]["camera"]["translation_px"][0] for row in rows]
+      truth = [-80, -79, -78] if track == 0 else [70, 69, 68]
+      truth = weights @ (
+        np.array(truth) + float(camera_of(track).translation[0])
+      )
+      np.testing.assert_allclose(places, truth, atol=0.1)
 
   @pytest.mark.slow
   def test_the_fit_finds_the_mean_shape_behind_its_landmarks(self):
