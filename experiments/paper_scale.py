@@ -226,7 +226,7 @@ def _define_flags() -> None:
     "bound_people", 20, "Test people whose true shapes are projected (slow)."
   )
   flags.DEFINE_integer(
-    "protocol_photos", 50, "Photos to compare by every protocol (slow)."
+    "protocol_photos", 10, "Photos to compare by every protocol (slow)."
   )
   flags.DEFINE_integer(
     "render_batch", 0, "Photos at a time; 0 takes 256, on a CPU 16."
