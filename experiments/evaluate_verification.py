@@ -27,7 +27,12 @@ from experiments.evaluated_networks import (
 from experiments.host_memory import keep_freed_memory
 from experiments.paper_figures import LFW, YTF, Cell
 from experiments.published_sets import bin_set, lfw_set, ytf_set
-from experiments.saved_sections import PAGE, Findings, save_findings
+from experiments.saved_sections import (
+  PAGE,
+  Findings,
+  check_output,
+  save_findings,
+)
 from experiments.verification_results import measure_faces
 from experiments.verification_sections import face_sections, paper_cells
 from experiments.verification_sets import FaceSet, photo_set, synthetic_sets
@@ -60,6 +65,7 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the AUCs."""
   values = flags.FLAGS
   keep_freed_memory()
+  check_output(values.output)
   networks = read_networks(values.network)
   sets = _read_sets(values)
   scores = read_scores(values.scores)
