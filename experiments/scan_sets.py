@@ -25,7 +25,7 @@ from disentangle3d.evaluation.scans import Scan, make_scan
 from disentangle3d.geometry import apply_affine
 from experiments.scan_photos import render_scan
 
-MICC, BU3DFE, BU3DFE_YAW = "MICC", "BU-3DFE", "BU-3DFE, rendered"
+MICC, BU3DFE, BU3DFE_YAW = "MICC", "BU-3DFE", "BU-3DFE-rendered"
 YAW_STEPS_DEG = tuple(range(-90, 91, 10))
 _FRONTAL = "frontal"
 # As the paper: neutral, and the first level of the six others.

@@ -326,7 +326,7 @@ class Bu3dfeTest(absltest.TestCase):
     network = self._network()
     maker = make_maker(faces.photos, {"net": network}, fitter=None)
     rows = scan_rows(measure_scans(faces, maker, protocol_photos=0))[TABLE_1]
-    self.assertLen(rows["net, BU-3DFE, rendered"], len(YAW_DEG) + 1)
+    self.assertLen(rows["net, BU-3DFE-rendered"], len(YAW_DEG) + 1)
 
   def test_another_folder_is_named(self):
     (self.folder / "F0001_NE00WH_F3D.bnd").unlink()
