@@ -67,8 +67,8 @@ def main() -> None:
   keep_freed_memory()
   check_output(values.output)
   networks = read_networks(values.network)
-  sets = _read_sets(values)
   scores = read_scores(values.scores)
+  sets = _read_sets(values)
   if not sets:
     raise ValueError(
       "expected at least one of --synthetic, --photos, --lfw_pairs,"
