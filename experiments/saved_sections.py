@@ -157,6 +157,7 @@ def _to_json(block: Block, pictures: list[bytes]) -> dict[str, Any]:
         "picture": len(pictures) - 1,
         "caption": block.caption,
         "width_px": block.width_px or width,
+        "is_photo": block.is_photo,
       }
     case Grid():
       inner = [_to_json(picture, pictures) for picture in block.pictures]

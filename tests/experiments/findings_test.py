@@ -38,7 +38,7 @@ def _findings():
   blocks = [
     Paragraph("<text>"),
     table,
-    Grid([Picture(image, "one")]),
+    Grid([Picture(image, "one", is_photo=True)]),
     Picture(chart, "chart"),
   ]
   measured = {TABLE_2: {"ours": (np.float64(2.5),)}, LFW: {"ours": [None] * 5}}
@@ -62,6 +62,8 @@ class FindingsTest(absltest.TestCase):
       _findings().sections[0].blocks[2].pictures[0].image,
     )
     self.assertEqual(chart.width_px, 518)
+    self.assertTrue(grid.pictures[0].is_photo)
+    self.assertFalse(chart.is_photo)
     self.assertEqual(found.measured[TABLE_2], {"ours": [2.5]})
     self.assertIn("&lt;text&gt;", (self.folder / "page.html").read_text())
 
