@@ -109,7 +109,9 @@ class PublishedSetsTest(absltest.TestCase):
   def test_a_photo_that_was_not_aligned_is_named(self):
     pairs = _lfw(self.folder)
     pairs.write_text(pairs.read_text().replace("Dan\t1\t3", "Dan\t1\t9"))
-    with self.assertRaisesRegex(ValueError, "1 of them are not there, .*'Dan/Dan_0009'"):
+    with self.assertRaisesRegex(
+      ValueError, "1 of them are not there, .*'Dan/Dan_0009'"
+    ):
       published_sets.lfw_set(pairs, self.folder)
 
   def test_folds_that_do_not_add_up_are_refused(self):
