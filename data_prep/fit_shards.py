@@ -108,7 +108,9 @@ def fit_shard(
   path = folder.manifest(number)
   image_ids = [rows[place].image_id for place in chosen]
   if chosen:
-    slides = [_slides(rows[place], settings.contour) for place in chosen]
+    slides = [
+      follows_silhouette(rows[place], settings.contour) for place in chosen
+    ]
     fits = fit_subjects(
       model,
       np.stack([crop_landmarks(rows[place]) for place in chosen]),
@@ -129,7 +131,13 @@ def fit_shard(
   write_manifest(path, rows)
 
 
-def _slides(row: PhotoRow, contour: str) -> bool:
+def follows_silhouette(row: PhotoRow, contour: str) -> bool:
+  """Whether a photo's jaw landmarks are on the silhouette.
+
+  Args:
+    row: Whose detector says so under "detector".
+    contour: One of `CONTOURS`.
+  """
   if contour == "detector":
     return row.detector.split(" + ")[-1].startswith(_VISIBLE_CONTOUR)
   return contour == "on"

@@ -29,7 +29,12 @@ from disentangle3d.training.export import load_export
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 from experiments.machine import machine_name
 from experiments.paper_figures import TABLE_4, paper_table
-from experiments.saved_sections import PAGE, Findings, save_findings
+from experiments.saved_sections import (
+  PAGE,
+  Findings,
+  check_output,
+  save_findings,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +157,7 @@ def _define_flags() -> None:
 def main() -> None:
   """Reads the flags, times, writes the folder, prints the table."""
   values = flags.FLAGS
+  check_output(values.output)
   if values.network is not None:
     export = load_export(values.network)
     model, params = export.model, export.params

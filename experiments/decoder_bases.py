@@ -106,6 +106,7 @@ def bases_section(
       ),
       "Fig. 9a: mean shape plus two standard deviations of one identity latent",
       width_px=1200,
+      is_photo=True,
     )
   )
   moved = {name: distances(one.residual) for name, one in bases.items()}

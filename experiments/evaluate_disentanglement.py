@@ -44,7 +44,12 @@ from experiments.evaluated_networks import (
 )
 from experiments.heldout import HeldOut, heldout_people
 from experiments.host_memory import keep_freed_memory
-from experiments.saved_sections import PAGE, Findings, save_findings
+from experiments.saved_sections import (
+  PAGE,
+  Findings,
+  check_output,
+  save_findings,
+)
 from experiments.synthetic_sets import EXPRESSION, OUTDOOR, YAW, world_of_set
 
 
@@ -62,6 +67,7 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the table."""
   values = flags.FLAGS
   keep_freed_memory()
+  check_output(values.output)
   settings = settings_of(read_manifest(values.dataset), values.dataset)
   world, fitter = world_of(settings)
   networks = read_networks(values.network, fitter)

@@ -52,7 +52,12 @@ from experiments.mesh_folders import MESHES_HELP, MeshFolder, read_mesh_folders
 from experiments.paper_figures import Measured
 from experiments.reconstruction_results import measure_set
 from experiments.reconstruction_sections import paper_rows, set_sections
-from experiments.saved_sections import PAGE, Findings, save_findings
+from experiments.saved_sections import (
+  PAGE,
+  Findings,
+  check_output,
+  save_findings,
+)
 from experiments.scan_results import make_maker, measure_scans
 from experiments.scan_sections import scan_rows, scan_sections
 from experiments.scan_sets import (
@@ -119,6 +124,7 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the means."""
   values = flags.FLAGS
   keep_freed_memory()
+  check_output(values.output)
   _check(values)
   networks = read_networks(values.network)
   pairs = list(itertools.combinations(reversed(networks), 2))
@@ -150,6 +156,12 @@ def _check(values: flags.FlagValues) -> None:
   ):
     if values[flag].value is not None and values[needed].value is None:
       raise ValueError(f"--{flag}: expected --{needed} beside it")
+  if values.write_photos is not None:
+    photos = pathlib.Path(values.write_photos)
+    if photos.is_file() or (photos.is_dir() and any(photos.iterdir())):
+      raise ValueError(
+        f"--write_photos: {photos}: expected a new or an empty folder"
+      )
   for flag in (
     "people",
     "bound_people",
@@ -241,7 +253,7 @@ def _fitter(
   if values.morphable_model is None:
     return None
   fitter = load_morphable_model(values.morphable_model)
-  check_vertices(networks, fitter.num_vertices, "--morphable_model")
+  check_vertices(networks, fitter.num_vertices, "--morphable_model's file")
   return fitter
 
 

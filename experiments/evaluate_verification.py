@@ -25,11 +25,20 @@ from experiments.evaluated_networks import (
   read_networks,
 )
 from experiments.host_memory import keep_freed_memory
-from experiments.paper_figures import LFW, YTF, Cell
+from experiments.paper_figures import FUSION, LFW, YTF, Cell
 from experiments.published_sets import bin_set, lfw_set, ytf_set
-from experiments.saved_sections import PAGE, Findings, save_findings
+from experiments.saved_sections import (
+  PAGE,
+  Findings,
+  check_output,
+  save_findings,
+)
 from experiments.verification_results import measure_faces
-from experiments.verification_sections import face_sections, paper_cells
+from experiments.verification_sections import (
+  face_sections,
+  fusion_cells,
+  paper_cells,
+)
 from experiments.verification_sets import FaceSet, photo_set, synthetic_sets
 
 
@@ -60,9 +69,10 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the AUCs."""
   values = flags.FLAGS
   keep_freed_memory()
+  check_output(values.output)
   networks = read_networks(values.network)
-  sets = _read_sets(values)
   scores = read_scores(values.scores)
+  sets = _read_sets(values)
   if not sets:
     raise ValueError(
       "expected at least one of --synthetic, --photos, --lfw_pairs,"
@@ -77,6 +87,8 @@ def main() -> None:
     sections += face_sections(results)
     key = YTF if faces.frames is not None else LFW
     measured.setdefault(key, {}).update(paper_cells(results))
+    if results.fusion:
+      measured.setdefault(FUSION, {}).update(fusion_cells(results))
     for name, scored in results.rows.items():
       auc = scored.result.auc
       print(

@@ -126,7 +126,7 @@ def photo_gallery(
     cell_px=size_px,
     extent_mm=extent,
   )
-  return Picture(figure, caption, width_px=1200)
+  return Picture(figure, caption, width_px=1200, is_photo=True)
 
 
 def strip(
@@ -150,7 +150,7 @@ def strip(
     cell_px=size_px,
     extent_mm=extent,
   )
-  return Picture(figure, caption, width_px=1200)
+  return Picture(figure, caption, width_px=1200, is_photo=True)
 
 
 def laid_over(scan: Scan, mean: Scan) -> Float[np.ndarray, "V 3"]:

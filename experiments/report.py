@@ -32,6 +32,7 @@ PARTS = {
   "verification": "evaluate_verification",
   "disentanglement": "evaluate_disentanglement",
   "timing": "benchmark_speed",
+  "pictures": "visualize",
 }
 
 

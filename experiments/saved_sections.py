@@ -55,16 +55,34 @@ class Findings:
   measured: Measured
 
 
+def check_output(folder: str | os.PathLike[str]) -> None:
+  """Refuses a folder that `save_findings` would refuse after all the work.
+
+  Raises:
+    ValueError: `folder` holds something else than findings.
+  """
+  folder = pathlib.Path(folder)
+  if (folder / FILE).is_file():
+    return
+  if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    raise ValueError(
+      f"{folder}: expected a new or an empty folder, or one of an earlier"
+      " evaluation, got another"
+    )
+
+
 def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
   """Writes findings, over what an earlier run wrote there.
 
   Raises:
     ValueError: `folder` holds something else.
   """
+  check_output(folder)
   folder = pathlib.Path(folder)
-  if (folder / FILE).is_file():
-    shutil.rmtree(folder)
-  with new_folder(folder) as partial:
+  # The earlier findings go when the new ones are whole.
+  fresh = folder.with_name(f".{folder.name}.new")
+  shutil.rmtree(fresh, ignore_errors=True)
+  with new_folder(fresh) as partial:
     pictures: list[bytes] = []
     content = {
       "format": _FORMAT,
@@ -87,6 +105,9 @@ def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
       json.dumps(content, indent=1, allow_nan=False) + "\n"
     )
     write_page(partial / PAGE, page(findings.title, findings.sections))
+  if folder.exists():
+    shutil.rmtree(folder)
+  fresh.rename(folder)
 
 
 def load_findings(folder: str | os.PathLike[str]) -> Findings:
@@ -136,6 +157,7 @@ def _to_json(block: Block, pictures: list[bytes]) -> dict[str, Any]:
         "picture": len(pictures) - 1,
         "caption": block.caption,
         "width_px": block.width_px or width,
+        "is_photo": block.is_photo,
       }
     case Grid():
       inner = [_to_json(picture, pictures) for picture in block.pictures]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
 
-from data_prep.batched_fitting import ImageFits, fit_subjects
+from data_prep.batched_fitting import ImageFits, fit_model, fit_subjects
 from disentangle3d.evaluation.scan_protocols import scan_error
 from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.evaluation.side_by_side import SideBySide, compare_scans
@@ -112,16 +112,7 @@ def make_maker(
   if model is None:
     model = _without_modes(first)
   elif any(photo.visibility.any() for photo in photos):
-    marks = np.stack([photo.landmarks for photo in photos]).astype(np.float32)
-    seen = np.stack([photo.visibility for photo in photos]).astype(np.float32)
-    subjects = np.array([photo.subject for photo in photos])
-    options = FitOptions()
-    fits[SINGLE_FIT] = fit_subjects(
-      model, marks, seen, np.arange(len(photos)), options=options
-    )
-    fits[MULTI_FIT] = fit_subjects(
-      model, marks, seen, subjects, options=options
-    )
+    fits = _fits(photos, model)
   images = np.stack([photo.image for photo in photos])
   return Maker(
     methods=photo_methods(model, images, fits, networks),
@@ -129,6 +120,31 @@ def make_maker(
     triangles=first.triangles,
     landmark_vertices=first.landmark_vertices,
   )
+
+
+def _fits(
+  photos: Sequence[ScanPhoto], model: MorphableModel
+) -> dict[str, ImageFits]:
+  """Each photo by itself, and all of a person at once."""
+  contours = np.array([photo.visible_contour for photo in photos])
+  small = fit_model(model, moving_contour=bool(contours.any()))
+  marks = np.stack([photo.landmarks for photo in photos]).astype(np.float32)
+  seen = np.stack([photo.visibility for photo in photos]).astype(np.float32)
+  people = np.array([photo.subject for photo in photos])
+  return {
+    name: fit_subjects(
+      small,
+      marks,
+      seen,
+      subjects,
+      options=FitOptions(),
+      visible_contour=contours if contours.any() else None,
+    )
+    for name, subjects in (
+      (SINGLE_FIT, np.arange(len(photos))),
+      (MULTI_FIT, people),
+    )
+  }
 
 
 def measure_scans(

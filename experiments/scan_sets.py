@@ -14,6 +14,7 @@ import pathlib
 from jaxtyping import Float, UInt8
 import numpy as np
 
+from data_prep.fit_shards import follows_silhouette
 from data_prep.formats.bu3dfe import NEUTRAL, list_bu3dfe
 from data_prep.formats.bu3dfe_landmarks import ibug_from_bu3dfe
 from data_prep.formats.florence import list_florence
@@ -25,7 +26,7 @@ from disentangle3d.evaluation.scans import Scan, make_scan
 from disentangle3d.geometry import apply_affine
 from experiments.scan_photos import render_scan
 
-MICC, BU3DFE, BU3DFE_YAW = "MICC", "BU-3DFE", "BU-3DFE, rendered"
+MICC, BU3DFE, BU3DFE_YAW = "MICC", "BU-3DFE", "BU-3DFE-rendered"
 YAW_STEPS_DEG = tuple(range(-90, 91, 10))
 _FRONTAL = "frontal"
 # As the paper: neutral, and the first level of the six others.
@@ -45,6 +46,7 @@ class ScanPhoto:
     image: The crop, `[112, 96, 3]` uint8.
     landmarks: In the crop, `[68, 2]`.
     visibility: `[68]`; all 0 where the landmarks are not known.
+    visible_contour: Whether the jaw's landmarks follow the silhouette.
   """
 
   name: str
@@ -55,6 +57,7 @@ class ScanPhoto:
   image: UInt8[np.ndarray, "112 96 3"]
   landmarks: Float[np.ndarray, "68 2"]
   visibility: Float[np.ndarray, "68"]
+  visible_contour: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -263,6 +266,7 @@ def _photo(
     image=read_photo(row.crop_path),
     landmarks=landmarks,
     visibility=visibility,
+    visible_contour=follows_silhouette(row, "detector"),
   )
 
 

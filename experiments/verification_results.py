@@ -60,7 +60,7 @@ def measure_faces(
 
   Args:
     faces: The set.
-    networks: By the names that tables print; the last one is fused.
+    networks: By the names that tables print.
     other_scores: Other systems' scores of the set's pairs, by name; None
       fuses with eigenfaces, where the set has photos to learn them from.
     seed: Of who is in the gallery.
@@ -72,6 +72,7 @@ def measure_faces(
     ValueError: The folds do not add up, or scores are not one finite number
       a pair; says whose.
   """
+  _check_scores(faces, other_scores)
   codes = {name: encode_photos(n, faces.images) for name, n in networks.items()}
   mirrored = {
     name: encode_photos(network, faces.images, mirrored=True)
@@ -188,31 +189,42 @@ def _fusion(
     others[EIGENFACES] = rows[EIGENFACES].scores
   if not others:
     return {}
-  own = f"{IDENTITY}, {list(networks)[-1]}"
   pairs = faces.pairs
-  fused = {own: rows[own].result}
+  fused = {
+    own: rows[own].result
+    for own in (f"{IDENTITY}, {name}" for name in networks)
+  }
   for name, scores in others.items():
-    if scores.shape != pairs.same.shape:
-      raise ValueError(
-        f"{name}: expected {len(pairs.same)} scores, one a pair of"
-        f" {faces.name}, got shape {list(scores.shape)}"
-      )
     try:
       fused[name] = verify(scores, pairs.same, folds=pairs.fold)
-      for normalisation in NORMALISATIONS:
-        both = fuse_scores(
-          rows[own].scores,
-          scores,
-          pairs.same,
-          folds=pairs.fold,
-          normalisation=normalisation,
-        )
-        fused[f"{own} + {name}, {normalisation}"] = verify(
-          both, pairs.same, folds=pairs.fold
-        )
+      for network in networks:
+        own = f"{IDENTITY}, {network}"
+        for normalisation in NORMALISATIONS:
+          both = fuse_scores(
+            rows[own].scores,
+            scores,
+            pairs.same,
+            folds=pairs.fold,
+            normalisation=normalisation,
+          )
+          fused[f"{own} + {name}, {normalisation}"] = verify(
+            both, pairs.same, folds=pairs.fold
+          )
     except ValueError as error:
       raise ValueError(f"{name}: {error}") from error
   return fused
+
+
+def _check_scores(
+  faces: FaceSet, other_scores: Mapping[str, np.ndarray] | None
+) -> None:
+  count = len(faces.pairs.same)
+  for name, scores in (other_scores or {}).items():
+    if scores.shape != (count,):
+      raise ValueError(
+        f"{name}: expected {count} scores, one a pair of {faces.name}, got"
+        f" shape {list(scores.shape)}"
+      )
 
 
 def _grey(images: UInt8[np.ndarray, "B 112 96 3"]) -> np.ndarray:

@@ -79,6 +79,14 @@ def paper_cells(results: FaceResults) -> dict[str, Sequence[Cell]]:
   }
 
 
+def fusion_cells(results: FaceResults) -> dict[str, Sequence[Cell]]:
+  """The set's rows of 4.2: accuracy of each system and of their sums."""
+  return {
+    f"{name}, {results.faces.name}": (number_or_none(one.accuracy.mean),)
+    for name, one in results.fusion.items()
+  }
+
+
 def verification_cells(result: VerificationResult) -> list[Cell]:
   """Mean and standard deviation of Table 3's columns."""
   cells: list[Cell] = []

@@ -30,7 +30,7 @@ from disentangle3d.training.dataset import open_dataset, read_manifest
 from disentangle3d.training.export import Export
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
-from experiments.decoder_bases import bases_section
+from experiments.decoder_bases import bases_section, read_bases
 from experiments.evaluated_networks import (
   NETWORK_HELP,
   check_vertices,
@@ -58,7 +58,12 @@ from experiments.mesh_folders import (
   read_mesh_folders,
 )
 from experiments.reconstruction_sections import EXPRESSION_NAMES
-from experiments.saved_sections import PAGE, Findings, save_findings
+from experiments.saved_sections import (
+  PAGE,
+  Findings,
+  check_output,
+  save_findings,
+)
 from experiments.synthetic_sets import EXPRESSION, OUTDOOR, world_of_set
 
 TRUTH = "truth"
@@ -82,14 +87,12 @@ def main() -> None:
   """Reads the flags, renders, writes the folder."""
   values = flags.FLAGS
   keep_freed_memory()
+  check_output(values.output)
   networks = read_networks(values.network)
   _check(values, networks)
   size = values.size_px
-  sections = [bases_section(networks, count=values.bases, size_px=size)]
-  print("visualize: bases drawn", flush=True)
   name, network = list(networks.items())[-1]
-  if values.meshes and not (values.dataset or values.photos):
-    raise ValueError("--meshes: expected --dataset or --photos beside it")
+  sections: list[Section] = []
   meshes = read_mesh_folders(
     values.meshes,
     network.landmark_vertices,
@@ -98,7 +101,8 @@ def main() -> None:
   )
   if values.dataset is not None:
     settings = settings_of(read_manifest(values.dataset), values.dataset)
-    people = max(values.people, _STRIP_PHOTOS)
+    strip_people = min(_STRIP_PHOTOS, settings.heldout_people)
+    people = max(values.people, strip_people)
     outdoor = synthetic_photos(
       OUTDOOR, settings, {name: network}, meshes, people=people
     )
@@ -111,9 +115,15 @@ def main() -> None:
     ]
   if values.photos is not None:
     photographs = dataset_photos(
-      values.photos, {name: network}, meshes, people=_STRIP_PHOTOS
+      values.photos,
+      {name: network},
+      meshes,
+      people=max(values.people, _STRIP_PHOTOS),
     )
     sections.append(_section("photographs", network, name, photographs, values))
+  print("visualize: galleries drawn", flush=True)
+  bases = bases_section(networks, count=values.bases, size_px=size)
+  sections.insert(0, bases)
   output = pathlib.Path(values.output)
   save_findings(output, Findings("Pictures", sections, {}))
   print(f"visualize: open {output / PAGE}")
@@ -290,6 +300,13 @@ def _check(values: flags.FlagValues, networks: Mapping[str, Export]) -> None:
       raise ValueError(
         f"--{flag}: expected at least 1, got {values[flag].value}"
       )
+  if values.meshes and not (values.dataset or values.photos):
+    raise ValueError("--meshes: expected --dataset or --photos beside it")
+  for dataset in (values.dataset, values.photos):
+    if dataset is not None:
+      read_manifest(dataset)
+  for network in networks.values():
+    read_bases(network, values.bases)
   sizes = {name: one.model.num_vertices for name, one in networks.items()}
   if len(set(sizes.values())) > 1:
     raise ValueError(

@@ -96,7 +96,7 @@ def _found(
   missing = [name for name in names if name not in places]
   if missing:
     raise ValueError(
-      f"{where}: expected {len(names)} photos or videos, got all but"
-      f" {len(missing)}, the first {missing[0]!r}"
+      f"{where}: expected {len(names)} photos or videos, {len(missing)} of"
+      f" them are not there, the first {missing[0]!r}"
     )
   return [places[name] for name in names]

@@ -101,9 +101,7 @@ def line_chart(
   if log_y:
     axes.set_yscale("log")
   if legend_below:
-    lines = -(-len(series) // 2)
-    figure.set_size_inches(7.0, _SIZE_INCHES[1] + 0.4 + 0.2 * lines)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    add_legend_below(figure, len(series))
   else:
     add_legend(axes, len(series))
   return figure
@@ -319,6 +317,13 @@ def add_legend(axes: Axes, count: int) -> None:
   """A legend in the axes, where there are several series."""
   if count > 1:
     axes.legend(fontsize=8, frameon=True, framealpha=0.85, edgecolor="0.8")
+
+
+def add_legend_below(figure: Figure, count: int) -> None:
+  """A legend in two columns under the axes, which keep their height."""
+  lines = -(-count // 2)
+  figure.set_size_inches(7.0, _SIZE_INCHES[1] + 0.4 + 0.2 * lines)
+  figure.legend(loc="outside lower center", ncols=2, fontsize=8)
 
 
 def _numbers(name: str, part: str, values: object) -> np.ndarray:

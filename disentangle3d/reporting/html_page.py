@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 import numpy as np
 
-from disentangle3d.reporting.charts import figure_png
+from disentangle3d.reporting.charts import figure_image, figure_png
 from disentangle3d.reporting.pictures import picture_jpeg, picture_png
 
 DASH = "–"
@@ -65,7 +65,7 @@ class Picture:
     caption: Below the picture; also what a screen reader says.
     width_px: Width on the page; None takes the picture's own (charts: 150
       dots an inch, shown at 96).
-    is_photo: Stored as JPEG, for pages of hundreds of photographs.
+    is_photo: Stored as JPEG: photographs, large pictures of shaded faces.
   """
 
   image: UInt8[np.ndarray, "H W 3"] | Figure
@@ -239,16 +239,17 @@ def _caption(text: str, tag: str) -> str:
 
 
 def _picture(picture: Picture) -> str:
-  kind = "png"
-  if isinstance(picture.image, Figure):
-    content = figure_png(picture.image)
-    width = round(96 * picture.image.get_figwidth())
+  image, kind = picture.image, "jpeg" if picture.is_photo else "png"
+  if isinstance(image, Figure):
+    width = round(96 * image.get_figwidth())
+    content = (
+      picture_jpeg(figure_image(image))
+      if picture.is_photo
+      else figure_png(image)
+    )
   else:
-    width = picture.image.shape[1]
-    if picture.is_photo:
-      kind, content = "jpeg", picture_jpeg(picture.image)
-    else:
-      content = picture_png(picture.image)
+    width = image.shape[1]
+    content = (picture_jpeg if picture.is_photo else picture_png)(image)
   source = base64.b64encode(content).decode("ascii")
   alt = html.escape(picture.caption, quote=True)
   return (
@@ -290,15 +291,19 @@ nav ul {
 }
 .caption { font-size: .9rem; }
 .table { overflow-x: auto; margin: 1rem 0 1.4rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .4rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums;
+  font-size: .92rem; }
+caption {
+  text-align: left; padding-bottom: .4rem; min-width: min(34rem, 90vw);
+}
 th, td {
-  padding: .35rem .8rem; text-align: right; white-space: nowrap;
+  padding: .35rem .6rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line);
 }
 th { font-weight: 600; border-bottom-width: 2px; white-space: normal;
   vertical-align: bottom; }
 .text { text-align: left; }
+td.text { white-space: normal; min-width: 9rem; max-width: 24rem; }
 tbody tr:nth-child(even) { background: var(--stripe); }
 figure { margin: 0 0 1rem; max-width: 100%; }
 figure img {

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from disentangle3d.evaluation.roc import RocCurve
-from disentangle3d.reporting.charts import add_legend, new_chart, styles
+from disentangle3d.reporting.charts import add_legend_below, new_chart, styles
 
 
 def roc_curves(
@@ -47,7 +47,7 @@ def roc_curves(
     axes.set_xlim(100 * least, 100)
     axes.xaxis.set_major_formatter("{x:g}")
   axes.set_ylim(0, 100)
-  add_legend(axes, 2)
+  add_legend_below(figure, len(curves) + 1)
   return figure
 
 
@@ -95,5 +95,5 @@ def det_curves(curves: Mapping[str, RocCurve], *, title: str = "") -> Figure:
     scale("log")
     limit(*ends)
     axis.set_major_formatter("{x:g}")
-  add_legend(axes, 2)
+  add_legend_below(figure, len(curves) + 1)
   return figure

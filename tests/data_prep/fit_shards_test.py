@@ -18,9 +18,9 @@ class ContourTest(parameterized.TestCase):
   )
   def test_whose_jaw_follows_the_silhouette(self, detector, slides):
     row = PhotoRow(pathlib.Path("1.png"), "a", "a/1.png", "ok", "", detector)
-    self.assertEqual(fit_shards._slides(row, "detector"), slides)
-    self.assertTrue(fit_shards._slides(row, "on"))
-    self.assertFalse(fit_shards._slides(row, "off"))
+    self.assertEqual(fit_shards.follows_silhouette(row, "detector"), slides)
+    self.assertTrue(fit_shards.follows_silhouette(row, "on"))
+    self.assertFalse(fit_shards.follows_silhouette(row, "off"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What evaluations write, the page that joins it, and the paper's tables."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -22,7 +23,12 @@ from experiments.paper_figures import (
   TABLE_2,
   paper_table,
 )
-from experiments.saved_sections import Findings, load_findings, save_findings
+from experiments.saved_sections import (
+  Findings,
+  check_output,
+  load_findings,
+  save_findings,
+)
 
 
 def _findings():
@@ -32,7 +38,7 @@ def _findings():
   blocks = [
     Paragraph("<text>"),
     table,
-    Grid([Picture(image, "one")]),
+    Grid([Picture(image, "one", is_photo=True)]),
     Picture(chart, "chart"),
   ]
   measured = {TABLE_2: {"ours": (np.float64(2.5),)}, LFW: {"ours": [None] * 5}}
@@ -56,14 +62,31 @@ class FindingsTest(absltest.TestCase):
       _findings().sections[0].blocks[2].pictures[0].image,
     )
     self.assertEqual(chart.width_px, 518)
+    self.assertTrue(grid.pictures[0].is_photo)
+    self.assertFalse(chart.is_photo)
     self.assertEqual(found.measured[TABLE_2], {"ours": [2.5]})
     self.assertIn("&lt;text&gt;", (self.folder / "page.html").read_text())
 
   def test_nothing_else_is_overwritten(self):
     self.folder.mkdir()
     (self.folder / "precious").touch()
-    with self.assertRaisesRegex(ValueError, "new or an empty folder"):
-      save_findings(self.folder, _findings())
+    for refuse in (check_output, lambda f: save_findings(f, _findings())):
+      with self.assertRaisesRegex(ValueError, "it: expected a new or an empty"):
+        refuse(self.folder)
+    self.assertTrue((self.folder / "precious").exists())
+
+  def test_findings_that_cannot_be_written_leave_the_earlier_ones(self):
+    save_findings(self.folder, _findings())
+    broken = dataclasses.replace(
+      _findings(), measured={TABLE_2: {"ours": (float("inf"),)}}
+    )
+    with self.assertRaises(ValueError):
+      save_findings(self.folder, broken)
+    self.assertEqual(
+      load_findings(self.folder).measured[TABLE_2], {"ours": [2.5]}
+    )
+    self.assertEqual([p.name for p in self.folder.parent.iterdir()], ["it"])
+    check_output(self.folder)
 
   def test_damage_is_named(self):
     with self.assertRaisesRegex(FileNotFoundError, "section.json"):

@@ -10,7 +10,12 @@ import numpy as np
 from PIL import Image
 import scipy.spatial
 
-from data_prep.manifests import PhotoRow, manifest_path, write_manifest
+from data_prep.manifests import (
+  PhotoRow,
+  manifest_path,
+  read_rows,
+  write_manifest,
+)
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.geometry import five_points, rotation_from_euler
 from disentangle3d.network.face_model import FaceModel, init_params
@@ -205,6 +210,14 @@ class FlorenceTest(absltest.TestCase):
       photo.landmarks, flat * [0.4, -0.4] + 50, atol=1e-4
     )
 
+  def test_the_detector_says_whose_jaw_is_the_silhouette(self):
+    rows = read_rows(self.root / "aligned")
+    for place, detector in enumerate(("mtcnn + dlib, 68", "mtcnn + fan")):
+      rows[2 + place] = dataclasses.replace(rows[2 + place], detector=detector)
+    write_manifest(manifest_path(self.root / "aligned"), rows)
+    found = [photo.visible_contour for photo in self._set().photos]
+    self.assertEqual(found, [True, False, False, False, False, False])
+
   def test_what_is_missing_is_named(self):
     with self.assertRaisesRegex(ValueError, "frames of Indoor.*found none"):
       self._set(scene="Indoor-Cooperative")
@@ -326,7 +339,7 @@ class Bu3dfeTest(absltest.TestCase):
     network = self._network()
     maker = make_maker(faces.photos, {"net": network}, fitter=None)
     rows = scan_rows(measure_scans(faces, maker, protocol_photos=0))[TABLE_1]
-    self.assertLen(rows["net, BU-3DFE, rendered"], len(YAW_DEG) + 1)
+    self.assertLen(rows["net, BU-3DFE-rendered"], len(YAW_DEG) + 1)
 
   def test_another_folder_is_named(self):
     (self.folder / "F0001_NE00WH_F3D.bnd").unlink()

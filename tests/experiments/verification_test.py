@@ -19,7 +19,11 @@ from experiments.verification_results import (
   identify_in_gallery,
   measure_faces,
 )
-from experiments.verification_sections import face_sections, paper_cells
+from experiments.verification_sections import (
+  face_sections,
+  fusion_cells,
+  paper_cells,
+)
 from tests.fixtures import random_morphable_model
 
 _PEOPLE = ("Ann", "Bob", "Cid", "Dan")
@@ -105,7 +109,9 @@ class PublishedSetsTest(absltest.TestCase):
   def test_a_photo_that_was_not_aligned_is_named(self):
     pairs = _lfw(self.folder)
     pairs.write_text(pairs.read_text().replace("Dan\t1\t3", "Dan\t1\t9"))
-    with self.assertRaisesRegex(ValueError, "all but 1, .*'Dan/Dan_0009'"):
+    with self.assertRaisesRegex(
+      ValueError, "1 of them are not there, .*'Dan/Dan_0009'"
+    ):
       published_sets.lfw_set(pairs, self.folder)
 
   def test_folds_that_do_not_add_up_are_refused(self):
@@ -186,9 +192,21 @@ class MeasureFacesTest(absltest.TestCase):
   def test_other_scores_are_fused_or_refused(self):
     perfect = self.faces.pairs.same.astype(np.float64)
     results = measure_faces(
-      self.faces, {"it": self.network}, other_scores={"best": perfect}
+      self.faces,
+      {"it": self.network, "again": self.network},
+      other_scores={"best": perfect},
     )
-    self.assertLen(results.fusion, 4)
+    self.assertLen(results.fusion, 7)
+    name = self.faces.name
+    cells = fusion_cells(results)
+    self.assertEqual(cells[f"best, {name}"], (100.0,))
+    for normalisation in ("z_score", "min_max"):
+      self.assertEqual(
+        *(
+          cells[f"identity code, {one} + best, {normalisation}, {name}"]
+          for one in ("it", "again")
+        )
+      )
     self.assertEqual(results.fusion["best"].accuracy.mean, 100)
     with self.assertRaisesRegex(ValueError, "best: expected 8 scores"):
       measure_faces(

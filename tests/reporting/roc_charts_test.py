@@ -6,7 +6,7 @@ from disentangle3d.reporting import roc_charts
 
 
 def _texts(axes) -> list[str]:
-  return [text.get_text() for text in axes.get_legend().get_texts()]
+  return [text.get_text() for text in axes.figure.legends[0].get_texts()]
 
 
 class RocChartsTest(absltest.TestCase):
