@@ -80,8 +80,15 @@ class Faces:
 class Detector:
   """MTCNN with the package's weights; keeps one program a photo size."""
 
-  def __init__(self, settings: Settings = Settings()) -> None:
+  def __init__(
+    self, settings: Settings = Settings(), *, most_photos: int = _MOST_PHOTOS
+  ) -> None:
     """Loads the weights.
+
+    Args:
+      settings: Of the cascade.
+      most_photos: That go through together. A batch is filled up to a size's
+        number, so where photos come one by one it should be 1.
 
     Raises:
       ValueError: A setting is out of its range, or the weights are others.
@@ -89,6 +96,7 @@ class Detector:
     """
     _check_settings(settings)
     self.settings = settings
+    self._most_photos = most_photos
     self._weights = jax.device_put(prepare_weights(load_weights()))
     self._programs = jax.jit(
       functools.partial(_detect, settings=settings),
@@ -110,9 +118,9 @@ class Detector:
       size = (padded_size(photo.shape[0]), padded_size(photo.shape[1]))
       by_size.setdefault(size, []).append(place)
     batches = [
-      (size, places[start : start + batch_size(size)])
+      (size, places[start : start + self._batch_size(size)])
       for size, places in by_size.items()
-      for start in range(0, len(places), batch_size(size))
+      for start in range(0, len(places), self._batch_size(size))
     ]
 
     def detect_batch(batch: tuple[tuple[int, int], list[int]]) -> None:
@@ -129,7 +137,7 @@ class Detector:
   def _detect_batch(
     self, photos: Sequence[np.ndarray], size: tuple[int, int]
   ) -> list[Faces]:
-    count = batch_size(size)
+    count = self._batch_size(size)
     images = np.zeros((count, *size, 3), np.uint8)
     sizes = np.ones((count, 2), np.int32)
     for row, photo in enumerate(photos):
@@ -143,6 +151,9 @@ class Detector:
       _faces_of(boxes[row], points[row], scores[row], photo.shape)
       for row, photo in enumerate(photos)
     ]
+
+  def _batch_size(self, size: tuple[int, int]) -> int:
+    return min(self._most_photos, batch_size(size))
 
 
 def padded_size(side: int) -> int:
