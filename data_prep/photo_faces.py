@@ -67,7 +67,7 @@ class FaceFinder:
     Raises:
       ModuleNotFoundError: The extra `detect` is not installed.
     """
-    self._find = find or Detector().detect
+    self._find = find or Detector(most_photos=1).detect
     self._locate = locate or DlibLocator().locate
 
   def find(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[FoundFace]:

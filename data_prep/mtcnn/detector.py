@@ -83,12 +83,15 @@ class Detector:
     self,
     settings: Settings = Settings(),
     *,
+    most_photos: int = _MOST_PHOTOS,
     shrinks_on_host: bool | None = None,
   ) -> None:
     """Loads the weights.
 
     Args:
-      settings: See there.
+      settings: Of the cascade.
+      most_photos: That go through together. A batch is filled up to a size's
+        number, so where photos come one by one it should be 1.
       shrinks_on_host: Whether the host makes the pyramid, and not the device;
         None: where they are the same.
 
@@ -98,6 +101,7 @@ class Detector:
     """
     _check_settings(settings)
     self.settings = settings
+    self._most_photos = most_photos
     if shrinks_on_host is None:
       shrinks_on_host = jax.default_backend() == "cpu"
     self._shrinks_on_host = shrinks_on_host
@@ -122,9 +126,9 @@ class Detector:
       size = (padded_size(photo.shape[0]), padded_size(photo.shape[1]))
       by_size.setdefault(size, []).append(place)
     batches = [
-      (size, places[start : start + batch_size(size)])
+      (size, places[start : start + self._batch_size(size)])
       for size, places in by_size.items()
-      for start in range(0, len(places), batch_size(size))
+      for start in range(0, len(places), self._batch_size(size))
     ]
 
     def detect_batch(batch: tuple[tuple[int, int], list[int]]) -> None:
@@ -141,7 +145,7 @@ class Detector:
   def _detect_batch(
     self, photos: Sequence[np.ndarray], size: tuple[int, int]
   ) -> list[Faces]:
-    count = batch_size(size)
+    count = self._batch_size(size)
     images = np.zeros((count, *size, 3), np.uint8)
     sizes = np.ones((count, 2), np.int32)
     for row, photo in enumerate(photos):
@@ -159,6 +163,9 @@ class Detector:
       _faces_of(boxes[row], points[row], scores[row], photo.shape)
       for row, photo in enumerate(photos)
     ]
+
+  def _batch_size(self, size: tuple[int, int]) -> int:
+    return min(self._most_photos, batch_size(size))
 
 
 def padded_size(side: int) -> int:

@@ -110,6 +110,11 @@ class DetectorTest(parameterized.TestCase):
     self.assertEmpty(empty.boxes)
     np.testing.assert_array_equal(again.boxes, alone.boxes)
     np.testing.assert_array_equal(again.points, alone.points)
+    # One by one, as `photo_faces` asks; the same sums in another order.
+    single = Detector(detector.settings, most_photos=1)
+    empty, again = single.detect([np.zeros_like(beside), face])
+    self.assertEmpty(empty.boxes)
+    np.testing.assert_allclose(again.boxes, alone.boxes, atol=0.01)
 
   def test_a_photo_smaller_than_a_window_has_no_face(self):
     detector = _detector("package")
