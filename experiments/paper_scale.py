@@ -223,7 +223,7 @@ def _define_flags() -> None:
   flags.DEFINE_integer("test_people", 500, "Never trained on.")
   flags.DEFINE_integer("validation_people", 200, "Neither, to choose rates by.")
   flags.DEFINE_integer(
-    "bound_people", 20, "Test people whose true shapes are projected (slow)."
+    "bound_people", 4, "Test people whose true shapes are projected (slow)."
   )
   flags.DEFINE_integer(
     "protocol_photos", 10, "Photos to compare by every protocol (slow)."
