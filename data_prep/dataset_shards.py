@@ -27,6 +27,7 @@ from disentangle3d.geometry import apply_affine
 from disentangle3d.training.records import decode_image
 
 MANIFEST_SUFFIX = ".json"
+_FILE = ("name", "num_records", "sha256")
 # How far a photo may come; see `count_stages`.
 STAGES = ("photos", "detected", "located", "aligned", "fitted", "kept")
 
@@ -158,7 +159,7 @@ def read_parts(folder: StageFolder, plan: DatasetPlan) -> DatasetParts:
     try:
       content = json.loads(path.read_text("utf-8"))
       for split, entry in content["files"].items():
-        files[split].append(entry)
+        files[split].append({name: entry[name] for name in _FILE})
       counts.update(content["counts"])
       stages.update(content["stages"])
       rejected.update(content["rejected"])
