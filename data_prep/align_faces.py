@@ -16,6 +16,7 @@ import pathlib
 
 from absl import flags
 import cv2
+import jax
 from jaxtyping import Float, UInt8
 import numpy as np
 
@@ -61,6 +62,8 @@ ARCFACE = Template(
   112,
 )
 TEMPLATES = {"sphereface": SPHEREFACE, "arcface": ARCFACE}
+# Op by op it takes more time than the rest of a crop.
+_similarity = jax.jit(similarity_2d)
 # Five points closer together than this are no face.
 _LEAST_SPREAD_PX = 1.0
 
@@ -83,7 +86,7 @@ def crop_matrix(
   points = np.asarray(points, np.float32)
   if np.ptp(points, axis=0).max() < _LEAST_SPREAD_PX:
     raise ValueError("the five points coincide")
-  return np.asarray(similarity_2d(points, template.points))
+  return np.asarray(_similarity(points, template.points))
 
 
 def warp_crop(

@@ -18,15 +18,16 @@ import numpy as np
 
 from data_prep.dataset_writer import file_name, write_records
 from data_prep.fit_files import MORPHABLE_MODEL, Fits, fits_path, read_fits
+from data_prep.fit_shards import crop_landmarks
 from data_prep.landmark_index import LandmarkIndex
 from data_prep.manifests import PhotoRow, count_rows, read_manifest
 from data_prep.output_files import replace_file
 from data_prep.stage_folder import StageFolder
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.geometry import apply_affine
 from disentangle3d.training.records import decode_image
 
 MANIFEST_SUFFIX = ".json"
+_FILE = ("name", "num_records", "sha256")
 # How far a photo may come; see `count_stages`.
 STAGES = ("photos", "detected", "located", "aligned", "fitted", "kept")
 
@@ -158,7 +159,7 @@ def read_parts(folder: StageFolder, plan: DatasetPlan) -> DatasetParts:
     try:
       content = json.loads(path.read_text("utf-8"))
       for split, entry in content["files"].items():
-        files[split].append(entry)
+        files[split].append({name: entry[name] for name in _FILE})
       counts.update(content["counts"])
       stages.update(content["stages"])
       rejected.update(content["rejected"])
@@ -224,7 +225,7 @@ def _records(
       "label": label_of[row.subject],
       "subject": row.subject,
       "image_id": row.image_id,
-      "landmarks": np.asarray(apply_affine(row.crop_from_photo, row.landmarks)),
+      "landmarks": crop_landmarks(row),
       "visibility": row.visibility,
       "crop_from_photo": row.crop_from_photo,
       **fits[row.image_id],
