@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
-from data_prep.batched_fitting import ImageFits, fit_subjects
+from data_prep.batched_fitting import ImageFits, fit_model, fit_subjects
 from data_prep.synthetic_set import SyntheticSet, photos_of, split_plans
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -27,6 +27,9 @@ from experiments.shape_scores import Method, ShapeScores, score_shapes
 MEAN_SHAPE = "mean shape"
 SINGLE_FIT = "landmark fit, this photo only"
 MULTI_FIT = "landmark fit, all photos of the person"
+# The dataset's labels keep the contour's vertices, whatever the jaw shows.
+SINGLE_CONTOUR_FIT = f"{SINGLE_FIT}, contour on the silhouette"
+MULTI_CONTOUR_FIT = f"{MULTI_FIT}, contour on the silhouette"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,6 +82,31 @@ def heldout_people(
   )
 
 
+def contour_fits(heldout: HeldOut) -> dict[str, ImageFits]:
+  """Both fits again, the contour's vertices following the silhouette.
+
+  None where the world's jaw landmarks keep their vertices.
+  """
+  if heldout.world.jaw != "visible_contour":
+    return {}
+  small = fit_model(heldout.fitter, moving_contour=True)
+  photos = heldout.photos
+  return {
+    name: fit_subjects(
+      small,
+      photos.landmarks,
+      photos.visibility,
+      people,
+      options=FitOptions(),
+      visible_contour=np.ones(heldout.num_photos, bool),
+    )
+    for name, people in (
+      (SINGLE_CONTOUR_FIT, np.arange(heldout.num_photos)),
+      (MULTI_CONTOUR_FIT, photos.person),
+    )
+  }
+
+
 def photo_names(heldout: HeldOut) -> list[str]:
   """What each photo is called in folders: subject and image_id, P of them."""
   return [
@@ -109,25 +137,33 @@ def true_shapes(
 
 
 def score_heldout(
-  heldout: HeldOut, networks: Mapping[str, Export]
+  heldout: HeldOut,
+  networks: Mapping[str, Export],
+  more_fits: Mapping[str, ImageFits] | None = None,
 ) -> dict[str, ShapeScores]:
-  """Scores the mean shape, both landmark fits, and the networks."""
+  """Scores the mean shape, both landmark fits and more, and the networks."""
   return score_shapes(
     truth_of(heldout),
-    shape_methods(heldout, networks),
+    shape_methods(heldout, networks, more_fits),
     heldout.num_photos,
     np.asarray(heldout.fitter.landmark_vertices),
   )
 
 
 def shape_methods(
-  heldout: HeldOut, networks: Mapping[str, Export]
+  heldout: HeldOut,
+  networks: Mapping[str, Export],
+  more_fits: Mapping[str, ImageFits] | None = None,
 ) -> dict[str, Method]:
   """What `score_heldout` scores, by name."""
   return photo_methods(
     heldout.fitter,
     heldout.photos.image,
-    {SINGLE_FIT: heldout.single, MULTI_FIT: heldout.multi},
+    {
+      SINGLE_FIT: heldout.single,
+      MULTI_FIT: heldout.multi,
+      **(more_fits or {}),
+    },
     networks,
   )
 

@@ -17,7 +17,6 @@ from disentangle3d.reporting.html_page import (
   DASH,
   Block,
   Grid,
-  Paragraph,
   Picture,
   Section,
   Table,
@@ -43,7 +42,7 @@ EXPRESSION_NAMES = (
   "neutral",
   *(f"expression {number}" for number in range(1, EXPRESSION_CLASSES)),
 )
-_MAPS_SHOWN = 6
+_MAPS_SHOWN = 8
 _FIGURES = (
   (FIGURE_6, "full shape", "within"),
   (FIGURE_7, "identity shape", "identity_within"),
@@ -72,7 +71,7 @@ def set_sections(
     )
   ]
   if differences:
-    blocks.append(difference_lines(results.scores, results.people, differences))
+    blocks.append(difference_table(results.scores, results.people, differences))
   if results.name == YAW:
     blocks.append(yaw_chart(results.scores, results.yaw_deg))
   elif results.name == EXPRESSION:
@@ -235,23 +234,33 @@ def summary_table(
   )
 
 
-def difference_lines(
+def difference_table(
   scores: Mapping[str, ShapeScores],
   people: np.ndarray,
   pairs: Sequence[tuple[str, str]],
-) -> Paragraph:
+) -> Table:
   """Methods subtracted photo by photo, where both have a number."""
-  parts = []
-  for first, second in pairs:
-    for what, field in (("full", "within"), ("identity", "identity_within")):
-      found = paired_bootstrap(
-        getattr(scores[first], field),
-        getattr(scores[second], field),
-        groups=people,
-      )
-      shown = shown_interval(found)
-      parts.append(f"{first} − {second}, {what} shape: {shown} mm")
-  return Paragraph("Paired differences, 95 %: " + "; ".join(parts) + ".")
+  rows = [
+    (
+      f"{first} − {second}",
+      *(
+        shown_interval(
+          paired_bootstrap(
+            getattr(scores[first], field),
+            getattr(scores[second], field),
+            groups=people,
+          )
+        )
+        for field in ("within", "identity_within")
+      ),
+    )
+    for first, second in pairs
+  ]
+  return Table(
+    ("", "full shape", "identity shape"),
+    rows,
+    caption="Paired differences in mm, photo by photo, 95 % (people drawn)",
+  )
 
 
 def yaw_chart(

@@ -20,7 +20,7 @@ from experiments.paper_figures import (
 )
 from experiments.reconstruction_sections import (
   cumulative_chart,
-  difference_lines,
+  difference_table,
   expression_charts,
   expression_rows,
   mean_rows,
@@ -56,7 +56,7 @@ def scan_sections(
     Paragraph(f"Photos: {faces.remarks}."),
   ]
   if differences:
-    blocks.append(difference_lines(scores, faces.people, differences))
+    blocks.append(difference_table(scores, faces.people, differences))
   if faces.name == BU3DFE_YAW:
     blocks.append(yaw_chart(scores, _yaw_deg(results)))
   elif faces.name == BU3DFE:

@@ -124,7 +124,7 @@ class SectionsTest(absltest.TestCase):
       rows["gaps, synthetic_yaw"][-1], 1.25 + np.mean([0, 1, 2, 3, 4, 5]) / 9
     )
     blocks = set_sections(results, [("it", "it")])[0].blocks
-    self.assertIn("0.00 [0.00, 0.00]", blocks[1].text)
+    self.assertEqual(blocks[1].rows, [("it − it", *["0.00 [0.00, 0.00]"] * 2)])
     self.assertEqual([row[-1] for row in blocks[0].rows], [38, 22])
 
   def test_expressions_count_the_same_and_outdoor_is_a_mean(self):
