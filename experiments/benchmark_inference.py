@@ -9,7 +9,7 @@ within a round, so that they share whatever else the machine does; compiling is
 measured apart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 import importlib.util
 import json
 import os
@@ -62,61 +62,21 @@ def torch_method(params: Mapping[str, Any], model: FaceModel) -> Method:
   Returns:
     The method; it gives what `reconstruct` gives.
   """
+  # PyTorch is not installed for anything else.
   import torch
-  from torch.nn import functional
+
+  from experiments.torch_network import decode, encode, tensors_of_network
 
   torch.set_num_threads(os.cpu_count() or 1)
   units = PRESETS[model.trunk].units
-  trunk = params["encoder"]["trunk"]
-
-  def tensor(array: Any, order: Sequence[int] | None = None) -> Any:
-    array = np.asarray(array)
-    array = array if order is None else array.transpose(order)
-    return torch.from_numpy(np.array(array, order="C"))
-
-  layers = {
-    place.removeprefix("conv"): (
-      tensor(layer["kernel"], (3, 2, 0, 1)),
-      tensor(layer["bias"]),
-      tensor(trunk[place.replace("conv", "prelu")]["slope"]),
-    )
-    for place, layer in trunk.items()
-    if place.startswith("conv")
-  }
-  kernel = np.asarray(trunk["fc5"]["kernel"])
-  kernel = kernel.reshape(7, 6, -1, kernel.shape[1]).transpose(3, 2, 0, 1)
-  fc5 = tensor(kernel.reshape(len(kernel), -1)), tensor(trunk["fc5"]["bias"])
-  heads = [
-    (tensor(layer["kernel"], (1, 0)), tensor(layer["bias"]))
-    for layer in (
-      params["encoder"]["identity_fc"],
-      params["encoder"]["residual_fc"],
-    )
-  ]
-  decoders = [
-    tensor(params[name]["kernel"], (1, 0))
-    for name in ("identity_decoder", "residual_decoder")
-  ]
-  mean = tensor(params["mean_shape"]).reshape(-1)
-
-  def layer(x: Any, place: str, stride: int) -> Any:
-    weight, bias, slope = layers[place]
-    x = functional.conv2d(x, weight, bias, stride=stride, padding=1)
-    return functional.prelu(x, slope)
+  weights = tensors_of_network(params)
+  mean = weights.pop("mean_shape")
 
   def method(images: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-      x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-      x = (x.float() - 127.5) / 128
-      for stage, count in enumerate(units, start=1):
-        x = layer(x, f"{stage}_1", 2)
-        for unit in range(count):
-          inner = layer(x, f"{stage}_{2 * unit + 2}", 1)
-          x = x + layer(inner, f"{stage}_{2 * unit + 3}", 1)
-      feature = functional.linear(x.flatten(1), *fc5)
-      codes = [torch.tanh(functional.linear(feature, *head)) for head in heads]
-      neutral = mean + functional.linear(codes[0], decoders[0])
-      shape = neutral + functional.linear(codes[1], decoders[1])
+      image = torch.from_numpy(images)
+      codes = encode(weights["encoder"], image, units)
+      shape = decode(weights, mean, *codes)
       return shape.reshape(len(images), -1, 3).numpy()
 
   return method

@@ -253,6 +253,11 @@ def _define_flags() -> None:
   flags.DEFINE_bool(
     "deterministic", False, "On a GPU: the same bits every time, if slower."
   )
+  flags.DEFINE_bool(
+    "debug_nans",
+    False,
+    "Stop at the operation that makes a NaN, named; every step is waited for.",
+  )
   flags.DEFINE_integer(
     "profile_steps",
     0,
@@ -287,6 +292,8 @@ def main() -> None:
     os.environ["XLA_FLAGS"] = (
       f"{flags_before} --xla_gpu_deterministic_ops=true"
     ).strip()
+  if values.debug_nans:
+    jax.config.update("jax_debug_nans", True)
   workdir = pathlib.Path(values.workdir)
   cluster = Cluster(values.coordinator, values.num_processes, values.process_id)
   join(cluster)
