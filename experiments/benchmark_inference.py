@@ -13,7 +13,7 @@ codes and shapes are from the plain network's at most; --dataset takes held-out
 crops in place of noise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import importlib.util
 import json
 import pathlib
@@ -37,10 +37,12 @@ from disentangle3d.training.export import load_export
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
 from experiments.machine import machine_name
-from experiments.torch_networks import Method, torch_method
 
 PLAIN, PREPARED, PYTORCH = "plain", "prepared", "PyTorch"
 # By trunk, then by way.
+# Takes uint8 crops [B, 112, 96, 3], gives codes [B, I + E], identity first, and
+# shapes [B, V, 3], when they are there.
+Method = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 Methods = Mapping[str, Mapping[str, Method]]
 Rows = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -69,6 +71,9 @@ def find_methods(params: Any, model: FaceModel) -> dict[str, Method]:
   if prepared is not params:
     methods[PREPARED] = jax_method(prepared, model)
   if importlib.util.find_spec("torch"):
+    # PyTorch is not installed for anything else.
+    from experiments.torch_inference import torch_method
+
     methods[PYTORCH] = torch_method(params, model)
   return methods
 

@@ -60,6 +60,7 @@ def train(
   *,
   should_stop: Callable[[], bool] = lambda: False,
   profile_steps: int = 0,
+  debug_nans: bool = False,
 ) -> Outcome:
   """Runs the phases of a config, going on where an earlier run left off.
 
@@ -68,6 +69,7 @@ def train(
     workdir: Where everything goes.
     should_stop: Asked after every step; True saves and returns.
     profile_steps: Steps of each phase to trace, to `profile/`.
+    debug_nans: Look for NaN after every step.
 
   Returns:
     How it ended.
@@ -88,6 +90,7 @@ def train(
     workdir,
     should_stop=should_stop,
     profile_steps=profile_steps,
+    debug_nans=debug_nans,
   )
 
 
@@ -99,6 +102,7 @@ def train_on(
   *,
   should_stop: Callable[[], bool] = lambda: False,
   profile_steps: int = 0,
+  debug_nans: bool = False,
 ) -> Outcome:
   """As `train`, on examples that the caller has.
 
@@ -109,6 +113,7 @@ def train_on(
     workdir: Same.
     should_stop: Same.
     profile_steps: Same.
+    debug_nans: Same.
 
   Returns:
     How it ended.
@@ -125,6 +130,7 @@ def train_on(
     config.checkpoint_every,
     profile_steps=profile_steps,
     profile_folder=str(pathlib.Path(workdir) / "profile"),
+    debug_nans=debug_nans,
   )
   devices = jax.devices()
   check_phases(phases, len(devices), config.export_phases)
@@ -253,6 +259,12 @@ def _define_flags() -> None:
   flags.DEFINE_bool(
     "deterministic", False, "On a GPU: the same bits every time, if slower."
   )
+  flags.DEFINE_bool(
+    "debug_nans",
+    False,
+    "Stop at the first step that makes a NaN or infinity of a parameter, and"
+    " name it; every step is waited for.",
+  )
   flags.DEFINE_integer(
     "profile_steps",
     0,
@@ -297,6 +309,7 @@ def main() -> None:
         workdir,
         should_stop=should_stop,
         profile_steps=values.profile_steps,
+        debug_nans=values.debug_nans,
       )
   except NonFiniteLossError as error:
     raise ValueError(str(error)) from error

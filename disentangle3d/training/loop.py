@@ -24,6 +24,7 @@ from disentangle3d.training.input_pipeline import (
 from disentangle3d.training.metric_queue import (
   MetricQueue,
   Report,
+  check_finite_state,
   first_value,
 )
 from disentangle3d.training.phases import (
@@ -58,12 +59,15 @@ class LoopOptions:
     checkpoint_every: Steps between checkpoints.
     profile_steps: Steps of each phase to trace with `jax.profiler`.
     profile_folder: Where the trace goes.
+    debug_nans: After every step, look for NaN and infinity in all that it
+      changed; every step is waited for.
   """
 
   log_every: int
   checkpoint_every: int
   profile_steps: int = 0
   profile_folder: str = "profile"
+  debug_nans: bool = False
 
   def __post_init__(self):
     for name, least in (
@@ -220,6 +224,8 @@ def train_phase(
     state, metrics = compiled(state, batch, key)
     pending.add(step, metrics)
     trace.after(step, metrics)
+    if options.debug_nans:
+      check_finite_state(phase, step, state)
     due = should_run(step, every=options.log_every, total=total)
     stopping = agree(should_stop(), ask=due)
     if phase.plateau is not None and step % epoch == 0:

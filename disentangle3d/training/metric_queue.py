@@ -11,10 +11,12 @@ import numpy as np
 
 from disentangle3d.training.optimizers import learning_rate
 from disentangle3d.training.phases import Phase
+from disentangle3d.training.state import TrainState
 
 # Called with the phase, the number of updates done, and the values to log.
 Report = Callable[[Phase, int, Mapping[str, float]], None]
 _STEPS_AHEAD = 2
+_WRONG_SHOWN = 8
 
 
 class NonFiniteLossError(RuntimeError):
@@ -109,6 +111,33 @@ def _check_finite(
       f"{phase.name}: the loss of step {step} is {loss}; not finite:"
       f" {', '.join(sorted(wrong))}; nothing was saved since the last"
       " checkpoint. A lower rate may help"
+    )
+
+
+def check_finite_state(phase: Phase, step: int, state: TrainState) -> None:
+  """Looks for what a step spoiled: which params, which optimizer memory.
+
+  JAX's own `jax_debug_nans` sees nothing that happens inside `jax.pmap`.
+
+  Raises:
+    NonFiniteLossError: Names the step and the first few arrays.
+  """
+  changed = {"params": state.params, "opt_state": state.opt_state}
+  wrong = [
+    jax.tree_util.keystr(path, simple=True, separator="/")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(changed)
+    if not all(
+      np.isfinite(np.asarray(shard.data)).all()
+      for shard in leaf.addressable_shards
+    )
+  ]
+  if wrong:
+    shown = ", ".join(wrong[:_WRONG_SHOWN])
+    more = len(wrong) - _WRONG_SHOWN
+    rest = f" and {more} more" if more > 0 else ""
+    raise NonFiniteLossError(
+      f"{phase.name}: step {step} made NaN or infinity of {shown}{rest};"
+      " nothing was saved after it"
     )
 
 

@@ -20,7 +20,6 @@ from experiments.benchmark_inference import (
   table,
 )
 from experiments.configs import smoke
-from experiments.torch_networks import torch_method
 from experiments.train import train
 from tests.fixtures import random_morphable_model
 from tests.training.cases import write_tiny_dataset
@@ -135,6 +134,8 @@ class TorchTest(parameterized.TestCase):
   def test_pytorch_makes_the_same_faces(self, trunk):
     model = MODEL.clone(trunk=trunk)
     params = strong_params(model)
+    from experiments.torch_inference import torch_method
+
     _, shape = torch_method(params, model)(photos())
     np.testing.assert_allclose(
       shape, reconstruct(params, photos(), model=model).shape, atol=1e-3

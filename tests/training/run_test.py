@@ -7,7 +7,9 @@ from absl.testing import absltest
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
+import pytest
 
+from disentangle3d.network.margins import MARGINS, HeadSetting
 from disentangle3d.training.checkpoint import latest_step
 from disentangle3d.training.export import load_export, save_export
 from disentangle3d.training.loop import (
@@ -167,6 +169,48 @@ class StopTest(absltest.TestCase):
     ):
       _run(root, [phase], options=options)
     self.assertEqual(latest_step(root, "decoders"), 1)
+
+  def test_debugging_names_the_step_and_the_params_that_it_spoiled(self):
+    root = self.create_tempdir().full_path
+    huge = OptimizerSetting("sgd", 1e38)
+    phase = decoders_phase(optimizer=huge, steps=9, batch_size=8)
+    options = LoopOptions(log_every=100, checkpoint_every=100, debug_nans=True)
+    with self.assertRaisesRegex(
+      NonFiniteLossError,
+      r"step \d made NaN or infinity of .*params/identity_decoder/kernel",
+    ):
+      _run(root, [phase], options=options)
+
+  @pytest.mark.slow
+  def test_phase_three_goes_on_with_other_devices(self):
+    root = pathlib.Path(self.create_tempdir().full_path)
+    phase_input = tiny_input(write_tiny_dataset(root / "dataset"))
+    head = HeadSetting("cosface", margin=MARGINS["cosface"], sharded=True)
+    phase = dataclasses.replace(tiny_phases(6)[2], head=head)
+    curves = {"straight": {}, "moved": {}}
+
+    def run(name, devices, stop_after=0):
+      return _run(
+        root / name,
+        [phase],
+        phase_input,
+        devices=jax.devices()[:devices],
+        options=LoopOptions(log_every=1, checkpoint_every=100),
+        report=lambda phase, step, values: curves[name].update(
+          {step: values["loss"]}
+        ),
+        stop_after=stop_after,
+      )
+
+    run("straight", 1)
+    for devices, stop_after in ((8, 2), (2, 2), (1, 0)):
+      run("moved", devices, stop_after)
+    self.assertEqual(list(curves["moved"]), list(range(1, 7)))
+    np.testing.assert_allclose(
+      list(curves["moved"].values()),
+      list(curves["straight"].values()),
+      rtol=1e-4,
+    )
 
   def test_a_rate_of_a_million_diverges_and_names_step_and_metric(self):
     root = self.create_tempdir().full_path

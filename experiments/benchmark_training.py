@@ -1,0 +1,366 @@
+r"""How fast training steps are: on 1 to n devices, and against PyTorch.
+
+    python -m experiments.benchmark_training --devices=1,2,4,8 \
+      --batch_sizes=256,1024 --precision=float32,bfloat16 --output=runs/scaling
+
+Runs the real step of phase III (SphereFace-20 with decoders and head, the
+paper's sizes) on noise: every combination is compiled (its time apart), warmed
+up, timed step by step (p50, p95) and then without waiting in between, as the
+training loop does (images/s). The matrix peak is measured by products of square
+matrices on the same devices at once. Writes `scaling.json`, `scaling.md` and
+`scaling.png`.
+
+`--against_pytorch=16` measures the same step of the same network in PyTorch
+instead, in turn on one CPU (extra `compare`).
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_prep import command_line
+from data_prep.output_files import replace_file
+from disentangle3d.network.compilation import cpu_compiler_options
+from disentangle3d.network.face_model import FaceModel
+from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.reporting.charts import Series, figure_png, line_chart
+from experiments.machine import machine_name
+from experiments.training_steps import INPUTS, PreparedStep, prepare_step
+
+_WARM_UP = 3
+_PRECISIONS = ("float32", "bfloat16")
+# Large enough that a product is limited by arithmetic alone.
+_MATRIX = {"cpu": 2048}
+_ACCELERATOR_MATRIX = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpeed:
+  """What was measured of one combination.
+
+  Attributes:
+    devices: n.
+    batch_size: Over all devices.
+    precision: Of the computation.
+    compile_s: Tracing and compiling.
+    p50_ms: Of a step that is waited for.
+    p95_ms: Same.
+    images_per_s: Of steps that are not waited for.
+    efficiency: images_per_s a device, of the same at the fewest devices.
+    peak_mib: Highest memory of a device since the process began, as the
+      backend says; NaN where it does not.
+    program_mib: Arguments, temporaries and results of the compiled step on a
+      device, as XLA counts them.
+    flops: Operations of a step on all devices, as XLA counts them.
+    matrix_peak: Operations a second that the devices reach in matrix products
+      at this precision, together.
+    peak_share: flops a second, of matrix_peak.
+  """
+
+  devices: int
+  batch_size: int
+  precision: str
+  compile_s: float
+  p50_ms: float
+  p95_ms: float
+  images_per_s: float
+  efficiency: float
+  peak_mib: float
+  program_mib: float
+  flops: float
+  matrix_peak: float
+  peak_share: float
+
+
+def matrix_peak(
+  devices: Sequence[jax.Device], precision: str, *, size: int, rounds: int = 5
+) -> float:
+  """Operations a second of square matrix products, on all devices at once."""
+
+  def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, preferred_element_type=a.dtype)
+
+  run = jax.pmap(product, devices=list(devices))
+  key = jax.random.key(0)
+  shape = (len(devices), size, size)
+  matrix = jax.random.normal(key, shape, jnp.float32).astype(precision)
+  matrix = jax.block_until_ready(run(matrix, matrix) / size)
+  seconds = []
+  for _ in range(rounds):
+    start = time.perf_counter()
+    jax.block_until_ready(run(matrix, matrix))
+    seconds.append(time.perf_counter() - start)
+  return len(devices) * 2 * size**3 / min(seconds)
+
+
+def measure_step(
+  prepared: PreparedStep, *, steps: int, peak: float, precision: str
+) -> StepSpeed:
+  """Compiles a step, runs it and measures it; uses up its state."""
+  start = time.perf_counter()
+  lowered = prepared.mapped.lower(prepared.state, prepared.batch, prepared.key)
+  compiled = lowered.compile(
+    compiler_options=cpu_compiler_options(backend=prepared.devices[0].platform)
+  )
+  compile_s = time.perf_counter() - start
+  state = prepared.state
+  for _ in range(_WARM_UP):
+    state, metrics = compiled(state, prepared.batch, prepared.key)
+  jax.block_until_ready((state, metrics))
+  seconds = []
+  for _ in range(steps):
+    start = time.perf_counter()
+    state, metrics = compiled(state, prepared.batch, prepared.key)
+    jax.block_until_ready((state, metrics))
+    seconds.append(time.perf_counter() - start)
+  start = time.perf_counter()
+  for _ in range(steps):
+    state, metrics = compiled(state, prepared.batch, prepared.key)
+  jax.block_until_ready((state, metrics))
+  a_step = (time.perf_counter() - start) / steps
+  costs = lowered.cost_analysis() or {}
+  flops = costs.get("flops", math.nan) * len(prepared.devices)
+  return StepSpeed(
+    devices=len(prepared.devices),
+    batch_size=prepared.batch_size,
+    precision=precision,
+    compile_s=compile_s,
+    p50_ms=1e3 * float(np.percentile(seconds, 50)),
+    p95_ms=1e3 * float(np.percentile(seconds, 95)),
+    images_per_s=prepared.batch_size / a_step,
+    efficiency=1.0,
+    peak_mib=_peak_bytes(prepared.devices) / 2**20,
+    program_mib=_program_bytes(compiled) / 2**20,
+    flops=flops,
+    matrix_peak=peak,
+    peak_share=flops / a_step / peak,
+  )
+
+
+def _peak_bytes(devices: Sequence[jax.Device]) -> float:
+  used = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in devices]
+  return math.nan if None in used else float(max(used))
+
+
+def _program_bytes(compiled: Any) -> float:
+  memory = compiled.memory_analysis()
+  if memory is None:
+    return math.nan
+  return float(
+    memory.argument_size_in_bytes
+    + memory.temp_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+  )
+
+
+def with_efficiency(
+  rows: Sequence[StepSpeed], *, weak: bool
+) -> list[StepSpeed]:
+  """Fills in efficiency, against the fewest devices of the same study.
+
+  Args:
+    rows: Measured.
+    weak: Whether a batch grows with the devices.
+
+  Returns:
+    The same rows.
+  """
+
+  def study(row: StepSpeed) -> tuple[float, str]:
+    a_device = row.batch_size / row.devices if weak else row.batch_size
+    return a_device, row.precision
+
+  first: dict[tuple[float, str], StepSpeed] = {}
+  for row in sorted(rows, key=lambda row: row.devices):
+    first.setdefault(study(row), row)
+
+  def rate(row: StepSpeed) -> float:
+    return row.images_per_s / row.devices
+
+  return [
+    dataclasses.replace(row, efficiency=rate(row) / rate(first[study(row)]))
+    for row in rows
+  ]
+
+
+def table_of(rows: Sequence[StepSpeed]) -> str:
+  """The rows as a Markdown table."""
+  lines = [
+    "| devices | batch | precision | images/s | a device | efficiency | p50, ms"
+    " | p95, ms | compiling, s | peak, MiB | program, MiB | TFLOP a step |"
+    " TFLOP/s | matrix peak, TFLOP/s | share |",
+    "|" + "---|" * 15,
+  ]
+  for row in rows:
+    rate = row.images_per_s / row.batch_size * row.flops / 1e12
+    peak = "–" if math.isnan(row.peak_mib) else f"{row.peak_mib:.0f}"
+    lines.append(
+      f"| {row.devices} | {row.batch_size} | {row.precision} |"
+      f" {row.images_per_s:.1f} | {row.images_per_s / row.devices:.1f} |"
+      f" {row.efficiency:.0%} | {row.p50_ms:.1f} | {row.p95_ms:.1f} |"
+      f" {row.compile_s:.1f} | {peak} | {row.program_mib:.0f} |"
+      f" {row.flops / 1e12:.3f} | {rate:.3f} | {row.matrix_peak / 1e12:.3f} |"
+      f" {row.peak_share:.0%} |"
+    )
+  return "\n".join(lines)
+
+
+def chart_of(rows: Sequence[StepSpeed], *, weak: bool) -> bytes:
+  """Images/s over devices as PNG, a line a batch and precision."""
+  series = {}
+  for row in sorted(rows, key=lambda row: row.devices):
+    batch = row.batch_size // row.devices if weak else row.batch_size
+    name = f"{row.precision}, batch {batch}" + (" a device" if weak else "")
+    x, y = series.setdefault(name, ([], []))
+    x.append(row.devices)
+    y.append(row.images_per_s)
+  figure = line_chart(
+    {name: Series(x=x, y=y) for name, (x, y) in series.items()},
+    x_label="devices",
+    y_label="images/s",
+    legend_below=True,
+  )
+  axes = figure.axes[0]
+  axes.set_ylim(bottom=0)
+  axes.set_xticks(sorted({row.devices for row in rows}))
+  return figure_png(figure)
+
+
+def _numbers(name: str, values: Sequence[str]) -> list[int]:
+  if not values or not all(text.isdecimal() and int(text) for text in values):
+    raise ValueError(
+      f"--{name}: expected numbers from 1, got {','.join(values) or 'none'}"
+    )
+  return [int(text) for text in values]
+
+
+def _define_flags() -> None:
+  flags.DEFINE_list("devices", ["1"], "How many devices, one study each.")
+  flags.DEFINE_list("batch_sizes", ["64"], "Over all devices.")
+  flags.DEFINE_bool("weak", False, "Batch sizes are those of one device.")
+  flags.DEFINE_list("precision", ["float32"], "float32, bfloat16 or both.")
+  flags.DEFINE_enum("trunk", "sphere20", sorted(PRESETS), "The encoder's.")
+  flags.DEFINE_enum(
+    "input",
+    "device_resident",
+    INPUTS,
+    "Noise that lies on the devices and is gathered in the step, or noise"
+    " drawn in the step (fake).",
+  )
+  flags.DEFINE_integer(
+    "crops", 4096, "Of the device-resident set.", lower_bound=1
+  )
+  flags.DEFINE_integer("steps", 20, "Timed, of each.", lower_bound=2)
+  flags.DEFINE_integer(
+    "matrix", 0, "Side of the matrices of the peak; 0: by the backend."
+  )
+  flags.DEFINE_integer(
+    "cpu_devices", 0, "Run on so many fake CPU devices; 0: on what is there."
+  )
+  flags.DEFINE_integer(
+    "against_pytorch", 0, "Compare with PyTorch at this batch size instead."
+  )
+  flags.DEFINE_string("output", None, "A folder for JSON, table and plot.")
+
+
+def _study(values: Any) -> list[StepSpeed]:
+  there = jax.devices()
+  rows = []
+  peaks: dict[tuple[int, str], float] = {}
+  for precision, count, size in itertools.product(
+    values.precision,
+    _numbers("devices", values.devices),
+    _numbers("batch_sizes", values.batch_sizes),
+  ):
+    if precision not in _PRECISIONS:
+      raise ValueError(
+        f"--precision: expected {' or '.join(_PRECISIONS)}, got {precision}"
+      )
+    if count > len(there):
+      raise ValueError(
+        f"--devices: expected at most the {len(there)} that there are, got"
+        f" {count}; --cpu_devices makes more of a CPU"
+      )
+    devices = there[:count]
+    side = values.matrix or _MATRIX.get(
+      devices[0].platform, _ACCELERATOR_MATRIX
+    )
+    if (count, precision) not in peaks:
+      peaks[count, precision] = matrix_peak(devices, precision, size=side)
+    prepared = prepare_step(
+      FaceModel(trunk=values.trunk, dtype=precision),
+      devices,
+      batch_size=size * count if values.weak else size,
+      input=values.input,
+      num_crops=values.crops,
+    )
+    rows.append(
+      measure_step(
+        prepared,
+        steps=values.steps,
+        peak=peaks[count, precision],
+        precision=precision,
+      )
+    )
+    del prepared
+    print(table_of(rows[-1:]).splitlines()[-1], flush=True)
+  return with_efficiency(rows, weak=values.weak)
+
+
+def _write(
+  folder: pathlib.Path, name: str, about: Mapping[str, Any], text: str
+) -> None:
+  folder.mkdir(parents=True, exist_ok=True)
+  about = {"machine": machine_name(), "jax": jax.__version__, **about}
+  document = (json.dumps(about, indent=1) + "\n").encode()
+  replace_file(folder / f"{name}.json", document)
+  replace_file(folder / f"{name}.md", (text + "\n").encode())
+
+
+def main() -> None:
+  """Measures, prints a table, writes it."""
+  values = flags.FLAGS
+  if values.cpu_devices:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", values.cpu_devices)
+  output = pathlib.Path(values.output) if values.output else None
+  if values.against_pytorch:
+    # PyTorch is not installed for anything else.
+    from experiments.torch_training import compare_steps, comparison_table
+
+    times = compare_steps(
+      FaceModel(trunk=values.trunk),
+      batch_size=values.against_pytorch,
+      rounds=values.steps,
+    )
+    print(comparison_table(times))
+    if output:
+      _write(output, "pytorch", {"results": times}, comparison_table(times))
+    return
+  print(table_of([]))
+  rows = _study(values)
+  print(f"\n{values.trunk} on {machine_name()}\n{table_of(rows)}")
+  if output:
+    results = [dataclasses.asdict(row) for row in rows]
+    settings = {
+      name: getattr(values, name)
+      for name in ("trunk", "input", "weak", "steps", "crops")
+    }
+    about = {"settings": settings, "results": results}
+    _write(output, "scaling", about, table_of(rows))
+    replace_file(output / "scaling.png", chart_of(rows, weak=values.weak))
+
+
+if __name__ == "__main__":
+  command_line.run(main, _define_flags)
