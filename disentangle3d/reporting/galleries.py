@@ -245,7 +245,7 @@ def _draw_scale(
       linewidth=0,
     )
   )
-  _text(figure, layout, f"{_SCALE_BAR_MM} mm", end - length / 2, bottom + 24)
+  _text(figure, layout, f"{_SCALE_BAR_MM} mm", end, bottom + 24, align="right")
 
 
 def _text(
@@ -257,12 +257,13 @@ def _text(
   *,
   rotation: float = 0,
   color: str = "black",
+  align: str = "center",
 ) -> None:
   figure.text(
     x / layout.width,
     1 - y / layout.height,
     text,
-    ha="center",
+    ha=align,
     va="center",
     fontsize=_FONT,
     rotation=rotation,
