@@ -55,14 +55,26 @@ class PhaseCheckpoints:
     """Writes a host state (see `placement.host_copy`) under its step.
 
     A step that is there already is left alone: it holds the same.
+
+    Raises:
+      OSError: It cannot be written whole, as on a full disk; those before it
+        stay as they are.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
       return
-    self._manager.save(
-      step, args=ocp.args.StandardSave(_flat(state)), force=True
-    )
-    self._manager.wait_until_finished()
+    try:
+      self._manager.save(
+        step, args=ocp.args.StandardSave(_flat(state)), force=True
+      )
+      self._manager.wait_until_finished()
+    except (ValueError, OSError) as error:
+      # What TensorStore says of a disk is a ValueError, of many lines.
+      reason = str(error).splitlines()[0] if str(error) else repr(error)
+      raise OSError(
+        f"{self.folder / str(step)}: the checkpoint cannot be written, those"
+        f" before it are kept; is the disk full? (...{reason[-160:]})"
+      ) from error
 
   def restore(self, step: int, like: TrainState) -> TrainState:
     """Reads the state of a step.

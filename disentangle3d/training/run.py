@@ -204,7 +204,7 @@ def _start_of_phase(
   if checkpoints.latest_step() is not None:
     like = jax.eval_shape(
       lambda params: initial_state(phase, params),
-      _abstract_params(model, phase, phase_input.num_classes),
+      abstract_phase_params(model, phase, phase_input.num_classes),
     )
     restored = checkpoints.restore_latest(like)
     if restored is not None:
@@ -308,9 +308,10 @@ def _class_targets(
   return None
 
 
-def _abstract_params(
+def abstract_phase_params(
   model: FaceModel, phase: Phase, num_classes: int
 ) -> dict[str, Any]:
+  """Shapes of all params that a phase has, its identity head among them."""
   params = export_lib.abstract_params(model)
   if needed_head(phase):
     params[HEAD] = {

@@ -2,9 +2,16 @@ import importlib
 import pathlib
 
 from absl.testing import absltest, parameterized
+import jax
+import numpy as np
 
 from disentangle3d.network.margins import MARGINS
+from disentangle3d.training.batches import TargetBasis, TrainBatch
 from disentangle3d.training.export import abstract_params
+from disentangle3d.training.placement import AXIS
+from disentangle3d.training.run import abstract_phase_params
+from disentangle3d.training.state import initial_state
+from disentangle3d.training.steps import make_train_step
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.phase_configs import phases_of
 from experiments.training_input import face_model_of
@@ -21,6 +28,25 @@ def _config(name):
   return importlib.import_module(f"experiments.configs.{name}").get_config()
 
 
+def _abstract_batch(model, batch_size):
+  """Of one device, as a dataset would give it."""
+
+  def rows(*shape, dtype=np.float32):
+    return jax.ShapeDtypeStruct((1, batch_size, *shape), dtype)
+
+  sizes, flat = (model.identity_dim, model.residual_dim), 3 * model.num_vertices
+  return TrainBatch(
+    position=rows(dtype=np.int32),
+    image=rows(112, 96, 3, dtype=np.uint8),
+    label=rows(dtype=np.int32),
+    identity_coefficients=rows(sizes[0]),
+    expression_coefficients=rows(sizes[1]),
+    basis=TargetBasis(
+      *(jax.ShapeDtypeStruct((size, flat), np.float32) for size in sizes)
+    ),
+  )
+
+
 class ConfigsTest(parameterized.TestCase):
   @parameterized.parameters(*_NAMES)
   def test_config_locks_and_describes_phases_and_a_network(self, name):
@@ -34,6 +60,30 @@ class ConfigsTest(parameterized.TestCase):
     )
     with self.assertRaises(AttributeError):
       config.no_such_key = 1
+
+  @parameterized.parameters("paper", "fake_data", "demo_identity_shape")
+  def test_the_step_of_every_phase_traces_at_its_sizes(self, name):
+    config = _config(name)
+    model, classes = face_model_of(config), config.fake.num_classes
+    for phase in phases_of(config):
+      params = abstract_phase_params(model, phase, classes)
+      state = jax.eval_shape(lambda p, f=phase: initial_state(f, p), params)
+      step = make_train_step(
+        model, phase, steps_per_epoch=10, num_classes=classes
+      )
+      axes = TrainBatch(0, 0, 0, 0, 0, basis=None)
+      got, metrics = jax.eval_shape(
+        jax.vmap(step, (None, axes, None), axis_name=AXIS),
+        state,
+        _abstract_batch(model, phase.batch_size),
+        jax.random.key(0),
+      )
+      self.assertEqual(jax.tree.structure(got), jax.tree.structure(state))
+      for a, b in zip(
+        jax.tree.leaves(got), jax.tree.leaves(state), strict=True
+      ):
+        self.assertEqual((a.shape, a.dtype), ((1, *b.shape), b.dtype))
+      self.assertContainsSubset(phase.weights.keys() | {"loss"}, metrics)
 
   def test_all_names_are_found(self):
     self.assertContainsSubset(

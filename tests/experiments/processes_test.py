@@ -39,7 +39,7 @@ def _free_port():
     return found.getsockname()[1]
 
 
-def _start(workdir, dataset, *arguments, devices):
+def _start(workdir, dataset, *arguments, devices, environment=None):
   code = (
     "import sys, jax\n"
     "jax.config.update('jax_platforms', 'cpu')\n"
@@ -61,7 +61,7 @@ def _start(workdir, dataset, *arguments, devices):
   return subprocess.Popen(
     command,
     cwd=REPOSITORY,
-    env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -144,6 +144,36 @@ class ProcessesTest(parameterized.TestCase):
     self.assertEqual(survivor.returncode, 1, errors[-3000:])
     self.assertIn(f"ERROR: process {1 - dies} of 2: another process", errors)
     self.assertIn(f"process {dies} is gone", errors)
+
+  @pytest.mark.slow
+  @pytest.mark.timeout(1200)
+  def test_slurms_environment_says_who_is_who(self):
+    steps = "--config.phases.joint_recognition.steps=1"
+    two = [
+      _start(
+        self.root / "run",
+        self.dataset,
+        "--coordinator=auto",
+        steps,
+        devices=2,
+        environment={
+          # Of the number comes the coordinator's port.
+          "SLURM_JOB_ID": str(os.getpid()),
+          "SLURM_JOB_NUM_NODES": "1",
+          "SLURM_NTASKS": "2",
+          "SLURM_STEP_NUM_TASKS": "2",
+          "SLURM_STEP_NODELIST": "localhost",
+          "SLURM_PROCID": str(number),
+          "SLURM_LOCALID": str(number),
+        },
+      )
+      for number in range(2)
+    ]
+    for process, (output, errors) in zip(two, _finish(two), strict=True):
+      self.assertEqual(process.returncode, 0, errors[-3000:])
+      self.assertIn("train: done", output)
+      # Four devices, two of each process.
+      self.assertRegex(errors, r"devices: (\S+, ){3}\S+")
 
   def test_bad_clusters_are_one_line(self):
     for arguments, message in (

@@ -9,13 +9,16 @@ import sys
 import time
 
 from absl.testing import absltest
+import numpy as np
+import pytest
 
 from disentangle3d.training.export import load_export
 from disentangle3d.training.run_files import read_metrics
 from tests.fixtures import REPOSITORY
+from tests.killing import run_killed
 from tests.training.cases import write_tiny_dataset
 
-_LIMIT_S = 150
+_LIMIT_S = 300
 
 
 def _command(workdir, *arguments, config="smoke"):
@@ -59,6 +62,67 @@ class TrainTest(absltest.TestCase):
     super().setUp()
     self.root = pathlib.Path(self.create_tempdir().full_path)
     self.workdir = self.root / "run"
+
+  @pytest.mark.slow
+  @pytest.mark.timeout(900)
+  def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_last(self):
+    arguments = (
+      "--config.run_phases=('decoders',)",
+      "--config.phases.decoders.steps=6",
+      "--config.checkpoint_every=2",
+      "--config.export_phases=()",
+    )
+    command = _command(self.workdir, *arguments)
+    status = run_killed("experiments.train", *command[3:], pattern="4", after=0)
+    self.assertEqual(status, -signal.SIGKILL)
+    folder = self.workdir / "checkpoints" / "decoders"
+    self.assertTrue((folder / "2").is_dir())
+    self.assertFalse((folder / "4").exists())
+    self.assertTrue(list(folder.glob("4.*")))
+    status, output, errors = _run(command)
+    self.assertEqual(status, 0, errors[-3000:])
+    self.assertIn("decoders: going on from step 2", errors)
+    self.assertIn("train: done", output)
+    straight = self.root / "straight"
+    _run(_command(straight, *arguments))
+    kernels = [
+      load_export(path).params["identity_decoder"]["kernel"]
+      for path in (self.workdir, straight)
+    ]
+    np.testing.assert_array_equal(*kernels)
+
+  @pytest.mark.slow
+  @pytest.mark.timeout(900)
+  def test_a_full_disk_is_one_error_and_loses_nothing(self):
+    arguments = (
+      "--config.run_phases=('decoders',)",
+      "--config.checkpoint_every=2",
+      "--config.export_phases=()",
+    )
+    four = "--config.phases.decoders.steps=4"
+    status, _, errors = _run(
+      _command(self.workdir, *arguments, "--config.phases.decoders.steps=2")
+    )
+    self.assertEqual(status, 0, errors[-3000:])
+    # No file may grow beyond this, as if the disk had no more room.
+    process = subprocess.run(
+      ["bash", "-c", 'ulimit -f 60; exec "$@"', "bash"]
+      + _command(self.workdir, *arguments, four),
+      cwd=REPOSITORY,
+      env={**os.environ, "JAX_PLATFORMS": "cpu"},
+      capture_output=True,
+      text=True,
+      timeout=_LIMIT_S,
+      check=False,
+    )
+    self.assertEqual(process.returncode, 1, process.stderr[-3000:])
+    self.assertRegex(
+      process.stderr.splitlines()[-1],
+      "^ERROR: .*decoders/4: the checkpoint cannot be written, those before it",
+    )
+    status, _, errors = _run(_command(self.workdir, *arguments, four))
+    self.assertEqual(status, 0, errors[-3000:])
+    self.assertIn("decoders: going on from step 2", errors)
 
   def test_sigterm_saves_and_a_second_run_goes_on_to_the_end(self):
     # Long enough to be interrupted; phase II alone, to save compiling.
