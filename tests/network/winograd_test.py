@@ -28,19 +28,29 @@ def photos(batch=2):
 
 
 def trained_like(model):
-  """Fresh params with residual convolutions that matter."""
+  """Fresh params with residual convolutions, biases and slopes that matter."""
   params = init_params(jax.random.key(0), model, random_morphable_model())
-  trunk = {
-    name: {
-      key: leaf
-      if key != "kernel" or leaf.ndim != 4
-      else random(*leaf.shape, seed=len(name) + leaf.shape[-1])
-      / np.sqrt(9 * leaf.shape[2], dtype=np.float32)
-      for key, leaf in layer.items()
+  rng = np.random.default_rng(2)
+
+  def draw(name, leaf):
+    if name == "kernel":
+      if leaf.ndim != 4:
+        return leaf
+      spread = 1 / np.sqrt(9 * leaf.shape[2])
+      return (spread * rng.normal(size=leaf.shape)).astype(np.float32)
+    low, high = (-0.3, 0.3) if name == "bias" else (0.05, 0.5)
+    return rng.uniform(low, high, leaf.shape).astype(np.float32)
+
+  def matter(layers):
+    return {
+      layer: {name: draw(name, leaf) for name, leaf in leaves.items()}
+      for layer, leaves in layers.items()
     }
-    for name, layer in params["encoder"]["trunk"].items()
-  }
-  return {**params, "encoder": {**params["encoder"], "trunk": trunk}}
+
+  encoder = params["encoder"]
+  heads = {name: encoder[name] for name in ("identity_fc", "residual_fc")}
+  trunk = matter(encoder["trunk"])
+  return {**params, "encoder": {"trunk": trunk, **matter(heads)}}
 
 
 class ConvolutionTest(parameterized.TestCase):
