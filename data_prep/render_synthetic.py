@@ -26,12 +26,15 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import command_line
-from data_prep.batched_fitting import fit_subjects
+from data_prep.batched_fitting import FitModel
 from data_prep.dataset_writer import write_dataset
 from data_prep.synthetic_crops import render_aligned
 from data_prep.synthetic_set import (
+  LABEL_CONTOURS,
   SplitPlan,
   SyntheticSet,
+  fit_labels,
+  label_model,
   photos_of,
   split_plans,
   world_of,
@@ -44,7 +47,6 @@ from disentangle3d.faces.synthetic_world import (
   JAWS,
   SyntheticWorld,
 )
-from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.records import encode_image
 
 # People are rendered and fitted this many at a time: bounds the memory.
@@ -54,7 +56,7 @@ _TURNS_AT_A_TIME = 2
 
 def _records(
   world: SyntheticWorld,
-  fitter: MorphableModel,
+  fitter: FitModel,
   plan: SplitPlan,
   seed: int,
   progress: tqdm,
@@ -88,7 +90,7 @@ def _records(
 
 def _turn(
   world: SyntheticWorld,
-  fitter: MorphableModel,
+  fitter: FitModel,
   plan: SplitPlan,
   seed: int,
   start: int,
@@ -96,13 +98,7 @@ def _turn(
   """Renders and fits the people from `start` on, as many as fit in a turn."""
   indices = plan.indices(start, start + _PEOPLE_A_TURN)
   photos = photos_of(world, seed, indices)
-  fits = fit_subjects(
-    fitter,
-    photos.landmarks,
-    photos.visibility,
-    photos.person,
-    options=FitOptions(),
-  )
+  fits = fit_labels(fitter, photos.landmarks, photos.visibility, photos.person)
   records = []
   for row, index in enumerate(indices):
     person = int(photos.person[row])
@@ -151,11 +147,12 @@ def render_dataset(
   """
   plans = split_plans(settings)
   total = sum(plan.people * plan.photos_per_person for plan in plans.values())
+  small = label_model(fitter, settings.label_contour)
   with tqdm(total=total, unit="photo", desc="render and fit") as progress:
     return write_dataset(
       output,
       {
-        name: _records(world, fitter, plan, settings.seed, progress)
+        name: _records(world, small, plan, settings.seed, progress)
         for name, plan in plans.items()
       },
       fitter,
@@ -180,6 +177,8 @@ def _define_flags() -> None:
         flags.DEFINE_enum("albedo", field.default, ALBEDOS, help_text)
       case "jaw":
         flags.DEFINE_enum("jaw", field.default, JAWS, help_text)
+      case "label_contour":
+        flags.DEFINE_enum(field.name, field.default, LABEL_CONTOURS, help_text)
       case "morphable_model":
         flags.DEFINE_string("morphable_model", None, help_text)
       case "landmark_noise_px":

@@ -1,11 +1,19 @@
 """What a synthetic set of photos is made of, and its photos on the host."""
 
+from collections.abc import Callable
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 import numpy as np
 
+from data_prep.batched_fitting import (
+  FitModel,
+  ImageFits,
+  fit_model,
+  fit_subjects,
+)
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -14,12 +22,14 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.synthetic import SyntheticPhotos, render_photos
 from disentangle3d.faces.synthetic_world import SyntheticWorld, synthetic_world
+from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
 
 # The procedural world has this many modes beyond its fitter's.
 _MORE_IDENTITY_MODES = 61
 _MORE_EXPRESSION_MODES = 15
 _RENDER_BATCH = 16
+LABEL_CONTOURS = ("fixed", "silhouette")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +48,8 @@ class SyntheticSet:
     morphable_model: An `.npz`, of which the fitter gets the first modes; None
       takes the procedural face, with more modes than the fitter gets.
     num_vertices: Of the procedural face.
+    label_contour: `fixed` fits the contour landmarks by their vertices,
+      `silhouette` lets their vertices follow it, as `jaw` reports them.
     identity_modes: The fitter's I; None is all an `.npz` has, or 199.
     expression_modes: The fitter's E; None is all an `.npz` has, or 29.
   """
@@ -50,6 +62,7 @@ class SyntheticSet:
   albedo: str = "per_person"
   jaw: str = "visible_contour"
   landmark_noise_px: float = 1.0
+  label_contour: str = "fixed"
   morphable_model: str | None = None
   num_vertices: int = NUM_VERTICES
   identity_modes: int | None = None
@@ -66,6 +79,11 @@ class SyntheticSet:
         raise ValueError(
           f"{name}: expected at least 1, got {getattr(self, name)}"
         )
+    if self.label_contour not in LABEL_CONTOURS:
+      raise ValueError(
+        f"label_contour: expected one of {', '.join(LABEL_CONTOURS)}, got"
+        f" {self.label_contour!r}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +141,39 @@ def world_of(settings: SyntheticSet) -> tuple[SyntheticWorld, MorphableModel]:
     photos_per_person=settings.photos_per_person,
   )
   return world, truncate_modes(model, identity, expression)
+
+
+def fit_labels(
+  fitter: FitModel,
+  landmarks: Float[np.ndarray, "M 68 2"],
+  visibility: Float[np.ndarray, "M 68"],
+  people: Int[np.ndarray, "M"],
+  *,
+  progress: Callable[[int], None] | None = None,
+) -> ImageFits:
+  """Fits every person to all their photos: what networks are taught.
+
+  Args:
+    fitter: From `label_model`.
+    landmarks: As `fit_subjects` takes them.
+    visibility: Same.
+    people: Who is in each photo.
+    progress: See `fit_subjects`.
+  """
+  return fit_subjects(
+    fitter,
+    landmarks,
+    visibility,
+    people,
+    options=FitOptions(),
+    visible_contour=np.full(len(people), fitter.contour is not None),
+    progress=progress,
+  )
+
+
+def label_model(fitter: MorphableModel, label_contour: str) -> FitModel:
+  """What `fit_labels` reads of a fitter's model; see `SyntheticSet`."""
+  return fit_model(fitter, moving_contour=label_contour == "silhouette")
 
 
 @jax.jit

@@ -10,8 +10,6 @@ status 1 if a gate fails.
 
 from collections.abc import Iterator, Sequence
 import contextlib
-import dataclasses
-import json
 import pathlib
 import sys
 import time
@@ -25,6 +23,7 @@ from data_prep.render_synthetic import SyntheticSet, render_dataset, world_of
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.reporting.pictures import contact_sheet, picture_png
+from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Export, load_export
 from experiments.configs import demo as demo_config
 from experiments.configs import demo_control
@@ -35,6 +34,7 @@ from experiments.demo_results import (
   CONTROL,
   evaluate,
 )
+from experiments.evaluated_networks import settings_of
 from experiments.host_memory import keep_freed_memory
 from experiments.report_sections import FacePictures, face_pictures
 from experiments.train import quieten_libraries, stop_on_signals, train
@@ -103,11 +103,9 @@ def _train(
 
 
 def _check_settings(dataset: pathlib.Path, settings: SyntheticSet) -> None:
-  manifest = dataset / "manifest.json"
-  if not manifest.is_file():
+  if not dataset.exists():
     return
-  made = json.loads(manifest.read_text())["created"]["settings"]["synthetic"]
-  if made != dataclasses.asdict(settings):
+  if settings_of(read_manifest(dataset), dataset) != settings:
     raise ValueError(
       f"{dataset}: expected a dataset made with the same flags, got one of"
       " other flags; give another --workdir"

@@ -18,12 +18,11 @@ import numpy as np
 from scipy.stats import norm
 from tqdm import tqdm
 
-from data_prep.batched_fitting import fit_subjects
 from data_prep.output_files import replace_file
+from data_prep.synthetic_set import fit_labels, label_model
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.synthetic import render_photos, true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
-from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 
 # CASIA-WebFace's largest folder has 804 photos; its mean is 46.
@@ -172,16 +171,19 @@ class Targets:
 
 
 def fit_people(
-  fitter: MorphableModel, people: TrainingPeople, photos: RenderedPeople
+  fitter: MorphableModel,
+  people: TrainingPeople,
+  photos: RenderedPeople,
+  *,
+  label_contour: str,
 ) -> Targets:
-  """Fits every person to all their photos, as fit_faces does."""
+  """Fits every person to all their photos; see `SyntheticSet`."""
   with tqdm(total=people.num_photos, unit="photo", desc="fitting") as progress:
-    fits = fit_subjects(
-      fitter,
+    fits = fit_labels(
+      label_model(fitter, label_contour),
       photos.landmarks,
       photos.visibility,
       people.labels(),
-      options=FitOptions(),
       progress=progress.update,
     )
   return Targets(fits.identity_coefficients, fits.expression_coefficients)

@@ -81,7 +81,13 @@ def fit_variant(study: Study, variant: Variant) -> None:
   path = fits_file(study, variant)
   if not path.is_file():
     fitter = variant_fitter(study, variant)
-    save_targets(path, fit_people(fitter, study.people, study.render()))
+    targets = fit_people(
+      fitter,
+      study.people,
+      study.render(),
+      label_contour=study.settings.label_contour,
+    )
+    save_targets(path, targets)
 
 
 def train_variant(

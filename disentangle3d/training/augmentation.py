@@ -74,13 +74,13 @@ class Augmentation:
 
 
 def augment_batch(
-  setting: Augmentation, key: Array, batch: TrainBatch
+  key: Array, setting: Augmentation, batch: TrainBatch
 ) -> TrainBatch:
   """Augments the examples of a batch, each by its own key.
 
   Args:
-    setting: What to do.
     key: The key of the step; the examples' come from it and their positions.
+    setting: What to do.
     batch: With images; where faces are mirrored also with coefficients, and
       a basis that says how.
 

@@ -133,8 +133,8 @@ def batch_completion(
   }
   completions: dict[str, Callable[[Array, TrainBatch], TrainBatch]] = {
     "dataset": lambda key, batch: augment_batch(
-      phase.augmentation,
       key,
+      phase.augmentation,
       batch if batch.held is None else batch.held.examples(batch),
     ),
     "prior": lambda key, batch: prior_batch(key, batch, **sizes),

@@ -128,6 +128,12 @@ class WorldTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "people: expected at least 1"):
       SyntheticSet(people=0)
 
+  def test_other_contours_are_refused(self):
+    with self.assertRaisesRegex(
+      ValueError, "label_contour: expected one of fixed, silhouette, got 'on'"
+    ):
+      SyntheticSet(label_contour="on")
+
 
 if __name__ == "__main__":
   absltest.main()

@@ -108,8 +108,8 @@ class BenchmarkTest(absltest.TestCase):
     np.testing.assert_array_equal(crops[4:], crops[:-4])
 
 
+@pytest.mark.slow
 class TrainedTest(parameterized.TestCase):
-  @pytest.mark.slow
   @parameterized.parameters(("tiny", 60), ("sphere20", 8))
   def test_prepared_params_agree_after_a_training(self, trunk, steps):
     folder = pathlib.Path(self.create_tempdir().full_path)

@@ -98,7 +98,13 @@ class RenderPeopleTest(absltest.TestCase):
     )
 
   def test_fits_are_one_identity_a_person(self):
-    fits = paper_people.fit_people(truncate_modes(MODEL, 4, 2), PEOPLE, PHOTOS)
+    fitter = truncate_modes(MODEL, 4, 2)
+    fits, fixed = (
+      paper_people.fit_people(fitter, PEOPLE, PHOTOS, label_contour=contour)
+      for contour in ("silhouette", "fixed")
+    )
+    # Where the jaw's landmarks moved, so do the fits.
+    self.assertFalse(np.allclose(fits.identity, fixed.identity, atol=0.05))
     self.assertEqual(fits.identity.shape, (8, 4))
     self.assertEqual(fits.expression.shape, (8, 2))
     for person in range(3):

@@ -119,12 +119,12 @@ class BatchTest(parameterized.TestCase):
   def test_nothing_is_done_by_default(self):
     batch = _batch()
     self.assertIs(
-      augment_batch(Augmentation(), jax.random.key(0), batch), batch
+      augment_batch(jax.random.key(0), Augmentation(), batch), batch
     )
 
   def test_flips_take_image_and_coefficients_together(self):
     batch = _batch(64)
-    got = augment_batch(Augmentation(flip=0.25), jax.random.key(3), batch)
+    got = augment_batch(jax.random.key(3), Augmentation(flip=0.25), batch)
     flipped = np.any(got.image != batch.image, (1, 2, 3))
     self.assertBetween(flipped.sum(), 6, 26)
     identity, expression = batch.basis.mirroring(
@@ -149,20 +149,20 @@ class BatchTest(parameterized.TestCase):
   def test_each_does_something_and_draws_from_the_examples_key(self, **one):
     setting, key = Augmentation(**one), jax.random.key(0)
     batch = _batch()
-    whole = augment_batch(setting, key, batch)
+    whole = augment_batch(key, setting, batch)
     self.assertTrue(np.any(whole.image != batch.image))
     # Half of the batch, on another device, say.
     rows = jax.tree.map(lambda leaf: leaf[8:], batch.replace(basis=None))
-    part = augment_batch(setting, key, rows.replace(basis=batch.basis))
+    part = augment_batch(key, setting, rows.replace(basis=batch.basis))
     np.testing.assert_array_equal(part.image, whole.image[8:])
-    other = augment_batch(setting, jax.random.key(1), batch)
+    other = augment_batch(jax.random.key(1), setting, batch)
     self.assertTrue(np.any(other.image != whole.image))
 
   def test_a_step_augments_the_examples_of_a_dataset_only(self):
     phase = dataclasses.replace(tiny_phases()[0], augmentation=_ALL)
     key, batch = jax.random.key(0), _batch()
     got = batch_completion(MODEL, phase, 4)(key, batch)
-    wanted = augment_batch(_ALL, key, batch)
+    wanted = augment_batch(key, _ALL, batch)
     np.testing.assert_array_equal(got.image, wanted.image)
     fake = [
       batch_completion(MODEL, dataclasses.replace(p, input="fake"), 4)
@@ -212,7 +212,7 @@ class BatchTest(parameterized.TestCase):
         Augmentation(**{name: value})
     batch = _batch().replace(basis=target_basis(MORPHABLE_MODEL))
     with self.assertRaisesRegex(ValueError, "augmentation.flip: expected a"):
-      augment_batch(Augmentation(flip=0.5), jax.random.key(0), batch)
+      augment_batch(jax.random.key(0), Augmentation(flip=0.5), batch)
 
 
 if __name__ == "__main__":

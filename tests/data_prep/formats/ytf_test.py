@@ -105,7 +105,9 @@ class SplitsTest(_Case):
     self.assertEqual(
       find_videos(["Bob/0", "Ann/3"], frames, where="YTF"), [[1], [0, 2]]
     )
-    with self.assertRaisesRegex(ValueError, "YTF: .* but 1, the first 'Ann/1'"):
+    with self.assertRaisesRegex(
+      ValueError, "YTF: .* 1 of them are not there, the first 'Ann/1'"
+    ):
       find_videos(["Bob/0", "Ann/1"], frames, where="YTF")
 
   @parameterized.named_parameters(
