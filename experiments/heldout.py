@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
-from data_prep.batched_fitting import ImageFits, fit_model, fit_subjects
+from data_prep.batched_fitting import ImageFits, fit_subjects
 from data_prep.synthetic_set import SyntheticSet, photos_of, split_plans
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -27,7 +27,7 @@ from experiments.shape_scores import Method, ShapeScores, score_shapes
 MEAN_SHAPE = "mean shape"
 SINGLE_FIT = "landmark fit, this photo only"
 MULTI_FIT = "landmark fit, all photos of the person"
-# The dataset's labels keep the contour's vertices, whatever the jaw shows.
+# Labels are fits like MULTI_FIT or this one; see `SyntheticSet.label_contour`.
 SINGLE_CONTOUR_FIT = f"{SINGLE_FIT}, contour on the silhouette"
 MULTI_CONTOUR_FIT = f"{MULTI_FIT}, contour on the silhouette"
 
@@ -42,8 +42,8 @@ class HeldOut:
     seed: Of the world's draws.
     indices: The photos' numbers, `[P]`.
     photos: On the host, without shapes.
-    single: Fits of each photo by itself.
-    multi: Fits of all photos of a person at once; how labels are made.
+    single: Fits of each photo by itself, the contour at its vertices.
+    multi: The same of all photos of a person at once.
   """
 
   world: SyntheticWorld
@@ -89,17 +89,10 @@ def contour_fits(heldout: HeldOut) -> dict[str, ImageFits]:
   """
   if heldout.world.jaw != "visible_contour":
     return {}
-  small = fit_model(heldout.fitter, moving_contour=True)
+  fitter = label_model(heldout.fitter, "silhouette")
   photos = heldout.photos
   return {
-    name: fit_subjects(
-      small,
-      photos.landmarks,
-      photos.visibility,
-      people,
-      options=FitOptions(),
-      visible_contour=np.ones(heldout.num_photos, bool),
-    )
+    name: fit_labels(fitter, photos.landmarks, photos.visibility, people)
     for name, people in (
       (SINGLE_CONTOUR_FIT, np.arange(heldout.num_photos)),
       (MULTI_CONTOUR_FIT, photos.person),

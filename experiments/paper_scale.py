@@ -47,8 +47,10 @@ from experiments.paper_training import (
   Study,
   fit_variant,
   fits_file,
+  is_exported,
   is_trained,
   run_folder,
+  start_folder,
   train_variant,
 )
 from experiments.paper_variants import PAPER, VARIANTS
@@ -95,9 +97,6 @@ def open_study(values: flags.FlagValues) -> Study:
   if jax.default_backend() != "cpu":
     config.model.dtype = "bfloat16"
   world, fitter = world_of(settings)
-  config.model.identity_dim = fitter.identity_dim
-  config.model.residual_dim = fitter.expression_dim
-  config.model.num_vertices = fitter.num_vertices
   batch = values.render_batch or (16 if jax.default_backend() == "cpu" else 256)
 
   @functools.cache
@@ -122,6 +121,21 @@ def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
         f"{path}: expected {name} {before.get(name)!r} as this study was begun"
         f" with, got {value!r}; give another --workdir"
       )
+
+
+def check_order(study: Study, names: Sequence[str], seed: int) -> None:
+  """Refuses variants whose start nobody has trained or asked for.
+
+  Raises:
+    FileNotFoundError: The paper's run has no params after phase II.
+  """
+  start = start_folder(study, seed)
+  needy = [name for name in names if not VARIANTS[name].own_pretraining]
+  if needy and PAPER not in names and not is_exported(start):
+    raise FileNotFoundError(
+      f"{start}: no such export, which {', '.join(needy)} starts from; give"
+      f" --ablation={PAPER} as well"
+    )
 
 
 def fit(study: Study, names: Sequence[str]) -> None:
@@ -243,6 +257,8 @@ def main() -> None:
   quieten_libraries()
   keep_freed_memory()
   study = open_study(values)
+  if values.stage in ("all", "train"):
+    check_order(study, values.ablation, values.seed)
   end = time.monotonic() + 60 * values.minutes if values.minutes else None
   if values.stage in ("all", "fit"):
     fit(study, values.ablation)

@@ -12,7 +12,7 @@ from data_prep.synthetic_set import SyntheticSet
 from disentangle3d.faces.morphable_model import MorphableModel, truncate_modes
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.training.batches import TargetBasis, target_basis
-from disentangle3d.training.export import ABOUT, FOLDER, load_export
+from disentangle3d.training.export import ABOUT, FOLDER
 from disentangle3d.training.loop import PhaseInput
 from disentangle3d.training.resident import resident_from_arrays
 from disentangle3d.training.run import Outcome
@@ -56,9 +56,19 @@ def run_folder(study: Study, name: str, seed: int) -> pathlib.Path:
   return study.workdir / f"{name}-{seed}"
 
 
-def is_trained(folder: pathlib.Path) -> bool:
+def start_folder(study: Study, seed: int) -> pathlib.Path:
+  """Where the variants of phase III only start from."""
+  return run_folder(study, PAPER, seed) / FOLDER / "decoders"
+
+
+def is_exported(folder: pathlib.Path) -> bool:
+  """Whether a folder is an export."""
+  return (folder / ABOUT).is_file()
+
+
+def is_trained(run: pathlib.Path) -> bool:
   """Whether a run is done."""
-  return (folder / FOLDER / ABOUT).is_file()
+  return is_exported(run / FOLDER)
 
 
 def variant_fitter(study: Study, variant: Variant) -> MorphableModel:
@@ -118,9 +128,7 @@ def train_variant(
   config.model.residual_dim = fitter.expression_dim
   config.model.num_vertices = fitter.num_vertices
   if not variant.own_pretraining:
-    start = run_folder(study, PAPER, seed) / FOLDER / "decoders"
-    load_export(start)
-    config.init_from = str(start)
+    config.init_from = str(start_folder(study, seed))
   basis = target_basis(fitter)
   if variant.true_shapes:
     targets = true_targets(study.world, study.people, seed=study.settings.seed)

@@ -87,10 +87,17 @@ def set_sections(
   blocks.append(cumulative_chart(results.scores))
   if results.error_map_mm:
     blocks.append(_maps(results))
-  sections = [Section(f"3D error: {results.name}", blocks)]
-  if results.table is not None:
-    title = f"All protocols side by side: {results.name}"
-    sections.append(Section(title, [protocol_table(results.table)]))
+  return named_sections(results.name, blocks, results.table)
+
+
+def named_sections(
+  name: str, blocks: Sequence[Block], table: SideBySide | None
+) -> list[Section]:
+  """A set's blocks, and all protocols side by side where they were tried."""
+  sections = [Section(f"3D error: {name}", blocks)]
+  if table is not None:
+    title = f"All protocols side by side: {name}"
+    sections.append(Section(title, [protocol_table(table)]))
   return sections
 
 

@@ -24,7 +24,7 @@ from experiments.reconstruction_sections import (
   expression_charts,
   expression_rows,
   mean_rows,
-  protocol_table,
+  named_sections,
   summary_table,
   yaw_chart,
   yaw_rows,
@@ -74,11 +74,7 @@ def scan_sections(
   blocks.append(cumulative_chart(scores))
   if results.first_errors_mm:
     blocks.append(_first_scan(results))
-  sections = [Section(f"3D error: {faces.name}", blocks)]
-  if results.table is not None:
-    title = f"All protocols side by side: {faces.name}"
-    sections.append(Section(title, [protocol_table(results.table)]))
-  return sections
+  return named_sections(faces.name, blocks, results.table)
 
 
 def scan_rows(results: ScanResults) -> Measured:

@@ -2,8 +2,8 @@
 
 jaxlib 0.10 hands convolutions on CPU to YNNPACK, which takes 1.3 to 1.7 times
 as long as the older Eigen path, most of all backwards. Sums over images and
-pixels (a bias's gradient) it does fifty times as fast as XLA's own loop, so
-these stay. The option's name is XLA's own and may go at any release, so it is
+pixels (a bias's gradient) it does far faster than XLA's own loop, so these
+stay. The option's name is XLA's own and may go at any release, so it is
 tried before it is used.
 """
 

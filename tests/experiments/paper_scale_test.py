@@ -7,7 +7,7 @@ from absl.testing import absltest
 import pytest
 
 from experiments.configs import paper_scale as config
-from experiments.paper_scale import open_study
+from experiments.paper_scale import check_order, open_study
 from tests.fixtures import REPOSITORY
 
 _VERTICES = 1_500
@@ -42,6 +42,12 @@ class OpenStudyTest(absltest.TestCase):
       (study.fitter.identity_dim, study.fitter.expression_dim), (199, 29)
     )
     self.assertGreater(study.world.model.identity_dim, 199)
+    with self.assertRaisesRegex(
+      FileNotFoundError, "paper-0/export/decoders: no such export, which arcf"
+    ):
+      check_order(study, ["arcface", "true_shape"], 0)
+    check_order(study, ["arcface", "paper"], 0)
+    check_order(study, ["true_shape"], 0)
     open_study(_values(self.workdir))
     with self.assertRaisesRegex(
       ValueError, "study.json: expected seed 0 as this study .* got 1"

@@ -21,16 +21,9 @@ from disentangle3d.geometry import five_points, rotation_from_euler
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_export, save_export
 from disentangle3d.types import CROP_TEMPLATE
-from experiments import scan_sets
+from experiments import paper_figures, scan_sets
 from experiments.heldout import MEAN_SHAPE, MULTI_FIT, SINGLE_FIT
 from experiments.mesh_folders import read_mesh_folders
-from experiments.paper_figures import (
-  FIGURE_6,
-  FIGURE_7,
-  TABLE_1,
-  TABLE_2,
-  YAW_DEG,
-)
 from experiments.scan_photos import render_scan
 from experiments.scan_results import make_maker, measure_scans
 from experiments.scan_sections import scan_rows, scan_sections
@@ -182,7 +175,7 @@ class FlorenceTest(absltest.TestCase):
     scan = self.scans["subject_01"]
     away = scan - scan[self.fitter.landmark_vertices[30]]
     np.testing.assert_array_equal(inside, np.linalg.norm(away, axis=1) <= 95)
-    rows = scan_rows(results)[TABLE_2]
+    rows = scan_rows(results)[paper_figures.TABLE_2]
     self.assertAlmostEqual(rows["exact, MICC"][0], other[3])
     self.assertAlmostEqual(
       rows["net, MICC"][0], results.scores["net"].within.mean()
@@ -318,9 +311,12 @@ class Bu3dfeTest(absltest.TestCase):
     self.assertGreater(scores.identity_within_rigid[0], 0.3)
     self.assertAlmostEqual(scores.identity_within_rigid[1], 0, delta=1e-3)
     rows = scan_rows(results)
-    self.assertAlmostEqual(rows[FIGURE_6]["it, BU-3DFE"][0], 0, delta=1e-3)
     self.assertAlmostEqual(
-      rows[FIGURE_7]["it, BU-3DFE"][0], np.mean(scores.identity_within)
+      rows[paper_figures.FIGURE_6]["it, BU-3DFE"][0], 0, delta=1e-3
+    )
+    self.assertAlmostEqual(
+      rows[paper_figures.FIGURE_7]["it, BU-3DFE"][0],
+      np.mean(scores.identity_within),
     )
     for column, values in results.table.scores["it"].items():
       self.assertLess(np.max(values), 5e-3, column)
@@ -338,8 +334,12 @@ class Bu3dfeTest(absltest.TestCase):
     self.assertGreater(np.mean(green > 1.5 * np.maximum(red, blue)), 0.2)
     network = self._network()
     maker = make_maker(faces.photos, {"net": network}, fitter=None)
-    rows = scan_rows(measure_scans(faces, maker, protocol_photos=0))[TABLE_1]
-    self.assertLen(rows["net, BU-3DFE-rendered"], len(YAW_DEG) + 1)
+    rows = scan_rows(measure_scans(faces, maker, protocol_photos=0))[
+      paper_figures.TABLE_1
+    ]
+    self.assertLen(
+      rows["net, BU-3DFE-rendered"], len(paper_figures.YAW_DEG) + 1
+    )
 
   def test_another_folder_is_named(self):
     (self.folder / "F0001_NE00WH_F3D.bnd").unlink()
