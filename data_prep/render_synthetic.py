@@ -30,7 +30,6 @@ from data_prep.batched_fitting import FitModel
 from data_prep.dataset_writer import write_dataset
 from data_prep.synthetic_crops import render_aligned
 from data_prep.synthetic_set import (
-  LABEL_CONTOURS,
   SplitPlan,
   SyntheticSet,
   fit_labels,
@@ -147,7 +146,7 @@ def render_dataset(
   """
   plans = split_plans(settings)
   total = sum(plan.people * plan.photos_per_person for plan in plans.values())
-  small = label_model(fitter, settings.label_contour)
+  small = label_model(fitter, settings.jaw)
   with tqdm(total=total, unit="photo", desc="render and fit") as progress:
     return write_dataset(
       output,
@@ -177,8 +176,6 @@ def _define_flags() -> None:
         flags.DEFINE_enum("albedo", field.default, ALBEDOS, help_text)
       case "jaw":
         flags.DEFINE_enum("jaw", field.default, JAWS, help_text)
-      case "label_contour":
-        flags.DEFINE_enum(field.name, field.default, LABEL_CONTOURS, help_text)
       case "morphable_model":
         flags.DEFINE_string("morphable_model", None, help_text)
       case "landmark_noise_px":

@@ -29,7 +29,6 @@ from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
 _MORE_IDENTITY_MODES = 61
 _MORE_EXPRESSION_MODES = 15
 _RENDER_BATCH = 16
-LABEL_CONTOURS = ("fixed", "silhouette")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +47,6 @@ class SyntheticSet:
     morphable_model: An `.npz`, of which the fitter gets the first modes; None
       takes the procedural face, with more modes than the fitter gets.
     num_vertices: Of the procedural face.
-    label_contour: `fixed` fits the contour landmarks by their vertices,
-      `silhouette` lets their vertices follow it, as `jaw` reports them.
     identity_modes: The fitter's I; None is all an `.npz` has, or 199.
     expression_modes: The fitter's E; None is all an `.npz` has, or 29.
   """
@@ -62,7 +59,6 @@ class SyntheticSet:
   albedo: str = "per_person"
   jaw: str = "visible_contour"
   landmark_noise_px: float = 1.0
-  label_contour: str = "fixed"
   morphable_model: str | None = None
   num_vertices: int = NUM_VERTICES
   identity_modes: int | None = None
@@ -79,11 +75,6 @@ class SyntheticSet:
         raise ValueError(
           f"{name}: expected at least 1, got {getattr(self, name)}"
         )
-    if self.label_contour not in LABEL_CONTOURS:
-      raise ValueError(
-        f"label_contour: expected one of {', '.join(LABEL_CONTOURS)}, got"
-        f" {self.label_contour!r}"
-      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,9 +162,14 @@ def fit_labels(
   )
 
 
-def label_model(fitter: MorphableModel, label_contour: str) -> FitModel:
-  """What `fit_labels` reads of a fitter's model; see `SyntheticSet`."""
-  return fit_model(fitter, moving_contour=label_contour == "silhouette")
+def label_model(fitter: MorphableModel, jaw: str) -> FitModel:
+  """What `fit_labels` reads of a fitter's model.
+
+  Args:
+    fitter: The whole model.
+    jaw: The world's: contour vertices follow the silhouette if landmarks do.
+  """
+  return fit_model(fitter, moving_contour=jaw == "visible_contour")
 
 
 @jax.jit

@@ -10,15 +10,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
-from data_prep.batched_fitting import ImageFits, fit_subjects
-from data_prep.synthetic_set import SyntheticSet, photos_of, split_plans
+from data_prep.batched_fitting import ImageFits
+from data_prep.synthetic_set import (
+  SyntheticSet,
+  fit_labels,
+  label_model,
+  photos_of,
+  split_plans,
+)
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   synthesize_shape,
 )
 from disentangle3d.faces.synthetic import SyntheticPhotos, render_photos
 from disentangle3d.faces.synthetic_world import SyntheticWorld
-from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.export import Export
@@ -27,9 +32,6 @@ from experiments.shape_scores import Method, ShapeScores, score_shapes
 MEAN_SHAPE = "mean shape"
 SINGLE_FIT = "landmark fit, this photo only"
 MULTI_FIT = "landmark fit, all photos of the person"
-# Labels are fits like MULTI_FIT or this one; see `SyntheticSet.label_contour`.
-SINGLE_CONTOUR_FIT = f"{SINGLE_FIT}, contour on the silhouette"
-MULTI_CONTOUR_FIT = f"{MULTI_FIT}, contour on the silhouette"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,8 +44,8 @@ class HeldOut:
     seed: Of the world's draws.
     indices: The photos' numbers, `[P]`.
     photos: On the host, without shapes.
-    single: Fits of each photo by itself, the contour at its vertices.
-    multi: The same of all photos of a person at once.
+    single: Fits of each photo by itself.
+    multi: Fits of all photos of a person at once, as labels are.
   """
 
   world: SyntheticWorld
@@ -68,36 +70,20 @@ def heldout_people(
   world = world.replace(photos_per_person=plan.photos_per_person)
   indices = plan.indices()
   photos = photos_of(world, settings.seed, indices)
-  marks = photos.landmarks, photos.visibility
+  small = label_model(fitter, world.jaw)
+
+  def fit(people: Int[np.ndarray, "P"]) -> ImageFits:
+    return fit_labels(small, photos.landmarks, photos.visibility, people)
+
   return HeldOut(
     world=world,
     fitter=fitter,
     seed=settings.seed,
     indices=indices,
     photos=photos,
-    single=fit_subjects(
-      fitter, *marks, np.arange(len(indices)), options=FitOptions()
-    ),
-    multi=fit_subjects(fitter, *marks, photos.person, options=FitOptions()),
+    single=fit(np.arange(len(indices))),
+    multi=fit(photos.person),
   )
-
-
-def contour_fits(heldout: HeldOut) -> dict[str, ImageFits]:
-  """Both fits again, the contour's vertices following the silhouette.
-
-  None where the world's jaw landmarks keep their vertices.
-  """
-  if heldout.world.jaw != "visible_contour":
-    return {}
-  fitter = label_model(heldout.fitter, "silhouette")
-  photos = heldout.photos
-  return {
-    name: fit_labels(fitter, photos.landmarks, photos.visibility, people)
-    for name, people in (
-      (SINGLE_CONTOUR_FIT, np.arange(heldout.num_photos)),
-      (MULTI_CONTOUR_FIT, photos.person),
-    )
-  }
 
 
 def photo_names(heldout: HeldOut) -> list[str]:
@@ -130,33 +116,25 @@ def true_shapes(
 
 
 def score_heldout(
-  heldout: HeldOut,
-  networks: Mapping[str, Export],
-  more_fits: Mapping[str, ImageFits] | None = None,
+  heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, ShapeScores]:
-  """Scores the mean shape, both landmark fits and more, and the networks."""
+  """Scores the mean shape, both landmark fits, and the networks."""
   return score_shapes(
     truth_of(heldout),
-    shape_methods(heldout, networks, more_fits),
+    shape_methods(heldout, networks),
     heldout.num_photos,
     np.asarray(heldout.fitter.landmark_vertices),
   )
 
 
 def shape_methods(
-  heldout: HeldOut,
-  networks: Mapping[str, Export],
-  more_fits: Mapping[str, ImageFits] | None = None,
+  heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, Method]:
   """What `score_heldout` scores, by name."""
   return photo_methods(
     heldout.fitter,
     heldout.photos.image,
-    {
-      SINGLE_FIT: heldout.single,
-      MULTI_FIT: heldout.multi,
-      **(more_fits or {}),
-    },
+    {SINGLE_FIT: heldout.single, MULTI_FIT: heldout.multi},
     networks,
   )
 

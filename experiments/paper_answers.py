@@ -16,7 +16,7 @@ from disentangle3d.reporting.html_page import (
   interval,
 )
 from experiments.demo_results import ALBEDOS
-from experiments.heldout import MULTI_CONTOUR_FIT, SINGLE_CONTOUR_FIT
+from experiments.heldout import MULTI_FIT, SINGLE_FIT
 from experiments.paper_results import (
   AFTER_PRETRAINING,
   HALF_WEIGHT,
@@ -81,7 +81,7 @@ def answers(results: PaperResults) -> list[Section]:
       [
         _rmse(results, name, "within", AFTER, other)
         for name in (OUTDOOR, YAW, EXPRESSION)
-        for other in (MULTI_CONTOUR_FIT, SINGLE_CONTOUR_FIT)
+        for other in (MULTI_FIT, SINGLE_FIT)
       ],
     ),
     (

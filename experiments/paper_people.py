@@ -18,9 +18,9 @@ import numpy as np
 from scipy.stats import norm
 from tqdm import tqdm
 
+from data_prep.batched_fitting import FitModel
 from data_prep.output_files import replace_file
-from data_prep.synthetic_set import fit_labels, label_model
-from disentangle3d.faces.morphable_model import MorphableModel
+from data_prep.synthetic_set import fit_labels
 from disentangle3d.faces.synthetic import render_photos, true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
@@ -171,16 +171,12 @@ class Targets:
 
 
 def fit_people(
-  fitter: MorphableModel,
-  people: TrainingPeople,
-  photos: RenderedPeople,
-  *,
-  label_contour: str,
+  fitter: FitModel, people: TrainingPeople, photos: RenderedPeople
 ) -> Targets:
-  """Fits every person to all their photos; see `SyntheticSet`."""
+  """Fits every person to all their photos; see `fit_labels`."""
   with tqdm(total=people.num_photos, unit="photo", desc="fitting") as progress:
     fits = fit_labels(
-      label_model(fitter, label_contour),
+      fitter,
       photos.landmarks,
       photos.visibility,
       people.labels(),

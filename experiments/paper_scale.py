@@ -85,7 +85,6 @@ def open_study(values: flags.FlagValues) -> Study:
     photos_per_person=MOST_PHOTOS,
     heldout_people=values.test_people,
     seed=values.world_seed,
-    label_contour="silhouette",
     morphable_model=values.morphable_model,
     num_vertices=values.num_vertices,
   )

@@ -8,7 +8,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from data_prep.synthetic_set import SyntheticSet
+from data_prep.synthetic_set import SyntheticSet, label_model
 from disentangle3d.faces.morphable_model import MorphableModel, truncate_modes
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.training.batches import TargetBasis, target_basis
@@ -92,10 +92,7 @@ def fit_variant(study: Study, variant: Variant) -> None:
   if not path.is_file():
     fitter = variant_fitter(study, variant)
     targets = fit_people(
-      fitter,
-      study.people,
-      study.render(),
-      label_contour=study.settings.label_contour,
+      label_model(fitter, study.settings.jaw), study.people, study.render()
     )
     save_targets(path, targets)
 

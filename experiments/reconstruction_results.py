@@ -22,7 +22,6 @@ from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.training.export import Export
 from experiments.heldout import (
   HeldOut,
-  contour_fits,
   heldout_people,
   photo_names,
   score_heldout,
@@ -104,8 +103,7 @@ def measure_set(
       f"protocol_photos: expected 0 to {heldout.num_photos}, got"
       f" {protocol_photos}"
     )
-  more_fits = contour_fits(heldout)
-  scores = score_heldout(heldout, networks, more_fits)
+  scores = score_heldout(heldout, networks)
   folders = {}
   for one in meshes:
     folder = dataclasses.replace(one, folder=one.folder / name)
@@ -121,7 +119,7 @@ def measure_set(
       .round()
       .astype(np.int32)
     )
-    methods = shape_methods(heldout, networks, more_fits)
+    methods = shape_methods(heldout, networks)
     maps, table = _compare(heldout, methods, folders, rows)
   return SetResults(name, heldout, scores, maps, table)
 

@@ -5,9 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_prep.synthetic_set import label_model
 from disentangle3d.faces.morphable_model import truncate_modes
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.synthetic import render_photos, synthetic_world
+from disentangle3d.faces.synthetic_world import JAWS
 from experiments import paper_people
 from experiments.paper_people import (
   MOST_PHOTOS,
@@ -100,8 +102,8 @@ class RenderPeopleTest(absltest.TestCase):
   def test_fits_are_one_identity_a_person(self):
     fitter = truncate_modes(MODEL, 4, 2)
     fits, fixed = (
-      paper_people.fit_people(fitter, PEOPLE, PHOTOS, label_contour=contour)
-      for contour in ("silhouette", "fixed")
+      paper_people.fit_people(label_model(fitter, jaw), PEOPLE, PHOTOS)
+      for jaw in JAWS
     )
     # Where the jaw's landmarks moved, so do the fits.
     self.assertFalse(np.allclose(fits.identity, fixed.identity, atol=0.05))
