@@ -162,7 +162,9 @@ def _finish(
   replace_file(
     stage.path / MORPHABLE_MODEL, (fitted / MORPHABLE_MODEL).read_bytes()
   )
-  parts = read_parts(stage, plan)
+  parts = read_parts(
+    stage, {split: len(labels) for split, labels in plan.labels.items()}
+  )
   settings = {
     "stage": STAGE,
     "heldout_people": heldout_people,

@@ -8,10 +8,18 @@ left out; all of them together make the dataset's own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Container,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 import dataclasses
 import json
 import pathlib
+import types
 from typing import Any
 
 import numpy as np
@@ -94,27 +102,59 @@ def make_shard(
   """
   rows = read_manifest(plan.fitted[shard], aligned=True)
   fits = _fits_by_image(plan.fitted[shard], model)
+  write_shard(
+    folder,
+    shard,
+    {
+      split: (name, _records(rows, fits, plan.labels[split], progress))
+      for split, name in plan.files[shard].items()
+    },
+    counts=count_rows(rows),
+    stages=count_stages(rows, fits.keys()),
+    rejected={row.image_id: row.reason for row in rows if row.status != "ok"},
+  )
+  progress(sum(row.status != "ok" for row in rows))
+
+
+def write_shard(
+  folder: StageFolder,
+  shard: int,
+  splits: Mapping[str, tuple[str, Iterable[Mapping[str, Any]]]],
+  *,
+  counts: Mapping[str, int],
+  stages: Mapping[str, int] = types.MappingProxyType({}),
+  rejected: Mapping[str, str] = types.MappingProxyType({}),
+) -> None:
+  """Writes a shard's files, and its manifest last.
+
+  Args:
+    folder: The dataset.
+    shard: Which.
+    splits: By name, the file to write and the records in it (`encode_record`).
+    counts: See `DatasetParts`, as the rest.
+    stages: Same.
+    rejected: Same.
+
+  Raises:
+    ValueError: A record is malformed.
+    TypeError: A record has a value of another type.
+  """
   files = {}
-  for split, name in plan.files[shard].items():
+  for split, (name, records) in splits.items():
     partial = folder.path / (
       f".{split}-{shard:05d}-of-{folder.num_shards:05d}.partial"
     )
     try:
-      entry = write_records(
-        partial, _records(rows, fits, plan.labels[split], progress)
-      )
+      entry = write_records(partial, records)
       partial.replace(folder.path / name)
     finally:
       partial.unlink(missing_ok=True)
     files[split] = {"name": name, **entry}
-  progress(sum(row.status != "ok" for row in rows))
   content = {
     "files": files,
-    "counts": count_rows(rows),
-    "stages": count_stages(rows, fits.keys()),
-    "rejected": {
-      row.image_id: row.reason for row in rows if row.status != "ok"
-    },
+    "counts": dict(counts),
+    "stages": dict(stages),
+    "rejected": dict(rejected),
   }
   text = json.dumps(content, indent=2, sort_keys=True) + "\n"
   replace_file(folder.manifest(shard), text.encode())
@@ -144,13 +184,19 @@ class DatasetParts:
     return dict(Counter(text.split(":")[0] for text in self.rejected.values()))
 
 
-def read_parts(folder: StageFolder, plan: DatasetPlan) -> DatasetParts:
+def read_parts(
+  folder: StageFolder, num_people: Mapping[str, int]
+) -> DatasetParts:
   """Adds up the shards' manifests; needs all of them.
 
+  Args:
+    folder: The dataset.
+    num_people: In each split, "train" first.
+
   Raises:
-    ValueError: One is not what `make_shard` wrote.
+    ValueError: One is not what `write_shard` wrote.
   """
-  files: dict[str, list[dict[str, Any]]] = {split: [] for split in plan.labels}
+  files: dict[str, list[dict[str, Any]]] = {split: [] for split in num_people}
   counts: Counter[str] = Counter()
   stages: Counter[str] = Counter()
   rejected: dict[str, str] = {}
@@ -165,16 +211,16 @@ def read_parts(folder: StageFolder, plan: DatasetPlan) -> DatasetParts:
       rejected.update(content["rejected"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise ValueError(
-        f"{path}: expected what build_dataset wrote for a shard, got something"
+        f"{path}: expected what {folder.stage} wrote for a shard, got something"
         f" else ({error})"
       ) from error
   splits = {
     split: {
       "num_records": sum(entry["num_records"] for entry in files[split]),
-      "num_people": len(plan.labels[split]),
+      "num_people": num_people[split],
       "files": files[split],
     }
-    for split in plan.labels
+    for split in num_people
   }
   return DatasetParts(splits, counts, stages, rejected)
 

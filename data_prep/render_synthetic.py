@@ -10,27 +10,28 @@ People of the split `heldout` come after those of `train`; none is in both.
 
 `--write=aligned` stops before the fit: crops and noisy landmarks of all people,
 as align_faces writes them, for fit_faces.
+
+Killed or stopped, the same command goes on with the shards that are missing.
 """
 
-import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
-import itertools
 import os
 import pathlib
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 import numpy as np
 from tqdm import tqdm
 
 from data_prep import command_line
 from data_prep.batched_fitting import FitModel
-from data_prep.dataset_writer import write_dataset
+from data_prep.dataset_shards import MANIFEST_SUFFIX, read_parts, write_shard
+from data_prep.dataset_writer import write_dataset_manifest
+from data_prep.stage_folder import ALONE, Share, parse_share
 from data_prep.synthetic_crops import render_aligned
 from data_prep.synthetic_set import (
-  SplitPlan,
   SyntheticSet,
   fit_labels,
   label_model,
@@ -38,64 +39,104 @@ from data_prep.synthetic_set import (
   split_plans,
   world_of,
 )
+from data_prep.synthetic_shards import SyntheticShard, open_set, plan_shards
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
+  save_morphable_model,
 )
 from disentangle3d.faces.synthetic_world import (
   ALBEDOS,
   JAWS,
   SyntheticWorld,
 )
+from disentangle3d.training.dataset import (
+  MANIFEST,
+  MORPHABLE_MODEL,
+  read_manifest,
+)
 from disentangle3d.training.records import encode_image
 
-# People are rendered and fitted this many at a time: bounds the memory.
-_PEOPLE_A_TURN = 64
-_TURNS_AT_A_TIME = 2
+# A renderer keeps little more than one core busy.
+_SHARDS_AT_A_TIME = 2
+
+
+def render_dataset(
+  output: str | os.PathLike[str],
+  settings: SyntheticSet,
+  world: SyntheticWorld,
+  fitter: MorphableModel,
+  *,
+  share: Share = ALONE,
+) -> Mapping[str, Any] | None:
+  """Renders, fits and writes both splits; a finished set is left as it is.
+
+  Args:
+    output: The folder to write; new, empty, or of an earlier run of this.
+    settings: What to render.
+    world: From `world_of`, as `fitter`.
+    fitter: The model that is fitted.
+    share: Which shards are this machine's.
+
+  Returns:
+    The manifest once every shard is there; None before.
+
+  Raises:
+    ValueError: `output` holds something else, or was begun with other settings.
+  """
+  output = pathlib.Path(output)
+  shards = plan_shards(settings)
+  stage = open_set(
+    output,
+    settings,
+    fitter,
+    write="dataset",
+    num_shards=len(shards),
+    manifest_suffix=MANIFEST_SUFFIX,
+  )
+  if (output / MANIFEST).is_file():
+    return read_manifest(output)
+  small = label_model(fitter, settings.jaw)
+  pending = stage.pending(share)
+  total = sum(shards[number].num_photos for number in pending)
+
+  def make(number: int) -> int:
+    records = _records(shards[number], settings.seed, world, small)
+    write_shard(
+      stage,
+      number,
+      {shards[number].split: (shards[number].file, records)},
+      counts={"ok": len(records)},
+    )
+    return len(records)
+
+  with (
+    concurrent.futures.ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool,
+    tqdm(total=total, unit="photo", desc="render and fit") as bar,
+  ):
+    for count in pool.map(make, pending):
+      bar.update(count)
+  if not stage.is_complete():
+    logging.info("%s: other machines' shards are still missing", output)
+    return None
+  save_morphable_model(output / MORPHABLE_MODEL, fitter)
+  plans = split_plans(settings)
+  parts = read_parts(stage, {name: plans[name].people for name in plans})
+  manifest = write_dataset_manifest(
+    output,
+    parts.splits,
+    fitter,
+    {"synthetic": dataclasses.asdict(settings)},
+  )
+  stage.record(parts.counts)
+  return manifest
 
 
 def _records(
-  world: SyntheticWorld,
-  fitter: FitModel,
-  plan: SplitPlan,
-  seed: int,
-  progress: tqdm,
-) -> Iterator[dict[str, Any]]:
-  """The records of a split, in order; two turns are worked on at a time.
-
-  A renderer keeps little more than one core busy: while one turn is rendered
-  the next is, too, or the one before is fitted.
-  """
-  world = world.replace(photos_per_person=plan.photos_per_person)
-  starts = iter(range(0, plan.people, _PEOPLE_A_TURN))
-  with concurrent.futures.ThreadPoolExecutor(_TURNS_AT_A_TIME) as pool:
-
-    def submit() -> list[concurrent.futures.Future[list[dict[str, Any]]]]:
-      return [
-        pool.submit(_turn, world, fitter, plan, seed, start)
-        for start in itertools.islice(starts, 1)
-      ]
-
-    waiting = collections.deque(submit())
-    waiting += submit()
-    try:
-      while waiting:
-        records = waiting.popleft().result()
-        waiting += submit()
-        yield from records
-        progress.update(len(records))
-    finally:
-      pool.shutdown(cancel_futures=True)
-
-
-def _turn(
-  world: SyntheticWorld,
-  fitter: FitModel,
-  plan: SplitPlan,
-  seed: int,
-  start: int,
+  shard: SyntheticShard, seed: int, world: SyntheticWorld, fitter: FitModel
 ) -> list[dict[str, Any]]:
-  """Renders and fits the people from `start` on, as many as fit in a turn."""
-  indices = plan.indices(start, start + _PEOPLE_A_TURN)
+  plan = shard.plan
+  indices = plan.indices(shard.start, shard.stop)
+  world = world.replace(photos_per_person=plan.photos_per_person)
   photos = photos_of(world, seed, indices)
   fits = fit_labels(fitter, photos.landmarks, photos.visibility, photos.person)
   records = []
@@ -123,46 +164,11 @@ def _turn(
   return records
 
 
-def render_dataset(
-  output: str | os.PathLike[str],
-  settings: SyntheticSet,
-  world: SyntheticWorld,
-  fitter: MorphableModel,
-) -> Mapping[str, Any]:
-  """Renders, fits and writes both splits; the manifest comes back.
-
-  Args:
-    output: The folder to make; must be new or empty. Nothing is left there
-      if this is interrupted.
-    settings: What to render.
-    world: From `world_of`, as `fitter`.
-    fitter: The model that is fitted.
-
-  Returns:
-    The manifest.
-
-  Raises:
-    ValueError: `output` has something in it.
-  """
-  plans = split_plans(settings)
-  total = sum(plan.people * plan.photos_per_person for plan in plans.values())
-  small = label_model(fitter, settings.jaw)
-  with tqdm(total=total, unit="photo", desc="render and fit") as progress:
-    return write_dataset(
-      output,
-      {
-        name: _records(world, small, plan, settings.seed, progress)
-        for name, plan in plans.items()
-      },
-      fitter,
-      {"synthetic": dataclasses.asdict(settings)},
-    )
-
-
 def _define_flags() -> None:
   flags.DEFINE_string(
-    "output", None, "Folder to write; new or empty.", required=True
+    "output", None, "The folder to write, or to go on with.", required=True
   )
+  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
   flags.DEFINE_enum(
     "write",
     "dataset",
@@ -193,15 +199,20 @@ def main() -> None:
       for field in dataclasses.fields(SyntheticSet)
     }
   )
+  share = parse_share(values.shard)
+  output = pathlib.Path(values.output)
   world, fitter = world_of(settings)
   if values.write == "aligned":
-    photos = render_aligned(pathlib.Path(values.output), settings, world)
-    print(f"{values.output}: {photos} photos")
+    render_aligned(output, settings, world, share=share)
     return
-  manifest = render_dataset(values.output, settings, world, fitter)
-  for name, split in manifest["splits"].items():
-    print(
-      f"{name}: {split['num_records']} photos, {split['num_people']} people"
+  manifest = render_dataset(output, settings, world, fitter, share=share)
+  for name, split in (manifest or {"splits": {}})["splits"].items():
+    logging.info(
+      "%s: %d photos of %d people in %s.",
+      output,
+      split["num_records"],
+      split["num_people"],
+      name,
     )
 
 

@@ -1,69 +1,71 @@
 """Writes synthetic photos as align_faces writes photographs."""
 
-import dataclasses
+from collections.abc import Callable
 import pathlib
 
 import numpy as np
-from tqdm import tqdm
 
-from data_prep.manifests import (
-  PhotoRow,
-  count_rows,
-  manifest_path,
-  write_manifest,
-)
-from data_prep.output_files import new_folder
-from data_prep.stage_about import write_about
-from data_prep.synthetic_set import SyntheticSet, photos_of, split_plans
+from data_prep.manifests import PhotoRow
+from data_prep.output_files import replace_file
+from data_prep.shard_loop import fill_shards
+from data_prep.stage_folder import ALONE, Share
+from data_prep.synthetic_set import SyntheticSet, photos_of
+from data_prep.synthetic_shards import open_set, plan_shards
 from disentangle3d.faces.synthetic import SyntheticPhotos
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.geometry import five_points
 from disentangle3d.training.records import encode_image
 
-# People are rendered this many at a time: bounds the memory.
-_PEOPLE_A_TURN = 64
-
 
 def render_aligned(
-  output: pathlib.Path, settings: SyntheticSet, world: SyntheticWorld
-) -> int:
-  """Writes crops and landmarks as align_faces does; how many comes back.
+  output: pathlib.Path,
+  settings: SyntheticSet,
+  world: SyntheticWorld,
+  *,
+  share: Share = ALONE,
+) -> dict[str, int] | None:
+  """Writes crops and landmarks as align_faces does.
 
   Args:
-    output: The folder to make; must be new or empty. Nothing is left there
-      if this is interrupted.
+    output: The folder to write; new, empty, or of an earlier run of this.
     settings: What to render.
     world: From `world_of`.
+    share: Which shards are this machine's.
+
+  Returns:
+    The counts of photos once every shard is there; None before.
 
   Raises:
-    ValueError: `output` has something in it.
+    ValueError: `output` holds something else, or was begun with other settings.
   """
-  rows = []
+  shards = plan_shards(settings)
+  folder = open_set(
+    output,
+    settings,
+    world.model,
+    write="aligned",
+    num_shards=len(shards),
+    manifest_suffix=".jsonl",
+  )
   # What a fitter has to know of a detector is how it reports the jaw.
   detector = f"{settings.jaw}, synthetic"
-  plans = split_plans(settings).values()
-  total = sum(plan.people * plan.photos_per_person for plan in plans)
-  with (
-    new_folder(output) as folder,
-    tqdm(total=total, unit="photo", desc="rendering") as progress,
-  ):
-    for plan in plans:
-      own = world.replace(photos_per_person=plan.photos_per_person)
-      for start in range(0, plan.people, _PEOPLE_A_TURN):
-        indices = plan.indices(start, start + _PEOPLE_A_TURN)
-        photos = photos_of(own, settings.seed, indices)
-        for place, index in enumerate(indices):
-          rows.append(_aligned_row(folder, detector, photos, place, int(index)))
-        progress.update(len(indices))
-    write_manifest(manifest_path(folder), rows)
-    write_about(
-      folder,
-      "render_synthetic",
-      settings=dataclasses.asdict(settings),
-      licences={world.model.name: world.model.licence},
-      counts=count_rows(rows),
-    )
-  return total
+
+  def make_rows(
+    number: int, progress: Callable[[int], object]
+  ) -> list[PhotoRow]:
+    shard = shards[number]
+    indices = shard.plan.indices(shard.start, shard.stop)
+    own = world.replace(photos_per_person=shard.plan.photos_per_person)
+    photos = photos_of(own, settings.seed, indices)
+    rows = [
+      _aligned_row(output, detector, photos, place, int(index))
+      for place, index in enumerate(indices)
+    ]
+    progress(len(rows))
+    return rows
+
+  total = sum(shard.num_photos for shard in shards)
+  return fill_shards(folder, share, make_rows, num_photos=total)
 
 
 def _aligned_row(
@@ -77,7 +79,7 @@ def _aligned_row(
   image_id = f"{subject}/photo{index:08d}"
   crop = folder / "crops" / f"{image_id}.png"
   crop.parent.mkdir(parents=True, exist_ok=True)
-  crop.write_bytes(encode_image(photos.image[place]))
+  replace_file(crop, encode_image(photos.image[place]))
   landmarks = np.asarray(photos.landmarks[place])
   return PhotoRow(
     image_path=crop,

@@ -23,7 +23,6 @@ from data_prep.render_synthetic import SyntheticSet, render_dataset, world_of
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.reporting.pictures import contact_sheet, picture_png
-from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Export, load_export
 from experiments.configs import demo as demo_config
 from experiments.configs import demo_control
@@ -34,7 +33,6 @@ from experiments.demo_results import (
   CONTROL,
   evaluate,
 )
-from experiments.evaluated_networks import settings_of
 from experiments.host_memory import keep_freed_memory
 from experiments.report_sections import FacePictures, face_pictures
 from experiments.train import quieten_libraries, stop_on_signals, train
@@ -52,10 +50,8 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> Results:
   with _timed(seconds, "world"):
     world, fitter = world_of(settings)
   dataset = workdir / "dataset"
-  _check_settings(dataset, settings)
-  if not dataset.exists():
-    with _timed(seconds, "photos, fits and dataset"):
-      render_dataset(dataset, settings, world, fitter)
+  with _timed(seconds, "photos, fits and dataset"):
+    render_dataset(dataset, settings, world, fitter)
   networks = {}
   trained = workdir / "training"
   with _timed(seconds, "training, phases I to III"):
@@ -100,16 +96,6 @@ def _train(
     outcome = train(config, workdir, should_stop=should_stop)
   if not outcome.complete:
     raise Stopped
-
-
-def _check_settings(dataset: pathlib.Path, settings: SyntheticSet) -> None:
-  if not dataset.exists():
-    return
-  if settings_of(read_manifest(dataset), dataset) != settings:
-    raise ValueError(
-      f"{dataset}: expected a dataset made with the same flags, got one of"
-      " other flags; give another --workdir"
-    )
 
 
 def _write_face(

@@ -14,14 +14,21 @@ from data_prep.render_synthetic import (
   split_plans,
   world_of,
 )
+from data_prep.stage_folder import Share
+from data_prep.synthetic_crops import render_aligned
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.training.dataset import open_dataset, read_manifest
+from disentangle3d.training.dataset import (
+  MANIFEST,
+  open_dataset,
+  read_manifest,
+)
 from disentangle3d.training.input_pipeline import (
   RecordReader,
   decode_image,
 )
 from tests.fixtures import random_morphable_model
+from tests.killing import run_killed
 
 SETTINGS = SyntheticSet(
   people=4,
@@ -95,11 +102,81 @@ class RenderSyntheticTest(absltest.TestCase):
     made = read_manifest(self.folder)["created"]["settings"]["synthetic"]
     self.assertEqual(SyntheticSet(**made), SETTINGS)
 
-  def test_a_full_folder_is_refused_and_kept(self):
-    before = sorted(path.name for path in self.folder.iterdir())
+  def test_a_finished_set_is_left_as_it_is(self):
+    before = _modified(self.folder, "*")
+    manifest = render_dataset(self.folder, SETTINGS, self.world, self.fitter)
+    self.assertEqual(manifest, read_manifest(self.folder))
+    self.assertEqual(_modified(self.folder, "*"), before)
+
+  def test_other_settings_are_refused(self):
+    other = dataclasses.replace(SETTINGS, seed=8)
+    with self.assertRaisesRegex(ValueError, "begun with seed 7.* got 8"):
+      render_dataset(self.folder, other, self.world, self.fitter)
+
+  def test_a_folder_of_something_else_is_refused_and_kept(self):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    (folder / "note").write_text("mine")
     with self.assertRaisesRegex(ValueError, "expected a new or an empty"):
-      render_dataset(self.folder, SETTINGS, self.world, self.fitter)
-    self.assertEqual(sorted(p.name for p in self.folder.iterdir()), before)
+      render_dataset(folder, SETTINGS, self.world, self.fitter)
+    self.assertEqual([path.name for path in folder.iterdir()], ["note"])
+
+
+class ResumeTest(absltest.TestCase):
+  """Each split of so few people is one shard."""
+
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(self.create_tempdir().full_path)
+    self.world, self.fitter = world_of(SETTINGS)
+
+  def _killed(self, write: str) -> tuple[pathlib.Path, dict[str, int]]:
+    """A folder in which one of two shards is done, and when its files were."""
+    folder = self.root / "killed"
+    flags = {"output": folder, "write": write, **dataclasses.asdict(SETTINGS)}
+    status = run_killed(
+      "data_prep.render_synthetic",
+      *(f"--{k}={v}" for k, v in flags.items() if v is not None),
+      pattern="manifest-*-of-*.json*",
+      after=1,
+    )
+    self.assertEqual(status, -9)
+    done = _modified(folder, "manifest-*")
+    self.assertLen(done, 1)
+    return folder, done
+
+  def test_a_killed_dataset_goes_on_to_the_same_bytes(self):
+    killed, done = self._killed("dataset")
+    self.assertFalse((killed / MANIFEST).exists())
+    render_dataset(killed, SETTINGS, self.world, self.fitter)
+    self.assertLessEqual(done.items(), _modified(killed, "manifest-*").items())
+    whole = self.root / "whole"
+    for part in (1, 0):
+      self.assertFalse((whole / MANIFEST).exists())
+      made = render_dataset(
+        whole, SETTINGS, self.world, self.fitter, share=Share(part, 2)
+      )
+    self.assertEqual(made, read_manifest(whole))
+    self.assertEqual(_contents(killed), _contents(whole))
+
+  def test_killed_crops_go_on_to_the_same_bytes(self):
+    killed, done = self._killed("aligned")
+    render_aligned(killed, SETTINGS, self.world)
+    self.assertLessEqual(done.items(), _modified(killed, "manifest-*").items())
+    counts = render_aligned(self.root / "whole", SETTINGS, self.world)
+    self.assertEqual(counts, {"ok": 16})
+    self.assertEqual(_contents(killed), _contents(self.root / "whole"))
+
+
+def _modified(folder: pathlib.Path, pattern: str) -> dict[str, int]:
+  return {p.name: p.stat().st_mtime_ns for p in folder.glob(pattern)}
+
+
+def _contents(folder: pathlib.Path) -> dict[str, bytes]:
+  return {
+    str(path.relative_to(folder)): path.read_bytes()
+    for path in folder.rglob("*")
+    if path.is_file()
+  }
 
 
 class WorldTest(absltest.TestCase):
