@@ -14,8 +14,11 @@ crops in place of noise.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 import importlib.util
+import itertools
 import json
+import math
 import pathlib
 import time
 from typing import Any
@@ -36,14 +39,16 @@ from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.export import load_export
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
-from experiments.machine import machine_name
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from experiments.machine import PRECISIONS, machine_name, matrix_peak
 
 PLAIN, PREPARED, PYTORCH = "plain", "prepared", "PyTorch"
 # By trunk, then by way.
 # Takes uint8 crops [B, 112, 96, 3], gives codes [B, I + E], identity first, and
 # shapes [B, V, 3], when they are there.
-Method = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Method = Callable[[Any], tuple[Any, Any]]
 Methods = Mapping[str, Mapping[str, Method]]
+_CROP = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
 Rows = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -51,17 +56,30 @@ def jax_method(params: Any, model: FaceModel) -> Method:
   """`reconstruct` under jit."""
   placed = jax.device_put(params)
   run = jax.jit(
-    lambda params, images: reconstruct(params, images, model=model),
+    functools.partial(_codes_and_shapes, model=model),
     compiler_options=cpu_compiler_options(),
   )
 
-  def method(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    faces = run(placed, jnp.asarray(images))
-    jax.block_until_ready(faces)
-    codes = faces.latents
-    return np.concatenate([codes.identity, codes.residual], -1), faces.shape
+  def method(images: np.ndarray | jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jax.block_until_ready(run(placed, images))
 
   return method
+
+
+def _codes_and_shapes(
+  params: Any, images: jax.Array, *, model: FaceModel
+) -> tuple[jax.Array, jax.Array]:
+  faces = reconstruct(params, images, model=model)
+  codes = faces.latents
+  return jnp.concatenate([codes.identity, codes.residual], -1), faces.shape
+
+
+def operations(params: Any, model: FaceModel, batch: int) -> float:
+  """Of a plain reconstruction of a batch, as XLA counts them."""
+  images = jax.ShapeDtypeStruct((batch, *_CROP), jnp.uint8)
+  step = jax.jit(functools.partial(_codes_and_shapes, model=model))
+  costs = step.lower(params, images).cost_analysis() or {}
+  return costs.get("flops", math.nan)
 
 
 def find_methods(params: Any, model: FaceModel) -> dict[str, Method]:
@@ -85,7 +103,7 @@ def measure(
 
   Args:
     methods: By trunk and way, the plain way first.
-    images: One batch.
+    images: One batch; where there is an accelerator, it lies there before.
     rounds: Calls of each, after the first.
 
   Returns:
@@ -94,6 +112,8 @@ def measure(
     difference_mm.
   """
   rows: dict[str, dict[str, dict[str, float]]] = {}
+  if jax.default_backend() != "cpu":
+    images = jax.device_put(images)
   for trunk, ways in methods.items():
     rows[trunk] = {}
     made = {}
@@ -129,24 +149,30 @@ def table(results: Mapping[str, Rows]) -> str:
   """The figures as lines of text.
 
   `/first` is the median over the first row's of the batch, `/PyTorch` over the
-  same network's in PyTorch.
+  same network's in PyTorch; `of peak` is what the arithmetic of the plain way
+  is of the matrix peak.
   """
+  width = max(len(trunk) for rows in results.values() for trunk in rows)
+  width = max(width, len("trunk   "))
   lines = [
-    "batch  trunk     method      p50 ms    p95 ms  /first  /PyTorch  first s"
-    "  max diff: code       mm"
+    f"batch  {'trunk':<{width}}  method      p50 ms    p95 ms  /first  /PyTorch"
+    "  first s  max diff: code       mm  images/s  of peak"
   ]
   for batch, rows in results.items():
     first = next(iter(next(iter(rows.values())).values()))["p50_ms"]
     for trunk, ways in rows.items():
       for way, row in ways.items():
-        ratio = "–"
+        ratio = share = "–"
+        if "peak_share" in row:
+          share = f"{row['peak_share']:.0%}"
         if PYTORCH in ways:
           ratio = f"{row['p50_ms'] / ways[PYTORCH]['p50_ms']:.2f}"
         lines.append(
-          f"{batch:>5}  {trunk:<8}  {way:<9}{row['p50_ms']:9.2f}"
+          f"{batch:>5}  {trunk:<{width}}  {way:<9}{row['p50_ms']:9.2f}"
           f" {row['p95_ms']:9.2f}  {row['p50_ms'] / first:6.2f}  {ratio:>8}"
           f"  {row['first_call_s']:7.2f}  {row['difference_code']:14.1e}"
           f"  {row['difference_mm']:.1e}"
+          f"  {1e3 * int(batch) / row['p50_ms']:8.0f}  {share:>7}"
         )
   return "\n".join(lines)
 
@@ -177,6 +203,7 @@ def _define_flags() -> None:
   flags.DEFINE_list(
     "trunks", ["sphere20", "mobile"], "Of the fresh networks, measured in turn."
   )
+  flags.DEFINE_list("precision", ["float32"], "Of the fresh networks.")
   flags.DEFINE_list("batches", ["1", "8", "32", "256"], "Batch sizes.")
   flags.DEFINE_integer(
     "rounds",
@@ -187,22 +214,27 @@ def _define_flags() -> None:
   flags.DEFINE_string("output", None, "The .json to write.")
 
 
-def _methods_from_flags() -> dict[str, dict[str, Method]]:
+def _networks_from_flags() -> dict[str, tuple[Any, FaceModel]]:
   values = flags.FLAGS
   if values.params:
     network = load_export(values.params)
-    return {network.model.trunk: find_methods(network.params, network.model)}
+    return {network.model.trunk: (network.params, network.model)}
   unknown = sorted(set(values.trunks) - set(TRUNKS))
   if unknown or not values.trunks:
     raise ValueError(
       f"--trunks: expected some of {', '.join(TRUNKS)}, got"
       f" {', '.join(unknown) or 'none'}"
     )
-  methods = {}
-  for trunk in values.trunks:
-    model = FaceModel(trunk=trunk)
-    methods[trunk] = find_methods(init_params(jax.random.key(0), model), model)
-  return methods
+  networks = {}
+  for precision, trunk in itertools.product(values.precision, values.trunks):
+    if precision not in PRECISIONS:
+      raise ValueError(
+        f"--precision: expected {' or '.join(PRECISIONS)}, got {precision}"
+      )
+    model = FaceModel(trunk=trunk, dtype=precision)
+    name = trunk if precision == PRECISIONS[0] else f"{trunk}, {precision}"
+    networks[name] = init_params(jax.random.key(0), model), model
+  return networks
 
 
 def main() -> None:
@@ -214,11 +246,21 @@ def main() -> None:
     )
   batches = [int(text) for text in values.batches]
   crops = read_crops(values.dataset, max(batches))
-  methods = _methods_from_flags()
+  networks = _networks_from_flags()
+  methods = {name: find_methods(*network) for name, network in networks.items()}
+  peaks = {
+    precision: matrix_peak(jax.devices()[:1], precision)
+    for precision in {model.dtype for _, model in networks.values()}
+  }
   results = {}
   for batch in batches:
     rounds = max(3, min(values.rounds, 64 * values.rounds // batch))
-    results[str(batch)] = measure(methods, crops[:batch], rounds=rounds)
+    rows = measure(methods, crops[:batch], rounds=rounds)
+    for name, (params, model) in networks.items():
+      plain = rows[name][PLAIN]
+      rate = operations(params, model, batch) / plain["p50_ms"] * 1e3
+      plain["peak_share"] = rate / peaks[model.dtype]
+    results[str(batch)] = rows
   print(f"{', '.join(methods)} on {machine_name()}")
   print(table(results))
   if values.output:

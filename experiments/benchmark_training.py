@@ -7,8 +7,8 @@ Runs the real step of phase III (SphereFace-20 with decoders and head, the
 paper's sizes) on noise: every combination is compiled (its time apart), warmed
 up, timed step by step (p50, p95) and then without waiting in between, as the
 training loop does (images/s). The matrix peak is measured by products of square
-matrices on the same devices at once. Writes `scaling.json`, `scaling.md` and
-`scaling.png`.
+matrices on the same devices at once. --profile traces two more steps and lists
+the costliest operations. Writes `scaling.json`, `scaling.md` and `scaling.png`.
 
 `--against_pytorch=16` measures the same step of the same network in PyTorch
 instead, in turn on one CPU (extra `compare`).
@@ -25,7 +25,6 @@ from typing import Any
 
 from absl import flags
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data_prep import command_line
@@ -34,14 +33,12 @@ from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
-from experiments.machine import machine_name
+from experiments.machine import PRECISIONS, machine_name, matrix_peak
+from experiments.step_profile import costliest_operations
 from experiments.training_steps import INPUTS, PreparedStep, prepare_step
 
 _WARM_UP = 3
-_PRECISIONS = ("float32", "bfloat16")
-# Large enough that a product is limited by arithmetic alone.
-_MATRIX = {"cpu": 2048}
-_ACCELERATOR_MATRIX = 8192
+_PROFILED = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +62,8 @@ class StepSpeed:
     matrix_peak: Operations a second that the devices reach in matrix products
       at this precision, together.
     peak_share: flops a second, of matrix_peak.
+    costliest: Operations and their shares of a device's busy time; empty if
+      not asked for.
   """
 
   devices: int
@@ -80,31 +79,16 @@ class StepSpeed:
   flops: float
   matrix_peak: float
   peak_share: float
-
-
-def matrix_peak(
-  devices: Sequence[jax.Device], precision: str, *, size: int, rounds: int = 5
-) -> float:
-  """Operations a second of square matrix products, on all devices at once."""
-
-  def product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, preferred_element_type=a.dtype)
-
-  run = jax.pmap(product, devices=list(devices))
-  key = jax.random.key(0)
-  shape = (len(devices), size, size)
-  matrix = jax.random.normal(key, shape, jnp.float32).astype(precision)
-  matrix = jax.block_until_ready(run(matrix, matrix) / size)
-  seconds = []
-  for _ in range(rounds):
-    start = time.perf_counter()
-    jax.block_until_ready(run(matrix, matrix))
-    seconds.append(time.perf_counter() - start)
-  return len(devices) * 2 * size**3 / min(seconds)
+  costliest: Sequence[tuple[str, float]] = ()
 
 
 def measure_step(
-  prepared: PreparedStep, *, steps: int, peak: float, precision: str
+  prepared: PreparedStep,
+  *,
+  steps: int,
+  peak: float,
+  precision: str,
+  profile: bool = False,
 ) -> StepSpeed:
   """Compiles a step, runs it and measures it; uses up its state."""
   start = time.perf_counter()
@@ -128,6 +112,16 @@ def measure_step(
     state, metrics = compiled(state, prepared.batch, prepared.key)
   jax.block_until_ready((state, metrics))
   a_step = (time.perf_counter() - start) / steps
+  costliest = []
+  if profile:
+
+    def some_steps() -> None:
+      nonlocal state
+      for _ in range(_PROFILED):
+        state, metrics = compiled(state, prepared.batch, prepared.key)
+        jax.block_until_ready((state, metrics))
+
+    costliest = costliest_operations(some_steps)
   costs = lowered.cost_analysis() or {}
   flops = costs.get("flops", math.nan) * len(prepared.devices)
   return StepSpeed(
@@ -144,6 +138,7 @@ def measure_step(
     flops=flops,
     matrix_peak=peak,
     peak_share=flops / a_step / peak,
+    costliest=costliest,
   )
 
 
@@ -213,6 +208,12 @@ def table_of(rows: Sequence[StepSpeed]) -> str:
       f" {row.flops / 1e12:.3f} | {rate:.3f} | {row.matrix_peak / 1e12:.3f} |"
       f" {row.peak_share:.0%} |"
     )
+  for row in rows:
+    if row.costliest:
+      lines.append(
+        f"\nCostliest at batch {row.batch_size}, {row.precision}: "
+        + ", ".join(f"{name} {share:.0%}" for name, share in row.costliest)
+      )
   return "\n".join(lines)
 
 
@@ -265,6 +266,7 @@ def _define_flags() -> None:
   flags.DEFINE_integer(
     "matrix", 0, "Side of the matrices of the peak; 0: by the backend."
   )
+  flags.DEFINE_bool("profile", False, "Also trace, and list what costs most.")
   flags.DEFINE_integer(
     "cpu_devices", 0, "Run on so many fake CPU devices; 0: on what is there."
   )
@@ -283,9 +285,9 @@ def _study(values: Any) -> list[StepSpeed]:
     _numbers("devices", values.devices),
     _numbers("batch_sizes", values.batch_sizes),
   ):
-    if precision not in _PRECISIONS:
+    if precision not in PRECISIONS:
       raise ValueError(
-        f"--precision: expected {' or '.join(_PRECISIONS)}, got {precision}"
+        f"--precision: expected {' or '.join(PRECISIONS)}, got {precision}"
       )
     if count > len(there):
       raise ValueError(
@@ -293,11 +295,10 @@ def _study(values: Any) -> list[StepSpeed]:
         f" {count}; --cpu_devices makes more of a CPU"
       )
     devices = there[:count]
-    side = values.matrix or _MATRIX.get(
-      devices[0].platform, _ACCELERATOR_MATRIX
-    )
     if (count, precision) not in peaks:
-      peaks[count, precision] = matrix_peak(devices, precision, size=side)
+      peaks[count, precision] = matrix_peak(
+        devices, precision, size=values.matrix
+      )
     prepared = prepare_step(
       FaceModel(trunk=values.trunk, dtype=precision),
       devices,
@@ -311,10 +312,11 @@ def _study(values: Any) -> list[StepSpeed]:
         steps=values.steps,
         peak=peaks[count, precision],
         precision=precision,
+        profile=values.profile,
       )
     )
     del prepared
-    print(table_of(rows[-1:]).splitlines()[-1], flush=True)
+    print(table_of(rows[-1:]).splitlines()[2], flush=True)
   return with_efficiency(rows, weak=values.weak)
 
 

@@ -44,7 +44,7 @@ def torch_method(
 
   def method(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with torch.inference_mode():
-      feature = trunk(pixels_of(torch.from_numpy(images)))
+      feature = trunk(pixels_of(torch.from_numpy(np.asarray(images))))
       codes = codes_of(weights["encoder"], feature)
       shape = decode(weights, weights["mean_shape"], *codes)
       return (

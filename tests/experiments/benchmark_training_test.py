@@ -10,11 +10,11 @@ from disentangle3d.network.face_model import FaceModel
 from experiments.benchmark_training import (
   StepSpeed,
   chart_of,
-  matrix_peak,
   measure_step,
   table_of,
   with_efficiency,
 )
+from experiments.machine import matrix_peak
 from experiments.training_steps import prepare_step
 
 MODEL = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=600)

@@ -1,0 +1,318 @@
+r"""Every check and benchmark that an accelerator is asked for, in one command.
+
+    python -m experiments.accelerator --output=docs/measurements
+
+Each part is a process of its own with a time limit (memory is given back, and
+a part that fails takes none with it). After each the report is written anew:
+a table of goals and figures, then what every part printed. Parts that are done
+are not done again; --part=... takes some; `--tiny` is the same program small.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Any
+
+from absl import flags, logging
+
+from data_prep import command_line
+from data_prep.output_files import replace_file
+from disentangle3d.reporting.html_page import Table
+from disentangle3d.reporting.markdown import markdown_table
+
+_DETERMINISTIC = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
+_LOG = "output.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+  """What a part shall reach.
+
+  Attributes:
+    what: In words, with the unit.
+    wanted: The number.
+    figure: Reads the measured number from the part's folder.
+    at_most: Whether less is better.
+  """
+
+  what: str
+  wanted: float
+  figure: Callable[[pathlib.Path], float]
+  at_most: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """One command.
+
+  Attributes:
+    module: Of `experiments`.
+    flags: Of the whole program; {folder} stands for the part's own.
+    tiny: In place of them, small.
+    minutes: It may take.
+    goals: What is read from its folder.
+    environment: Set for it.
+  """
+
+  module: str
+  flags: Sequence[str]
+  tiny: Sequence[str]
+  minutes: float
+  goals: Sequence[Goal] = ()
+  environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def _results(name: str) -> Callable[[pathlib.Path], Any]:
+  return lambda folder: json.loads((folder / name).read_text())["results"]
+
+
+def _best_step(key: str) -> Callable[[pathlib.Path], float]:
+  return lambda folder: max(
+    row[key]
+    for row in _results("scaling.json")(folder)
+    if row["precision"] == "bfloat16"
+  )
+
+
+def _plain(folder: pathlib.Path, key: str) -> dict[int, float]:
+  """By batch: a figure of the plain network in bfloat16."""
+  return {
+    int(batch): ways["plain"][key]
+    for batch, rows in _results("inference.json")(folder).items()
+    for name, ways in rows.items()
+    if name.endswith("bfloat16")
+  }
+
+
+def _rate(folder: pathlib.Path, stage: str) -> float:
+  """Photos a second of a stage of `paper_scale`."""
+  work = folder / "study"
+  lines = (work / "stages.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  seconds = sum(r["seconds"] for r in rows if r["stage"].startswith(stage))
+  scale = json.loads((work / "study.json").read_text())["scale"]
+  return round(488_848 * scale) / seconds
+
+
+PARTS: Mapping[str, Part] = {
+  "checks": Part(
+    "accelerator_checks", (), ("--tiny",), 4, environment=_DETERMINISTIC
+  ),
+  "training": Part(
+    "benchmark_training",
+    (
+      "--batch_sizes=256,1024,2048",
+      "--precision=bfloat16,float32",
+      "--crops=65536",
+      "--profile",
+      "--output={folder}",
+    ),
+    (
+      "--trunk=tiny",
+      "--batch_sizes=4",
+      "--precision=bfloat16",
+      "--crops=8",
+      "--steps=2",
+      "--matrix=64",
+      "--profile",
+      "--output={folder}",
+    ),
+    5,
+    (
+      Goal("train step: images/s", 22_000, _best_step("images_per_s")),
+      Goal("train step: share of the peak", 0.30, _best_step("peak_share")),
+    ),
+  ),
+  "deterministic": Part(
+    "benchmark_training",
+    (
+      "--batch_sizes=1024",
+      "--precision=bfloat16",
+      "--crops=65536",
+      "--output={folder}",
+    ),
+    (
+      "--trunk=tiny",
+      "--batch_sizes=4",
+      "--precision=bfloat16",
+      "--crops=8",
+      "--steps=2",
+      "--matrix=64",
+      "--output={folder}",
+    ),
+    3,
+    environment=_DETERMINISTIC,
+  ),
+  "inference": Part(
+    "benchmark_inference",
+    (
+      "--trunks=sphere20",
+      "--precision=bfloat16,float32",
+      "--batches=1,8,32,256,1024",
+      "--output={folder}/inference.json",
+    ),
+    (
+      "--trunks=tiny",
+      "--precision=bfloat16",
+      "--batches=1,2",
+      "--rounds=3",
+      "--output={folder}/inference.json",
+    ),
+    3,
+    (
+      Goal(
+        "reconstruction, batch 1: ms",
+        1.0,
+        lambda folder: _plain(folder, "p50_ms")[1],
+        at_most=True,
+      ),
+      Goal(
+        "reconstruction, best batch: share of the peak",
+        0.40,
+        lambda folder: max(_plain(folder, "peak_share").values()),
+      ),
+    ),
+  ),
+  "fitting": Part(
+    "benchmark_fitting",
+    ("--images=488848", "--noeos", "--output={folder}"),
+    (
+      "--images=600",
+      "--problems=2",
+      "--subjects=2",
+      "--photos=24",
+      "--noeos",
+      "--output={folder}",
+    ),
+    6,
+  ),
+  "rendering": Part(
+    "paper_scale",
+    ("--scale=0.1", "--stage=fit", "--workdir={folder}/study"),
+    (
+      "--scale=0.0005",
+      "--stage=fit",
+      "--num_vertices=600",
+      "--workdir={folder}/study",
+    ),
+    4,
+    (
+      Goal(
+        "rendering, compilation included: photos/s",
+        8_000,
+        lambda folder: _rate(folder, "rendering"),
+      ),
+    ),
+  ),
+}
+
+
+def run_part(name: str, folder: pathlib.Path, *, tiny: bool) -> bool:
+  """Runs a part, unless it is done; whether it is.
+
+  Args:
+    name: In `PARTS`.
+    folder: The part's own; what it prints goes to `output.txt` there.
+    tiny: The small way.
+  """
+  part = PARTS[name]
+  done = folder / "done"
+  if done.is_file():
+    return True
+  folder.mkdir(parents=True, exist_ok=True)
+  arguments = [
+    flag.format(folder=folder) for flag in (part.tiny if tiny else part.flags)
+  ]
+  logging.info("%s: %s %s", name, part.module, " ".join(arguments))
+  with (folder / _LOG).open("wb") as log:
+    try:
+      status = subprocess.run(
+        [sys.executable, "-m", f"experiments.{part.module}", *arguments],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        timeout=60 * part.minutes,
+        env={**os.environ, **part.environment},
+        check=False,
+      ).returncode
+    except subprocess.TimeoutExpired:
+      log.write(f"\nstopped after {part.minutes} minutes\n".encode())
+      status = 1
+  if status == 0:
+    done.touch()
+  return status == 0
+
+
+def goal_row(goal: Goal, folder: pathlib.Path) -> list[str]:
+  """A goal's line: what, wanted, measured or a dash, and whether it is met."""
+  sign = "at most" if goal.at_most else "at least"
+  wanted = f"{sign} {_number(goal.wanted)}"
+  if not (folder / "done").is_file():
+    return [goal.what, wanted, "–", "–"]
+  figure = goal.figure(folder)
+  met = figure <= goal.wanted if goal.at_most else figure >= goal.wanted
+  return [goal.what, wanted, _number(figure), "yes" if met else "no"]
+
+
+def _number(value: float) -> str:
+  return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def report(root: pathlib.Path, names: Sequence[str]) -> str:
+  """The page: goals, then what each part printed, as far as there is any."""
+  sections = [f"# An accelerator, {datetime.date.today().isoformat()}", ""]
+  sections.append("`python -m experiments.accelerator`; a dash: not measured.")
+  rows = [
+    goal_row(goal, root / name) for name in names for goal in PARTS[name].goals
+  ]
+  if rows:
+    table = Table(
+      header=["what", "goal", "measured", "met"],
+      rows=rows,
+      text_columns=range(4),
+    )
+    sections += ["", markdown_table(table)]
+  for name in names:
+    log = root / name / _LOG
+    if not log.is_file():
+      continue
+    state = "" if (root / name / "done").is_file() else " (failed)"
+    text = log.read_bytes().decode(errors="replace")
+    # Of a progress bar its last state.
+    text = re.sub(r"[^\n]*\r", "", text).strip()
+    sections += ["", f"## {name}{state}", "", "```", text, "```"]
+  return "\n".join(sections) + "\n"
+
+
+def _define_flags() -> None:
+  flags.DEFINE_string("output", None, "A folder for all.", required=True)
+  flags.DEFINE_multi_enum("part", list(PARTS), list(PARTS), "What to run.")
+  flags.DEFINE_bool("tiny", False, "Small sizes: whether it runs at all.")
+
+
+def main() -> None:
+  """Runs the parts and reports after each.
+
+  Raises:
+    ValueError: A part failed; the report says how.
+  """
+  values = flags.FLAGS
+  root = pathlib.Path(values.output) / "accelerator"
+  page = pathlib.Path(values.output) / "accelerator.md"
+  failed = []
+  for name in values.part:
+    if not run_part(name, root / name, tiny=values.tiny):
+      failed.append(name)
+    replace_file(page, report(root, list(PARTS)).encode())
+  print(page.read_text().split("\n## ")[0])
+  if failed:
+    raise ValueError(f"{page}: {', '.join(failed)} failed; see there")
+
+
+if __name__ == "__main__":
+  command_line.run(main, _define_flags)

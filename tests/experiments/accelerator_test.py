@@ -1,0 +1,146 @@
+"""The one command for accelerators, and what it is made of, on a CPU."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+from absl.testing import absltest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import accelerator
+from experiments.accelerator import PARTS, Part, goal_row, report, run_part
+from experiments.accelerator_checks import Check, on_both
+from experiments.step_profile import costliest_operations
+from tests.fixtures import REPOSITORY
+
+
+class ReportTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(self.create_tempdir().full_path)
+
+  def _done(self, name: str, file: str, results: object) -> pathlib.Path:
+    folder = self.root / name
+    folder.mkdir()
+    (folder / file).write_text(json.dumps({"results": results}))
+    (folder / "output.txt").write_text("9 %\r10 %\rall\n")
+    (folder / "done").touch()
+    return folder
+
+  def test_goals_of_a_step_are_those_of_the_best_batch_in_bfloat16(self):
+    rows = [
+      {"precision": precision, "images_per_s": rate, "peak_share": share}
+      for precision, rate, share in (
+        ("bfloat16", 20_000, 0.25),
+        ("bfloat16", 23_000, 0.28),
+        ("float32", 50_000, 0.9),
+      )
+    ]
+    folder = self._done("training", "scaling.json", rows)
+    rate, share = PARTS["training"].goals
+    self.assertEqual(
+      goal_row(rate, folder),
+      ["train step: images/s", "at least 22,000", "23,000", "yes"],
+    )
+    self.assertEqual(goal_row(share, folder)[2:], ["0.28", "no"])
+
+  def test_goals_of_a_reconstruction(self):
+    plain = {
+      "1": {"plain": {"p50_ms": 0.8, "peak_share": 0.1}},
+      "256": {"plain": {"p50_ms": 9.0, "peak_share": 0.45}},
+    }
+    results = {
+      batch: {"sphere20, bfloat16": ways, "sphere20": {"plain": {"p50_ms": 5}}}
+      for batch, ways in plain.items()
+    }
+    folder = self._done("inference", "inference.json", results)
+    least, share = PARTS["inference"].goals
+    self.assertEqual(goal_row(least, folder)[1:], ["at most 1", "0.8", "yes"])
+    self.assertEqual(goal_row(share, folder)[2:], ["0.45", "yes"])
+
+  def test_photos_a_second_of_a_stage(self):
+    work = self.root / "rendering" / "study"
+    work.mkdir(parents=True)
+    (work / "study.json").write_text('{"scale": 0.1}')
+    (work / "stages.jsonl").write_text(
+      '{"stage": "rendering", "seconds": 4.0}\n'
+      '{"stage": "fitting, fits-199", "seconds": 9.0}\n'
+    )
+    (work.parent / "done").touch()
+    row = goal_row(PARTS["rendering"].goals[0], work.parent)
+    self.assertEqual(row[2:], ["12,221", "yes"])
+
+  def test_what_is_not_measured_is_a_dash_and_a_bar_is_its_last_state(self):
+    self._done("checks", "any.json", [])
+    text = report(self.root, list(PARTS))
+    self.assertIn("| train step: images/s | at least 22,000 | – | – |", text)
+    self.assertIn("## checks\n\n```\nall\n```", text)
+    self.assertNotIn("## training", text)
+
+  def test_a_failed_part_says_why_and_is_run_again(self):
+    bad = Part("benchmark_training", (), ("--devices=99",), 1)
+    folder = self.root / "training"
+    with mock.patch.dict(accelerator.PARTS, {"training": bad}):
+      self.assertFalse(run_part("training", folder, tiny=True))
+      self.assertIn("## training (failed)", report(self.root, ["training"]))
+      self.assertIn("--devices: expected", (folder / "output.txt").read_text())
+      late = dataclasses.replace(bad, minutes=1e-3)
+      accelerator.PARTS["training"] = late
+      self.assertFalse(run_part("training", folder, tiny=True))
+      self.assertIn("stopped after", (folder / "output.txt").read_text())
+      (folder / "done").touch()
+      self.assertTrue(run_part("training", folder, tiny=True))
+
+  @pytest.mark.slow
+  def test_the_whole_runs_small(self):
+    subprocess.run(
+      [
+        sys.executable,
+        "-m",
+        "experiments.accelerator",
+        "--tiny",
+        f"--output={self.root}",
+      ],
+      cwd=REPOSITORY,
+      check=True,
+      timeout=1500,
+    )
+    text = (self.root / "accelerator.md").read_text()
+    for name in PARTS:
+      self.assertIn(f"## {name}\n", text)
+    self.assertNotIn("| – |", text.split("\n## ")[0])
+
+
+class ChecksTest(absltest.TestCase):
+  def test_nan_is_no_agreement(self):
+    self.assertFalse(Check("x", float("nan"), 1.0).passed)
+    self.assertFalse(Check("x", 1.1, 1.0).passed)
+    self.assertTrue(Check("x", 1.0, 1.0).passed)
+
+  def test_a_function_runs_on_both_from_the_same_numbers(self):
+    there, here = on_both(jnp.cumsum, np.arange(4.0))
+    np.testing.assert_array_equal(there, [0, 1, 3, 6])
+    np.testing.assert_array_equal(here, there)
+
+
+class ProfileTest(absltest.TestCase):
+  def test_the_costliest_operation_comes_first(self):
+    sort = jax.jit(lambda x: (jnp.sort(x, 0), x + 1))
+    x = jax.random.normal(jax.random.key(0), (2000, 200))
+    jax.block_until_ready(sort(x))
+    found = costliest_operations(lambda: jax.block_until_ready(sort(x)))
+    (name, share), *rest = found
+    self.assertStartsWith(name, "sort")
+    self.assertGreater(share, 0.5)
+    self.assertLessEqual(sum(s for _, s in found), 1 + 1e-9)
+    self.assertEqual(sorted(rest, key=lambda one: -one[1]), rest)
+
+
+if __name__ == "__main__":
+  absltest.main()
