@@ -11,9 +11,11 @@ are not done again; --part=... takes some; `--tiny` is the same program small.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import datetime
+import importlib.metadata
 import json
 import os
 import pathlib
+import platform
 import re
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from disentangle3d.reporting.markdown import markdown_table
 
 _DETERMINISTIC = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
 _LOG = "output.txt"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,8 +268,15 @@ def _number(value: float) -> str:
 
 def report(root: pathlib.Path, names: Sequence[str]) -> str:
   """The page: goals, then what each part printed, as far as there is any."""
-  sections = [f"# An accelerator, {datetime.date.today().isoformat()}", ""]
-  sections.append("`python -m experiments.accelerator`; a dash: not measured.")
+  versions = ", ".join(
+    f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES
+  )
+  sections = [
+    f"# An accelerator, {datetime.date.today().isoformat()}",
+    "",
+    f"`python -m experiments.accelerator`; {versions}, Python"
+    f" {platform.python_version()}. A dash: not measured.",
+  ]
   rows = [
     goal_row(goal, root / name) for name in names for goal in PARTS[name].goals
   ]
