@@ -150,7 +150,8 @@ def prepare_dataset(
     shows how far the photos came.
 
   Raises:
-    ValueError: `output` holds something else, or was begun with other flags.
+    ValueError: `output` holds something else, or was begun with other flags,
+      or another machine's share failed.
   """
   settings = {
     f"{step.stage}.{name}": value
@@ -165,14 +166,17 @@ def prepare_dataset(
     licences={},
     inputs=digest([]),
   )
+  failure = output / f".failed-{share.index}-of-{share.count}"
+  failure.unlink(missing_ok=True)
   done: dict[str, pathlib.Path] = {}
   for number, step in enumerate(steps, start=1):
     logging.info("%d of %d: %s", number, len(steps), step.stage)
     start = time.monotonic()
-    failed = _run_share(step, share)
+    failed = _run_share(step, share, output)
     if read_counts(step.folder):
       done[step.stage] = step.folder
     if failed:
+      failure.write_text(step.stage)
       break
     logging.info("%s: %.1f s", step.stage, time.monotonic() - start)
   if share.index:
@@ -192,18 +196,28 @@ def prepare_dataset(
   return not failed
 
 
-def _run_share(step: Step, share: Share) -> bool:
+def _run_share(step: Step, share: Share, output: pathlib.Path) -> bool:
   """Runs a machine's share, and waits for the others'; whether it failed."""
   # One machine begins the folder.
   while share.index and not (step.folder / ABOUT).is_file():
-    time.sleep(_ASK_AGAIN_S)
+    _wait_for_others(output)
   if run_module(*step.command(f"--shard={share.index}/{share.count}")):
     return True
   if not read_counts(step.folder):
     logging.info("Waiting for the shards of other machines.")
   while not read_counts(step.folder):
-    time.sleep(_ASK_AGAIN_S)
+    _wait_for_others(output)
   return False
+
+
+def _wait_for_others(output: pathlib.Path) -> None:
+  for failure in output.glob(".failed-*"):
+    _, share, _, count = failure.name.split("-")
+    raise ValueError(
+      f"{output}: --shard={share}/{count} failed in {failure.read_text()}, so"
+      " its part is missing; mend what it says, and run that and this again"
+    )
+  time.sleep(_ASK_AGAIN_S)
 
 
 def define_flags() -> None:

@@ -12,8 +12,13 @@ from PIL import Image
 import pytest
 
 from data_prep.manifests import manifest_path, read_rows
-from data_prep.prepare_dataset import parse_options, plan_steps
+from data_prep.prepare_dataset import (
+  parse_options,
+  plan_steps,
+  prepare_dataset,
+)
 from data_prep.stage_about import read_counts, read_licences
+from data_prep.stage_folder import Share
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import five_points
@@ -113,6 +118,18 @@ class PlanTest(parameterized.TestCase):
   def test_an_unknown_stage_is_named(self):
     with self.assertRaisesRegex(ValueError, "fit_faces.*got one of 'fit'"):
       plan_steps("a", "b", pathlib.Path("c"), {"fit": {"x": "1"}})
+
+
+class SharesTest(absltest.TestCase):
+  def test_a_share_that_fails_stops_those_that_wait_for_it(self):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    # There are no photos, so the first stage fails.
+    steps = plan_steps(str(folder / "none"), "m.npz", folder / "out", {})
+    self.assertFalse(prepare_dataset(steps, folder / "out", share=Share(0, 2)))
+    with self.assertRaisesRegex(
+      ValueError, "--shard=0/2 failed in detect_faces.* run that and this again"
+    ):
+      prepare_dataset(steps, folder / "out", share=Share(1, 2))
 
 
 class PrepareDatasetTest(absltest.TestCase):
