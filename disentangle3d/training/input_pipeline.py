@@ -31,14 +31,23 @@ _IMAGE_SHAPE = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
 _IMAGE_BYTES = IMAGE_HEIGHT * IMAGE_WIDTH * 3
 
 
-class ExampleReader(Protocol):
-  """Random access to the examples of a split."""
+class Examples(Protocol):
+  """Random access to examples."""
 
   def __len__(self) -> int:
     """The number of examples."""
 
   def read(self, indices: Iterable[int]) -> TrainBatch:
     """The examples at `indices`, as NumPy arrays; `position` is empty."""
+
+
+class ExampleReader(Examples, Protocol):
+  """Random access to the examples of a split."""
+
+  def read_targets(
+    self, indices: Iterable[int]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Their labels `[n]` and identity coefficients `[n, I]`, without pixels."""
 
 
 class RecordReader:
@@ -62,6 +71,21 @@ class RecordReader:
     """
     return _as_batch(self.read_records(indices), self._split)
 
+  def read_targets(
+    self, indices: Iterable[int]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Their labels `[n]` and identity coefficients `[n, I]`, without pixels.
+
+    Raises:
+      ValueError: A record is damaged, or its sizes are not the manifest's.
+    """
+    records = self.read_records(indices)
+    _check_records(records, self._split)
+    return (
+      np.array([record["label"] for record in records], np.int32),
+      np.stack([r["identity_coefficients"] for r in records], dtype=np.float32),
+    )
+
   def read_records(self, indices: Iterable[int]) -> list[dict[str, Any]]:
     """The decoded records at `indices`, their images still PNG."""
     wanted = [int(index) for index in indices]
@@ -83,6 +107,14 @@ class MemoryReader:
     rows = np.fromiter(indices, np.int64)
     batch = jax.tree.map(lambda x: x[rows], self._examples)
     return batch.replace(position=np.empty(0, np.int32))
+
+  def read_targets(
+    self, indices: Iterable[int]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Their labels `[n]` and identity coefficients `[n, I]`, without pixels."""
+    rows = np.fromiter(indices, np.int64)
+    examples = self._examples
+    return examples.label[rows], examples.identity_coefficients[rows]
 
 
 def open_reader(split: DatasetSplit, *, cache_bytes: int) -> ExampleReader:
@@ -108,15 +140,18 @@ def open_reader(split: DatasetSplit, *, cache_bytes: int) -> ExampleReader:
   return MemoryReader(jax.tree.map(lambda *x: np.concatenate(x), *parts))
 
 
-def _as_batch(
-  records: Sequence[dict[str, Any]], split: DatasetSplit
-) -> TrainBatch:
-  sizes = {
+def _sizes(split: DatasetSplit) -> dict[str, int]:
+  return {
     "identity_coefficients": split.identity_dim,
     "expression_coefficients": split.expression_dim,
   }
+
+
+def _check_records(
+  records: Sequence[dict[str, Any]], split: DatasetSplit
+) -> None:
   for record in records:
-    for name, size in sizes.items():
+    for name, size in _sizes(split).items():
       if record[name].shape != (size,):
         raise ValueError(
           f"{split.folder}: {record['image_id']}: expected {name} of shape"
@@ -127,6 +162,12 @@ def _as_batch(
         f"{split.folder}: {record['image_id']}: expected a label from 0 to"
         f" {split.num_classes - 1}, got {record['label']}"
       )
+
+
+def _as_batch(
+  records: Sequence[dict[str, Any]], split: DatasetSplit
+) -> TrainBatch:
+  _check_records(records, split)
   images = np.empty((len(records), *_IMAGE_SHAPE), np.uint8)
   for row, record in enumerate(records):
     images[row] = decode_image(record["image"])
@@ -136,7 +177,7 @@ def _as_batch(
     label=np.array([record["label"] for record in records], np.int32),
     **{
       name: np.array([r[name] for r in records], np.float32).reshape(-1, size)
-      for name, size in sizes.items()
+      for name, size in _sizes(split).items()
     },
   )
 
@@ -198,7 +239,7 @@ def local_positions(
 
 
 def read_batches(
-  reader: ExampleReader,
+  reader: Examples,
   *,
   seed: int,
   batch_size: int,
@@ -250,7 +291,7 @@ def read_batches(
 
 
 def read_chunks(
-  reader: ExampleReader,
+  reader: Examples,
   ranges: Sequence[range],
   *,
   threads: int | None = None,
@@ -295,9 +336,9 @@ def class_targets(
   reader: ExampleReader, *, chunk: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
   """The labels `[n]` and identity coefficients `[n, I]` of a whole split."""
-  labels, coefficients = [], []
-  for first in range(0, len(reader), chunk):
-    part = reader.read(range(first, min(first + chunk, len(reader))))
-    labels.append(part.label)
-    coefficients.append(part.identity_coefficients)
+  parts = [
+    reader.read_targets(range(first, min(first + chunk, len(reader))))
+    for first in range(0, len(reader), chunk)
+  ]
+  labels, coefficients = zip(*parts, strict=True)
   return np.concatenate(labels), np.concatenate(coefficients)

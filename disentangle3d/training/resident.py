@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from disentangle3d.training.batches import TrainBatch
-from disentangle3d.training.input_pipeline import ExampleReader, read_chunks
+from disentangle3d.training.input_pipeline import Examples, read_chunks
 from disentangle3d.training.placement import (
   AXIS,
   first_shard,
@@ -88,7 +88,7 @@ class ResidentExamples(flax.struct.PyTreeNode):
 
 
 def resident_examples(
-  reader: ExampleReader,
+  reader: Examples,
   *,
   devices: Sequence[jax.Device],
   rows_a_turn: int = 1024,
@@ -223,7 +223,7 @@ def _empty_rows(like: TrainBatch, rows: int, device: jax.Device) -> TrainBatch:
 
 def _filled(
   rows: TrainBatch,
-  reader: ExampleReader,
+  reader: Examples,
   part: range,
   rows_a_turn: int,
   device: jax.Device,

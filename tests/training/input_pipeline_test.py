@@ -86,10 +86,15 @@ class InputPipelineTest(absltest.TestCase):
     np.testing.assert_array_equal(later[0].position, np.arange(8))
 
   def test_class_targets_are_the_splits(self):
-    labels, coefficients = class_targets(RecordReader(self.split), chunk=6)
-    np.testing.assert_array_equal(labels, np.arange(_N) // PHOTOS)
     wanted = [record["identity_coefficients"] for record in records()]
-    np.testing.assert_array_equal(coefficients, np.float32(wanted))
+    for reader in (
+      RecordReader(self.split),
+      open_reader(self.split, cache_bytes=1 << 30),
+    ):
+      labels, coefficients = class_targets(reader, chunk=6)
+      np.testing.assert_array_equal(labels, np.arange(_N) // PHOTOS)
+      np.testing.assert_array_equal(coefficients, np.float32(wanted))
+      self.assertEqual(coefficients.dtype, np.float32)
 
 
 if __name__ == "__main__":
