@@ -164,13 +164,22 @@ def plan_pairs(people: Int[np.ndarray, "P"]) -> PairPlan:
   return PairPlan(folds=folds, pairs_per_fold=2 * min(300, genuine // 2))
 
 
-def usual_plan(people: Int[np.ndarray, "P"]) -> PairPlan:
-  """`PairPlan()` where four people a fold fill it, else `plan_pairs`'s.
+def usual_plan(
+  people: Int[np.ndarray, "P"], usual: PairPlan = PairPlan()
+) -> PairPlan:
+  """A plan where the smallest fold has the genuine pairs, else `plan_pairs`'s.
+
+  Args:
+    people: Who is in each photo.
+    usual: The plan that is wanted.
 
   Raises:
     ValueError: There are fewer than four people.
   """
-  usual = PairPlan()
-  if len(np.unique(people)) >= 4 * usual.folds:
+  _, photos = np.unique(people, return_counts=True)
+  smallest = len(photos) // usual.folds
+  # Whoever has fewest photos may be in it.
+  genuine = int(np.sum(np.sort(photos * (photos - 1) // 2)[:smallest]))
+  if smallest and genuine >= usual.pairs_per_fold // 2:
     return usual
   return plan_pairs(people)

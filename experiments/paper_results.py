@@ -10,7 +10,7 @@ from data_prep.synthetic_set import photos_of
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import flatten_vertices
 from disentangle3d.training.export import Export, load_export
-from experiments.code_scores import PairPlan, draw_pairs, plan_pairs
+from experiments.code_scores import PairPlan, draw_pairs, usual_plan
 from experiments.demo_results import ALBEDOS
 from experiments.disentanglement_results import (
   Disentanglement,
@@ -140,8 +140,7 @@ def _verify(
   study: Study, heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, FaceResults]:
   people = heldout.photos.person
-  count = len(np.unique(people))
-  plan = _PLAN if count >= 4 * _PLAN.folds else plan_pairs(people)
+  plan = usual_plan(people, _PLAN)
   pairs = draw_pairs(people, plan)
   indices = study.people.indices()
   chosen = np.linspace(

@@ -5,7 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.code_scores import PairPlan, plan_pairs, score_codes
+from experiments.code_scores import (
+  PairPlan,
+  draw_pairs,
+  plan_pairs,
+  score_codes,
+  usual_plan,
+)
 from experiments.shape_scores import Method, score_shapes
 from tests.fixtures import random_morphable_model
 
@@ -91,6 +97,15 @@ class PairPlanTest(absltest.TestCase):
   def test_three_people_cannot_be_verified(self):
     with self.assertRaisesRegex(ValueError, "at least four people.*got 3"):
       plan_pairs(np.repeat(np.arange(3), 10))
+
+  def test_the_usual_plan_is_taken_where_every_fold_fills_it(self):
+    usual = PairPlan(folds=10, pairs_per_fold=600)
+    # 45 genuine pairs a person: seven people a fold.
+    for count in (5, 40, 60, 69, 70, 75):
+      people = np.repeat(np.arange(count), 10)
+      plan = usual_plan(people, usual)
+      self.assertEqual(plan == usual, count >= 70, count)
+      self.assertLen(set(draw_pairs(people, plan).fold), plan.folds)
 
 
 if __name__ == "__main__":
