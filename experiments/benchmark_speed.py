@@ -146,29 +146,20 @@ def timing_table(found: Sequence[tuple[str, Timing]]) -> Table:
   )
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("network", None, "A workdir or an export; else random.")
-  flags.DEFINE_string("trunk", "sphere20", "Of the random network.")
-  flags.DEFINE_string("output", None, "Folder to write.", required=True)
-  flags.DEFINE_integer("images", 700, "To time, at least.")
-  flags.DEFINE_multi_integer("batch", [1, 8, 32], "Batch sizes to try.")
+def timing_findings(
+  model: FaceModel, params: Any, *, batches: Sequence[int], images: int
+) -> Findings:
+  """Times a network at some batch sizes: Table 4; says each as it comes.
 
-
-def main() -> None:
-  """Reads the flags, times, writes the folder, prints the table."""
-  values = flags.FLAGS
-  check_output(values.output)
-  if values.network is not None:
-    export = load_export(values.network)
-    model, params = export.model, export.params
-  else:
-    model = FaceModel(trunk=values.trunk)
-    params = init_params(jax.random.key(0), model)
+  Args:
+    model: The network.
+    params: Its parameters.
+    batches: Batch sizes; the first and the fastest go into the paper's table.
+    images: See `time_calls`.
+  """
   found: list[tuple[str, Timing]] = []
-  for batch_size in values.batch:
-    timings = time_network(
-      model, params, batch_size=batch_size, images=values.images
-    )
+  for batch_size in batches:
+    timings = time_network(model, params, batch_size=batch_size, images=images)
     for name, timing in timings.items():
       found.append((name, timing))
       print(
@@ -188,10 +179,32 @@ def main() -> None:
     timing_table(found),
     paper_table(TABLE_4, rows),
   ]
-  output = pathlib.Path(values.output)
-  save_findings(
-    output, Findings("Timing", [Section("Timing", blocks)], {TABLE_4: rows})
+  return Findings("Timing", [Section("Timing", blocks)], {TABLE_4: rows})
+
+
+def _define_flags() -> None:
+  flags.DEFINE_string("network", None, "A workdir or an export; else random.")
+  flags.DEFINE_string("trunk", "sphere20", "Of the random network.")
+  flags.DEFINE_string("output", None, "Folder to write.", required=True)
+  flags.DEFINE_integer("images", 700, "To time, at least.")
+  flags.DEFINE_multi_integer("batch", [1, 8, 32], "Batch sizes to try.")
+
+
+def main() -> None:
+  """Reads the flags, times, writes the folder, prints the table."""
+  values = flags.FLAGS
+  check_output(values.output)
+  if values.network is not None:
+    export = load_export(values.network)
+    model, params = export.model, export.params
+  else:
+    model = FaceModel(trunk=values.trunk)
+    params = init_params(jax.random.key(0), model)
+  findings = timing_findings(
+    model, params, batches=values.batch, images=values.images
   )
+  output = pathlib.Path(values.output)
+  save_findings(output, findings)
   print(f"benchmark_speed: open {output / PAGE}")
 
 

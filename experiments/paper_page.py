@@ -38,7 +38,11 @@ def log_stage(workdir: pathlib.Path, stage: str, seconds: float) -> None:
 
 
 def save_results(
-  study: Study, results: PaperResults, people: str, seed: int
+  study: Study,
+  results: PaperResults,
+  people: str,
+  seed: int,
+  more: Mapping[str, Findings],
 ) -> pathlib.Path:
   """Writes all that one seed's networks were measured to be.
 
@@ -47,6 +51,7 @@ def save_results(
     results: What was measured.
     people: `test` or `validation`.
     seed: Of the training.
+    more: Findings by the folders they go to.
 
   Returns:
     The folder that has `evaluation/` in it, for `experiments.report`.
@@ -85,6 +90,7 @@ def save_results(
     ],
     {},
   )
+  parts |= more
   for name, findings in parts.items():
     save_findings(folder / "evaluation" / name, findings)
   text = json.dumps(key_figures(results), indent=1)

@@ -12,7 +12,7 @@ program on a CPU:
       --config.model.trunk=tiny --config.batch_size=32 --test_people=10
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -28,13 +28,16 @@ from ml_collections import config_flags
 from data_prep import command_line
 from data_prep.output_files import replace_file
 from data_prep.synthetic_set import SyntheticSet, world_of
+from disentangle3d.training.export import Export
 from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
   CASIA_NUM_CLASSES,
   CASIA_NUM_IMAGES,
   NUM_VERTICES,
 )
+from experiments.benchmark_speed import timing_findings
 from experiments.configs.paper_scale import with_steps
+from experiments.decoder_bases import bases_section
 from experiments.host_memory import keep_freed_memory
 from experiments.paper_page import log_stage, save_results, write_page
 from experiments.paper_people import (
@@ -42,7 +45,11 @@ from experiments.paper_people import (
   render_people,
   training_people,
 )
-from experiments.paper_results import measure_study, trained_networks
+from experiments.paper_results import (
+  AFTER_PRETRAINING,
+  measure_study,
+  trained_networks,
+)
 from experiments.paper_training import (
   Study,
   fit_variant,
@@ -54,8 +61,11 @@ from experiments.paper_training import (
   train_variant,
 )
 from experiments.paper_variants import PAPER, VARIANTS
+from experiments.saved_sections import Findings
 from experiments.train import quieten_libraries, stop_on_signals
 
+_TIMED_BATCHES = (1, 8, 32)
+_BASES, _PICTURE_PX = 4, 256
 STAGES = ("all", "fit", "train", "evaluate")
 _logger = logging.getLogger("disentangle3d.paper_scale")
 
@@ -182,16 +192,41 @@ def evaluate(study: Study, values: flags.FlagValues) -> None:
   with _timed(
     study.workdir, f"evaluation, {values.people}, seed {values.seed}"
   ):
+    networks = trained_networks(study, values.seed)
     results = measure_study(
       measured,
-      trained_networks(study, values.seed),
+      networks,
       bound_people=values.bound_people,
       protocol_photos=values.protocol_photos,
     )
-    folder = save_results(measured, results, values.people, values.seed)
+    folder = save_results(
+      measured,
+      results,
+      values.people,
+      values.seed,
+      _timing_and_bases(networks, values.timed_images),
+    )
   page = write_page(measured, values.people, scale=values.scale)
   print(f"paper_scale: read {page}")
   print(f"paper_scale: python -m experiments.report --workdir={folder}")
+
+
+def _timing_and_bases(
+  networks: Mapping[str, Export], images: int
+) -> dict[str, Findings]:
+  """Table 4 and Fig. 9, of the paper's run."""
+  paper = VARIANTS[PAPER].title
+  shown = {name: networks[name] for name in (AFTER_PRETRAINING, paper)}
+  bases = bases_section(shown, count=_BASES, size_px=_PICTURE_PX)
+  return {
+    "timing": timing_findings(
+      networks[paper].model,
+      networks[paper].params,
+      batches=_TIMED_BATCHES,
+      images=images,
+    ),
+    "pictures": Findings("Pictures", [bases], {}),
+  }
 
 
 @contextlib.contextmanager
@@ -241,6 +276,9 @@ def _define_flags() -> None:
   )
   flags.DEFINE_integer(
     "protocol_photos", 10, "Photos to compare by every protocol (slow)."
+  )
+  flags.DEFINE_integer(
+    "timed_images", 700, "Reconstructions to time, at least.", lower_bound=1
   )
   flags.DEFINE_integer(
     "render_batch", 0, "Photos at a time; 0 takes 256, on a CPU 16."

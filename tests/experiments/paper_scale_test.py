@@ -78,6 +78,7 @@ class PaperScaleTest(absltest.TestCase):
         "--test_people=6",
         "--bound_people=1",
         "--protocol_photos=2",
+        "--timed_images=32",
         "--ablation=paper",
         "--ablation=no_identification",
         *flags,
@@ -108,8 +109,11 @@ class PaperScaleTest(absltest.TestCase):
       "best 3DMM projection",
       "landmark fit, this photo only",
       "training, paper, seed 0 (stopped)",
+      "Table 4",
     ):
       self.assertIn(row, page)
+    evaluation = self.workdir / "test-0" / "evaluation"
+    self.assertLen(list((evaluation / "pictures").glob("*.png")), 3)
     # Nothing is trained again, and other people are measured.
     said = self._run("--people=validation", "--validation_people=6")
     self.assertNotIn("rendering", said)
