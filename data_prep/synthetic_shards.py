@@ -81,6 +81,10 @@ def open_set(
     num_shards=num_shards,
     settings={"write": write, **dataclasses.asdict(settings)},
     licences={model.name: model.licence},
-    inputs=digest([] if file is None else [sha256_of(file).encode()]),
+    inputs=digest([] if file is None else [_checksum(file)]),
     manifest_suffix=manifest_suffix,
   )
+
+
+def _checksum(file: str) -> bytes:
+  return sha256_of(pathlib.Path(file)).encode()

@@ -16,6 +16,7 @@ from data_prep.render_synthetic import (
 )
 from data_prep.stage_folder import Share
 from data_prep.synthetic_crops import render_aligned
+from data_prep.synthetic_shards import open_set
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import (
@@ -119,6 +120,31 @@ class RenderSyntheticTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "expected a new or an empty"):
       render_dataset(folder, SETTINGS, self.world, self.fitter)
     self.assertEqual([path.name for path in folder.iterdir()], ["note"])
+
+
+class OpenSetTest(absltest.TestCase):
+  def test_another_morphable_model_under_the_same_name_is_refused(self):
+    root = pathlib.Path(self.create_tempdir().full_path)
+    settings = dataclasses.replace(
+      SETTINGS, morphable_model=str(root / "model.npz")
+    )
+    models = random_morphable_model(), random_morphable_model(seed=1)
+
+    def begin(model):
+      save_morphable_model(root / "model.npz", model)
+      return open_set(
+        root / "set",
+        settings,
+        model,
+        write="dataset",
+        num_shards=2,
+        manifest_suffix=".json",
+      )
+
+    for model in (models[0], models[0]):
+      self.assertEqual(begin(model).pending(Share(0, 1)), [0, 1])
+    with self.assertRaisesRegex(ValueError, "begun with input_sha256"):
+      begin(models[1])
 
 
 class ResumeTest(absltest.TestCase):
