@@ -3,7 +3,10 @@
 What: the two joint phases on a dataset that data_prep.build_dataset made of
 photographs, from a network trained on the synthetic world of the same 3DMM.
 The sizes are ICT-FaceKit's; another 3DMM wants its own. Batches and steps are
-for a few hundred photographs: about twelve epochs of 140.
+for a few hundred photographs: about twelve epochs of 140. L_R knows only the
+sum of the two parts, and on so few people the split drifts (identity shapes
+grimaced): `identity_shape`, not in the paper, holds the identity's part at the
+person's fit.
 Command: python -m experiments.train \
   --config=experiments/configs/folder_finetune.py --workdir=<folder> \
   --config.dataset=<folder> --config.init_from=<workdir of the demo's training>
@@ -30,6 +33,7 @@ def get_config() -> ConfigDict:
     joint.steps = JOINT_STEPS
     joint.batch_size = 28
     joint.encoder = default.optimizer("adam", 1e-4)
+    joint.identity_shape = 1.0
   for module in ("encoder", "decoders", "head"):
     schedule = config.phases.joint_reconstruction[module].schedule
     schedule.kind = "warmup_cosine"
