@@ -110,7 +110,8 @@ def get_config() -> ConfigDict:
     ("joint_reconstruction", 1.0),
   ):
     joint = config.phases[name]
-    joint.encoder = optimizer("sgd", 0.01)
+    # At phase I's 0.01 the codes saturate within 20 steps: L_R is in mm².
+    joint.encoder = optimizer("sgd", 1e-3)
     joint.decoders = optimizer("adam", 2e-3)
     joint.head = optimizer("sgd", 0.01)
     joint.reconstruction = weight  # lambda_R, 3.3.3
