@@ -89,13 +89,12 @@ def pnet(
   # The maximum over 2 x 2 places leaves out those beyond the image.
   rows = _inside(sizes[:, 0], x.shape[1])[:, :, None, :, None]
   columns = _inside(sizes[:, 1], x.shape[2])[:, None, :, None, :]
-  inside = (rows & columns).reshape(*x.shape[:3], 4, 1)
+  # Added, not selected: half the time on CPU.
+  outside = jnp.where(rows & columns, 0.0, _LOWEST).reshape(*x.shape[:3], 4, 1)
   x = functools.reduce(
     jnp.maximum,
     [
-      jnp.where(
-        inside[..., place, :], _activate(weights, "conv1", part), _LOWEST
-      )
+      _activate(weights, "conv1", part) + outside[..., place, :]
       for place, part in enumerate(jnp.split(x, 4, axis=-1))
     ],
   )
@@ -204,18 +203,21 @@ def _face(logits: Array) -> Array:
 
 
 def _max_pool(x: Array, size: int, padding: str) -> Array:
-  """The maximum of every second window, by slices: half XLA's time on CPU."""
+  """The maximum of every second window, by slices: half XLA's time on CPU.
+
+  With "SAME", a last window that the map's end cuts off counts as well.
+  """
   for axis in (1, 2):
     length = x.shape[axis]
-    count = -(-length // 2) if padding == "SAME" else (length - size) // 2 + 1
-    missing = max(0, 2 * (count - 1) + size - length)
-    margin = [(0, 0)] * 4
-    margin[axis] = (missing // 2, missing - missing // 2)
-    x = jnp.pad(x, margin, constant_values=_LOWEST)
-    x = functools.reduce(
+    whole = (length - size) // 2 + 1
+    pooled = functools.reduce(
       jnp.maximum,
-      [lax.slice_in_dim(x, i, i + 2 * count - 1, 2, axis) for i in range(size)],
+      [lax.slice_in_dim(x, i, i + 2 * whole - 1, 2, axis) for i in range(size)],
     )
+    if padding == "SAME" and 2 * whole < length:
+      cut = lax.slice_in_dim(x, 2 * whole, length, 1, axis)
+      pooled = jnp.concatenate([pooled, cut.max(axis, keepdims=True)], axis)
+    x = pooled
   return x
 
 

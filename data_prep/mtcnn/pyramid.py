@@ -51,12 +51,13 @@ def shrink_on_host(
   """
   small = [np.zeros((len(levels), *shape, 3), np.float32) for shape in shapes]
   for row, photo in enumerate(photos):
-    pixels = (photo.astype(np.float32) - 127.5) / 128
+    pixels = photo.astype(np.float32)
     for level, (height, width) in enumerate(levels[row].tolist()):
       if height and width:
-        small[level][row, :height, :width] = cv2.resize(
+        areas = cv2.resize(
           pixels, (width, height), interpolation=cv2.INTER_AREA
         )
+        small[level][row, :height, :width] = (areas - 127.5) / 128
   return small
 
 
