@@ -163,9 +163,9 @@ class TrunkTest(absltest.TestCase):
     config.model.trunk = "mobile"
     config.run_phases = ("encoder",)
     config.export_phases = ("encoder",)
-    config.fake.num_examples = 4
+    config.fake.num_examples = 8
     encoder = config.phases.encoder
-    encoder.steps, encoder.batch_size = 30, 4
+    encoder.steps, encoder.batch_size = 30, 8
     encoder.optimizer.rate = 5e-4
     encoder.optimizer.schedule.warmup_steps = 5
     config.checkpoint_every = 30
