@@ -5,7 +5,7 @@ r"""Whether an accelerator computes what a CPU does, and repeats itself.
 Everything runs once on the default device and once on the CPU, from the same
 numbers: rendering, the landmark fit, the network in both precisions, the train
 step. The train step also runs twice on the device. Exit status 1 if a
-difference is beyond its bound. `--tiny` is the same program in seconds.
+difference is beyond its bound. `--tiny` is the same program small.
 """
 
 from collections.abc import Callable
@@ -56,10 +56,14 @@ class Check:
     return self.difference <= self.bound
 
 
+def _both() -> tuple[jax.Device, jax.Device]:
+  return jax.devices()[0], jax.devices("cpu")[0]
+
+
 def on_both(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
   """Results on the default device and on the CPU, as host arrays."""
   results = []
-  for device in (jax.devices()[0], jax.devices("cpu")[0]):
+  for device in _both():
     placed = jax.device_put(arguments, device)
     with jax.default_device(device):
       results.append(jax.device_get(jax.jit(function)(*placed)))
@@ -90,7 +94,7 @@ def check_fit(settings: SyntheticSet) -> list[Check]:
   photos = jax.device_get(jax.jit(render_photos)(world, jnp.uint32(0), indices))
   small = label_model(fitter, settings.jaw)
   fits = []
-  for device in (jax.devices()[0], jax.devices("cpu")[0]):
+  for device in _both():
     with jax.default_device(device):
       marks = photos.landmarks, photos.visibility
       fits.append(fit_labels(small, *marks, photos.person))
@@ -99,7 +103,7 @@ def check_fit(settings: SyntheticSet) -> list[Check]:
 
 
 def check_network(model: FaceModel) -> list[Check]:
-  """Codes and shapes of fresh params on noise."""
+  """Identity codes of fresh params on noise."""
   params = init_params(jax.random.key(0), model)
   shape = 4, 112, 96, 3
   crops = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -43,12 +43,12 @@ from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 from experiments.machine import PRECISIONS, machine_name, matrix_peak
 
 PLAIN, PREPARED, PYTORCH = "plain", "prepared", "PyTorch"
-# By trunk, then by way.
+_CROP = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
 # Takes uint8 crops [B, 112, 96, 3], gives codes [B, I + E], identity first, and
 # shapes [B, V, 3], when they are there.
 Method = Callable[[Any], tuple[Any, Any]]
+# By trunk, then by way.
 Methods = Mapping[str, Mapping[str, Method]]
-_CROP = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
 Rows = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
