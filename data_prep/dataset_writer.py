@@ -1,4 +1,8 @@
-"""Writes a dataset folder as `disentangle3d.training.dataset` reads it."""
+"""Writes a dataset folder as `disentangle3d.training.dataset` reads it.
+
+`write_dataset` is for records of one's own; build_dataset and render_synthetic
+write shards (`dataset_shards`) of the same files and manifest.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
