@@ -8,9 +8,10 @@ changes a trunk, and, where PyTorch is installed (extra `compare`), the same
 network there. All take turns within a round, so that they share whatever else
 the machine does; compiling is measured apart.
 
-With --params it is a trained network, and the last columns say how far its
-codes and shapes are from the plain network's at most; --dataset takes held-out
-crops in place of noise.
+With --params it is a trained network, and `max diff` says how far its codes and
+shapes are from the plain network's at most; --dataset takes held-out crops in
+place of noise. `of peak` is the plain network's arithmetic over what square
+matrix products reach at the same --precision.
 """
 
 from collections.abc import Callable, Mapping
