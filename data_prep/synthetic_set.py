@@ -28,7 +28,7 @@ from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
 # The procedural world has this many modes beyond its fitter's.
 _MORE_IDENTITY_MODES = 61
 _MORE_EXPRESSION_MODES = 15
-_RENDER_BATCH = 16
+_RENDER_BATCH, _ACCELERATOR_RENDER_BATCH = 16, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +172,12 @@ def label_model(fitter: MorphableModel, jaw: str) -> FitModel:
   return fit_model(fitter, moving_contour=jaw == "visible_contour")
 
 
+def render_batch() -> int:
+  """How many photos to render at a time on JAX's default backend."""
+  on_cpu = jax.default_backend() == "cpu"
+  return _RENDER_BATCH if on_cpu else _ACCELERATOR_RENDER_BATCH
+
+
 @jax.jit
 def _photos_without_shapes(
   world: SyntheticWorld, seed: jax.Array, indices: jax.Array
@@ -185,9 +191,9 @@ def photos_of(
   world: SyntheticWorld, seed: int, indices: np.ndarray
 ) -> SyntheticPhotos:
   """Photos on the host, without their shapes; one program for any number."""
-  parts = []
-  for start in range(0, len(indices), _RENDER_BATCH):
-    rows = np.arange(start, start + _RENDER_BATCH)
+  parts, size = [], render_batch()
+  for start in range(0, len(indices), size):
+    rows = np.arange(start, start + size)
     batch = indices[np.minimum(rows, len(indices) - 1)]
     photos = _photos_without_shapes(world, jnp.uint32(seed), batch)
     parts.append(jax.tree.map(np.asarray, photos))

@@ -26,6 +26,8 @@ Images = UInt8[Array, "*B 112 96 3"] | Float[Array, "*B 112 96 3"]
 # The paper's network; Linen modules are values, so one may serve all calls.
 _PAPER_MODEL = FaceModel()
 
+_DECODERS = ("identity_decoder", "residual_decoder")
+
 # Below this length a code counts as zero; float32 squares it without
 # underflow.
 _SHORTEST = 1e-12
@@ -88,11 +90,16 @@ def prepare_params(
   model: FaceModel = _PAPER_MODEL,
   backend: str | None = None,
 ) -> dict[str, Any]:
-  """Params that make `encode` and all above it faster on CPU.
+  """Params that make `encode` and all above it faster.
 
   Call it once, outside of jit, and give the result where params go; compile
-  with `network.compilation.cpu_compiler_options()`. Results differ by rounding
-  only (1e-4 at most in a code). Training and export want the plain params.
+  with `network.compilation.inference_compiler_options()`. Training and export
+  want the plain params.
+
+  In float32 on CPU the trunk's kernels are transformed for Winograd's
+  convolutions: results differ by rounding only (1e-4 at most in a code). In
+  another precision what is computed in it is stored in it, half as large, not
+  to be converted in every call: the same numbers are computed.
 
   Args:
     params: Parameters of `model`; left as they are.
@@ -100,20 +107,27 @@ def prepare_params(
     backend: What it will run on; None is JAX's default.
 
   Returns:
-    Other params on CPU; elsewhere, and for a model that does not compute in
-    float32 or whose trunk is `mobile`, `params` itself.
+    Other params; `params` itself in float32 on other backends than CPU, and
+    where the trunk is `mobile`, which suits itself to the platform.
 
   Raises:
     ValueError: The model names no preset.
   """
-  if (backend or jax.default_backend()) != "cpu" or model.dtype != "float32":
-    return params
-  if model.trunk == MOBILE:
-    # It suits itself to the platform when it is compiled.
-    return params
   encoder = params["encoder"]
+  if model.dtype != "float32":
+    trunk = _in_precision(encoder["trunk"], model.dtype)
+    decoders = {
+      name: _in_precision(params[name], model.dtype) for name in _DECODERS
+    }
+    return {**params, **decoders, "encoder": {**encoder, "trunk": trunk}}
+  if (backend or jax.default_backend()) != "cpu" or model.trunk == MOBILE:
+    return params
   trunk = winograd.prepare_trunk(encoder["trunk"], model.trunk)
   return {**params, "encoder": {**encoder, "trunk": trunk}}
+
+
+def _in_precision(params: Any, dtype: str) -> Any:
+  return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
 
 
 def decode(

@@ -29,6 +29,7 @@ from data_prep.output_files import replace_file
 from disentangle3d.reporting.html_page import Table
 from disentangle3d.reporting.markdown import markdown_table
 from disentangle3d.types import CASIA_NUM_IMAGES
+from experiments.benchmark_inference import PYTORCH
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 _TINY_STEP = (
@@ -102,14 +103,20 @@ def _deterministic_time(folder: pathlib.Path) -> float:
   return plain[batch] / rate
 
 
-def _plain(folder: pathlib.Path, key: str) -> dict[int, float]:
-  """By batch: a figure of the plain network in bfloat16."""
+def _ours(folder: pathlib.Path, key: str) -> dict[int, list[float]]:
+  """By batch: a figure of each of our ways in bfloat16."""
   return {
-    int(batch): ways["plain"][key]
+    int(batch): [row[key] for way, row in ways.items() if way != PYTORCH]
     for batch, rows in _results(folder / "inference.json").items()
     for name, ways in rows.items()
     if name.endswith("bfloat16")
   }
+
+
+def _fitting_time(folder: pathlib.Path) -> float:
+  """Of as many images as CASIA-WebFace has, compiled before."""
+  speeds = json.loads((folder / "fitting.json").read_text())["speed"]
+  return CASIA_NUM_IMAGES / speeds[0]["images_per_s"]
 
 
 def _rate(folder: pathlib.Path, stage: str) -> float:
@@ -130,7 +137,7 @@ PARTS: Mapping[str, Part] = {
     "benchmark_training",
     (
       "--batch_sizes=256,1024,2048",
-      "--precision=bfloat16,float32",
+      "--precision=bfloat16",
       "--crops=65536",
       "--profile",
       "--output={folder}",
@@ -149,6 +156,17 @@ PARTS: Mapping[str, Part] = {
         lambda folder: max(_steps(folder, "peak_share").values()),
       ),
     ),
+  ),
+  "float32": Part(
+    "benchmark_training",
+    (
+      "--batch_sizes=1024",
+      "--precision=float32",
+      "--crops=65536",
+      "--output={folder}",
+    ),
+    (*_TINY_STEP, "--precision=float32"),
+    3,
   ),
   "deterministic": Part(
     "benchmark_training",
@@ -183,28 +201,34 @@ PARTS: Mapping[str, Part] = {
       Goal(
         "reconstruction, batch 1: ms",
         1.0,
-        lambda folder: _plain(folder, "p50_ms")[1],
+        lambda folder: min(_ours(folder, "p50_ms")[1]),
         at_most=True,
       ),
       Goal(
         "reconstruction, best batch: share of the peak",
         0.40,
-        lambda folder: max(_plain(folder, "peak_share").values()),
+        lambda folder: max(map(max, _ours(folder, "peak_share").values())),
       ),
     ),
   ),
   "fitting": Part(
     "benchmark_fitting",
-    (f"--images={CASIA_NUM_IMAGES}", "--noeos", "--output={folder}"),
     (
-      "--images=600",
-      "--problems=2",
-      "--subjects=2",
-      "--photos=24",
+      f"--images={CASIA_NUM_IMAGES}",
+      "--speed_only",
       "--noeos",
       "--output={folder}",
     ),
-    6,
+    ("--images=600", "--speed_only", "--noeos", "--output={folder}"),
+    4,
+    (
+      Goal(
+        "landmark fit of CASIA-WebFace, 7 alternations: s",
+        5,
+        _fitting_time,
+        at_most=True,
+      ),
+    ),
   ),
   "rendering": Part(
     "paper_scale",

@@ -3,8 +3,8 @@ r"""Measures the landmark fitter: speed, optimum, images, yaw.
     python -m experiments.benchmark_fitting --output=runs/benchmark_fitting
 
 One run writes `fitting.json`, `fitting.md` (the tables) and two figures, and
-prints the tables. On an accelerator pass --images=488848. The comparison with
-eos-py needs the extra `benchmark`.
+prints the tables; --speed_only leaves all but the first out. On an accelerator
+pass --images=488848. The comparison with eos-py needs the extra `benchmark`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -154,22 +154,50 @@ def _models(path: str | None) -> tuple[MorphableModel, MorphableModel]:
   return world, truncate_modes(world, IDENTITY_DIM, RESIDUAL_DIM)
 
 
-def benchmark(
+def speed(
+  fitter: MorphableModel, *, num_images: int, with_eos: bool
+) -> tuple[str, dict[str, Any]]:
+  """How many images a second are fitted: a table, and numbers."""
+  moving = fit_model(fitter, moving_contour=True)
+  speeds = fitting_trials.speed(moving, _settings(), num_images=num_images)
+  rows = _speed_rows(speeds)
+  if with_eos:
+    rate = fitting_trials.eos_speed(fitter, num_images=40)
+    rows.append(
+      [
+        "eos-py, one image a fit, one thread",
+        f"{rate:,.0f}",
+        "–",
+        f"{_CASIA_IMAGES / rate:,.0f}",
+        "–",
+      ]
+    )
+  tables = [
+    f"Speed, {fitter.identity_dim} + {fitter.expression_dim} modes, 46 images"
+    f" a subject, {speeds[0].images:,} images:",
+    markdown(
+      ["", "images/s, median", "slowest batch", "CASIA (s)", "compiling (s)"],
+      rows,
+    ),
+  ]
+  numbers = {"speed": [dataclasses.asdict(speed) for speed in speeds]}
+  return "\n\n".join(tables), numbers
+
+
+def accuracy(
   world: MorphableModel,
   fitter: MorphableModel,
   *,
-  num_images: int,
   num_problems: int,
   num_subjects: int,
   num_photos: int,
   with_eos: bool,
 ) -> tuple[str, dict[str, Any], dict[str, bytes]]:
-  """Runs all trials: tables, numbers, and figures by file name."""
-  moving = fit_model(fitter, moving_contour=True)
-  still = fit_model(fitter, moving_contour=False).model
-  speeds = fitting_trials.speed(moving, _settings(), num_images=num_images)
+  """All other trials: tables, numbers, and figures by file name."""
   gaps = fitting_trials.gaps_to_scipy(
-    still, num_problems=num_problems, num_images=4
+    fit_model(fitter, moving_contour=False).model,
+    num_problems=num_problems,
+    num_images=4,
   )
   errors = fitting_trials.identity_errors(
     world,
@@ -183,27 +211,7 @@ def benchmark(
     fitter,
     num_photos=num_photos,
   )
-  speed_rows = _speed_rows(speeds)
-  if with_eos:
-    rate = fitting_trials.eos_speed(fitter, num_images=40)
-    speed_rows.append(
-      [
-        "eos-py, one image a fit, one thread",
-        f"{rate:,.0f}",
-        "–",
-        f"{_CASIA_IMAGES / rate:,.0f}",
-        "–",
-      ]
-    )
-  about = _about()
   tables = [
-    "; ".join(f"{name} {value}" for name, value in about.items()),
-    f"Speed, {fitter.identity_dim} + {fitter.expression_dim} modes, 46 images"
-    f" a subject, {speeds[0].images:,} images:",
-    markdown(
-      ["", "images/s, median", "slowest batch", "CASIA (s)", "compiling (s)"],
-      speed_rows,
-    ),
     f"Objective above SciPy's minimum, percent, {num_problems} subjects with"
     " 4 images:",
     markdown(["", "median", "95 %", "worst"], _gap_rows(gaps)),
@@ -226,8 +234,6 @@ def benchmark(
     ),
   ]
   numbers = {
-    "about": about,
-    "speed": [dataclasses.asdict(speed) for speed in speeds],
     "gap_to_scipy": {name: gap.tolist() for name, gap in gaps.items()},
     "identity_error_mm": {
       name: dataclasses.asdict(error) for name, error in errors.items()
@@ -242,7 +248,7 @@ def benchmark(
     "fitting_images.png": _images_figure(errors),
     "fitting_yaw.png": _yaw_figure(yaw),
   }
-  return "\n\n".join(tables) + "\n", numbers, figures
+  return "\n\n".join(tables), numbers, figures
 
 
 def define_flags() -> None:
@@ -258,6 +264,7 @@ def define_flags() -> None:
     ("photos", 1_200, "Rendered photos of the trial on yaw."),
   ):
     flags.DEFINE_integer(name, default, text, lower_bound=1)
+  flags.DEFINE_bool("speed_only", False, "Leave all other trials out.")
   flags.DEFINE_bool("eos", True, "Compare with eos-py (extra benchmark).")
 
 
@@ -266,20 +273,26 @@ def main() -> None:
   values = flags.FLAGS
   output = pathlib.Path(values.output)
   world, fitter = _models(values.morphable_model)
-  tables, numbers, figures = benchmark(
-    world,
-    fitter,
-    num_images=values.images,
-    num_problems=values.problems,
-    num_subjects=values.subjects,
-    num_photos=values.photos,
-    with_eos=values.eos,
-  )
+  about, figures = _about(), {}
+  tables, numbers = speed(fitter, num_images=values.images, with_eos=values.eos)
+  if not values.speed_only:
+    others, more, figures = accuracy(
+      world,
+      fitter,
+      num_problems=values.problems,
+      num_subjects=values.subjects,
+      num_photos=values.photos,
+      with_eos=values.eos,
+    )
+    tables += f"\n\n{others}"
+    numbers |= more
+  heading = "; ".join(f"{name} {value}" for name, value in about.items())
+  page = f"{heading}\n\n{tables}\n"
   output.mkdir(parents=True, exist_ok=True)
-  print(tables)
-  text = json.dumps(numbers, indent=2) + "\n"
+  print(page)
+  text = json.dumps({"about": about, **numbers}, indent=2) + "\n"
   replace_file(output / "fitting.json", text.encode())
-  replace_file(output / "fitting.md", tables.encode())
+  replace_file(output / "fitting.md", page.encode())
   for name, content in figures.items():
     replace_file(output / name, content)
 

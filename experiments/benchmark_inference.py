@@ -3,15 +3,15 @@ r"""How long a reconstruction takes: this project's ways and PyTorch, in turn.
     python -m experiments.benchmark_inference --output=runs/inference.json
 
 Measures the full reconstruction (uint8 crops in, codes and shapes out) at
-several batch sizes: plain, on CPU with `prepare_params` as well where that
-changes a trunk, and, where PyTorch is installed (extra `compare`), the same
-network there. All take turns within a round, so that they share whatever else
-the machine does; compiling is measured apart.
+several batch sizes: plain, with `prepare_params` and the compiler's options for
+inference where these change anything, and, where PyTorch is installed (extra
+`compare`), the same network there. All take turns within a round, so that they
+share whatever else the machine does; compiling is measured apart.
 
 With --params it is a trained network, and `max diff` says how far its codes and
 shapes are from the plain network's at most; --dataset takes held-out crops in
-place of noise. `of peak` is the plain network's arithmetic over what square
-matrix products reach at the same --precision.
+place of noise. `of peak` is the plain network's arithmetic in that time, of
+what square matrix products reach at the same --precision.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,6 @@ import functools
 import importlib.util
 import itertools
 import json
-import math
 import pathlib
 import time
 from typing import Any
@@ -33,8 +32,12 @@ import numpy as np
 from data_prep import command_line
 from data_prep.output_files import replace_file
 from disentangle3d.inference import prepare_params, reconstruct
-from disentangle3d.network.compilation import cpu_compiler_options
+from disentangle3d.network.compilation import (
+  cpu_compiler_options,
+  inference_compiler_options,
+)
 from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.network.operations import count_operations
 from disentangle3d.network.trunks import TRUNKS
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.export import load_export
@@ -53,12 +56,14 @@ Methods = Mapping[str, Mapping[str, Method]]
 Rows = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def jax_method(params: Any, model: FaceModel) -> Method:
-  """`reconstruct` under jit."""
+def jax_method(
+  params: Any, model: FaceModel, options: Mapping[str, Any]
+) -> Method:
+  """`reconstruct` under jit with the compiler's options."""
   placed = jax.device_put(params)
   run = jax.jit(
     functools.partial(_codes_and_shapes, model=model),
-    compiler_options=cpu_compiler_options(),
+    compiler_options=dict(options),
   )
 
   def method(images: np.ndarray | jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -76,24 +81,27 @@ def _codes_and_shapes(
 
 
 def operations(params: Any, model: FaceModel, batch: int) -> float:
-  """Of a plain reconstruction of a batch, as XLA counts them."""
+  """Of a plain reconstruction of a batch."""
   images = jax.ShapeDtypeStruct((batch, *_CROP), jnp.uint8)
-  step = jax.jit(functools.partial(_codes_and_shapes, model=model))
-  costs = step.lower(params, images).cost_analysis() or {}
-  return costs.get("flops", math.nan)
+  plain = functools.partial(_codes_and_shapes, model=model)
+  return count_operations(plain, params, images)
 
 
-def find_methods(params: Any, model: FaceModel) -> dict[str, Method]:
+def find_methods(
+  params: Any, model: FaceModel, *, pytorch: bool = True
+) -> dict[str, Method]:
   """What can be measured of a network on this machine."""
-  methods = {PLAIN: jax_method(params, model)}
-  prepared = prepare_params(params, model=model)
-  if prepared is not params:
-    methods[PREPARED] = jax_method(prepared, model)
-  if importlib.util.find_spec("torch"):
+  options = cpu_compiler_options()
+  methods = {PLAIN: jax_method(params, model, options)}
+  faster = prepare_params(params, model=model), inference_compiler_options()
+  if faster[0] is not params or faster[1] != options:
+    methods[PREPARED] = jax_method(faster[0], model, faster[1])
+  if pytorch and importlib.util.find_spec("torch"):
     # PyTorch is not installed for anything else.
-    from experiments.torch_inference import torch_method
+    from experiments.torch_inference import is_comparable, torch_method
 
-    methods[PYTORCH] = torch_method(params, model)
+    if is_comparable():
+      methods[PYTORCH] = torch_method(params, model)
   return methods
 
 
@@ -150,8 +158,8 @@ def table(results: Mapping[str, Rows]) -> str:
   """The figures as lines of text.
 
   `/first` is the median over the first row's of the batch, `/PyTorch` over the
-  same network's in PyTorch; `of peak` is what the arithmetic of the plain way
-  is of the matrix peak.
+  same network's in PyTorch; `of peak` is what the plain network's arithmetic in
+  that time is of the matrix peak.
   """
   width = max(len(trunk) for rows in results.values() for trunk in rows)
   width = max(width, len("trunk   "))
@@ -212,6 +220,7 @@ def _define_flags() -> None:
     "Calls of each method; fewer for large batches.",
     lower_bound=3,
   )
+  flags.DEFINE_bool("pytorch", True, "Compare, where it is installed.")
   flags.DEFINE_string("output", None, "The .json to write.")
 
 
@@ -248,7 +257,10 @@ def main() -> None:
   batches = [int(text) for text in values.batches]
   crops = read_crops(values.dataset, max(batches))
   networks = _networks_from_flags()
-  methods = {name: find_methods(*network) for name, network in networks.items()}
+  methods = {
+    name: find_methods(*network, pytorch=values.pytorch)
+    for name, network in networks.items()
+  }
   peaks = {
     precision: matrix_peak(jax.devices()[:1], precision)
     for precision in {model.dtype for _, model in networks.values()}
@@ -258,9 +270,9 @@ def main() -> None:
     rounds = max(3, min(values.rounds, 64 * values.rounds // batch))
     rows = measure(methods, crops[:batch], rounds=rounds)
     for name, (params, model) in networks.items():
-      plain = rows[name][PLAIN]
-      rate = operations(params, model, batch) / plain["p50_ms"] * 1e3
-      plain["peak_share"] = rate / peaks[model.dtype]
+      work = operations(params, model, batch)
+      for row in rows[name].values():
+        row["peak_share"] = work / row["p50_ms"] * 1e3 / peaks[model.dtype]
     results[str(batch)] = rows
   print(f"{', '.join(methods)} on {machine_name()}")
   print(table(results))

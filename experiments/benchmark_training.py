@@ -31,6 +31,7 @@ from data_prep import command_line
 from data_prep.output_files import replace_file
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
+from disentangle3d.network.operations import count_operations
 from disentangle3d.network.sphereface import PRESETS
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
 from experiments.machine import PRECISIONS, machine_name, matrix_peak
@@ -58,7 +59,7 @@ class StepSpeed:
       backend says; NaN where it does not.
     program_mib: Arguments, temporaries and results of the compiled step on a
       device, as XLA counts them.
-    flops: Operations of a step on all devices, as XLA counts them.
+    flops: Operations of a step on all devices, as `count_operations` does.
     matrix_peak: Operations a second that the devices reach in matrix products
       at this precision, together.
     peak_share: flops a second, of matrix_peak.
@@ -91,9 +92,10 @@ def measure_step(
   profile: bool = False,
 ) -> StepSpeed:
   """Compiles a step, runs it and measures it; uses up its state."""
+  arguments = prepared.state, prepared.batch, prepared.key
+  flops = len(prepared.devices) * count_operations(prepared.mapped, *arguments)
   start = time.perf_counter()
-  lowered = prepared.mapped.lower(prepared.state, prepared.batch, prepared.key)
-  compiled = lowered.compile(
+  compiled = prepared.mapped.lower(*arguments).compile(
     compiler_options=cpu_compiler_options(backend=prepared.devices[0].platform)
   )
   compile_s = time.perf_counter() - start
@@ -122,8 +124,6 @@ def measure_step(
         jax.block_until_ready((state, metrics))
 
     costliest = costliest_operations(some_steps)
-  costs = lowered.cost_analysis() or {}
-  flops = costs.get("flops", math.nan) * len(prepared.devices)
   return StepSpeed(
     devices=len(prepared.devices),
     batch_size=prepared.batch_size,

@@ -27,7 +27,7 @@ from ml_collections import config_flags
 
 from data_prep import command_line
 from data_prep.output_files import replace_file
-from data_prep.synthetic_set import SyntheticSet, world_of
+from data_prep.synthetic_set import SyntheticSet, render_batch, world_of
 from disentangle3d.training.export import Export
 from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
@@ -106,7 +106,7 @@ def open_study(values: flags.FlagValues) -> Study:
   if jax.default_backend() != "cpu":
     config.model.dtype = "bfloat16"
   world, fitter = world_of(settings)
-  batch = values.render_batch or (16 if jax.default_backend() == "cpu" else 256)
+  batch = values.render_batch or render_batch()
 
   @functools.cache
   def render():

@@ -58,7 +58,7 @@ def score_shapes(
   num_photos: int,
   landmark_vertices: Int[np.ndarray, "68"],
   *,
-  batch_size: int = 10,
+  batch_size: int = 0,
 ) -> dict[str, ShapeScores]:
   """Scores every method on every photo.
 
@@ -67,11 +67,13 @@ def score_shapes(
     methods: What to score, by name.
     num_photos: P.
     landmark_vertices: The vertices to align by.
-    batch_size: Photos at a time; the last batch is filled up with repeats.
+    batch_size: Photos at a time; the last batch is filled up with repeats. 0
+      suits the default backend.
 
   Returns:
     Scores, by the methods' names.
   """
+  batch_size = batch_size or (10 if jax.default_backend() == "cpu" else 100)
   fields = [field.name for field in dataclasses.fields(ShapeScores)]
   found: dict[str, list[np.ndarray]] = {name: [] for name in methods}
   for start in range(0, num_photos, batch_size):

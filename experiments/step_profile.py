@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 import pathlib
 import re
 import tempfile
+from typing import Any
 
 import jax
 
 # A CPU is no device in a trace: its operations run on XLA's threads.
 _DEVICE, _CPU, _CPU_THREAD = "/device:", "/host:CPU", "tf_XLA"
+_GRAPH = "command_buffer"
 # Lines of a device that repeat what others have.
 _SUMMARIES = ("Steps", "XLA Modules", "Framework", "Source")
 
@@ -51,4 +53,12 @@ def _operations(path: pathlib.Path) -> Iterator[tuple[str, float]]:
       for event in line.events:
         # XLA's threads also tell of waiting, and of ends: "end: dot.3".
         if on_device or not re.search("[: ]", event.name):
-          yield re.sub(r"[._]\d+$", "", event.name), event.duration_ns
+          yield re.sub(r"[._]\d+$", "", _name(event)), event.duration_ns
+
+
+def _name(event: Any) -> str:
+  """The operation's in the program, else the kernel's."""
+  operation = dict(event.stats).get("hlo_op", "")
+  # Many operations in one, launched as one.
+  in_graph = operation.startswith(_GRAPH)
+  return operation if operation and not in_graph else event.name.split("(")[0]

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.identity_heads import init_identity_head
@@ -68,7 +70,13 @@ def paper_phase(*, batch_size: int, input: str) -> tuple[Phase, int]:
 
 
 def first_params(model: FaceModel, num_classes: int) -> dict[str, Any]:
-  """Fresh params of a network and its head, on the host."""
+  """Fresh params of a network and its head, on the host; not to write to."""
+  # Params are float32 whatever is computed in.
+  return _first_params(model.clone(dtype="float32"), num_classes)
+
+
+@functools.lru_cache(maxsize=1)
+def _first_params(model: FaceModel, num_classes: int) -> dict[str, Any]:
   key = jax.random.key(0)
   params = init_params(key, model, _morphable_model(model))
   params[HEAD] = init_identity_head(
@@ -163,12 +171,15 @@ def noise_batch(
   return noise.replace(position=position, basis=basis)
 
 
-def _morphable_model(model: FaceModel) -> Any:
-  return procedural_face_model(
+def _morphable_model(model: FaceModel) -> MorphableModel:
+  return _face_model(
     num_vertices=model.num_vertices,
     identity_dim=model.identity_dim,
     expression_dim=model.residual_dim,
   )
+
+
+_face_model = functools.lru_cache(maxsize=1)(procedural_face_model)
 
 
 class _NoiseReader:

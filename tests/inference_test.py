@@ -169,6 +169,22 @@ class InferenceTest(parameterized.TestCase):
     self.assertEqual(latents.residual.shape, (0, 5))
 
 
+class PreparedParamsTest(parameterized.TestCase):
+  @parameterized.parameters("tiny", "mobile")
+  def test_what_is_stored_in_bfloat16_makes_the_same_faces(self, trunk):
+    model = MODEL.clone(trunk=trunk, dtype="bfloat16")
+    params = init_params(jax.random.key(0), model, random_morphable_model())
+    prepared = inference.prepare_params(params, model=model)
+    kernel = prepared["identity_decoder"]["kernel"]
+    self.assertEqual(kernel.dtype, jnp.bfloat16)
+    self.assertEqual(params["identity_decoder"]["kernel"].dtype, jnp.float32)
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      inference.reconstruct(prepared, photos(), model=model),
+      inference.reconstruct(params, photos(), model=model),
+    )
+
+
 class LoadParamsTest(absltest.TestCase):
   def test_an_export_comes_back_as_model_and_params(self):
     basis = random_morphable_model()

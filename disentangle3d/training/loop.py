@@ -9,6 +9,7 @@ import jax
 
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
+from disentangle3d.network.operations import count_operations
 from disentangle3d.training.batches import (
   HeldExamples,
   TargetBasis,
@@ -215,9 +216,10 @@ def train_phase(
     with pending.waiting_for_input():
       batch = next(batches).replace(basis=basis, held=phase_input.held)
     if compiled is None:
-      lowered = mapped.lower(state, batch, key)
-      pending.flops_per_step = _flops(lowered, phase, len(devices))
-      compiled = lowered.compile(
+      pending.flops_per_step = len(devices) * count_operations(
+        mapped, state, batch, key
+      )
+      compiled = mapped.lower(state, batch, key).compile(
         compiler_options=cpu_compiler_options(backend=devices[0].platform)
       )
     trace.before(step)
@@ -258,13 +260,6 @@ def is_complete(state: TrainState, phase: Phase, total: int) -> bool:
   ):
     return True
   return int(state.step) >= total
-
-
-def _flops(lowered: Any, phase: Phase, num_devices: int) -> float:
-  """Operations of a step on all devices, by XLA's count; NaN without one."""
-  costs = lowered.cost_analysis() or {}
-  # XLA counts the body of the loop over parts once.
-  return costs.get("flops", math.nan) * num_devices * phase.accumulate
 
 
 def _saturated(state: TrainState, plateau: Plateau) -> bool:

@@ -32,6 +32,13 @@ class CompilerOptionsTest(absltest.TestCase):
   def test_other_backends_get_none(self):
     self.assertEqual(compilation.cpu_compiler_options(backend="gpu"), {})
     self.assertEqual(compilation.cpu_compiler_options(backend="tpu"), {})
+    self.assertEqual(compilation.inference_compiler_options(backend="tpu"), {})
+
+  def test_inference_takes_what_training_does_on_cpu(self):
+    self.assertEqual(
+      compilation.inference_compiler_options(backend="cpu"),
+      compilation.cpu_compiler_options(backend="cpu"),
+    )
 
 
 if __name__ == "__main__":
