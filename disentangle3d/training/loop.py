@@ -24,9 +24,11 @@ from disentangle3d.training.input_pipeline import (
 )
 from disentangle3d.training.metric_queue import (
   MetricQueue,
+  PackedMetrics,
   Report,
   check_finite_state,
   first_value,
+  pack_metrics,
 )
 from disentangle3d.training.phases import (
   Phase,
@@ -186,13 +188,18 @@ def train_phase(
     return state, True
   sharded = sharded_entries(phase)
   axes = state_axes(state, sharded)
+  train_step = make_train_step(
+    model, phase, steps_per_epoch=epoch, num_classes=phase_input.num_classes
+  )
+
+  def packed_step(
+    state: TrainState, batch: TrainBatch, key: jax.Array
+  ) -> tuple[TrainState, PackedMetrics]:
+    state, metrics = train_step(state, batch, key)
+    return state, pack_metrics(metrics)
+
   mapped = jax.pmap(
-    make_train_step(
-      model,
-      phase,
-      steps_per_epoch=epoch,
-      num_classes=phase_input.num_classes,
-    ),
+    packed_step,
     axis_name=AXIS,
     in_axes=(axes, _batch_axes(phase_input), None),
     out_axes=(axes, None),

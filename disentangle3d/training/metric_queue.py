@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import math
 import time
-from typing import Any
 
+import flax.struct
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 import numpy as np
 
 from disentangle3d.training.optimizers import learning_rate
@@ -23,6 +25,24 @@ class NonFiniteLossError(RuntimeError):
   """A metric of a step was NaN or infinite; nothing was saved after it."""
 
 
+class PackedMetrics(flax.struct.PyTreeNode):
+  """All metrics of a step in one array: one transfer in place of many.
+
+  Attributes:
+    values: Total and count of each, `[M, 2]`.
+    names: In the order of the rows.
+  """
+
+  values: Float[Array, "M 2"]
+  names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+
+
+def pack_metrics(metrics: Mapping[str, tuple[Array, Array]]) -> PackedMetrics:
+  """Inside the step; `metrics` are scalars."""
+  rows = [jnp.stack(pair) for pair in metrics.values()]
+  return PackedMetrics(jnp.stack(rows), tuple(metrics))
+
+
 class MetricQueue:
   """Metrics still on the devices, fetched when the devices have other work.
 
@@ -33,8 +53,8 @@ class MetricQueue:
 
   def __init__(self, phase: Phase, report: Report):
     self._phase, self._report = phase, report
-    self._open: list[tuple[int, Any]] = []
-    self._closed: list[tuple[int, Any]] = []
+    self._open: list[tuple[int, PackedMetrics]] = []
+    self._closed: list[tuple[int, PackedMetrics]] = []
     # The first step compiles: its time says nothing about speed.
     self._since, self._timed, self._waited = 0.0, 0, 0.0
     self._compiled = False
@@ -47,7 +67,7 @@ class MetricQueue:
     yield
     self._waited += time.perf_counter() - start
 
-  def add(self, step: int, metrics: Any) -> None:
+  def add(self, step: int, metrics: PackedMetrics) -> None:
     """Queues the metrics of a step, and reports what was closed before it.
 
     Raises:
@@ -80,12 +100,15 @@ class MetricQueue:
   def _report_closed(self) -> None:
     if not self._closed:
       return
-    fetched = [(s, jax.tree.map(first_value, m)) for s, m in self._closed]
-    for step, metrics in fetched:
-      _check_finite(self._phase, step, metrics)
-    totals = jax.tree.map(lambda *x: sum(x), *(m for _, m in fetched))
-    values = {name: s / c for name, (s, c) in totals.items()}
-    last = fetched[-1][0]
+    names = self._closed[0][1].names
+    fetched = jax.device_get(
+      [metrics.values.addressable_shards[0].data for _, metrics in self._closed]
+    )
+    for (step, _), rows in zip(self._closed, fetched, strict=True):
+      _check_finite(self._phase, step, dict(zip(names, rows, strict=True)))
+    totals, counts = np.asarray(fetched, np.float64).sum(0).T
+    values = dict(zip(names, (totals / counts).tolist(), strict=True))
+    last = self._closed[-1][0]
     for name, setting in self._phase.optimizers.items():
       values[f"rate_{name}"] = float(learning_rate(setting, last - 1))
     if math.isfinite(self.flops_per_step):
@@ -101,7 +124,7 @@ class MetricQueue:
 
 
 def _check_finite(
-  phase: Phase, step: int, metrics: Mapping[str, tuple[float, float]]
+  phase: Phase, step: int, metrics: Mapping[str, Float[np.ndarray, "2"]]
 ) -> None:
   means = {name: total / count for name, (total, count) in metrics.items()}
   wrong = [name for name, x in means.items() if not math.isfinite(x)]
