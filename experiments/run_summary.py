@@ -11,8 +11,16 @@ from disentangle3d.reporting.charts import Series, figure_png, loss_curves
 from disentangle3d.training.run_files import METRICS, RUN, read_metrics
 
 SUMMARY = "SUMMARY.md"
+# Shares of the codes where tanh hardly learns.
+SATURATED = ("saturated_identity", "saturated_residual")
 # Of the last line of a phase, in this order, where they are.
-_SHOWN = ("loss", "images_per_s", "input_wait_share", "flops_per_step")
+_SHOWN = (
+  "loss",
+  *SATURATED,
+  "images_per_s",
+  "input_wait_share",
+  "flops_per_step",
+)
 
 
 def write_summary(workdir: str | os.PathLike[str]) -> None:

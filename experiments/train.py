@@ -37,7 +37,7 @@ from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.host_memory import keep_freed_memory
 from experiments.phase_configs import phases_of
-from experiments.run_summary import write_summary
+from experiments.run_summary import SATURATED, write_summary
 from experiments.training_input import face_model_of, open_input
 
 # What makes a run another one.
@@ -51,6 +51,8 @@ _FREE = (
   "log_every",
   "checkpoint_every",
 )
+# Trained networks stay far below, codes that ran away come near 1.
+_MUCH_SATURATED = 0.5
 _logger = logging.getLogger("disentangle3d.train")
 
 
@@ -214,6 +216,8 @@ def _progress(
     bar = bars[phase.name]
     bar.update(step - bar.n)
     bar.set_postfix(loss=f"{values['loss']:.4g}")
+    if warning := saturation_warning(values):
+      _logger.warning("%s %d/%d: %s", phase.name, step, phase.steps, warning)
     if bar.disable:
       shown = " ".join(f"{k} {v:.4g}" for k, v in sorted(values.items()))
       _logger.info("%s %d/%d: %s", phase.name, step, phase.steps, shown)
@@ -223,6 +227,21 @@ def _progress(
   finally:
     for bar in bars.values():
       bar.close()
+
+
+def saturation_warning(values: Mapping[str, float]) -> str:
+  """What to say of a step whose encoder has stopped to learn; else nothing.
+
+  Args:
+    values: Metrics of the step.
+  """
+  share = max(values.get(name, 0.0) for name in SATURATED)
+  if share < _MUCH_SATURATED:
+    return ""
+  return (
+    f"{share:.0%} of a code is saturated, where tanh hardly learns; a lower"
+    " rate of the encoder may help"
+  )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import jax
 
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.run_summary import write_summary
+from experiments.train import saturation_warning
 from tests.training.cases import MORPHABLE_MODEL
 
 
@@ -27,7 +28,7 @@ class RunSummaryTest(absltest.TestCase):
     write_summary(workdir)
     page = (workdir / "SUMMARY.md").read_text()
     for text in (
-      "| encoder | 20 | 0.05 | – | – | 2e+09 |",
+      "| encoder | 20 | 0.05 | – | – | – | – | 2e+09 |",
       "| encoder | 1,552,545 |",
       "Licence of the 3DMM, and so of the params: Apache-2.0.",
       f"| jax | {jax.__version__} |",
@@ -38,6 +39,13 @@ class RunSummaryTest(absltest.TestCase):
       self.assertIn(text, page)
     picture = (workdir / "loss_encoder.png").read_bytes()
     self.assertTrue(picture.startswith(b"\x89PNG"))
+
+  def test_codes_that_ran_away_are_told_of(self):
+    healthy = {"saturated_identity": 0.02, "saturated_residual": 0.0}
+    self.assertEqual(saturation_warning(healthy), "")
+    self.assertEqual(saturation_warning({"loss": 1.0}), "")
+    told = saturation_warning(healthy | {"saturated_residual": 0.74})
+    self.assertIn("74% of a code is saturated", told)
 
 
 if __name__ == "__main__":
