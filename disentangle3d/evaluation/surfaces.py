@@ -8,7 +8,9 @@ are kept in classes of like radius, so that a few large ones do not widen the
 search among the small.
 """
 
+import concurrent.futures
 import dataclasses
+import os
 
 from jaxtyping import Array, Float, Int
 import numpy as np
@@ -16,7 +18,8 @@ import scipy.spatial
 
 from disentangle3d.types import check_array
 
-_POINTS_AT_A_TIME = 20_000
+# Of a thread: NumPy and the trees let others run meanwhile.
+_POINTS_AT_A_TIME = 1_000
 _FIRST_CANDIDATES = 2
 
 
@@ -28,6 +31,8 @@ class Surface:
     vertices: `[V, 3]` float64, mm.
     triangles: Vertex indices, `[F, 3]`.
     corners: The triangles' corners, `[F, 3, 3]`.
+    centre: Of each triangle, `[F, 3]`.
+    normal: Its unit normal, `[F, 3]`; zero where it has no area.
     radius: Largest distance of a corner to its triangle's centre, `[F]`.
     classes: Triangles of like radius, and the tree of their centres.
     vertex_tree: The tree of the vertices that triangles use.
@@ -37,6 +42,8 @@ class Surface:
   vertices: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
   corners: Float[np.ndarray, "F 3 3"]
+  centre: Float[np.ndarray, "F 3"]
+  normal: Float[np.ndarray, "F 3"]
   radius: Float[np.ndarray, "F"]
   classes: list[tuple[np.ndarray, scipy.spatial.cKDTree]]
   vertex_tree: scipy.spatial.cKDTree
@@ -103,11 +110,20 @@ def make_surface(
     vertices=points,
     triangles=faces,
     corners=corners,
+    centre=centre,
+    normal=_unit_normals(corners),
     radius=radius,
     classes=[(m, scipy.spatial.cKDTree(centre[m])) for m in members],
     vertex_tree=scipy.spatial.cKDTree(points[used]),
     used=used,
   )
+
+
+def _unit_normals(corners: Float[np.ndarray, "F 3 3"]) -> np.ndarray:
+  a, b, c = np.moveaxis(corners, 1, 0)
+  normal = np.cross(b - a, c - a)
+  length = np.linalg.norm(normal, axis=1, keepdims=True)
+  return np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
 
 
 def closest_points(
@@ -133,19 +149,21 @@ def closest_points(
   distance = np.empty(len(asked))
   point = np.empty((len(asked), 3))
   triangle = np.empty(len(asked), np.int64)
-  for start in range(0, len(asked), _POINTS_AT_A_TIME):
-    part = slice(start, start + _POINTS_AT_A_TIME)
+
+  def answer(part: slice) -> None:
     distance[part], point[part], triangle[part] = _closest(surface, asked[part])
-  a, b, c = np.moveaxis(surface.corners[triangle], 1, 0)
-  normal = np.cross(b - a, c - a)
-  length = np.linalg.norm(normal, axis=1, keepdims=True)
+
+  parts = [
+    slice(start, start + _POINTS_AT_A_TIME)
+    for start in range(0, len(asked), _POINTS_AT_A_TIME)
+  ]
+  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    list(pool.map(answer, parts))
   return ClosestPoints(
     distance_mm=distance,
     point=point,
     triangle=triangle,
-    normal=np.divide(
-      normal, length, out=np.zeros_like(normal), where=length > 0
-    ),
+    normal=surface.normal[triangle],
   )
 
 
@@ -183,17 +201,45 @@ def _closest(
       radius = surface.radius[members[found]]
       least = np.minimum(bound, distance)[waiting]
       rows, columns = np.nonzero(away - radius <= least[:, None])
+      asking, candidates = waiting[rows], members[found[rows, columns]]
+      near = _discs_reach(
+        surface, points[asking], candidates, away[rows, columns], least[rows]
+      )
       _improve(
         surface,
         points,
-        waiting[rows],
-        members[found[rows, columns]],
+        asking[near],
+        candidates[near],
         (distance, nearest, triangle),
       )
       least = np.minimum(bound, distance)[waiting]
       more = (away[:, -1] - reach <= least) & (count < len(members))
       waiting, skip, count = waiting[more], count, 4 * count
   return distance, nearest, triangle
+
+
+def _discs_reach(
+  surface: Surface,
+  points: np.ndarray,
+  candidates: np.ndarray,
+  away: np.ndarray,
+  least: np.ndarray,
+) -> np.ndarray:
+  """Which triangles may be as near as `least`, going by the disc around each.
+
+  Args:
+    surface: Theirs.
+    points: One a candidate.
+    candidates: Triangles.
+    away: Distance of the points to their centres.
+    least: As near as they have to be.
+  """
+  offset = points - surface.centre[candidates]
+  height = np.abs(np.einsum("pi,pi->p", offset, surface.normal[candidates]))
+  along = np.sqrt(np.maximum(away**2 - height**2, 0))
+  beside = np.maximum(along - surface.radius[candidates], 0)
+  # A little for rounding.
+  return height**2 + beside**2 <= (least * (1 + 1e-9) + 1e-9) ** 2
 
 
 def _improve(
