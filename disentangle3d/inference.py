@@ -107,8 +107,8 @@ def prepare_params(
     backend: What it will run on; None is JAX's default.
 
   Returns:
-    Other params; `params` itself in float32 on other backends than CPU, and
-    where the trunk is `mobile`, which suits itself to the platform.
+    Other params; in float32 `params` itself on other backends than CPU, and of
+    the trunk `mobile`, which suits itself to the platform.
 
   Raises:
     ValueError: The model names no preset.

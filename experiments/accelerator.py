@@ -220,7 +220,7 @@ PARTS: Mapping[str, Part] = {
       "--output={folder}",
     ),
     ("--images=600", "--speed_only", "--noeos", "--output={folder}"),
-    4,
+    6,
     (
       Goal(
         "landmark fit of CASIA-WebFace, 7 alternations: s",
