@@ -32,12 +32,11 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.synthetic_world import synthetic_world
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
-from disentangle3d.types import IDENTITY_DIM, RESIDUAL_DIM
+from disentangle3d.types import CASIA_NUM_IMAGES, IDENTITY_DIM, RESIDUAL_DIM
 from experiments import fitting_trials
 from experiments.fitting_trials import SEVEN
 from experiments.machine import machine_name
 
-_CASIA_IMAGES = 488_848
 _IMAGE_COUNTS = (1, 2, 4, 8, 16, 46)
 
 
@@ -70,7 +69,7 @@ def _speed_rows(speeds: Sequence[fitting_trials.Speed]) -> list[list[str]]:
       speed.name,
       f"{speed.images_per_s:,.0f}",
       f"{speed.slowest:,.0f}",
-      f"{_CASIA_IMAGES / speed.images_per_s:.0f}",
+      f"{CASIA_NUM_IMAGES / speed.images_per_s:.0f}",
       f"{speed.compile_s:.1f}",
     ]
     for speed in speeds
@@ -168,7 +167,7 @@ def speed(
         "eos-py, one image a fit, one thread",
         f"{rate:,.0f}",
         "–",
-        f"{_CASIA_IMAGES / rate:,.0f}",
+        f"{CASIA_NUM_IMAGES / rate:,.0f}",
         "–",
       ]
     )
@@ -180,7 +179,7 @@ def speed(
       rows,
     ),
   ]
-  numbers = {"speed": [dataclasses.asdict(speed) for speed in speeds]}
+  numbers = {"speed": [dataclasses.asdict(found) for found in speeds]}
   return "\n\n".join(tables), numbers
 
 

@@ -1,4 +1,4 @@
-"""What a run was and how it went, in one page: `SUMMARY.md` and its curves."""
+"""What a run was and how it goes: a warning, `SUMMARY.md` and its curves."""
 
 from collections.abc import Mapping, Sequence
 import json
@@ -13,6 +13,8 @@ from disentangle3d.training.run_files import METRICS, RUN, read_metrics
 SUMMARY = "SUMMARY.md"
 # Shares of the codes where tanh hardly learns.
 SATURATED = ("saturated_identity", "saturated_residual")
+# Trained networks stay far below, codes that ran away come near 1.
+_MUCH_SATURATED = 0.5
 # Of the last line of a phase, in this order, where they are.
 _SHOWN = (
   "loss",
@@ -88,6 +90,21 @@ def summary_of(
     "```json\n" + json.dumps(info["config"], indent=2) + "\n```",
   ]
   return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def saturation_warning(values: Mapping[str, float]) -> str:
+  """What to say of a step whose encoder has stopped to learn; else nothing.
+
+  Args:
+    values: Metrics of the step.
+  """
+  share = max(values.get(name, 0.0) for name in SATURATED)
+  if share < _MUCH_SATURATED:
+    return ""
+  return (
+    f"{share:.0%} of a code is saturated, where tanh hardly learns; a lower"
+    " rate of the encoder may help"
+  )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -1,7 +1,7 @@
 """Which operations a device spends its time on, from a trace."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import pathlib
 import re
 import tempfile
@@ -53,12 +53,19 @@ def _operations(path: pathlib.Path) -> Iterator[tuple[str, float]]:
       for event in line.events:
         # XLA's threads also tell of waiting, and of ends: "end: dot.3".
         if on_device or not re.search("[: ]", event.name):
-          yield re.sub(r"[._]\d+$", "", _name(event)), event.duration_ns
+          name = operation_name(event.name, dict(event.stats))
+          yield name, event.duration_ns
 
 
-def _name(event: Any) -> str:
-  """The operation's in the program, else the kernel's."""
-  operation = dict(event.stats).get("hlo_op", "")
-  # Many operations in one, launched as one.
-  in_graph = operation.startswith(_GRAPH)
-  return operation if operation and not in_graph else event.name.split("(")[0]
+def operation_name(event: str, stats: Mapping[str, Any]) -> str:
+  """An event's operation in the program, else its kernel, without a number.
+
+  Args:
+    event: Its name: on a GPU the kernel's, with its arguments.
+    stats: What else the trace says of it.
+  """
+  operation = stats.get("hlo_op", "")
+  # A graph is many operations, launched as one.
+  if not operation or operation.startswith(_GRAPH):
+    operation = event.split("(")[0]
+  return re.sub(r"[._]\d+$", "", operation)

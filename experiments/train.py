@@ -37,7 +37,7 @@ from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.host_memory import keep_freed_memory
 from experiments.phase_configs import phases_of
-from experiments.run_summary import SATURATED, write_summary
+from experiments.run_summary import saturation_warning, write_summary
 from experiments.training_input import face_model_of, open_input
 
 # What makes a run another one.
@@ -51,8 +51,6 @@ _FREE = (
   "log_every",
   "checkpoint_every",
 )
-# Trained networks stay far below, codes that ran away come near 1.
-_MUCH_SATURATED = 0.5
 _logger = logging.getLogger("disentangle3d.train")
 
 
@@ -227,21 +225,6 @@ def _progress(
   finally:
     for bar in bars.values():
       bar.close()
-
-
-def saturation_warning(values: Mapping[str, float]) -> str:
-  """What to say of a step whose encoder has stopped to learn; else nothing.
-
-  Args:
-    values: Metrics of the step.
-  """
-  share = max(values.get(name, 0.0) for name in SATURATED)
-  if share < _MUCH_SATURATED:
-    return ""
-  return (
-    f"{share:.0%} of a code is saturated, where tanh hardly learns; a lower"
-    " rate of the encoder may help"
-  )
 
 
 @contextlib.contextmanager

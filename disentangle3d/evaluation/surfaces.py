@@ -5,7 +5,8 @@ A triangle lies within its radius of its centre, so no triangle whose centre
 is further than the best distance plus the largest radius can be nearer: the
 search goes on until that bound is passed, and the answer is exact. Triangles
 are kept in classes of like radius, so that a few large ones do not widen the
-search among the small.
+search among the small. Of the candidates only those are looked at whose disc,
+of the triangle's radius and in its plane, comes near enough.
 """
 
 import concurrent.futures
@@ -33,6 +34,8 @@ class Surface:
     corners: The triangles' corners, `[F, 3, 3]`.
     centre: Of each triangle, `[F, 3]`.
     normal: Its unit normal, `[F, 3]`; zero where it has no area.
+    thickness: How far a corner is from the plane through the centre at most,
+      `[F]`: what rounding left of the normal, much only for needles.
     radius: Largest distance of a corner to its triangle's centre, `[F]`.
     classes: Triangles of like radius, and the tree of their centres.
     vertex_tree: The tree of the vertices that triangles use.
@@ -44,6 +47,7 @@ class Surface:
   corners: Float[np.ndarray, "F 3 3"]
   centre: Float[np.ndarray, "F 3"]
   normal: Float[np.ndarray, "F 3"]
+  thickness: Float[np.ndarray, "F"]
   radius: Float[np.ndarray, "F"]
   classes: list[tuple[np.ndarray, scipy.spatial.cKDTree]]
   vertex_tree: scipy.spatial.cKDTree
@@ -101,7 +105,9 @@ def make_surface(
     )
   corners = points[faces]
   centre = corners.mean(1)
-  radius = np.linalg.norm(corners - centre[:, None], axis=-1).max(1)
+  arms = corners - centre[:, None]
+  radius = np.linalg.norm(arms, axis=-1).max(1)
+  normal = _unit_normals(corners)
   least = max(float(np.median(radius)), 1e-12)
   level = np.ceil(np.log2(np.maximum(radius / least, 1.0))).astype(int)
   members = [np.flatnonzero(level == one) for one in np.unique(level)]
@@ -111,7 +117,8 @@ def make_surface(
     triangles=faces,
     corners=corners,
     centre=centre,
-    normal=_unit_normals(corners),
+    normal=normal,
+    thickness=np.abs(np.einsum("fci,fi->fc", arms, normal)).max(1),
     radius=radius,
     classes=[(m, scipy.spatial.cKDTree(centre[m])) for m in members],
     vertex_tree=scipy.spatial.cKDTree(points[used]),
@@ -238,8 +245,9 @@ def _discs_reach(
   height = np.abs(np.einsum("pi,pi->p", offset, surface.normal[candidates]))
   along = np.sqrt(np.maximum(away**2 - height**2, 0))
   beside = np.maximum(along - surface.radius[candidates], 0)
+  above = np.maximum(height - surface.thickness[candidates], 0)
   # A little for rounding.
-  return height**2 + beside**2 <= (least * (1 + 1e-9) + 1e-9) ** 2
+  return above**2 + beside**2 <= (least * (1 + 1e-9) + 1e-9) ** 2
 
 
 def _improve(

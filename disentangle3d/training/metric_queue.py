@@ -58,7 +58,8 @@ class MetricQueue:
     # The first step compiles: its time says nothing about speed.
     self._since, self._timed, self._waited = 0.0, 0, 0.0
     self._compiled = False
-    self.flops_per_step = math.nan
+    # Known once the step is traced.
+    self.flops_per_step = 0.0
 
   @contextlib.contextmanager
   def waiting_for_input(self) -> Iterator[None]:
@@ -111,8 +112,7 @@ class MetricQueue:
     last = self._closed[-1][0]
     for name, setting in self._phase.optimizers.items():
       values[f"rate_{name}"] = float(learning_rate(setting, last - 1))
-    if math.isfinite(self.flops_per_step):
-      values["flops_per_step"] = self.flops_per_step
+    values["flops_per_step"] = self.flops_per_step
     now = time.perf_counter()
     if self._timed:
       images = self._timed * self._phase.batch_size

@@ -34,6 +34,25 @@ class ClosestPointsTest(parameterized.TestCase):
       self.assertAlmostEqual(found.distance_mm[i], away.min(), places=9)
       np.testing.assert_allclose(found.point[i], tried[away.argmin()])
 
+  def test_needles_whose_normals_are_rounding_are_found(self):
+    """Thin triangles far from the origin, at points all around them."""
+    rng = np.random.default_rng(5)
+    start, along, aside = rng.normal(size=(3, 60, 3)) * [[[200]], [[4]], [[1]]]
+    thin = 10.0 ** rng.uniform(-15, -5, (60, 1))
+    corners = np.stack(
+      [start, start + along, start + 0.5 * along + thin * aside], 1
+    )
+    triangles = np.arange(180).reshape(60, 3)
+    surface = surfaces.make_surface(corners.reshape(-1, 3), triangles)
+    points = start + 0.5 * along + rng.normal(size=(60, 3))
+    found = surfaces.closest_points(surface, points)
+    # Next to nothing wide, they are the segments between their ends.
+    offset = points[:, None] - start
+    share = np.einsum("pfi,fi->pf", offset, along) / np.square(along).sum(1)
+    nearest = start + np.clip(share, 0, 1)[..., None] * along
+    away = np.linalg.norm(points[:, None] - nearest, axis=-1).min(1)
+    np.testing.assert_allclose(found.distance_mm, away, atol=1e-4)
+
   def test_plane_sphere_and_segment(self):
     """The plane z = 0, a finely cut sphere, a triangle without area."""
     plane = surfaces.make_surface(

@@ -16,7 +16,7 @@ import pytest
 from experiments import accelerator
 from experiments.accelerator import PARTS, Part, goal_row, report, run_part
 from experiments.accelerator_checks import Check, on_both
-from experiments.step_profile import costliest_operations
+from experiments.step_profile import costliest_operations, operation_name
 from tests.fixtures import REPOSITORY
 
 
@@ -69,9 +69,17 @@ class ReportTest(absltest.TestCase):
     self.assertEqual(goal_row(goal, folder)[1:], ["–", "1.25", "–"])
 
   def test_goals_of_a_reconstruction(self):
+    # PyTorch's figures are not ours.
     plain = {
-      "1": {"plain": {"p50_ms": 0.8, "peak_share": 0.1}},
-      "256": {"plain": {"p50_ms": 9.0, "peak_share": 0.45}},
+      "1": {
+        "plain": {"p50_ms": 1.1, "peak_share": 0.1},
+        "prepared": {"p50_ms": 0.8, "peak_share": 0.1},
+        "PyTorch": {"p50_ms": 0.5, "peak_share": 0.1},
+      },
+      "256": {
+        "plain": {"p50_ms": 9.0, "peak_share": 0.45},
+        "PyTorch": {"p50_ms": 8.0, "peak_share": 0.5},
+      },
     }
     results = {
       batch: {"sphere20, bfloat16": ways, "sphere20": {"plain": {"p50_ms": 5}}}
@@ -81,6 +89,13 @@ class ReportTest(absltest.TestCase):
     least, share = PARTS["inference"].goals
     self.assertEqual(goal_row(least, folder)[1:], ["at most 1", "0.8", "yes"])
     self.assertEqual(goal_row(share, folder)[2:], ["0.45", "yes"])
+
+  def test_the_time_of_a_fit_is_that_of_all_images_of_casia(self):
+    folder = self._done("fitting", "any.json", [])
+    speeds = [{"images_per_s": 122_212.0}, {"images_per_s": 1.0}]
+    (folder / "fitting.json").write_text(json.dumps({"speed": speeds}))
+    (goal,) = PARTS["fitting"].goals
+    self.assertEqual(goal_row(goal, folder)[1:], ["at most 5", "4", "yes"])
 
   def test_photos_a_second_of_a_stage(self):
     work = self.root / "rendering" / "study"
@@ -160,6 +175,18 @@ class ProfileTest(absltest.TestCase):
     self.assertGreater(share, 0.5)
     self.assertLessEqual(sum(s for _, s in found), 1 + 1e-9)
     self.assertEqual(sorted(rest, key=lambda one: -one[1]), rest)
+
+  def test_a_kernel_is_named_by_its_operation_but_not_by_its_graph(self):
+    # As a trace of an H200 has them.
+    kernel = "void cutlass::Kernel2<gemm_bf16>(gemm_bf16::Params)"
+    for operation, expected in (
+      ("cudnn-conv-bw-filter.22", "cudnn-conv-bw-filter"),
+      ("command_buffer_100", "void cutlass::Kernel2<gemm_bf16>"),
+      ("", "void cutlass::Kernel2<gemm_bf16>"),
+    ):
+      name = operation_name(kernel, {"hlo_op": operation})
+      self.assertEqual(name, expected)
+    self.assertEqual(operation_name("loop_add_fusion_1", {}), "loop_add_fusion")
 
 
 if __name__ == "__main__":

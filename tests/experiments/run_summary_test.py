@@ -4,8 +4,7 @@ from absl.testing import absltest
 import jax
 
 from disentangle3d.training.run_files import MetricLog, write_run_info
-from experiments.run_summary import write_summary
-from experiments.train import saturation_warning
+from experiments.run_summary import saturation_warning, write_summary
 from tests.training.cases import MORPHABLE_MODEL
 
 
