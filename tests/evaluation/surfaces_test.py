@@ -35,16 +35,16 @@ class ClosestPointsTest(parameterized.TestCase):
       np.testing.assert_allclose(found.point[i], tried[away.argmin()])
 
   def test_needles_whose_normals_are_rounding_are_found(self):
-    """Thin triangles far from the origin, at points all around them."""
+    """A bundle of thin triangles far from the origin, at points within it."""
     rng = np.random.default_rng(5)
-    start, along, aside = rng.normal(size=(3, 60, 3)) * [[[200]], [[4]], [[1]]]
-    thin = 10.0 ** rng.uniform(-15, -5, (60, 1))
-    corners = np.stack(
-      [start, start + along, start + 0.5 * along + thin * aside], 1
-    )
-    triangles = np.arange(180).reshape(60, 3)
+    start = [200.0, 300.0, 100.0] + rng.normal(size=(400, 3))
+    along = [12.0, 9.0, 5.0] + 0.1 * rng.normal(size=(400, 3))
+    thin = 10.0 ** rng.uniform(-16, -5, (400, 1))
+    tip = start + 0.5 * along + thin * rng.normal(size=(400, 3))
+    corners = np.stack([start, start + along, tip], 1)
+    triangles = np.arange(1200).reshape(400, 3)
     surface = surfaces.make_surface(corners.reshape(-1, 3), triangles)
-    points = start + 0.5 * along + rng.normal(size=(60, 3))
+    points = start + 0.25 * along + 0.3 * rng.normal(size=(400, 3))
     found = surfaces.closest_points(surface, points)
     # Next to nothing wide, they are the segments between their ends.
     offset = points[:, None] - start
