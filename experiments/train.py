@@ -189,12 +189,13 @@ def _log_start(
 def _reporter(
   workdir: str | os.PathLike[str],
 ) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
-  """The first process reports; of the others' metrics nothing differs."""
+  """The first process reports and sums up; the others' metrics are the same."""
   if not is_first_process():
     yield lambda phase, step, values: None
     return
   with MetricLog(workdir) as metrics, _progress(metrics) as report:
     yield report
+  write_summary(workdir)
 
 
 @contextlib.contextmanager
@@ -315,8 +316,6 @@ def main() -> None:
       )
   except NonFiniteLossError as error:
     raise ValueError(str(error)) from error
-  if is_first_process():
-    write_summary(workdir)
   if outcome.complete:
     print(f"train: done, exported to {workdir / 'export'}")
   else:

@@ -86,6 +86,7 @@ class TrainingInputTest(absltest.TestCase):
       train(_config(dataset, kind), self.root / kind)
       metrics = read_metrics(self.root / kind)
       curves[kind] = [line["loss"] for line in metrics]
+      self.assertTrue((self.root / kind / "SUMMARY.md").is_file())
     self.assertLen(curves["grain"], 3)
     np.testing.assert_allclose(
       curves["device_resident"], curves["grain"], rtol=1e-6
