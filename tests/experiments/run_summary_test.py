@@ -4,7 +4,9 @@ from absl.testing import absltest
 import jax
 
 from disentangle3d.training.run_files import MetricLog, write_run_info
+from experiments.configs import smoke
 from experiments.run_summary import saturation_warning, write_summary
+from experiments.train import train
 from tests.training.cases import MORPHABLE_MODEL
 
 
@@ -38,6 +40,15 @@ class RunSummaryTest(absltest.TestCase):
       self.assertIn(text, page)
     picture = (workdir / "loss_encoder.png").read_bytes()
     self.assertTrue(picture.startswith(b"\x89PNG"))
+
+  def test_a_run_started_from_python_leaves_one(self):
+    workdir = pathlib.Path(self.create_tempdir().full_path)
+    config = smoke.get_config()
+    config.run_phases = config.export_phases = ("encoder",)
+    config.phases.encoder.steps = 1
+    config.phases.encoder.optimizer.schedule.kind = "constant"
+    self.assertTrue(train(config, workdir).complete)
+    self.assertIn("| encoder | 1 |", (workdir / "SUMMARY.md").read_text())
 
   def test_codes_that_ran_away_are_told_of(self):
     healthy = {"saturated_identity": 0.02, "saturated_residual": 0.0}
