@@ -13,23 +13,23 @@ from typing import Any
 
 from absl import flags, logging
 
-from data_prep import command_line
-from data_prep.formats import ict_facekit, npz_arrays
-from data_prep.formats.blendshapes import EXPRESSION_MEANS
-from data_prep.formats.landmark_checks import check_landmarks
-from data_prep.formats.model_crop import nearest_to_nose
-from data_prep.morphable_model_formats import (
+from data_prep.models import ict_facekit, npz_arrays
+from data_prep.models.blendshapes import EXPRESSION_MEANS
+from data_prep.models.crop import nearest_to_nose
+from data_prep.models.formats import (
   FORMATS,
   Format,
   read_landmark_list,
 )
-from data_prep.morphable_model_preview import draw_model_landmarks
-from data_prep.output_files import replace_file
+from data_prep.models.landmark_checks import check_landmarks
+from data_prep.models.preview import draw_model_landmarks
+from data_prep.stages import command_line
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
   truncate_modes,
 )
+from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.pictures import picture_png
 
 # Keyword arguments of readers whose flag has another name.

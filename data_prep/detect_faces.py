@@ -11,146 +11,27 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-import dataclasses
 import pathlib
-from typing import Any
 
 from absl import flags, logging
 
-from data_prep import command_line
-from data_prep.face_rows import (
-  CHOICES,
-  LIST_NAME,
-  NAME,
-  Choice,
-  FindFaces,
-  detect_some,
-  read_ahead,
-  row_from_list,
+from data_prep.faces.detection import (
+  LONGEST_PX,
+  PAPER,
+  PHOTOS_PER_SHARD,
+  detect_faces,
+  list_source,
+  mtcnn_source,
 )
-from data_prep.formats.five_point_lists import read_five_points
-from data_prep.manifests import PhotoRow
-from data_prep.mtcnn.detector import Detector, Settings
-from data_prep.mtcnn.weights import LICENCES
-from data_prep.photos import PHOTO_SET, Photo, list_photos
-from data_prep.shard_loop import fill_shards, split_shards
-from data_prep.stage_folder import ALONE, Share, digest, open_stage, parse_share
-
-STAGE = "detect_faces"
-PHOTOS_PER_SHARD = 512
-LONGEST_PX = 1024
-PAPER = Settings()
-
-
-@dataclasses.dataclass(frozen=True)
-class FaceSource:
-  """Where boxes and five points come from.
-
-  Attributes:
-    rows: Makes the rows of photos, some at a time and in order.
-    settings: All that decides them, JSON values.
-    licences: Terms of what they were made with, by name.
-  """
-
-  rows: Callable[[Sequence[Photo]], Iterable[list[PhotoRow]]]
-  settings: Mapping[str, Any]
-  licences: Mapping[str, str]
-
-
-def mtcnn_source(
-  settings: Settings = PAPER,
-  *,
-  faces: Choice = "centre",
-  longest_px: int = LONGEST_PX,
-  find: FindFaces | None = None,
-) -> FaceSource:
-  """Faces by MTCNN.
-
-  Args:
-    settings: The detector's.
-    faces: Which face of a photo: the nearest to its centre, the largest, or
-      all of them as rows of their own (`<image_id>.face2`).
-    longest_px: Photos with a longer side are shrunk to it for the detector.
-    find: In place of MTCNN.
-
-  Raises:
-    ModuleNotFoundError: The extra `detect` is not installed.
-    ValueError: A setting is out of its range.
-  """
-  find = find or Detector(settings).detect
-
-  def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
-    for loaded in read_ahead(photos, longest_px):
-      yield detect_some(loaded, find, faces)
-
-  told = {"faces": faces, "longest_px": longest_px}
-  return FaceSource(
-    rows, {"detector": NAME, **dataclasses.asdict(settings), **told}, LICENCES
-  )
-
-
-def list_source(path: pathlib.Path) -> FaceSource:
-  """Faces out of a published list of five points.
-
-  Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no such list; names line and problem.
-  """
-  points = read_five_points(path)
-
-  def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
-    yield [row_from_list(photo, points) for photo in photos]
-
-  told = {"detector": LIST_NAME, "list_sha256": digest([path.read_bytes()])}
-  return FaceSource(rows, told, {path.name: "see where the list came from"})
-
-
-def detect_faces(
-  photos: Sequence[Photo],
-  output: pathlib.Path,
-  source: FaceSource,
-  *,
-  photo_licence: str = "not given",
-  photos_per_shard: int = PHOTOS_PER_SHARD,
-  share: Share = ALONE,
-) -> dict[str, int] | None:
-  """Detects the faces of photos and writes the manifest, shard by shard.
-
-  Args:
-    photos: From `list_photos`.
-    output: The folder to write; new, empty, or of an earlier run of this.
-    source: Finds the faces.
-    photo_licence: Recorded in about.json.
-    photos_per_shard: Photos a manifest shard; a killed run loses one shard.
-    share: Which shards to make.
-
-  Returns:
-    The counts once every shard is there; None before.
-
-  Raises:
-    ValueError: `output` holds something else, or no photo has a face.
-  """
-  shards = split_shards(len(photos), photos_per_shard)
-  folder = open_stage(
-    output,
-    STAGE,
-    num_shards=len(shards),
-    settings={**source.settings, "photos_per_shard": photos_per_shard},
-    licences={"photographs": photo_licence, **source.licences},
-    inputs=digest(photo.image_id.encode() for photo in photos),
-  )
-
-  def make_rows(
-    shard: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    made = []
-    for rows in source.rows([photos[place] for place in shards[shard]]):
-      made += rows
-      progress(len(rows))
-    return made
-
-  return fill_shards(folder, share, make_rows, num_photos=len(photos))
+from data_prep.faces.detection_rows import (
+  CHOICES,
+)
+from data_prep.faces.mtcnn.detector import Settings
+from data_prep.photos.photo_sets import PHOTO_SET, list_photos
+from data_prep.stages import command_line
+from data_prep.stages.folder import (
+  parse_share,
+)
 
 
 def define_flags() -> None:

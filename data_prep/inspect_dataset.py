@@ -17,10 +17,10 @@ import sys
 
 from absl import flags
 
-from data_prep import command_line
-from data_prep.dataset_checks import check_dataset
-from data_prep.dataset_content import Limits
-from data_prep.inspection_page import inspection_page
+from data_prep.datasets.checks import check_dataset
+from data_prep.datasets.content import Limits
+from data_prep.datasets.inspection_page import inspection_page
+from data_prep.stages import command_line
 from disentangle3d.reporting.html_page import write_page
 
 

@@ -14,154 +14,23 @@ as align_faces writes them, for fit_faces.
 Killed or stopped, the same command goes on with the shards that are missing.
 """
 
-from collections.abc import Mapping
-import concurrent.futures
 import dataclasses
-import os
 import pathlib
-from typing import Any
 
 from absl import flags, logging
-import numpy as np
-from tqdm import tqdm
 
-from data_prep import command_line
-from data_prep.batched_fitting import FitModel
-from data_prep.dataset_shards import MANIFEST_SUFFIX, read_parts, write_shard
-from data_prep.dataset_writer import write_dataset_manifest
-from data_prep.stage_folder import ALONE, Share, parse_share
-from data_prep.synthetic_crops import render_aligned
-from data_prep.synthetic_set import (
+from data_prep.datasets.synthetic_crops import render_aligned
+from data_prep.datasets.synthetic_rendering import render_dataset
+from data_prep.datasets.synthetic_set import (
   SyntheticSet,
-  fit_labels,
-  label_model,
-  photos_of,
-  split_plans,
   world_of,
 )
-from data_prep.synthetic_shards import SyntheticShard, open_set, plan_shards
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  save_morphable_model,
-)
+from data_prep.stages import command_line
+from data_prep.stages.folder import parse_share
 from disentangle3d.faces.synthetic_world import (
   ALBEDOS,
   JAWS,
-  SyntheticWorld,
 )
-from disentangle3d.training.dataset import (
-  MANIFEST,
-  MORPHABLE_MODEL,
-  read_manifest,
-)
-from disentangle3d.training.records import encode_image
-
-# A renderer keeps little more than one core busy.
-_SHARDS_AT_A_TIME = 2
-
-
-def render_dataset(
-  output: str | os.PathLike[str],
-  settings: SyntheticSet,
-  world: SyntheticWorld,
-  fitter: MorphableModel,
-  *,
-  share: Share = ALONE,
-) -> Mapping[str, Any] | None:
-  """Renders, fits and writes both splits; a finished set is left as it is.
-
-  Args:
-    output: The folder to write; new, empty, or of an earlier run of this.
-    settings: What to render.
-    world: From `world_of`, as `fitter`.
-    fitter: The model that is fitted.
-    share: Which shards are this machine's.
-
-  Returns:
-    The manifest once every shard is there; None before.
-
-  Raises:
-    ValueError: `output` holds something else, or was begun with other settings.
-  """
-  output = pathlib.Path(output)
-  shards = plan_shards(settings)
-  stage = open_set(
-    output,
-    settings,
-    fitter,
-    write="dataset",
-    num_shards=len(shards),
-    manifest_suffix=MANIFEST_SUFFIX,
-  )
-  if (output / MANIFEST).is_file():
-    return read_manifest(output)
-  small = label_model(fitter, settings.jaw)
-  pending = stage.pending(share)
-  total = sum(shards[number].num_photos for number in pending)
-
-  def make(number: int) -> int:
-    records = _records(shards[number], settings.seed, world, small)
-    write_shard(
-      stage,
-      number,
-      {shards[number].split: (shards[number].file, records)},
-      counts={"ok": len(records)},
-    )
-    return len(records)
-
-  with (
-    concurrent.futures.ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool,
-    tqdm(total=total, unit="photo", desc="render and fit") as bar,
-  ):
-    for count in pool.map(make, pending):
-      bar.update(count)
-  if not stage.is_complete():
-    logging.info("%s: other machines' shards are still missing", output)
-    return None
-  save_morphable_model(output / MORPHABLE_MODEL, fitter)
-  plans = split_plans(settings)
-  parts = read_parts(stage, {name: plans[name].people for name in plans})
-  manifest = write_dataset_manifest(
-    output,
-    parts.splits,
-    fitter,
-    {"synthetic": dataclasses.asdict(settings)},
-  )
-  stage.record(parts.counts)
-  return manifest
-
-
-def _records(
-  shard: SyntheticShard, seed: int, world: SyntheticWorld, fitter: FitModel
-) -> list[dict[str, Any]]:
-  plan = shard.plan
-  indices = plan.indices(shard.start, shard.stop)
-  world = world.replace(photos_per_person=plan.photos_per_person)
-  photos = photos_of(world, seed, indices)
-  fits = fit_labels(fitter, photos.landmarks, photos.visibility, photos.person)
-  records = []
-  for row, index in enumerate(indices):
-    person = int(photos.person[row])
-    records.append(
-      {
-        "image": encode_image(photos.image[row]),
-        "label": person - plan.first_person,
-        "subject": f"person{person:06d}",
-        "image_id": f"photo{index:08d}",
-        "identity_coefficients": fits.identity_coefficients[row],
-        "expression_coefficients": fits.expression_coefficients[row],
-        "landmarks": photos.landmarks[row],
-        "visibility": photos.visibility[row],
-        "camera_scale": fits.camera.scale[row],
-        "camera_rotation": fits.camera.rotation[row],
-        "camera_translation": fits.camera.translation[row],
-        # A synthetic photo is rendered as a crop.
-        "crop_from_photo": np.eye(2, 3, dtype=np.float32),
-        "world_seed": seed,
-        "world_index": int(index),
-      }
-    )
-  return records
 
 
 def _define_flags() -> None:

@@ -17,25 +17,30 @@ import time
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_prep import command_line
-from data_prep.output_files import replace_file
-from data_prep.render_synthetic import SyntheticSet, render_dataset, world_of
+from data_prep.datasets.synthetic_rendering import render_dataset
+from data_prep.render_synthetic import SyntheticSet, world_of
+from data_prep.stages import command_line
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.pictures import contact_sheet, picture_png
 from disentangle3d.training.export import Export, load_export
 from experiments.configs import demo as demo_config
 from experiments.configs import demo_control
-from experiments.demo_report import Results, write_report
-from experiments.demo_results import (
+from experiments.measures.demo import (
   AFTER_JOINT,
   AFTER_PRETRAINING,
   CONTROL,
   evaluate,
 )
-from experiments.host_memory import keep_freed_memory
-from experiments.report_sections import FacePictures, face_pictures
-from experiments.train import quieten_libraries, stop_on_signals, train
+from experiments.pages.demo import Results, write_report
+from experiments.pages.faces import FacePictures, face_pictures
+from experiments.training.host import (
+  keep_freed_memory,
+  quieten_libraries,
+  stop_on_signals,
+)
+from experiments.training.runs import train
 
 _FACES_IN_PICTURE = 3
 

@@ -29,45 +29,44 @@ from absl import flags
 from jaxtyping import UInt8
 import numpy as np
 
-from data_prep import command_line
-from data_prep.output_files import new_folder
-from data_prep.synthetic_set import world_of
+from data_prep.datasets.synthetic_set import settings_of, world_of
+from data_prep.stages import command_line
+from disentangle3d.evaluation.shape_scores import ShapeScores
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Export
-from experiments.evaluated_networks import (
-  NETWORK_HELP,
-  check_vertices,
-  read_networks,
-  settings_of,
-)
-from experiments.heldout import photo_names
-from experiments.host_memory import keep_freed_memory
-from experiments.mesh_folders import MESHES_HELP, MeshFolder, read_mesh_folders
-from experiments.paper_figures import Measured
-from experiments.reconstruction_results import measure_set
-from experiments.reconstruction_sections import paper_rows, set_sections
-from experiments.saved_sections import (
+from experiments.measures.reconstruction import measure_set
+from experiments.measures.scans import make_maker, measure_scans
+from experiments.pages.findings import (
   PAGE,
   Findings,
   check_output,
   save_findings,
 )
-from experiments.scan_results import make_maker, measure_scans
-from experiments.scan_sections import scan_rows, scan_sections
-from experiments.scan_sets import (
+from experiments.pages.paper_tables import Measured
+from experiments.pages.reconstruction import paper_rows, set_sections
+from experiments.pages.scans import scan_rows, scan_sections
+from experiments.sets.heldout import photo_names
+from experiments.sets.meshes import MESHES_HELP, MeshFolder, read_mesh_folders
+from experiments.sets.networks import (
+  NETWORK_HELP,
+  check_vertices,
+  read_networks,
+)
+from experiments.sets.scans import (
   ScanSet,
   bu3dfe_set,
   bu3dfe_yaw_set,
   florence_set,
 )
-from experiments.shape_scores import ShapeScores
-from experiments.synthetic_sets import TEST_SETS
+from experiments.sets.synthetic import TEST_SETS
+from experiments.training.host import keep_freed_memory
 
 Pairs = Sequence[tuple[str, str]]
 

@@ -12,34 +12,34 @@ r"""The paper's Table 3, and more, on any set of faces.
 may be asked for at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import pathlib
 
 from absl import flags
-import numpy as np
 
-from data_prep import command_line
+from data_prep.stages import command_line
 from disentangle3d.reporting.html_page import Section
-from experiments.evaluated_networks import (
-  NETWORK_HELP,
-  read_networks,
-)
-from experiments.host_memory import keep_freed_memory
-from experiments.paper_figures import FUSION, LFW, YTF, Cell
-from experiments.published_sets import bin_set, lfw_set, ytf_set
-from experiments.saved_sections import (
+from experiments.measures.verification import measure_faces
+from experiments.pages.findings import (
   PAGE,
   Findings,
   check_output,
   save_findings,
 )
-from experiments.verification_results import measure_faces
-from experiments.verification_sections import (
+from experiments.pages.paper_tables import FUSION, LFW, YTF, Cell
+from experiments.pages.verification import (
   face_sections,
   fusion_cells,
   paper_cells,
 )
-from experiments.verification_sets import FaceSet, photo_set, synthetic_sets
+from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
+from experiments.sets.networks import (
+  NETWORK_HELP,
+  read_networks,
+)
+from experiments.sets.published import bin_set, lfw_set, ytf_set
+from experiments.sets.scores import read_scores
+from experiments.training.host import keep_freed_memory
 
 
 def _define_flags() -> None:
@@ -97,42 +97,6 @@ def main() -> None:
   output = pathlib.Path(values.output)
   save_findings(output, Findings("Verification", sections, measured))
   print(f"evaluate_verification: open {output / PAGE}")
-
-
-def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
-  """Other systems' scores, of `--scores=NAME=FILE` flags.
-
-  Raises:
-    ValueError: A value is not NAME=FILE, or a file holds no row of finite
-      numbers.
-    FileNotFoundError: There is no such file.
-  """
-  scores = {}
-  for value in named:
-    name, separator, path = value.partition("=")
-    if not (name and separator and path):
-      raise ValueError(f"--scores: expected NAME=FILE, got {value!r}")
-    if not pathlib.Path(path).is_file():
-      raise FileNotFoundError(f"{path}: no such file")
-    try:
-      if path.endswith(".npy"):
-        numbers = np.load(path, allow_pickle=False)
-      else:
-        numbers = np.loadtxt(path, ndmin=1)
-      numbers = np.asarray(numbers, np.float64)
-    except (ValueError, OSError, EOFError) as error:
-      raise ValueError(f"{path}: expected numbers ({error})") from error
-    broken = np.flatnonzero(~np.isfinite(numbers.ravel()))
-    if numbers.ndim != 1 or broken.size:
-      what = (
-        f"{numbers.ravel()[broken[0]]} at {broken[0]}" if broken.size else ""
-      )
-      raise ValueError(
-        f"{path}: expected a row of finite numbers, got"
-        f" {what or list(numbers.shape)}"
-      )
-    scores[name] = numbers
-  return scores
 
 
 def _read_sets(values: flags.FlagValues) -> list[FaceSet]:

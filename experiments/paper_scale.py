@@ -12,236 +12,30 @@ program on a CPU:
       --config.model.trunk=tiny --config.batch_size=32 --test_people=10
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-import contextlib
-import dataclasses
-import functools
-import json
-import logging
-import pathlib
 import time
 
 from absl import flags
-import jax
 from ml_collections import config_flags
 
-from data_prep import command_line
-from data_prep.output_files import replace_file
-from data_prep.synthetic_set import SyntheticSet, render_batch, world_of
-from disentangle3d.training.export import Export
-from disentangle3d.training.run import Outcome
+from data_prep.stages import command_line
 from disentangle3d.types import (
-  CASIA_NUM_CLASSES,
-  CASIA_NUM_IMAGES,
   NUM_VERTICES,
 )
-from experiments.benchmark_speed import timing_findings
-from experiments.configs.paper_scale import with_steps
-from experiments.decoder_bases import bases_section
-from experiments.host_memory import keep_freed_memory
-from experiments.paper_page import log_stage, save_results, write_page
-from experiments.paper_people import (
-  MOST_PHOTOS,
-  render_people,
-  training_people,
+from experiments.study.stages import (
+  STAGES,
+  Stopped,
+  check_order,
+  evaluate,
+  fit,
+  open_study,
+  train,
 )
-from experiments.paper_results import (
-  AFTER_PRETRAINING,
-  measure_study,
-  trained_networks,
+from experiments.study.variants import PAPER, VARIANTS
+from experiments.training.host import (
+  keep_freed_memory,
+  quieten_libraries,
+  stop_on_signals,
 )
-from experiments.paper_training import (
-  Study,
-  fit_variant,
-  fits_file,
-  is_exported,
-  is_trained,
-  run_folder,
-  start_folder,
-  train_variant,
-)
-from experiments.paper_variants import PAPER, VARIANTS
-from experiments.saved_sections import Findings
-from experiments.train import quieten_libraries, stop_on_signals
-
-_TIMED_BATCHES = (1, 8, 32)
-_BASES, _PICTURE_PX = 4, 256
-STAGES = ("all", "fit", "train", "evaluate")
-_logger = logging.getLogger("disentangle3d.paper_scale")
-
-
-class Stopped(Exception):
-  """Ctrl-C, SIGTERM or --minutes; what was done is saved."""
-
-
-def open_study(values: flags.FlagValues) -> Study:
-  """World, people and config of a workdir, as its first command made them.
-
-  Raises:
-    ValueError: A flag is out of range, or the workdir holds another study.
-    FileNotFoundError: There is no such 3DMM.
-  """
-  if not 0 < values.scale <= 1:
-    raise ValueError(
-      f"--scale: expected above 0, at most 1, got {values.scale}"
-    )
-  people = training_people(
-    max(2, round(CASIA_NUM_CLASSES * values.scale)),
-    max(4, round(CASIA_NUM_IMAGES * values.scale)),
-    seed=values.world_seed,
-  )
-  settings = SyntheticSet(
-    people=len(people.counts),
-    photos_per_person=MOST_PHOTOS,
-    heldout_people=values.test_people,
-    seed=values.world_seed,
-    morphable_model=values.morphable_model,
-    num_vertices=values.num_vertices,
-  )
-  workdir = pathlib.Path(values.workdir)
-  _keep_settings(
-    workdir, {"scale": values.scale} | dataclasses.asdict(settings)
-  )
-  config = with_steps(values.config, people.num_photos)
-  if jax.default_backend() != "cpu":
-    config.model.dtype = "bfloat16"
-  world, fitter = world_of(settings)
-  batch = values.render_batch or render_batch()
-
-  @functools.cache
-  def render():
-    with _timed(workdir, "rendering"):
-      return render_people(world, people, seed=settings.seed, batch=batch)
-
-  return Study(workdir, settings, world, fitter, people, config, render)
-
-
-def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
-  path = workdir / "study.json"
-  settings = json.loads(json.dumps(settings))
-  if not path.is_file():
-    workdir.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(settings, indent=1).encode())
-    return
-  before = json.loads(path.read_text())
-  for name, value in settings.items():
-    if before.get(name) != value:
-      raise ValueError(
-        f"{path}: expected {name} {before.get(name)!r} as this study was begun"
-        f" with, got {value!r}; give another --workdir"
-      )
-
-
-def check_order(study: Study, names: Sequence[str], seed: int) -> None:
-  """Refuses variants whose start nobody has trained or asked for.
-
-  Raises:
-    FileNotFoundError: The paper's run has no params after phase II.
-  """
-  start = start_folder(study, seed)
-  needy = [name for name in names if not VARIANTS[name].own_pretraining]
-  if needy and PAPER not in names and not is_exported(start):
-    raise FileNotFoundError(
-      f"{start}: no such export, which {', '.join(needy)} starts from; give"
-      f" --ablation={PAPER} as well"
-    )
-
-
-def fit(study: Study, names: Sequence[str]) -> None:
-  """Renders and fits all photos, once for each number of modes."""
-  for name in names:
-    path = fits_file(study, VARIANTS[name])
-    if not path.is_file():
-      study.render()
-      with _timed(study.workdir, f"fitting, {path.stem}"):
-        fit_variant(study, VARIANTS[name])
-
-
-def train(
-  study: Study, names: Sequence[str], seed: int, stop: Callable[[], bool]
-) -> None:
-  """Trains variants that are not done, the paper's run first.
-
-  Raises:
-    Stopped: It was asked to; what was done is saved.
-  """
-  for name in sorted(set(names), key=list(VARIANTS).index):
-    if is_trained(run_folder(study, name, seed)):
-      _logger.info("%s, seed %d: done before", name, seed)
-      continue
-    study.render()
-    with _timed(study.workdir, f"training, {name}, seed {seed}"):
-      outcome: Outcome = train_variant(study, name, seed, should_stop=stop)
-      if not outcome.complete:
-        raise Stopped
-
-
-def evaluate(study: Study, values: flags.FlagValues) -> None:
-  """Measures everything there is of a seed, and writes the pages."""
-  measured = study
-  if values.people == "validation":
-    measured = dataclasses.replace(
-      study,
-      settings=dataclasses.replace(
-        study.settings,
-        # They come after the test people.
-        people=study.settings.people + study.settings.heldout_people,
-        heldout_people=values.validation_people,
-      ),
-    )
-  with _timed(
-    study.workdir, f"evaluation, {values.people}, seed {values.seed}"
-  ):
-    networks = trained_networks(study, values.seed)
-    results = measure_study(
-      measured,
-      networks,
-      bound_people=values.bound_people,
-      protocol_photos=values.protocol_photos,
-    )
-    folder = save_results(
-      measured,
-      results,
-      values.people,
-      values.seed,
-      _timing_and_bases(networks, values.timed_images),
-    )
-  page = write_page(measured, values.people, scale=values.scale)
-  print(f"paper_scale: read {page}")
-  print(f"paper_scale: python -m experiments.report --workdir={folder}")
-
-
-def _timing_and_bases(
-  networks: Mapping[str, Export], images: int
-) -> dict[str, Findings]:
-  """Table 4 and Fig. 9, of the paper's run."""
-  paper = VARIANTS[PAPER].title
-  shown = {name: networks[name] for name in (AFTER_PRETRAINING, paper)}
-  bases = bases_section(shown, count=_BASES, size_px=_PICTURE_PX)
-  return {
-    "timing": timing_findings(
-      networks[paper].model,
-      networks[paper].params,
-      batches=_TIMED_BATCHES,
-      images=images,
-    ),
-    "pictures": Findings("Pictures", [bases], {}),
-  }
-
-
-@contextlib.contextmanager
-def _timed(workdir: pathlib.Path, stage: str) -> Iterator[None]:
-  """Says and keeps how long a stage took, also one that was stopped."""
-  print(f"paper_scale: {stage} ...", flush=True)
-  start = time.monotonic()
-  note = " (stopped)"
-  try:
-    yield
-    note = ""
-  finally:
-    seconds = time.monotonic() - start
-    log_stage(workdir, stage + note, seconds)
-    print(f"paper_scale: {stage}{note}: {seconds:.0f} s", flush=True)
 
 
 def _define_flags() -> None:

@@ -7,71 +7,20 @@ the trainings in the workdir, to <workdir>/evaluation.html: one file that needs
 no other. What nobody measured is a dash.
 """
 
-from collections.abc import Mapping, Sequence
 import pathlib
 
 from absl import flags
 
-from data_prep import command_line
+from data_prep.stages import command_line
 from disentangle3d.reporting.html_page import (
-  Paragraph,
   Section,
-  Table,
   page,
   write_page,
 )
 from disentangle3d.training.run_files import METRICS
 from experiments.configs.default import PHASES
-from experiments.paper_figures import PAPER_TABLES, Cell, paper_table
-from experiments.report_sections import loss_figures
-from experiments.saved_sections import FILE, Findings, load_findings
-
-# What makes each part; the page says so where a part is missing.
-PARTS = {
-  "reconstruction": "evaluate_reconstruction",
-  "verification": "evaluate_verification",
-  "disentanglement": "evaluate_disentanglement",
-  "timing": "benchmark_speed",
-  "pictures": "visualize",
-}
-
-
-def read_parts(workdir: pathlib.Path) -> dict[str, Findings]:
-  """What was measured, by the names of the folders under evaluation/.
-
-  Raises:
-    FileNotFoundError: There is no such workdir, or a picture is missing.
-    ValueError: A folder is damaged; names it.
-  """
-  if not workdir.is_dir():
-    raise FileNotFoundError(f"{workdir}: no such folder")
-  folder = workdir / "evaluation"
-  found = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
-  known = [name for name in PARTS if name in found]
-  others = [name for name in found if name not in PARTS]
-  return {name: load_findings(folder / name) for name in (*known, *others)}
-
-
-def report_sections(parts: Mapping[str, Findings]) -> list[Section]:
-  """The paper's tables first, then each part's own sections."""
-  measured: dict[str, dict[str, Sequence[Cell]]] = {}
-  for findings in parts.values():
-    for key, rows in findings.measured.items():
-      measured.setdefault(key, {}).update(rows)
-  tables = [paper_table(key, measured.get(key, {})) for key in PAPER_TABLES]
-  sections = [Section("The paper's tables", tables)]
-  for findings in parts.values():
-    sections += findings.sections
-  missing = {k: v for k, v in PARTS.items() if k not in parts}
-  if missing:
-    rows = [
-      (name, f"experiments.{command}") for name, command in missing.items()
-    ]
-    table = Table(("part", "what measures it"), rows, text_columns=(0, 1))
-    sections.append(
-      Section("Not measured", [Paragraph("Dashes above:"), table])
-    )
-  return sections
+from experiments.pages.faces import loss_figures
+from experiments.pages.report import read_parts, report_sections
 
 
 def _define_flags() -> None:

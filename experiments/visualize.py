@@ -12,62 +12,37 @@ dataset of photographs. Both may be given, or neither. Writes a folder for
 `experiments.report`.
 """
 
-from collections.abc import Mapping, Sequence
-import dataclasses
+from collections.abc import Mapping
 import pathlib
 
 from absl import flags
-import jax
-import jax.numpy as jnp
-import numpy as np
 
-from data_prep import command_line
-from data_prep.synthetic_set import SyntheticSet, world_of
-from disentangle3d.evaluation.scans import Scan, scan_of
-from disentangle3d.inference import reconstruct
+from data_prep.datasets.synthetic_set import settings_of
+from data_prep.stages import command_line
 from disentangle3d.reporting.html_page import Section
-from disentangle3d.training.dataset import open_dataset, read_manifest
+from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Export
-from disentangle3d.training.input_pipeline import RecordReader
-from disentangle3d.training.records import decode_image
-from experiments.decoder_bases import bases_section, read_bases
-from experiments.evaluated_networks import (
-  NETWORK_HELP,
-  check_vertices,
-  read_networks,
-  settings_of,
-)
-from experiments.gallery_faces import (
-  GalleryPhoto,
-  photo_gallery,
-  read_meshes,
-  scans_of,
-  strip,
-)
-from experiments.heldout import (
-  SINGLE_FIT,
-  heldout_people,
-  photo_names,
-  shape_methods,
-  true_shapes,
-)
-from experiments.host_memory import keep_freed_memory
-from experiments.mesh_folders import (
-  MESHES_HELP,
-  MeshFolder,
-  read_mesh_folders,
-)
-from experiments.reconstruction_sections import EXPRESSION_NAMES
-from experiments.saved_sections import (
+from experiments.pages.bases import bases_section, read_bases
+from experiments.pages.findings import (
   PAGE,
   Findings,
   check_output,
   save_findings,
 )
-from experiments.synthetic_sets import EXPRESSION, OUTDOOR, world_of_set
-
-TRUTH = "truth"
-_STRIP_PHOTOS = 6
+from experiments.pages.visual_sections import (
+  _STRIP_PHOTOS,
+  _expressions,
+  _section,
+  dataset_photos,
+  synthetic_photos,
+)
+from experiments.sets.meshes import (
+  MESHES_HELP,
+  read_mesh_folders,
+)
+from experiments.sets.networks import NETWORK_HELP, read_networks
+from experiments.sets.synthetic import EXPRESSION, OUTDOOR
+from experiments.training.host import keep_freed_memory
 
 
 def _define_flags() -> None:
@@ -127,171 +102,6 @@ def main() -> None:
   output = pathlib.Path(values.output)
   save_findings(output, Findings("Pictures", sections, {}))
   print(f"visualize: open {output / PAGE}")
-
-
-def synthetic_photos(
-  set_name: str,
-  settings: SyntheticSet,
-  networks: Mapping[str, Export],
-  meshes: Sequence[MeshFolder],
-  *,
-  people: int,
-) -> list[GalleryPhoto]:
-  """Photos of held-out people: one a person, or of one every expression.
-
-  Args:
-    set_name: `OUTDOOR` (the first photo of each person) or `EXPRESSION` (of
-      one person the first photo of each class).
-    settings: Of the dataset.
-    networks: Whose shapes to show.
-    meshes: Other methods', in a folder of the set's name.
-    people: How many.
-
-  Raises:
-    ValueError: There are fewer people, a network has another mesh than the
-      dataset's 3DMM, or the meshes are broken.
-  """
-  world, fitter = world_of(settings)
-  check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
-  heldout = heldout_people(
-    *world_of_set(set_name, settings, world, people), fitter
-  )
-  photos = heldout.photos
-  by_class = set_name == EXPRESSION
-  kinds = photos.expression_class if by_class else photos.person
-  _, rows = np.unique(kinds, return_index=True)
-  rows = rows.astype(np.int32)
-  titles = [
-    EXPRESSION_NAMES[photos.expression_class[row]]
-    if by_class
-    else f"person {photos.person[row]}"
-    for row in rows
-  ]
-  topology = np.asarray(fitter.triangles), np.asarray(fitter.landmark_vertices)
-  truth, neutral_truth = (
-    scans_of(shape, *topology) for shape in true_shapes(heldout, rows)
-  )
-  others, neutral_others = read_meshes(
-    [dataclasses.replace(one, folder=one.folder / set_name) for one in meshes],
-    [photo_names(heldout)[row] for row in rows],
-  )
-  made = {}
-  for name, method in shape_methods(heldout, networks).items():
-    if name == SINGLE_FIT or name in networks:
-      shapes = method.shapes(method.data, jnp.asarray(rows))
-      made[name] = [scans_of(np.asarray(one), *topology) for one in shapes]
-  return [
-    GalleryPhoto(
-      title=titles[place],
-      image=photos.image[row],
-      shapes={TRUTH: truth[place]}
-      | others[place]
-      | {name: whole[place] for name, (whole, _) in made.items()},
-      identity_shapes={TRUTH: neutral_truth[place]}
-      | neutral_others[place]
-      | {name: neutral[place] for name, (_, neutral) in made.items()},
-    )
-    for place, row in enumerate(rows)
-  ]
-
-
-def dataset_photos(
-  dataset: str | pathlib.Path,
-  networks: Mapping[str, Export],
-  meshes: Sequence[MeshFolder],
-  *,
-  people: int,
-) -> list[GalleryPhoto]:
-  """The first photo of each of the first held-out people of photographs.
-
-  Raises:
-    FileNotFoundError: A file of the dataset is missing.
-    ValueError: The dataset or a mesh is damaged.
-  """
-  reader = RecordReader(open_dataset(dataset, "heldout"))
-  records = reader.read_records(range(len(reader)))
-  first: dict[str, int] = {}
-  for row, record in enumerate(records):
-    first.setdefault(record["subject"], row)
-  rows = list(first.values())[:people]
-  images = np.stack([decode_image(records[row]["image"]) for row in rows])
-  others, neutral_others = read_meshes(
-    meshes, [records[row]["image_id"] for row in rows]
-  )
-  made = {}
-  for name, network in networks.items():
-    faces = jax.jit(reconstruct, static_argnames="model")(
-      network.params, images, model=network.model
-    )
-    made[name] = [
-      scans_of(np.asarray(one), network.triangles, network.landmark_vertices)
-      for one in (faces.shape, faces.identity_shape)
-    ]
-  return [
-    GalleryPhoto(
-      title=records[row]["subject"],
-      image=images[place],
-      shapes=others[place]
-      | {name: whole[place] for name, (whole, _) in made.items()},
-      identity_shapes=neutral_others[place]
-      | {name: neutral[place] for name, (_, neutral) in made.items()},
-    )
-    for place, row in enumerate(rows)
-  ]
-
-
-def _section(
-  what: str,
-  network: Export,
-  name: str,
-  photos: Sequence[GalleryPhoto],
-  values: flags.FlagValues,
-) -> Section:
-  mean = _mean(network)
-  return Section(
-    f"Fig. 1 and 5: {what}",
-    [
-      strip(
-        photos[:_STRIP_PHOTOS],
-        mean,
-        name,
-        caption=f"Fig. 1: {what}, and the full and identity shapes of {name}",
-        size_px=values.size_px,
-      ),
-      photo_gallery(
-        photos[: values.people],
-        mean,
-        caption=(
-          f"Fig. 5: {what}; every shape laid over the mean shape by its"
-          " landmarks, at one scale"
-        ),
-        size_px=values.size_px,
-      ),
-    ],
-  )
-
-
-def _expressions(
-  network: Export, photos: Sequence[GalleryPhoto], size_px: int
-) -> Section:
-  picture = photo_gallery(
-    photos,
-    _mean(network),
-    caption=(
-      "Fig. 8: one person never trained on, every expression; identity shapes"
-      " should look alike"
-    ),
-    size_px=size_px,
-  )
-  return Section("Fig. 8: expressions", [picture])
-
-
-def _mean(network: Export) -> Scan:
-  return scan_of(
-    np.asarray(network.params["mean_shape"], np.float32).reshape(-1, 3),
-    network.triangles,
-    network.landmark_vertices,
-  )
 
 
 def _check(values: flags.FlagValues, networks: Mapping[str, Export]) -> None:

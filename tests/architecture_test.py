@@ -9,7 +9,7 @@ from tests.fixtures import REPOSITORY
 
 # design: each may import those before it, and its own.
 _ROOMS = (
-  ("disentangle3d.types",),
+  ("disentangle3d.types", "disentangle3d.output_files"),
   ("disentangle3d.geometry",),
   ("disentangle3d.faces",),
   ("disentangle3d.fitting", "disentangle3d.network"),
@@ -20,6 +20,34 @@ _ROOMS = (
   ("data_prep",),
   ("experiments",),
 )
+# The rooms of the two packages of binaries: each may import what stands behind
+# it, its own, and `disentangle3d` (experiments: `data_prep` too).
+_INNER_ROOMS = {
+  "data_prep": {
+    "files": (),
+    "stages": (),
+    "models": ("files",),
+    "trunks": ("files",),
+    "photos": ("files",),
+    "evaluation_sets": ("files", "photos"),
+    "faces": ("files", "photos", "stages"),
+    "fitting": ("faces", "photos", "stages"),
+    "datasets": ("fitting", "photos", "stages"),
+  },
+  "experiments": {
+    "configs": (),
+    "training": ("configs",),
+    "sets": (),
+    "measures": ("sets",),
+    "pages": ("configs", "measures", "sets"),
+    "benchmarks": ("configs", "pages", "training"),
+    "photographs": (),
+    "exports": (),
+    "study": (
+      *("benchmarks", "configs", "measures", "pages", "sets", "training"),
+    ),
+  },
+}
 _SOLE_IMPORTERS = {
   "orbax": ("disentangle3d/training/checkpoint.py",),
   "grain": ("disentangle3d/training/input_pipeline.py",),
@@ -76,6 +104,50 @@ class ArchitectureTest(absltest.TestCase):
         if there > here or (there == here and not same):
           wrong.append(f"{relative} imports {imported}")
     self.assertEmpty(wrong)
+
+  def test_rooms_of_binaries_import_along_their_arrows_only(self):
+    wrong = []
+    for package, rooms in _INNER_ROOMS.items():
+      folders = {
+        path.parent.name for path in (REPOSITORY / package).glob("*/*.py")
+      }
+      self.assertEqual(folders, set(rooms))
+      for path in sorted((REPOSITORY / package).glob("*/**/*.py")):
+        relative = path.relative_to(REPOSITORY)
+        room = relative.parts[1]
+        for imported in _imports(ast.parse(path.read_text())):
+          parts = imported.split(".")
+          if parts[0] == package and parts[1] not in (room, *rooms[room]):
+            wrong.append(f"{relative} imports {imported}")
+    self.assertEmpty(wrong)
+
+  def test_the_arrows_make_no_circle(self):
+    for rooms in _INNER_ROOMS.values():
+      left = dict(rooms)
+      while left:
+        free = [
+          room for room, behind in left.items() if not set(behind) & set(left)
+        ]
+        self.assertNotEmpty(free, left)
+        for room in free:
+          del left[room]
+
+  def test_no_binary_imports_another(self):
+    wrong = []
+    for package in _INNER_ROOMS:
+      binaries = {path.stem for path in (REPOSITORY / package).glob("*.py")}
+      for path in sorted((REPOSITORY / package).glob("*.py")):
+        for imported in _imports(ast.parse(path.read_text())):
+          parts = imported.split(".")
+          if parts[0] in _INNER_ROOMS and parts[1] in binaries:
+            wrong.append(f"{package}/{path.name} imports {imported}")
+    self.assertEmpty(wrong)
+
+  def test_every_room_says_what_it_is_for(self):
+    for path in sorted(REPOSITORY.glob("*/*/__init__.py")):
+      if path.parent.parent.name in ("disentangle3d", *_INNER_ROOMS):
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        self.assertTrue(docstring, path)
 
   def test_each_outside_library_has_one_door(self):
     wrong = []

@@ -5,21 +5,17 @@ from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 
-from data_prep.align_faces import (
-  ARCFACE,
-  align_faces,
-  crop_matrix,
-  warp_crop,
-)
-from data_prep.manifests import (
+from data_prep.faces.alignment import align_faces
+from data_prep.photos.crops import ARCFACE, crop_matrix, warp_crop
+from data_prep.photos.photo_sets import read_photo
+from data_prep.stages.about import write_about
+from data_prep.stages.folder import Share
+from data_prep.stages.rows import (
   PhotoRow,
   manifest_path,
   read_rows,
   write_manifest,
 )
-from data_prep.photos import read_photo
-from data_prep.stage_about import write_about
-from data_prep.stage_folder import Share
 from disentangle3d.types import CROP_TEMPLATE
 
 

@@ -7,17 +7,22 @@ from absl.testing import absltest, parameterized
 from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 
-from data_prep.build_dataset import build_dataset, split_people
-from data_prep.fit_files import MORPHABLE_MODEL, Fits, fits_path, write_fits
-from data_prep.manifests import (
+from data_prep.datasets.building import build_dataset, split_people
+from data_prep.fitting.fit_files import (
+  MORPHABLE_MODEL,
+  Fits,
+  fits_path,
+  write_fits,
+)
+from data_prep.stages.about import read_counts, write_about
+from data_prep.stages.folder import Share
+from data_prep.stages.rows import (
   PhotoRow,
   manifest_path,
   read_manifest,
   read_rows,
   write_manifest,
 )
-from data_prep.stage_about import read_counts, write_about
-from data_prep.stage_folder import Share
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.records import (

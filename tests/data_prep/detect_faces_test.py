@@ -6,12 +6,12 @@ from absl.testing import absltest
 import numpy as np
 from PIL import Image
 
-from data_prep.detect_faces import detect_faces, list_source, mtcnn_source
-from data_prep.manifests import list_manifests, read_rows
-from data_prep.mtcnn.detector import Settings
-from data_prep.photos import list_photos
-from data_prep.stage_about import read_licences
-from data_prep.stage_folder import Share
+from data_prep.faces.detection import detect_faces, list_source, mtcnn_source
+from data_prep.faces.mtcnn.detector import Settings
+from data_prep.photos.photo_sets import list_photos
+from data_prep.stages.about import read_licences
+from data_prep.stages.folder import Share
+from data_prep.stages.rows import list_manifests, read_rows
 from disentangle3d.geometry import five_points
 from tests.data_prep import orl_faces
 

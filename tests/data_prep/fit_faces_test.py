@@ -9,10 +9,12 @@ import tempfile
 from absl.testing import absltest
 import numpy as np
 
-from data_prep.fit_faces import fit_faces
-from data_prep.fit_files import MORPHABLE_MODEL, fits_path, read_fits
-from data_prep.fit_shards import FitSettings
-from data_prep.manifests import (
+from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path, read_fits
+from data_prep.fitting.shards import FitSettings
+from data_prep.fitting.stage import fit_faces
+from data_prep.stages.about import write_about
+from data_prep.stages.folder import Share
+from data_prep.stages.rows import (
   PhotoRow,
   list_manifests,
   manifest_path,
@@ -20,8 +22,6 @@ from data_prep.manifests import (
   read_rows,
   write_manifest,
 )
-from data_prep.stage_about import write_about
-from data_prep.stage_folder import Share
 from disentangle3d.faces.morphable_model import (
   landmark_points,
   load_morphable_model,
@@ -35,7 +35,7 @@ from disentangle3d.geometry import (
   project,
   rotation_from_euler,
 )
-from experiments.known_faces import known_faces
+from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import REPOSITORY, random_morphable_model
 from tests.killing import run_killed
 

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from data_prep import import_sphereface
-from data_prep.import_sphereface import read_weights, trunk_params
+from data_prep.trunks.sphereface import read_weights, trunk_params
 from disentangle3d.network.sphereface import SphereFace, scale_images
 from disentangle3d.training.export import load_export
-from tests.data_prep.formats import torch_layout
-from tests.data_prep.formats.caffe_layout import caffemodel
+from tests.data_prep.files import torch_layout
+from tests.data_prep.files.caffe_layout import caffemodel
 from tests.fixtures import REPOSITORY, random_morphable_model
 
 # Units of the four stages, as published.

@@ -13,10 +13,10 @@ import flax.serialization
 import numpy as np
 from PIL import Image
 
-from data_prep.dataset_checks import check_dataset
-from data_prep.dataset_content import Limits
-from data_prep.dataset_writer import write_dataset
-from data_prep.inspection_page import inspection_page
+from data_prep.datasets.checks import check_dataset
+from data_prep.datasets.content import Limits
+from data_prep.datasets.inspection_page import inspection_page
+from data_prep.datasets.writer import write_dataset
 from disentangle3d.training.dataset import MANIFEST, sha256_of
 from disentangle3d.training.records import decode_record, encode_image
 from tests.data_prep.pictures import smooth_picture

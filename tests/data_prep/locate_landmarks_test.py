@@ -12,26 +12,26 @@ from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 
-from data_prep import dlib_landmarks
-from data_prep.detect_faces import detect_faces, list_source
-from data_prep.dlib_landmarks import DlibLocator
-from data_prep.face_rows import box_around
-from data_prep.locate_landmarks import (
+from data_prep.faces import dlib_locator as dlib_landmarks
+from data_prep.faces.detection import detect_faces, list_source
+from data_prep.faces.detection_rows import box_around
+from data_prep.faces.dlib_locator import DlibLocator
+from data_prep.faces.location import (
   locate_landmarks,
   make_locator,
   rows_of_photos,
   rows_of_stage,
 )
-from data_prep.locators import LocatedFace, NoFaceError
-from data_prep.manifests import (
+from data_prep.faces.locators import LocatedFace, NoFaceError
+from data_prep.photos.photo_sets import list_photos, read_photo
+from data_prep.photos.resizing import points_before
+from data_prep.stages.about import read_licences
+from data_prep.stages.rows import (
   PhotoRow,
   list_manifests,
   manifest_path,
   read_rows,
 )
-from data_prep.photos import list_photos, read_photo
-from data_prep.resizing import points_before
-from data_prep.stage_about import read_licences
 from disentangle3d.geometry import five_points
 from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY

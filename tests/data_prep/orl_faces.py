@@ -5,7 +5,7 @@ import importlib.util
 import pathlib
 import unittest
 
-from data_prep.dlib_landmarks import DlibLocator
+from data_prep.faces.dlib_locator import DlibLocator
 from tests.fixtures import SHARED_DATA
 
 FOLDER = SHARED_DATA / "orl_faces"

@@ -7,15 +7,15 @@ import tempfile
 from absl.testing import absltest
 import numpy as np
 
-from data_prep.align_faces import align_faces
-from data_prep.build_dataset import build_dataset
-from data_prep.dlib_landmarks import WEIGHTS
-from data_prep.fit_faces import fit_faces
-from data_prep.fit_files import fits_path, read_fits
-from data_prep.fit_shards import FitSettings
-from data_prep.locate_landmarks import locate_landmarks, rows_of_photos
-from data_prep.manifests import list_manifests, read_rows
-from data_prep.photos import list_photos
+from data_prep.datasets.building import build_dataset
+from data_prep.faces.alignment import align_faces
+from data_prep.faces.dlib_locator import WEIGHTS
+from data_prep.faces.location import locate_landmarks, rows_of_photos
+from data_prep.fitting.fit_files import fits_path, read_fits
+from data_prep.fitting.shards import FitSettings
+from data_prep.fitting.stage import fit_faces
+from data_prep.photos.photo_sets import list_photos
+from data_prep.stages.rows import list_manifests, read_rows
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.training.dataset import load_dataset_model, open_dataset
 from disentangle3d.types import CROP_TEMPLATE

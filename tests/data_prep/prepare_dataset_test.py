@@ -11,19 +11,19 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep.manifests import manifest_path, read_rows
-from data_prep.prepare_dataset import (
+from data_prep.datasets.preparation import (
   parse_options,
   plan_steps,
   prepare_dataset,
 )
-from data_prep.stage_about import read_counts, read_licences
-from data_prep.stage_folder import Share
+from data_prep.stages.about import read_counts, read_licences
+from data_prep.stages.folder import Share
+from data_prep.stages.rows import manifest_path, read_rows
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import five_points
 from disentangle3d.training.dataset import open_dataset
-from experiments.known_faces import known_faces
+from experiments.benchmarks.known_faces import known_faces
 from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY
 from tests.killing import run_parent_killed

@@ -6,18 +6,18 @@ import tempfile
 from absl.testing import absltest
 import numpy as np
 
-from data_prep.batched_fitting import fit_model, fit_subjects
-from data_prep.render_synthetic import (
+from data_prep.datasets.synthetic_crops import render_aligned
+from data_prep.datasets.synthetic_rendering import render_dataset
+from data_prep.datasets.synthetic_set import (
   SyntheticSet,
   photos_of,
-  render_dataset,
   split_plans,
   world_of,
 )
-from data_prep.stage_folder import Share
-from data_prep.synthetic_crops import render_aligned
-from data_prep.synthetic_shards import open_set
+from data_prep.datasets.synthetic_shards import open_set
+from data_prep.stages.folder import Share
 from disentangle3d.faces.morphable_model import save_morphable_model
+from disentangle3d.fitting.batched_fitting import fit_model, fit_subjects
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import (
   MANIFEST,

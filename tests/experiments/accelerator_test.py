@@ -13,10 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import accelerator
-from experiments.accelerator import PARTS, Part, goal_row, report, run_part
-from experiments.accelerator_checks import Check, on_both
-from experiments.step_profile import costliest_operations, operation_name
+from experiments.benchmarks import accelerator
+from experiments.benchmarks.accelerator import (
+  PARTS,
+  Part,
+  goal_row,
+  report,
+  run_part,
+)
+from experiments.benchmarks.accelerator_checks import Check, on_both
+from experiments.benchmarks.profile import costliest_operations, operation_name
 from tests.fixtures import REPOSITORY
 
 

@@ -2,7 +2,7 @@ from absl.testing import absltest
 import jax
 
 from disentangle3d.network.margins import HeadSetting
-from experiments.benchmark_head import computed_bytes, measure_head, table_of
+from experiments.benchmarks.head import computed_bytes, measure_head, table_of
 
 
 class BenchmarkHeadTest(absltest.TestCase):

@@ -10,7 +10,7 @@ import pytest
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_export
-from experiments.benchmark_inference import (
+from experiments.benchmarks.inference import (
   PLAIN,
   PREPARED,
   PYTORCH,
@@ -20,7 +20,7 @@ from experiments.benchmark_inference import (
   table,
 )
 from experiments.configs import smoke
-from experiments.train import train
+from experiments.training.runs import train
 from tests.fixtures import random_morphable_model
 from tests.training.cases import write_tiny_dataset
 
@@ -134,7 +134,7 @@ class TorchTest(parameterized.TestCase):
   def test_pytorch_makes_the_same_faces(self, trunk):
     model = MODEL.clone(trunk=trunk)
     params = strong_params(model)
-    from experiments.torch_inference import torch_method
+    from experiments.benchmarks.torch_inference import torch_method
 
     _, shape = torch_method(params, model)(photos())
     np.testing.assert_allclose(

@@ -7,7 +7,7 @@ import numpy as np
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import encode_image
-from experiments.benchmark_input import crops_per_second, inflate, measure
+from experiments.benchmarks.input import crops_per_second, inflate, measure
 from tests.training.cases import write_tiny_dataset
 
 

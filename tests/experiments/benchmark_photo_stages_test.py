@@ -4,14 +4,14 @@ import tempfile
 from absl.testing import absltest
 import numpy as np
 
-from data_prep.manifests import (
+from data_prep.stages.about import write_about
+from data_prep.stages.rows import (
   PhotoRow,
   manifest_path,
   read_rows,
   write_manifest,
 )
-from data_prep.stage_about import write_about
-from experiments.benchmark_photo_stages import (
+from experiments.benchmarks.photo_stages import (
   CASIA_PHOTOS,
   StageTime,
   repeat_rows,

@@ -7,15 +7,15 @@ import jax
 import numpy as np
 
 from disentangle3d.network.face_model import FaceModel
-from experiments.benchmark_training import (
+from experiments.benchmarks.machine import matrix_peak
+from experiments.benchmarks.steps import prepare_step
+from experiments.benchmarks.training import (
   StepSpeed,
   chart_of,
   measure_step,
   table_of,
   with_efficiency,
 )
-from experiments.machine import matrix_peak
-from experiments.training_steps import prepare_step
 
 MODEL = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=600)
 
@@ -80,7 +80,7 @@ class BenchmarkTrainingTest(absltest.TestCase):
     importlib.util.find_spec("torch"), "PyTorch is not installed"
   )
   def test_pytorch_takes_the_same_steps(self):
-    from experiments.torch_training import (
+    from experiments.benchmarks.torch_training import (
       JAX,
       PYTORCH,
       compare_steps,

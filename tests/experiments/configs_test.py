@@ -13,8 +13,8 @@ from disentangle3d.training.run import abstract_phase_params
 from disentangle3d.training.state import initial_state
 from disentangle3d.training.steps import make_train_step
 from disentangle3d.types import CASIA_NUM_IMAGES
-from experiments.phase_configs import phases_of
-from experiments.training_input import face_model_of
+from experiments.training.inputs import face_model_of
+from experiments.training.phases import phases_of
 from tests.fixtures import REPOSITORY
 
 _NAMES = sorted(

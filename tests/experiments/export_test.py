@@ -19,7 +19,7 @@ from disentangle3d.training.export import (
   load_export,
   save_export,
 )
-from experiments.export import (
+from experiments.exports.programs import (
   OUTPUTS,
   export_network,
   reconstruct_arrays,

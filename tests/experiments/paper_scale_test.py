@@ -7,7 +7,7 @@ from absl.testing import absltest
 import pytest
 
 from experiments.configs import paper_scale as config
-from experiments.paper_scale import check_order, open_study
+from experiments.study.stages import check_order, open_study
 from tests.fixtures import REPOSITORY
 
 _VERTICES = 1_500

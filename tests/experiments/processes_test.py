@@ -44,7 +44,7 @@ def _start(workdir, dataset, *arguments, devices, environment=None):
     "import sys, jax\n"
     "jax.config.update('jax_platforms', 'cpu')\n"
     f"jax.config.update('jax_num_cpu_devices', {devices})\n"
-    "from data_prep import command_line\n"
+    "from data_prep.stages import command_line\n"
     "from experiments import train\n"
     "command_line.run(train.main, train._define_flags)\n"
   )

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep.align_faces import crop_matrix, warp_crop
-from data_prep.loose_photos import list_files
-from data_prep.photo_faces import FoundFace
+from data_prep.faces.found_faces import FoundFace
+from data_prep.photos.crops import crop_matrix, warp_crop
+from data_prep.photos.loose_photos import list_files
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.faces.morphable_model import landmark_points
 from disentangle3d.faces.procedural import procedural_face_model
@@ -26,9 +26,9 @@ from disentangle3d.geometry import (
 from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_export, save_export
-from experiments.face_files import face_folders
-from experiments.face_shapes import fit_maker, network_maker
-from experiments.reconstruct import Options, reconstruct_photos
+from experiments.photographs.files import face_folders
+from experiments.photographs.reconstruction import Options, reconstruct_photos
+from experiments.photographs.shapes import fit_maker, network_maker
 
 MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
 SIZE = (300, 340)

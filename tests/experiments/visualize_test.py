@@ -11,8 +11,9 @@ from disentangle3d.evaluation.scans import make_scan, scan_of
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.reporting.charts import figure_image
 from disentangle3d.reporting.figures import error_colors
-from experiments import decoder_bases, gallery_faces
-from experiments.mesh_folders import read_mesh_folders
+from experiments.pages import bases as decoder_bases
+from experiments.pages import galleries as gallery_faces
+from experiments.sets.meshes import read_mesh_folders
 from tests.fixtures import random_morphable_model
 
 

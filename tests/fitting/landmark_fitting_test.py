@@ -20,7 +20,7 @@ from disentangle3d.fitting.landmark_fitting import (
   fit_landmarks,
 )
 from disentangle3d.geometry import align_similarity, apply_similarity, project
-from experiments.known_faces import known_faces
+from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import REPOSITORY, random_morphable_model
 
 _SUBJECTS, _IMAGES = 6, 4
@@ -362,7 +362,7 @@ _REAL_SIZE = """
 import jax
 jax.config.update("jax_platforms", "cpu")
 from disentangle3d.fitting.landmark_fitting import fit_landmarks
-from experiments.known_faces import known_faces
+from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import random_morphable_model
 
 model = random_morphable_model(identity_dim=199, expression_dim=29)

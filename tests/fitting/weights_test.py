@@ -8,7 +8,7 @@ import scipy.special
 
 from disentangle3d.fitting.landmark_fitting import FitOptions, fit_landmarks
 from disentangle3d.fitting.weights import robust_cost, robust_weight
-from experiments.known_faces import known_faces
+from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import random_morphable_model
 
 _HUBER = FitOptions(robust="huber", robust_scale_px=3.0, max_iterations=20)

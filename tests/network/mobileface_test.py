@@ -18,7 +18,7 @@ from disentangle3d.network.mobileface import (
 )
 from disentangle3d.training.run_files import read_metrics
 from experiments.configs import smoke
-from experiments.train import train
+from experiments.training.runs import train
 from tests.network.operations import multiply_adds
 
 # In, inside and out of every bottleneck, and the stride; 56 x 48 go in.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.dataset_writer import write_dataset
+from data_prep.datasets.writer import write_dataset
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.batches import target_basis
 from disentangle3d.training.dataset import open_dataset

@@ -1,0 +1,1 @@
+"""Writing and checking training sets, those of synthetic people too."""

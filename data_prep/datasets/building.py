@@ -1,0 +1,178 @@
+"""The stage `build_dataset`: fitted photos to a training set, in shards."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+import pathlib
+from typing import Any
+
+from absl import logging
+import numpy as np
+import tqdm
+
+from data_prep.datasets.shards import (
+  MANIFEST_SUFFIX,
+  DatasetPlan,
+  make_shard,
+  plan_dataset,
+  read_parts,
+)
+from data_prep.datasets.writer import write_dataset_manifest
+from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
+from data_prep.fitting.landmark_index import index_landmarks
+from data_prep.photos.photo_sets import natural_key
+from data_prep.stages.folder import (
+  ALONE,
+  Share,
+  StageFolder,
+  digest,
+  open_stage,
+)
+from data_prep.stages.rows import list_manifests
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  load_morphable_model,
+)
+from disentangle3d.output_files import replace_file
+from disentangle3d.training.dataset import sha256_of
+
+STAGE = "build_dataset"
+
+
+def split_people(
+  people: Sequence[str], heldout: str, *, seed: int
+) -> tuple[list[str], list[str]]:
+  """Who is trained on and who is not.
+
+  Args:
+    people: All of them.
+    heldout: How many to hold out, picked by `seed`; or their names with
+      commas between them (one name that is a number: with a comma behind it).
+    seed: Of the pick.
+
+  Returns:
+    People to train on and people held out, each in natural order.
+
+  Raises:
+    ValueError: A name is unknown, or nobody is left to train on.
+  """
+  people = sorted(set(people), key=natural_key)
+  if heldout.isdecimal():
+    count = int(heldout)
+    if count >= len(people):
+      raise ValueError(
+        f"heldout people: expected fewer than the {len(people)} people there"
+        f" are, got {count}"
+      )
+    order = np.random.default_rng(seed).permutation(len(people))
+    chosen = {people[i] for i in order[:count]}
+  else:
+    chosen = {name.strip() for name in heldout.split(",")} - {""}
+    unknown = sorted(chosen - set(people), key=natural_key)
+    if unknown or not chosen:
+      raise ValueError(
+        "heldout people: expected a number or names of people in the photos,"
+        f" got {unknown[0] if unknown else heldout!r}"
+      )
+    if len(chosen) == len(people):
+      raise ValueError("heldout people: expected someone to be left to train")
+  train = [name for name in people if name not in chosen]
+  return train, [name for name in people if name in chosen]
+
+
+def build_dataset(
+  folder: pathlib.Path,
+  output: pathlib.Path,
+  *,
+  heldout: str,
+  seed: int = 0,
+  share: Share = ALONE,
+) -> dict[str, Any] | None:
+  """Writes the dataset, or this machine's share of it.
+
+  Args:
+    folder: What fit_faces wrote.
+    output: The dataset to write; new, empty, or of an earlier run of this.
+    heldout: See `split_people`.
+    seed: See `split_people`.
+    share: Which shards are this machine's; each is one of `folder`'s.
+
+  Returns:
+    The dataset's manifest once every shard is there; None before.
+
+  Raises:
+    FileNotFoundError: `folder` is missing or incomplete.
+    ValueError: Something in it is malformed, `heldout` does not fit it, or
+      `output` holds something else.
+  """
+  manifests = list_manifests(folder)
+  index = index_landmarks(folder)
+  if index.bad:
+    raise ValueError(str(index.bad[0]))
+  model = load_morphable_model(folder / MORPHABLE_MODEL)
+  train, heldout_people = split_people(
+    [entry.subject for entry in index.entries if entry.ok], heldout, seed=seed
+  )
+  people = {"train": train, "heldout": heldout_people}
+  plan = plan_dataset(index, {k: v for k, v in people.items() if v})
+  stage = open_stage(
+    output,
+    STAGE,
+    num_shards=len(manifests),
+    settings={"heldout_people": heldout, "seed": seed},
+    licences=index.licences | {model.name: model.licence},
+    inputs=digest([index.sha256.encode(), *_content(folder, manifests)]),
+    stages_before=index.stages,
+    manifest_suffix=MANIFEST_SUFFIX,
+  )
+  pending = stage.pending(share)
+  photos = Counter(entry.file for entry in index.entries)
+  total = sum(photos[shard] for shard in pending)
+  with tqdm.tqdm(total=total, desc=STAGE, unit="photo") as bar:
+    for shard in pending:
+      make_shard(stage, shard, plan, model, bar.update)
+  if not stage.is_complete():
+    logging.info("%s: other machines' shards are still missing", output)
+    return None
+  return _finish(folder, stage, plan, model, heldout_people, seed)
+
+
+def _finish(
+  fitted: pathlib.Path,
+  stage: StageFolder,
+  plan: DatasetPlan,
+  model: MorphableModel,
+  heldout_people: Sequence[str],
+  seed: int,
+) -> dict[str, Any]:
+  """Writes the dataset's manifest, and that the stage is done."""
+  replace_file(
+    stage.path / MORPHABLE_MODEL, (fitted / MORPHABLE_MODEL).read_bytes()
+  )
+  parts = read_parts(
+    stage, {split: len(labels) for split, labels in plan.labels.items()}
+  )
+  settings = {
+    "stage": STAGE,
+    "heldout_people": heldout_people,
+    "seed": seed,
+    "counts": parts.counts,
+    "stages": parts.stages,
+    "rejected_by_reason": parts.rejected_by_reason(),
+    "rejected": parts.rejected,
+    "licences": stage.licences,
+    "stages_before": stage.stages_before,
+  }
+  manifest = write_dataset_manifest(stage.path, parts.splits, model, settings)
+  stage.record(parts.counts)
+  return manifest
+
+
+def _content(
+  folder: pathlib.Path, manifests: Sequence[pathlib.Path]
+) -> Iterator[bytes]:
+  """Checksums of what the rows do not say."""
+  paths = [folder / MORPHABLE_MODEL, *map(fits_path, manifests)]
+  for path in paths:
+    if not path.is_file():
+      raise FileNotFoundError(f"{path}: no such file")
+    yield sha256_of(path).encode()

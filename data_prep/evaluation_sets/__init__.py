@@ -1,0 +1,1 @@
+"""Published test sets: scans, pair lists, their landmarks."""

@@ -1,0 +1,1 @@
+"""Boxes and landmarks of the faces in photographs."""

@@ -1,0 +1,184 @@
+"""The faces of a photo that is in memory: boxes, landmarks, crops.
+
+MTCNN finds the boxes and five points, dlib the 68 landmarks in each box. The
+crop is cut by the points of the landmarks (the alignment that training used),
+by MTCNN's five where there are none.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import pathlib
+
+from jaxtyping import Float, UInt8
+import numpy as np
+
+from data_prep.faces.dlib_locator import DlibLocator
+from data_prep.faces.locators import LocatedFace, NoFaceError
+from data_prep.faces.mtcnn.detector import Detector, Faces
+from data_prep.photos.crops import crop_matrix, warp_crop
+from data_prep.photos.resizing import points_before, resize_by
+from data_prep.stages.rows import PhotoRow
+from disentangle3d.geometry import five_points
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+
+_LONGEST_PX = 1024
+# Around a box, in its sides, what the landmarks are looked for in.
+_MARGIN = 0.6
+_SMALL_FACE = "the face is smaller than the crop, which was enlarged"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FoundFace:
+  """One face of a photo.
+
+  Attributes:
+    crop: What the network sees, `[112, 96, 3]` RGB.
+    crop_from_photo: crop = matrix [x, y, 1], `[2, 3]`.
+    box: x0, y0, x1, y1 in photo pixels, `[4]`; None if precropped.
+    score: The detector's probability of a face; 1 if precropped.
+    landmarks: `[68, 2]`, photo pixels, or None.
+    visibility: `[68]`; 0 outside the photo, all 0 without landmarks.
+    notes: What is odd about it.
+  """
+
+  crop: UInt8[np.ndarray, "112 96 3"]
+  crop_from_photo: Float[np.ndarray, "2 3"]
+  box: Float[np.ndarray, "4"] | None
+  score: float
+  landmarks: Float[np.ndarray, "68 2"] | None
+  visibility: Float[np.ndarray, "68"]
+  notes: tuple[str, ...] = ()
+
+
+# What finds the boxes in photos, and the landmarks in one that shows a face
+# (`locators.Locator.locate`; the row has its box, or is None).
+FindBoxes = Callable[[Sequence[np.ndarray]], list[Faces]]
+Locate = Callable[[np.ndarray, PhotoRow | None], LocatedFace]
+
+
+class FaceFinder:
+  """Finds faces and crops them."""
+
+  def __init__(
+    self, find: FindBoxes | None = None, locate: Locate | None = None
+  ) -> None:
+    """Loads MTCNN and dlib, unless others are given.
+
+    Raises:
+      ModuleNotFoundError: The extra `detect` is not installed.
+    """
+    self._find = find or Detector(most_photos=1).detect
+    self._locate = locate or DlibLocator().locate
+
+  def find(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[FoundFace]:
+    """All faces of a photo, the largest first.
+
+    Args:
+      photo: RGB, `[H, W, 3]`.
+
+    Returns:
+      The faces; none if there is none.
+    """
+    factor = min(1.0, _LONGEST_PX / max(photo.shape[:2]))
+    small, factors = resize_by(photo, factor)
+    (faces,) = self._find([small])
+    boxes = [points_before(box.reshape(2, 2), factors) for box in faces.boxes]
+    order = np.argsort([-np.prod(box[1] - box[0]) for box in boxes])
+    return [
+      self._found(
+        photo,
+        boxes[place].reshape(4),
+        points_before(faces.points[place], factors),
+        float(faces.scores[place]),
+      )
+      for place in order.tolist()
+    ]
+
+  def _found(
+    self,
+    photo: np.ndarray,
+    box: np.ndarray,
+    points: np.ndarray,
+    score: float,
+  ) -> FoundFace:
+    landmarks, visibility = _landmarks_in(photo, box, self._locate)
+    notes = []
+    if landmarks is not None:
+      points = np.asarray(five_points(landmarks))
+    matrix = crop_matrix(points)
+    if np.hypot(matrix[0, 0], matrix[1, 0]) > 1:
+      notes.append(_SMALL_FACE)
+    return FoundFace(
+      crop=warp_crop(photo, matrix),
+      crop_from_photo=matrix,
+      box=box.astype(np.float32),
+      score=score,
+      landmarks=landmarks,
+      visibility=visibility,
+      notes=tuple(notes),
+    )
+
+
+def precropped_face(
+  photo: UInt8[np.ndarray, "H W 3"], locate: Locate | None
+) -> FoundFace:
+  """A photo that is an aligned crop already.
+
+  Args:
+    photo: RGB: SphereFace's `[112, 96, 3]`, or ArcFace's `[112, 112, 3]`,
+      whose eight columns on either side are cut off.
+    locate: Finds landmarks in it; None goes without.
+
+  Returns:
+    The face.
+
+  Raises:
+    ValueError: The photo has another size.
+  """
+  height, width = photo.shape[:2]
+  wide = IMAGE_WIDTH + 16
+  if height != IMAGE_HEIGHT or width not in (IMAGE_WIDTH, wide):
+    raise ValueError(
+      f"expected a crop of {IMAGE_WIDTH} x {IMAGE_HEIGHT} or {wide} x"
+      f" {IMAGE_HEIGHT} px, got {width} x {height}"
+    )
+  cut = (width - IMAGE_WIDTH) // 2
+  landmarks, visibility = None, np.zeros(68, np.float32)
+  if locate is not None:
+    try:
+      located = locate(photo, None)
+      landmarks, visibility = located.landmarks, located.visibility
+    except NoFaceError:
+      pass
+  return FoundFace(
+    crop=np.ascontiguousarray(photo[:, cut : cut + IMAGE_WIDTH]),
+    crop_from_photo=np.array([[1, 0, -cut], [0, 1, 0]], np.float32),
+    box=None,
+    score=1.0,
+    landmarks=landmarks,
+    visibility=visibility,
+  )
+
+
+def _landmarks_in(
+  photo: np.ndarray, box: np.ndarray, locate: Locate
+) -> tuple[np.ndarray | None, np.ndarray]:
+  """Landmarks of the face in a box, photo pixels, and which are inside."""
+  margin = _MARGIN * max(box[2] - box[0], box[3] - box[1])
+  x0, y0 = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
+  x1, y1 = np.ceil(box[2:] + margin).astype(int) + 1
+  row = PhotoRow(
+    image_path=pathlib.Path(),
+    subject="",
+    image_id="",
+    status="ok",
+    box=(box - np.array([x0, y0, x0, y0])).astype(np.float32),
+  )
+  try:
+    face = locate(np.ascontiguousarray(photo[y0:y1, x0:x1]), row)
+  except NoFaceError:
+    return None, np.zeros(68, np.float32)
+  landmarks = (face.landmarks + np.array([[x0, y0]])).astype(np.float32)
+  far = np.array([[photo.shape[1], photo.shape[0]]]) - 0.5
+  inside = np.all((landmarks >= -0.5) & (landmarks <= far), axis=-1)
+  return landmarks, inside.astype(np.float32)

@@ -1,0 +1,201 @@
+"""The stage `locate_landmarks`: 68 points of found faces, shard by shard."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from data_prep.faces.dlib_locator import DlibLocator
+from data_prep.faces.fan_locator import FanLocator
+from data_prep.faces.locators import Locator, NoFaceError, PtsLocator
+from data_prep.photos.photo_sets import Photo, read_photo
+from data_prep.stages.about import read_licences, read_stages
+from data_prep.stages.folder import (
+  ALONE,
+  Share,
+  digest,
+  open_stage,
+)
+from data_prep.stages.rows import PhotoRow, list_manifests, read_manifest
+from data_prep.stages.shard_loop import fill_shards, split_shards
+from disentangle3d.geometry import five_points
+
+STAGE = "locate_landmarks"
+
+
+LOCATORS = ("dlib", "fan", "pts")
+
+
+PHOTOS_PER_SHARD = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceRows:
+  """The photos in which landmarks are to be located, in shards.
+
+  Attributes:
+    shards: Makes the rows of one shard, one function a shard.
+    num_photos: In all.
+    licences: Terms of the photos and of what was done to them.
+    settings: All that decides the shards, JSON values.
+    sha256: Stands for the content.
+    stages_before: From `read_stages`.
+  """
+
+  shards: Sequence[Callable[[], list[PhotoRow]]]
+  num_photos: int
+  licences: dict[str, str]
+  settings: dict[str, object]
+  sha256: str
+  stages_before: Sequence[Mapping[str, Any]] = ()
+
+
+def rows_of_photos(
+  photos: Sequence[Photo],
+  *,
+  photo_licence: str = "not given",
+  photos_per_shard: int = PHOTOS_PER_SHARD,
+) -> FaceRows:
+  """Photos in which nobody has looked for a face; their rows have no box."""
+
+  def rows(places: range) -> list[PhotoRow]:
+    return [
+      PhotoRow(
+        image_path=photos[place].path,
+        subject=photos[place].subject,
+        image_id=photos[place].image_id,
+        status="ok",
+      )
+      for place in places
+    ]
+
+  parts = split_shards(len(photos), photos_per_shard)
+  return FaceRows(
+    shards=[lambda places=places: rows(places) for places in parts],
+    num_photos=len(photos),
+    licences={"photographs": photo_licence},
+    settings={"boxes": "none", "photos_per_shard": photos_per_shard},
+    sha256=digest(photo.image_id.encode() for photo in photos),
+  )
+
+
+def rows_of_stage(detected: pathlib.Path) -> FaceRows:
+  """Photos in which detect_faces has found faces, in its shards.
+
+  Raises:
+    FileNotFoundError: `detected` is missing or incomplete.
+    ValueError: Its licences cannot be read.
+  """
+  manifests = list_manifests(detected)
+  contents = [path.read_bytes() for path in manifests]
+  return FaceRows(
+    shards=[lambda path=path: read_manifest(path) for path in manifests],
+    num_photos=sum(content.count(b"\n") for content in contents),
+    licences=read_licences(detected),
+    settings={"boxes": "detect_faces"},
+    sha256=digest(contents),
+    stages_before=read_stages(detected),
+  )
+
+
+def locate_row(row: PhotoRow, locator: Locator) -> PhotoRow:
+  """One photo's row with its landmarks, or with why there are none."""
+  if row.status != "ok":
+    return row
+  name = " + ".join(part for part in (row.detector, locator.name) if part)
+  row = dataclasses.replace(row, detector=name)
+  try:
+    photo = read_photo(row.image_path)
+  except (ValueError, OSError) as error:
+    return row.rejected(str(error).removeprefix(f"{row.image_path}: "))
+  try:
+    face = locator.locate(photo, row)
+  except NoFaceError as error:
+    return row.rejected(str(error))
+  return dataclasses.replace(
+    row,
+    box=face.box,
+    five_points=np.asarray(five_points(face.landmarks)),
+    landmarks=face.landmarks,
+    visibility=face.visibility,
+  )
+
+
+def locate_landmarks(
+  faces: FaceRows,
+  output: pathlib.Path,
+  locator: Locator,
+  *,
+  share: Share = ALONE,
+) -> dict[str, int] | None:
+  """Locates landmarks and writes the manifest, shard by shard.
+
+  Args:
+    faces: From `rows_of_stage` or `rows_of_photos`.
+    output: The folder to write; new, empty, or of an earlier run of this.
+    locator: Finds the landmarks of a face.
+    share: Which shards to make.
+
+  Returns:
+    The counts once every shard is there; None before.
+
+  Raises:
+    ValueError: `output` holds something else, a manifest is malformed, or
+      there are landmarks in no photo.
+  """
+  folder = open_stage(
+    output,
+    STAGE,
+    num_shards=len(faces.shards),
+    settings={**faces.settings, **locator.settings},
+    licences={**faces.licences, **locator.licences},
+    inputs=faces.sha256,
+    stages_before=faces.stages_before,
+  )
+
+  def make_rows(
+    shard: int, progress: Callable[[int], object]
+  ) -> list[PhotoRow]:
+    rows = []
+    for row in faces.shards[shard]():
+      rows.append(locate_row(row, locator))
+      progress(1)
+    return rows
+
+  return fill_shards(folder, share, make_rows, num_photos=faces.num_photos)
+
+
+def make_locator(
+  kind: str,
+  *,
+  fan_python: str | None = None,
+  fan_device: str = "cpu",
+  points: str | None = None,
+  points_licence: str = "not given",
+) -> DlibLocator | FanLocator | PtsLocator:
+  """The locator of a name, one of `LOCATORS`.
+
+  Args:
+    kind: Its name.
+    fan_python: Of "fan": the Python of its environment.
+    fan_device: Of "fan": PyTorch's device.
+    points: Of "pts": the folder of .pts files.
+    points_licence: Of "pts": their terms.
+
+  Raises:
+    ValueError: What it needs is not given.
+    ModuleNotFoundError: What it needs is not installed.
+    FileNotFoundError: What it needs is not there.
+    ChildProcessError: FAN does not run in its environment.
+  """
+  if kind == "fan":
+    if not fan_python:
+      raise ValueError("--fan_python: needed for --locator=fan")
+    return FanLocator(fan_python, device=fan_device)
+  if kind == "pts":
+    if not points:
+      raise ValueError("--points: needed for --locator=pts")
+    return PtsLocator(pathlib.Path(points), licence=points_licence)
+  return DlibLocator()

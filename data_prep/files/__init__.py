@@ -1,0 +1,1 @@
+"""From bytes on disk to arrays, safely: nothing that a file holds is run."""

@@ -1,0 +1,1 @@
+"""From landmarks to files of fitted coefficients, and what they look like."""

@@ -1,0 +1,130 @@
+"""The fits that fit_faces writes beside each manifest shard, as `.npz`."""
+
+import dataclasses
+import io
+import os
+import pathlib
+import zipfile
+
+from jaxtyping import Float
+import numpy as np
+
+from disentangle3d.output_files import replace_file
+
+MORPHABLE_MODEL = "morphable_model.npz"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fits:
+  """The 3DMM fits of P photos; cameras and rmse_px are the crops'.
+
+  Attributes:
+    image_id: Which photo, `[P]` strings, as in the manifest.
+    identity_coefficients: `[P, I]`, the same for all photos of a subject.
+    expression_coefficients: `[P, E]`.
+    camera_scale: Crop pixels a millimetre, `[P]`.
+    camera_rotation: `[P, 3, 3]`.
+    camera_translation: `[P, 2]`, crop pixels.
+    rmse_px: Root mean square distance over the visible landmarks, `[P]`.
+    relative_error: rmse_px over what 90 mm measure in the crop, `[P]`.
+    outliers: How many landmarks a robust cost let go of, `[P]`.
+  """
+
+  image_id: np.ndarray
+  identity_coefficients: Float[np.ndarray, "P I"]
+  expression_coefficients: Float[np.ndarray, "P E"]
+  camera_scale: Float[np.ndarray, "P"]
+  camera_rotation: Float[np.ndarray, "P 3 3"]
+  camera_translation: Float[np.ndarray, "P 2"]
+  rmse_px: Float[np.ndarray, "P"]
+  relative_error: Float[np.ndarray, "P"]
+  outliers: Float[np.ndarray, "P"]
+
+
+def fits_path(manifest: str | os.PathLike[str]) -> pathlib.Path:
+  """The fits beside a manifest shard, e.g. fits-00000-of-00001.npz."""
+  manifest = pathlib.Path(manifest)
+  name = manifest.name.replace("manifest-", "fits-", 1)
+  return manifest.with_name(name).with_suffix(".npz")
+
+
+def write_fits(path: str | os.PathLike[str], fits: Fits) -> None:
+  """Writes one fits-*.npz (no pickle), by a rename at the end.
+
+  Raises:
+    ValueError: Names the field, what was expected and what came.
+  """
+  _check_fits(fits)
+  path = pathlib.Path(path)
+  arrays = {
+    field.name: np.asarray(getattr(fits, field.name))
+    for field in dataclasses.fields(Fits)
+  }
+  arrays["image_id"] = arrays["image_id"].astype(np.str_)
+  buffer = io.BytesIO()
+  np.savez(buffer, **arrays)
+  replace_file(path, buffer.getvalue())
+
+
+def read_fits(path: str | os.PathLike[str]) -> Fits:
+  """Reads one fits-*.npz.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: The file is not one; names file and problem.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  names = [field.name for field in dataclasses.fields(Fits)]
+  try:
+    # numpy leaves a file open that it opened itself and cannot read.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+      content = {name: arrays[name] for name in arrays.files}
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"{path}: expected the fits of photos, got a file that cannot be read as"
+      f" .npz ({error})"
+    ) from error
+  missing = sorted(set(names) - content.keys())
+  if missing:
+    raise ValueError(
+      f"{path}: expected the fits of photos, without {missing[0]}"
+    )
+  fits = Fits(**{name: content[name] for name in names})
+  try:
+    _check_fits(fits)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  return fits
+
+
+def _check_fits(fits: Fits) -> None:
+  count = len(fits.image_id)
+  shapes = {
+    "image_id": (count,),
+    "identity_coefficients": (count, None),
+    "expression_coefficients": (count, None),
+    "camera_scale": (count,),
+    "camera_rotation": (count, 3, 3),
+    "camera_translation": (count, 2),
+    "rmse_px": (count,),
+    "relative_error": (count,),
+    "outliers": (count,),
+  }
+  for name, shape in shapes.items():
+    array = np.asarray(getattr(fits, name))
+    fits_shape = len(array.shape) == len(shape) and all(
+      want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits_shape:
+      shown = ", ".join("any" if n is None else str(n) for n in shape)
+      raise ValueError(
+        f"{name}: expected shape [{shown}], got {list(array.shape)}"
+      )
+    if name != "image_id" and not (
+      np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all()
+    ):
+      raise ValueError(f"{name}: expected finite numbers, got NaN or inf")
+  if len(set(np.asarray(fits.image_id).tolist())) != count:
+    raise ValueError("image_id: expected each image once, got one twice")

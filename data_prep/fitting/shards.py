@@ -1,0 +1,189 @@
+"""Fits the photos of one shard and writes them."""
+
+import dataclasses
+
+import numpy as np
+import tqdm
+
+from data_prep.fitting.fit_files import Fits, fits_path, write_fits
+from data_prep.fitting.landmark_index import LandmarkIndex, read_entries
+from data_prep.fitting.plan import FitShard
+from data_prep.stages.folder import StageFolder
+from data_prep.stages.rows import PhotoRow, write_manifest
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.fitting.batched_fitting import (
+  FitModel,
+  ImageFits,
+  fit_subjects,
+)
+from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.types import NUM_LANDMARKS
+
+CONTOURS = ("detector", "on", "off")
+# What reports the jaw where it ends in the photo, by how its name begins; in
+# "MTCNN + dlib 68" the landmarks are the latter's.
+_VISIBLE_CONTOUR = ("dlib", "face-alignment", "annotation", "visible_contour")
+# Weak perspective has 6 parameters, 3 points at least.
+_LEAST_VISIBLE = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+  """What decides the fits, and how they are cut into shards.
+
+  Attributes:
+    options: Of `fit_landmarks`.
+    contour: Whose contours follow the silhouette: "on" everybody's, "off"
+      nobody's, "detector" those of detectors known to report the visible one.
+    max_relative_error: Photos whose landmarks are met worse than this part of
+      the face's size (90 mm) are rejected.
+    images_per_shard: About how many; a kill loses at most one shard.
+    skip_bad: Go on without rows that cannot be used, and list them in
+      `skipped.json`; otherwise they stop the run.
+  """
+
+  options: FitOptions = FitOptions()
+  contour: str = "detector"
+  max_relative_error: float = 0.1
+  images_per_shard: int = 16_384
+  skip_bad: bool = False
+
+  def __post_init__(self) -> None:
+    if self.contour not in CONTOURS:
+      raise ValueError(
+        f"contour: expected one of {', '.join(CONTOURS)}, got {self.contour!r}"
+      )
+    if not self.max_relative_error > 0:
+      raise ValueError(
+        "max_relative_error: expected more than 0, got"
+        f" {self.max_relative_error}"
+      )
+    if self.images_per_shard < 1:
+      raise ValueError(
+        f"images_per_shard: expected 1 or more, got {self.images_per_shard}"
+      )
+
+
+def crop_landmarks(row: PhotoRow) -> np.ndarray:
+  """The landmarks of an aligned photo in crop pixels, `[68, 2]`."""
+  matrix = np.asarray(row.crop_from_photo, np.float64)
+  points = np.asarray(row.landmarks, np.float64)
+  mapped = points @ matrix[:, :2].T + matrix[None, :, 2]
+  return mapped.astype(np.float32)
+
+
+def check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
+  """Gives up a photo with too few landmarks that the model has, `[68]`."""
+  if row.status != "ok":
+    return row
+  visible = int(np.sum((np.asarray(row.visibility) > 0) & usable))
+  if visible < _LEAST_VISIBLE:
+    return row.rejected(f"too few visible landmarks: {visible}")
+  return row
+
+
+def fit_shard(
+  folder: StageFolder,
+  number: int,
+  shard: FitShard,
+  index: LandmarkIndex,
+  model: FitModel,
+  settings: FitSettings,
+  bar: tqdm.tqdm,
+) -> None:
+  """Fits and writes one shard; its manifest comes last.
+
+  Args:
+    folder: Where to.
+    number: The shard's.
+    shard: Whose photos.
+    index: Where their rows lie.
+    model: What to fit.
+    settings: How.
+    bar: Told how many photos are done.
+
+  Raises:
+    ValueError: A file has changed since it was indexed.
+  """
+  usable = np.asarray(model.model.landmark_vertices) >= 0
+  rows = [check_row(row, usable) for row in read_entries(index, shard.entries)]
+  chosen = [place for place, row in enumerate(rows) if row.status == "ok"]
+  bar.update(len(rows) - len(chosen))
+  path = folder.manifest(number)
+  image_ids = [rows[place].image_id for place in chosen]
+  if chosen:
+    slides = [
+      follows_silhouette(rows[place], settings.contour) for place in chosen
+    ]
+    fits = fit_subjects(
+      model,
+      np.stack([crop_landmarks(rows[place]) for place in chosen]),
+      np.stack([np.asarray(rows[place].visibility) for place in chosen]),
+      np.array([rows[place].subject for place in chosen]),
+      options=settings.options,
+      shapes=[shard.shape] if shard.shape else None,
+      visible_contour=np.array(slides),
+      max_relative_error=settings.max_relative_error,
+      progress=bar.update,
+    )
+    for where, place in enumerate(chosen):
+      if fits.rejected[where]:
+        rows[place] = rows[place].rejected(_reason(fits, where, settings))
+    write_fits(fits_path(path), _fits_file(fits, image_ids))
+  else:
+    write_fits(fits_path(path), _no_fits(model.model))
+  write_manifest(path, rows)
+
+
+def follows_silhouette(row: PhotoRow, contour: str) -> bool:
+  """Whether a photo's jaw landmarks are on the silhouette.
+
+  Args:
+    row: Whose detector says so under "detector".
+    contour: One of `CONTOURS`.
+  """
+  if contour == "detector":
+    return row.detector.split(" + ")[-1].startswith(_VISIBLE_CONTOUR)
+  return contour == "on"
+
+
+def _reason(fits: ImageFits, where: int, settings: FitSettings) -> str:
+  error = fits.relative_error[where]
+  if error > settings.max_relative_error:
+    return f"landmarks met badly: error {100 * error:.1f} % of the face's size"
+  if 2 * fits.outliers[where] > NUM_LANDMARKS:
+    return (
+      f"landmarks mostly outliers: {fits.outliers[where]} of {NUM_LANDMARKS}"
+    )
+  return "fitted from behind: landmarks mirrored or out of order"
+
+
+def _fits_file(fits: ImageFits, image_ids: list[str]) -> Fits:
+  return Fits(
+    image_id=np.array(image_ids, np.str_),
+    identity_coefficients=fits.identity_coefficients,
+    expression_coefficients=fits.expression_coefficients,
+    camera_scale=fits.camera.scale,
+    camera_rotation=fits.camera.rotation,
+    camera_translation=fits.camera.translation,
+    rmse_px=fits.rmse_px,
+    relative_error=fits.relative_error,
+    outliers=fits.outliers.astype(np.float32),
+  )
+
+
+def _no_fits(model: MorphableModel) -> Fits:
+  def none(*shape: int) -> np.ndarray:
+    return np.zeros((0, *shape), np.float32)
+
+  return Fits(
+    image_id=np.zeros(0, "U1"),
+    identity_coefficients=none(model.identity_dim),
+    expression_coefficients=none(model.expression_dim),
+    camera_scale=none(),
+    camera_rotation=none(3, 3),
+    camera_translation=none(2),
+    rmse_px=none(),
+    relative_error=none(),
+    outliers=none(),
+  )

@@ -1,0 +1,131 @@
+"""The stage `fit_faces`: coefficients of every person, shard by shard."""
+
+import dataclasses
+import json
+import pathlib
+
+from absl import logging
+import numpy as np
+import tqdm
+
+from data_prep.fitting.fit_files import MORPHABLE_MODEL
+from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
+from data_prep.fitting.plan import plan_shards
+from data_prep.fitting.shards import FitSettings, fit_shard
+from data_prep.fitting.summary import write_summary
+from data_prep.stages.folder import (
+  ALONE,
+  Share,
+  digest,
+  open_stage,
+)
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  save_morphable_model,
+)
+from disentangle3d.fitting.batched_fitting import FitModel, fit_model
+from disentangle3d.output_files import replace_file
+
+SKIPPED = "skipped.json"
+
+
+_LISTED = 20
+
+
+def fit_faces(
+  landmarks: pathlib.Path,
+  model: MorphableModel,
+  output: pathlib.Path,
+  *,
+  settings: FitSettings,
+  share: Share = ALONE,
+) -> dict[str, int] | None:
+  """Fits all photos of a folder, or this machine's share of them.
+
+  Args:
+    landmarks: See `index_landmarks`.
+    model: What to fit; a copy goes into `output`.
+    output: The folder to write; new, empty, or of an earlier run.
+    settings: What decides the fits.
+    share: Which shards are this machine's.
+
+  Returns:
+    How many photos are ok, how many rejected for which reason; None where
+    other machines' shards are still missing.
+
+  Raises:
+    FileNotFoundError: `landmarks` is missing or incomplete.
+    ValueError: Rows cannot be used (names file and row), no photo can be
+      fitted, or `output` holds something else.
+  """
+  index = index_landmarks(landmarks)
+  _report_bad(index, skip=settings.skip_bad)
+  if not any(entry.ok for entry in index.entries):
+    raise ValueError(f"{landmarks}: no photo that can be fitted")
+  shards = plan_shards(index.entries, settings.images_per_shard)
+  small = fit_model(model, moving_contour=settings.contour != "off")
+  folder = open_stage(
+    output,
+    "fit_faces",
+    num_shards=len(shards),
+    settings={**dataclasses.asdict(settings), "model": model.name},
+    licences=index.licences | {model.name: model.licence},
+    inputs=digest([index.sha256.encode(), *_content(small)]),
+    stages_before=index.stages,
+  )
+  if not (output / MORPHABLE_MODEL).is_file():
+    save_morphable_model(output / MORPHABLE_MODEL, model)
+  _write_skipped(output, index)
+  pending = folder.pending(share)
+  photos = sum(len(shards[i].entries) for i in share.shards(len(shards)))
+  left = sum(len(shards[i].entries) for i in pending)
+  with tqdm.tqdm(
+    total=photos, initial=photos - left, desc="fitting", unit="photo"
+  ) as bar:
+    for number in pending:
+      fit_shard(folder, number, shards[number], index, small, settings, bar)
+  if not folder.is_complete():
+    logging.info("%s: other machines' shards are still missing", output)
+    return None
+  counts = folder.finish()
+  write_summary(output, model)
+  return counts
+
+
+def _content(model: FitModel) -> list[bytes]:
+  """What of a model decides a fit."""
+  arrays = [
+    model.model.mean_shape,
+    model.model.identity_basis,
+    model.model.expression_basis,
+    model.model.landmark_vertices,
+  ]
+  if model.contour is not None:
+    arrays.append(model.contour)
+  return [np.ascontiguousarray(array).tobytes() for array in arrays]
+
+
+def _report_bad(index: LandmarkIndex, *, skip: bool) -> None:
+  """Lists rows that cannot be used, and stops unless they may be skipped."""
+  if not index.bad:
+    return
+  if not skip and len(index.bad) == 1:
+    raise ValueError(str(index.bad[0]))
+  for row in index.bad[:_LISTED]:
+    logging.warning("%s", row)
+  if len(index.bad) > _LISTED:
+    logging.warning("... and %d more", len(index.bad) - _LISTED)
+  if not skip:
+    raise ValueError(
+      f"{index.bad[0]} (and {len(index.bad) - 1} more bad rows, listed above;"
+      " --skip_bad goes on without them)"
+    )
+
+
+def _write_skipped(output: pathlib.Path, index: LandmarkIndex) -> None:
+  skipped = [
+    {"file": row.path.name, "row": row.line, "problem": row.problem}
+    for row in index.bad
+  ]
+  text = json.dumps(skipped, indent=2) + "\n"
+  replace_file(output / SKIPPED, text.encode())

@@ -1,0 +1,1 @@
+"""Published 3D morphable models: one reader a format, checks, crop, preview."""

@@ -1,0 +1,107 @@
+"""The crop of a face: where its five points go, and the photo under it."""
+
+import dataclasses
+
+import cv2
+import jax
+from jaxtyping import Float, UInt8
+import numpy as np
+
+from data_prep.photos.resizing import resize_by
+from disentangle3d.geometry import similarity_2d
+from disentangle3d.types import CROP_TEMPLATE, IMAGE_HEIGHT, IMAGE_WIDTH
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Template:
+  """Where the five points come to lie in a crop.
+
+  Attributes:
+    title: For about.json.
+    points: Eyes, nose tip, mouth corners, `[5, 2]`, crop pixels.
+    height: Of the crop.
+    width: Of the crop.
+  """
+
+  title: str
+  points: Float[np.ndarray, "5 2"]
+  height: int
+  width: int
+
+
+SPHEREFACE = Template(
+  "SphereFace, 112 x 96", CROP_TEMPLATE, IMAGE_HEIGHT, IMAGE_WIDTH
+)
+
+
+# The same, with 8 pixels more on either side.
+ARCFACE = Template(
+  "ArcFace, 112 x 112",
+  CROP_TEMPLATE + np.array([[8, 0]], np.float32),
+  IMAGE_HEIGHT,
+  112,
+)
+
+
+TEMPLATES = {"sphereface": SPHEREFACE, "arcface": ARCFACE}
+
+
+# Op by op it takes more time than the rest of a crop.
+_similarity = jax.jit(similarity_2d)
+
+
+# Five points closer together than this are no face.
+_LEAST_SPREAD_PX = 1.0
+
+
+def crop_matrix(
+  points: Float[np.ndarray, "5 2"], template: Template = SPHEREFACE
+) -> Float[np.ndarray, "2 3"]:
+  """`crop_from_photo` of a face.
+
+  Args:
+    points: Eyes, nose tip, mouth corners, `[5, 2]`, photo pixels.
+    template: Where they go.
+
+  Returns:
+    crop = matrix [x, y, 1], `[2, 3]`.
+
+  Raises:
+    ValueError: The points coincide.
+  """
+  points = np.asarray(points, np.float32)
+  if np.ptp(points, axis=0).max() < _LEAST_SPREAD_PX:
+    raise ValueError("the five points coincide")
+  return np.asarray(_similarity(points, template.points))
+
+
+def warp_crop(
+  photo: UInt8[np.ndarray, "H W 3"],
+  matrix: Float[np.ndarray, "2 3"],
+  template: Template = SPHEREFACE,
+) -> UInt8[np.ndarray, "h w 3"]:
+  """The crop that `crop_from_photo` makes of a photo.
+
+  A photo that shrinks to less than half is averaged down first, so that no
+  pixel is left out.
+
+  Args:
+    photo: RGB, `[H, W, 3]`.
+    matrix: `crop_from_photo`, `[2, 3]`.
+    template: For the crop's size.
+
+  Returns:
+    RGB, `[h, w, 3]`; black outside the photo.
+  """
+  matrix = np.asarray(matrix, np.float64)
+  scale = np.hypot(matrix[0, 0], matrix[1, 0])
+  if scale < 0.5:
+    photo, factors = resize_by(photo, 2 * scale)
+    enlarge = 1 / factors
+    # x = (x_small + 0.5) enlarge - 0.5, pixel centres at integers in both.
+    shift = matrix[:, :2] @ (0.5 * enlarge - 0.5) + matrix[:, 2]
+    matrix = np.concatenate(
+      [matrix[:, :2] * enlarge[None], shift[:, None]], axis=1
+    )
+  size = (template.width, template.height)
+  return cv2.warpAffine(photo, matrix, size, flags=cv2.INTER_LINEAR)

@@ -1,0 +1,1 @@
+"""How a binary starts, resumes, shares its work and hands rows on."""

@@ -1,0 +1,110 @@
+"""`about.json`: what a stage's whole folder shares."""
+
+from collections.abc import Callable, Mapping, Sequence
+import json
+import os
+import pathlib
+from typing import Any
+
+from disentangle3d.output_files import replace_file
+
+ABOUT = "about.json"
+
+
+def write_about(
+  folder: str | os.PathLike[str],
+  stage: str,
+  *,
+  settings: Mapping[str, Any],
+  licences: Mapping[str, str],
+  counts: Mapping[str, int],
+  stages_before: Sequence[Mapping[str, Any]] = (),
+) -> None:
+  """Writes about.json.
+
+  Args:
+    folder: The stage's folder.
+    stage: The binary's name.
+    settings: Its options, JSON values.
+    licences: Terms of everything that went in, by name; those of the stages
+      before included.
+    counts: How many photos are ok, how many rejected for which reason.
+    stages_before: From `read_stages` of the folder that was read.
+  """
+  about = {
+    "stage": stage,
+    "settings": dict(settings),
+    "licences": dict(licences),
+    "counts": dict(counts),
+    "stages_before": [dict(before) for before in stages_before],
+  }
+  text = json.dumps(about, indent=2, sort_keys=True) + "\n"
+  replace_file(pathlib.Path(folder) / ABOUT, text.encode())
+
+
+def read_licences(folder: str | os.PathLike[str]) -> dict[str, str]:
+  """The licences that a stage's about.json passes on.
+
+  Raises:
+    FileNotFoundError: There is no about.json.
+    ValueError: It is not one; names file and problem.
+  """
+  return _read(
+    folder,
+    "licences by name",
+    lambda about: {
+      str(name): str(terms) for name, terms in about["licences"].items()
+    },
+  )
+
+
+def read_stages(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """The stages that led to a folder, its own last: `stage` and `settings`.
+
+  Raises:
+    FileNotFoundError: There is no about.json.
+    ValueError: It is not one; names file and problem.
+  """
+
+  def stages(about: Any) -> list[dict[str, Any]]:
+    own = {"stage": about["stage"], "settings": about["settings"]}
+    return [
+      {"stage": str(one["stage"]), "settings": dict(one["settings"])}
+      for one in (*about.get("stages_before", ()), own)
+    ]
+
+  return _read(folder, "stage and settings", stages)
+
+
+def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
+  """How many photos a stage's folder has of each kind.
+
+  Returns:
+    By kind, as `manifests.count_rows`; empty until every shard is there.
+
+  Raises:
+    ValueError: Its about.json is no such file.
+  """
+  if not (pathlib.Path(folder) / ABOUT).is_file():
+    return {}
+  return _read(
+    folder,
+    "counts",
+    lambda about: {
+      str(kind): int(count) for kind, count in about["counts"].items()
+    },
+  )
+
+
+def _read(
+  folder: str | os.PathLike[str], what: str, read: Callable[[Any], Any]
+) -> Any:
+  path = pathlib.Path(folder) / ABOUT
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  try:
+    return read(json.loads(path.read_text("utf-8")))
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(
+      f"{path}: expected an object with {what}, got something else ({error})"
+    ) from error

@@ -1,0 +1,82 @@
+"""The loop of every stage that makes rows shard by shard, and its report."""
+
+from collections.abc import Callable, Mapping
+
+from absl import logging
+import tqdm
+
+from data_prep.stages.folder import Share, StageFolder
+from data_prep.stages.rows import PhotoRow, write_manifest
+
+MakeRows = Callable[[int, Callable[[int], object]], list[PhotoRow]]
+
+
+def fill_shards(
+  folder: StageFolder, share: Share, make_rows: MakeRows, *, num_photos: int
+) -> dict[str, int] | None:
+  """Makes the shards of a share that are missing.
+
+  Args:
+    folder: From `open_stage`.
+    share: This machine's part.
+    make_rows: Makes a shard's rows and all files they name; is given the
+      shard and what to call with each number of photos done.
+    num_photos: In all shards, for the progress bar.
+
+  Returns:
+    The counts of all rows once every shard is there; None before.
+
+  Raises:
+    ValueError: Every shard is there and not one photo is ok; says why.
+  """
+  pending = folder.pending(share)
+  expected = round(num_photos * len(pending) / max(folder.num_shards, 1))
+  with tqdm.tqdm(total=expected, desc=folder.stage, unit="photo") as bar:
+    for shard in pending:
+      write_manifest(folder.manifest(shard), make_rows(shard, bar.update))
+  if not folder.is_complete():
+    logging.info(
+      "%s: this share is done; shards of others are missing.", folder.path
+    )
+    return None
+  counts = folder.finish()
+  report_counts(folder, counts)
+  return counts
+
+
+def report_counts(folder: StageFolder, counts: Mapping[str, int]) -> None:
+  """Logs how many photos are ok, and why others are not.
+
+  Raises:
+    ValueError: None is ok.
+  """
+  total = sum(counts.values())
+  reasons = [
+    f"{count} {name}" for name, count in counts.items() if name != "ok"
+  ]
+  if not counts.get("ok"):
+    raise ValueError(
+      f"{folder.path}: none of {total} photos is ok after {folder.stage}:"
+      f" {'; '.join(reasons)}"
+    )
+  logging.info(
+    "Wrote %s: %d of %d photos are ok%s.",
+    folder.path,
+    counts["ok"],
+    total,
+    "".join(f"; {reason}" for reason in reasons),
+  )
+
+
+def split_shards(count: int, per_shard: int) -> list[range]:
+  """Positions 0 to count - 1 in shards of `per_shard`, the last with the rest.
+
+  Raises:
+    ValueError: `per_shard` is not positive.
+  """
+  if per_shard < 1:
+    raise ValueError(f"photos per shard: expected 1 or more, got {per_shard}")
+  return [
+    range(start, min(start + per_shard, count))
+    for start in range(0, count, per_shard)
+  ]

@@ -1,0 +1,1 @@
+"""Published recognition networks: their names and layouts to this project's."""

@@ -1,0 +1,284 @@
+"""Fits any number of subjects with any number of images each, in batches."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from jaxtyping import Bool, Float, Int
+import numpy as np
+
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.fitting.batches import (
+  BatchShape,
+  image_batches,
+  plan_batches,
+)
+from disentangle3d.fitting.contour import jaw_contour
+from disentangle3d.fitting.landmark_fitting import (
+  FitOptions,
+  FitResult,
+  fit_landmarks,
+)
+from disentangle3d.geometry import Camera
+from disentangle3d.types import NUM_LANDMARKS, check_array
+
+# Beyond 110 degrees from the front: as a mirrored photo is fitted.
+_FACING_AWAY = -0.34
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageFits:
+  """Fits of M images, in the order of the landmarks given; host arrays.
+
+  Attributes:
+    identity_coefficients: `[M, I]`, the same for all images of a subject.
+    expression_coefficients: `[M, E]`.
+    camera: Cameras, `[M]`, in the landmarks' pixels.
+    rmse_px: `[M]`.
+    relative_error: See `FitResult`, `[M]`.
+    outliers: How many of the landmarks are, `[M]` int32.
+    converged: Whether the subject's fit met the tolerance, `[M]`.
+    rejected: Whether the fit is not to be trusted, `[M]`; the subject's other
+      images were then fitted without this one.
+  """
+
+  identity_coefficients: Float[np.ndarray, "M I"]
+  expression_coefficients: Float[np.ndarray, "M E"]
+  camera: Camera
+  rmse_px: Float[np.ndarray, "M"]
+  relative_error: Float[np.ndarray, "M"]
+  outliers: Int[np.ndarray, "M"]
+  converged: Bool[np.ndarray, "M"]
+  rejected: Bool[np.ndarray, "M"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitModel:
+  """A model cut to what a fit reads; `fit_model` makes one.
+
+  Attributes:
+    model: The landmarks, and the contour's candidates, alone.
+    contour: From `jaw_contour`, in the cut model's numbers, or None.
+  """
+
+  model: MorphableModel
+  contour: Int[np.ndarray, "17 C"] | None
+
+
+def fit_model(model: MorphableModel, *, moving_contour: bool) -> FitModel:
+  """Cuts a model to its landmarks, so that it is small to pass around.
+
+  Args:
+    model: The whole model.
+    moving_contour: Whether contours may follow the silhouette, which needs
+      candidates for them.
+  """
+  landmarks = np.asarray(model.landmark_vertices)
+  curves = jaw_contour(model) if moving_contour else None
+  vertices = landmarks
+  if curves is not None:
+    vertices = np.concatenate([landmarks, curves.ravel()])
+  kept = np.maximum(vertices, 0)
+  numbers = np.where(vertices >= 0, np.arange(len(vertices)), -1)
+  numbers = numbers.astype(np.int32)
+  small = MorphableModel(
+    mean_shape=np.asarray(model.mean_shape[kept]),
+    identity_basis=np.asarray(model.identity_basis[kept]),
+    expression_basis=np.asarray(model.expression_basis[kept]),
+    triangles=np.zeros((0, 3), np.int32),
+    landmark_vertices=numbers[: len(landmarks)],
+  )
+  if curves is not None:
+    curves = numbers[len(landmarks) :].reshape(curves.shape)
+  return FitModel(small, curves)
+
+
+def fit_subjects(
+  model: MorphableModel | FitModel,
+  landmarks: Float[np.ndarray, "M 68 2"],
+  visibility: Float[np.ndarray, "M 68"],
+  subjects: np.ndarray,
+  *,
+  options: FitOptions,
+  shapes: Sequence[BatchShape] | None = None,
+  visible_contour: Bool[np.ndarray, "M"] | None = None,
+  max_relative_error: float | None = None,
+  progress: Callable[[int], None] | None = None,
+) -> ImageFits:
+  """Fits every subject to all its images.
+
+  Args:
+    model: What to fit.
+    landmarks: `[M, 68, 2]`, pixels.
+    visibility: `[M, 68]`; an image without any visible landmark gets zeros.
+    subjects: Who is in each image, `[M]`: numbers or names, in any order.
+    options: Of `fit_landmarks`.
+    shapes: Sizes of batches (`plan_batches`); None plans for these subjects.
+    visible_contour: Which images' contours follow the silhouette, `[M]`; needs
+      a `FitModel` with contours. None is none.
+    max_relative_error: Rejects images beyond it, faces that look away, and
+      images more than half of whose landmarks are outliers, and fits the
+      subject again without them. None rejects nothing.
+    progress: Called after each batch with the number of images in it.
+
+  Returns:
+    The fits.
+
+  Raises:
+    ValueError: Shapes disagree, there is no image, or a contour is to move
+      that the model has no candidates for.
+    TypeError: `landmarks` is not floating point.
+  """
+  small = model
+  if isinstance(small, MorphableModel):
+    small = fit_model(small, moving_contour=False)
+  subjects = _check(small, landmarks, visibility, subjects, visible_contour)
+  slides = np.zeros(len(landmarks), bool)
+  if visible_contour is not None:
+    slides = np.asarray(visible_contour, bool)
+  landmarks = np.asarray(landmarks, np.float32)
+  visibility = np.asarray(visibility, np.float32)
+  if shapes is None:
+    shapes = plan_batches(np.unique(subjects, return_counts=True)[1])
+  fits = _empty_fits(len(landmarks), small.model)
+  fit = functools.partial(
+    _fit_images, fits, small, landmarks, subjects, slides, options, shapes
+  )
+  fit(np.arange(len(landmarks)), visibility, progress)
+  if max_relative_error is not None:
+    fits.rejected[:] = _distrusted(fits, visibility, max_relative_error)
+    spoilt = np.unique(subjects[fits.rejected])
+    others = np.unique(subjects[~fits.rejected])
+    again = np.flatnonzero(np.isin(subjects, np.intersect1d(spoilt, others)))
+    if again.size:
+      fit(again, np.where(fits.rejected[:, None], 0, visibility), None)
+  return fits
+
+
+def _fit_images(
+  fits: ImageFits,
+  model: FitModel,
+  landmarks: np.ndarray,
+  subjects: np.ndarray,
+  slides: np.ndarray,
+  options: FitOptions,
+  shapes: Sequence[BatchShape],
+  chosen: np.ndarray,
+  visibility: np.ndarray,
+  progress: Callable[[int], None] | None,
+) -> None:
+  """Fits the chosen images, batch after batch, into `fits`."""
+  for places in image_batches(subjects[chosen], shapes):
+    used = places >= 0
+    places = np.where(used, chosen[places], 0)
+    result = _fit_batch(
+      model.model,
+      landmarks[places],
+      np.where(used[..., None], visibility[places], 0),
+      model.contour,
+      slides[places],
+      options=options,
+    )
+    _store(fits, jax.device_get(result), places, used)
+    if progress is not None:
+      progress(int(used.sum()))
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def _fit_batch(
+  model: MorphableModel,
+  landmarks: jax.Array,
+  visibility: jax.Array,
+  contour: jax.Array | None,
+  slides: jax.Array,
+  *,
+  options: FitOptions,
+) -> FitResult:
+  return fit_landmarks(
+    model,
+    landmarks,
+    visibility,
+    options=options,
+    contour=contour,
+    visible_contour=slides,
+  )
+
+
+def _check(
+  model: FitModel,
+  landmarks: np.ndarray,
+  visibility: np.ndarray,
+  subjects: np.ndarray,
+  visible_contour: np.ndarray | None,
+) -> np.ndarray:
+  sizes = check_array("landmarks", landmarks, f"M {NUM_LANDMARKS} 2")
+  check_array(
+    "visibility", visibility, f"M {NUM_LANDMARKS}", dtype="any", sizes=sizes
+  )
+  subjects = np.asarray(subjects)
+  count = len(landmarks)
+  if subjects.shape != (count,) or not count:
+    raise ValueError(
+      f"subjects: expected shape [{count}], one of each of at least one"
+      f" image, got {list(subjects.shape)}"
+    )
+  if visible_contour is not None:
+    check_array(
+      "visible_contour", visible_contour, "M", dtype="any", sizes=sizes
+    )
+    if np.any(visible_contour) and model.contour is None:
+      raise ValueError(
+        "visible_contour: expected a FitModel with a moving contour, got one"
+        " without"
+      )
+  return subjects
+
+
+def _distrusted(
+  fits: ImageFits, visibility: np.ndarray, max_relative_error: float
+) -> np.ndarray:
+  """Which of the fits are not to be trusted, `[M]`."""
+  seen = np.sum(visibility > 0, -1)
+  bad = fits.relative_error > max_relative_error
+  bad |= fits.camera.rotation[:, 2, 2] < _FACING_AWAY
+  bad |= 2 * fits.outliers > seen
+  return bad & (seen > 0)
+
+
+def _empty_fits(count: int, model: MorphableModel) -> ImageFits:
+  def zeros(*shape: int) -> Any:
+    return np.zeros((count, *shape), np.float32)
+
+  return ImageFits(
+    identity_coefficients=zeros(model.identity_dim),
+    expression_coefficients=zeros(model.expression_dim),
+    camera=Camera(scale=zeros(), rotation=zeros(3, 3), translation=zeros(2)),
+    rmse_px=zeros(),
+    relative_error=zeros(),
+    outliers=np.zeros(count, np.int32),
+    converged=np.zeros(count, bool),
+    rejected=np.zeros(count, bool),
+  )
+
+
+def _store(
+  fits: ImageFits, result: FitResult, places: np.ndarray, used: np.ndarray
+) -> None:
+  """Writes a batch's results to the images' places.
+
+  An image that was rejected before keeps its own fit, but for the identity.
+  """
+  subject, _ = np.nonzero(used)
+  where = places[used]
+  fits.identity_coefficients[where] = result.identity_coefficients[subject]
+  fits.converged[where] = result.converged[subject]
+  kept = used & ~fits.rejected[places]
+  where = places[kept]
+  fits.expression_coefficients[where] = result.expression_coefficients[kept]
+  for field in ("scale", "rotation", "translation"):
+    getattr(fits.camera, field)[where] = getattr(result.camera, field)[kept]
+  fits.rmse_px[where] = result.rmse_px[kept]
+  fits.relative_error[where] = result.relative_error[kept]
+  fits.outliers[where] = result.outliers[kept].sum(-1)

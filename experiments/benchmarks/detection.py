@@ -1,0 +1,155 @@
+"""Detection in turn with the package mtcnn under TensorFlow."""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import json
+import pathlib
+import subprocess
+import tempfile
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from data_prep.faces.mtcnn.detector import Detector, Settings
+from data_prep.photos.photo_sets import list_photos, read_photo
+from experiments.benchmarks.standard_photos import astronauts
+
+# Answers each line it reads with what a `Run` holds.
+_REFERENCE = """
+import json, sys, time
+import numpy as np
+import mtcnn
+path, at_once, factor, least, *thresholds = json.loads(sys.argv[1])
+with np.load(path) as file:
+  photos = [file[name] for name in sorted(file.files)]
+detector = mtcnn.MTCNN()
+options = dict(zip(
+    ("threshold_pnet", "threshold_rnet", "threshold_onet"), thresholds))
+options.update(scale_factor=factor, min_face_size=least)
+print("ready", flush=True)
+for _ in sys.stdin:
+  start, cpu, faces = time.perf_counter(), time.process_time(), 0
+  for i in range(0, len(photos), at_once):
+    some = photos[i:i + at_once]
+    found = detector.detect_faces(some if at_once > 1 else some[0], **options)
+    faces += sum(map(len, found)) if at_once > 1 else len(found)
+  times = time.perf_counter() - start, time.process_time() - cpu
+  print(json.dumps([*times, faces]), flush=True)
+"""
+
+
+_AT_ONCE = (1, 8)
+
+
+_STANDARD_PHOTOS = 16
+
+
+class Run(NamedTuple):
+  """What finding the faces of all photos took.
+
+  Attributes:
+    wall_s: Seconds.
+    cpu_s: Seconds of processor time, all cores.
+    faces: How many were found.
+  """
+
+  wall_s: float
+  cpu_s: float
+  faces: int
+
+
+def run_in_turn(
+  photos: Sequence[np.ndarray],
+  settings: Settings,
+  reference_python: str,
+  rounds: int,
+) -> dict[str, list[Run]]:
+  """All rounds, by who found the faces."""
+  detector = Detector(settings)
+  detector.detect(photos)
+  results: dict[str, list[Run]] = {}
+  with contextlib.ExitStack() as stack:
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    path = pathlib.Path(folder) / "photos.npz"
+    np.savez(path, **{f"{i:06d}": photo for i, photo in enumerate(photos)})
+    packages = {
+      f"package mtcnn, {at_once} at a time": stack.enter_context(
+        _reference(reference_python, path, at_once, settings)
+      )
+      for at_once in _AT_ONCE
+    }
+    for _ in range(rounds):
+      start, cpu = time.perf_counter(), time.process_time()
+      faces = sum(len(found.boxes) for found in detector.detect(photos))
+      results.setdefault("this project", []).append(
+        Run(time.perf_counter() - start, time.process_time() - cpu, faces)
+      )
+      for name, process in packages.items():
+        results.setdefault(name, []).append(_ask(process))
+  return results
+
+
+def report(results: dict[str, list[Run]], count: int) -> str:
+  """The medians and the ratios, as text."""
+  lines, medians = [], {}
+  for name, runs in results.items():
+    walls = [run.wall_s / count for run in runs]
+    wall = float(np.median(walls))
+    cpu = float(np.median([run.cpu_s / count for run in runs]))
+    medians[name] = np.array([wall, cpu])
+    lines.append(
+      f"{name}: {1e3 * wall:.1f} ms a photo (median of {len(runs)},"
+      f" {1e3 * min(walls):.1f} to {1e3 * max(walls):.1f}),"
+      f" {1 / wall:.1f} photos/s, {1e3 * cpu:.1f} core ms a photo,"
+      f" {runs[-1].faces} faces"
+    )
+  ours = medians.pop("this project")
+  for name, theirs in medians.items():
+    wall, cpu = theirs / ours
+    lines.append(f"{name}: {wall:.1f} times ours, core time {cpu:.1f} times")
+  return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _reference(
+  python: str, photos: pathlib.Path, at_once: int, settings: Settings
+) -> Iterator[subprocess.Popen[str]]:
+  told = [str(photos), at_once, settings.factor, settings.min_size_px]
+  command = [
+    python,
+    "-c",
+    _REFERENCE,
+    json.dumps(told + [*settings.thresholds]),
+  ]
+  with subprocess.Popen(
+    command,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  ) as process:
+    try:
+      if process.stdout.readline().strip() != "ready":
+        raise ValueError(
+          f"--reference_python: expected tensorflow and mtcnn in {python}"
+        )
+      _ask(process)
+      yield process
+    finally:
+      process.kill()
+
+
+def _ask(process: subprocess.Popen[str]) -> Run:
+  process.stdin.write("\n")
+  process.stdin.flush()
+  line = process.stdout.readline()
+  if not line:
+    raise ValueError("--reference_python: the package's process has ended")
+  return Run(*json.loads(line))
+
+
+def _photos(folder: str | None, count: int) -> list[np.ndarray]:
+  if folder:
+    return [read_photo(photo.path) for photo in list_photos(folder)[:count]]
+  return astronauts(count)

@@ -1,0 +1,256 @@
+"""The stages from photos to a dataset, timed one by one."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import pathlib
+import tempfile
+import time
+
+from absl import logging
+import numpy as np
+from PIL import Image
+
+from data_prep.datasets.building import build_dataset
+from data_prep.faces.alignment import align_faces
+from data_prep.faces.detection import detect_faces, mtcnn_source
+from data_prep.faces.dlib_locator import DlibLocator
+from data_prep.faces.location import locate_landmarks, rows_of_stage
+from data_prep.faces.mtcnn.detector import Settings
+from data_prep.fitting.shards import FitSettings
+from data_prep.fitting.stage import fit_faces
+from data_prep.photos.photo_sets import Photo, list_photos
+from data_prep.stages.about import read_licences, write_about
+from data_prep.stages.folder import Share
+from data_prep.stages.rows import manifest_path, read_rows, write_manifest
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+)
+from disentangle3d.reporting.machine import machine_name
+from experiments.benchmarks.standard_photos import astronauts
+
+_HEAD, _WHOLE = 250, 512
+
+CASIA_PHOTOS = 494_414
+
+
+_PHOTOS_A_PERSON = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class StageTime:
+  """What a stage took.
+
+  Attributes:
+    stage: The binary.
+    photos: How many it was given.
+    wall_s: Median seconds.
+    cpu_s: Median seconds of processor time, all cores.
+  """
+
+  stage: str
+  photos: int
+  wall_s: float
+  cpu_s: float
+
+
+def time_runs(
+  stage: str,
+  photos: int,
+  run: Callable[[pathlib.Path], object],
+  scratch: pathlib.Path,
+  rounds: int,
+) -> tuple[StageTime, pathlib.Path]:
+  """Runs a stage once to warm up and then `rounds` times.
+
+  Args:
+    stage: Its name.
+    photos: How many it is given.
+    run: Writes the folder that it is called with.
+    scratch: For the folders.
+    rounds: Of which the median.
+
+  Returns:
+    The times, and the folder of one run.
+  """
+  walls, cpus = [], []
+  for number in range(rounds + 1):
+    output = scratch / f"{stage}-{number}"
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(output)
+    if number:
+      walls.append(time.perf_counter() - wall)
+      cpus.append(time.process_time() - cpu)
+  times = StageTime(
+    stage, photos, float(np.median(walls)), float(np.median(cpus))
+  )
+  return times, output
+
+
+@dataclasses.dataclass
+class Timer:
+  """Times one stage after the other.
+
+  Attributes:
+    scratch: A folder for all they write.
+    rounds: See `time_runs`.
+    times: Of the stages so far.
+  """
+
+  scratch: pathlib.Path
+  rounds: int
+  times: list[StageTime] = dataclasses.field(default_factory=list)
+
+  def stage(
+    self, name: str, photos: int, run: Callable[[pathlib.Path], object]
+  ) -> pathlib.Path:
+    """Times a stage; what it wrote."""
+    times, output = time_runs(name, photos, run, self.scratch, self.rounds)
+    self.times.append(times)
+    logging.info("%s", times)
+    return output
+
+
+def time_photo_stages(
+  timer: Timer, photos: Sequence[Photo], settings: Settings
+) -> pathlib.Path:
+  """The stages that look at photos; what the last of them wrote."""
+  source, locator = mtcnn_source(settings), DlibLocator()
+  count = len(photos)
+  detected = timer.stage(
+    "detect_faces", count, lambda to: detect_faces(photos, to, source)
+  )
+  faces = rows_of_stage(detected)
+  located = timer.stage(
+    "locate_landmarks (dlib)",
+    count,
+    lambda to: locate_landmarks(faces, to, locator),
+  )
+  return timer.stage("align_faces", count, lambda to: align_faces(located, to))
+
+
+def time_row_stages(
+  timer: Timer, aligned: pathlib.Path, model: MorphableModel, fitted: int
+) -> None:
+  """The stages whose time does not go with the photos' size."""
+  count = repeat_rows(aligned, timer.scratch / "many", fitted)
+  # The first machine's half, without the summary, which is drawn once a set.
+  half = FitSettings(images_per_shard=count // 2)
+
+  def fit(output: pathlib.Path, index: int = 0) -> None:
+    fit_faces(
+      timer.scratch / "many",
+      model,
+      output,
+      settings=half,
+      share=Share(index, 2),
+    )
+
+  made = timer.stage("fit_faces", count // 2, fit)
+  fit(made, 1)
+  timer.stage(
+    "build_dataset", count, lambda to: build_dataset(made, to, heldout="1")
+  )
+
+
+def repeat_rows(aligned: pathlib.Path, output: pathlib.Path, least: int) -> int:
+  """Aligned photos again and again under other names; how many there are."""
+  rows = read_rows(aligned, aligned=True)
+  output.mkdir()
+  many = [
+    dataclasses.replace(
+      row,
+      subject=f"{copy}_{row.subject}",
+      image_id=f"{copy}_{row.image_id}",
+    )
+    for copy in range(-(-least // len(rows)))
+    for row in rows
+  ]
+  write_manifest(manifest_path(output), many)
+  write_about(
+    output,
+    "align_faces",
+    settings={},
+    licences=read_licences(aligned),
+    counts={},
+  )
+  return len(many)
+
+
+def table(times: Sequence[StageTime]) -> list[str]:
+  """The times, and what CASIA-WebFace would take, as Markdown."""
+  lines = [
+    "| stage | photos | photos/s | cores busy | core ms a photo | CASIA, hours"
+    " of this process | CASIA, core hours |",
+    "|---|---:|---:|---:|---:|---:|---:|",
+  ]
+
+  def line(name: str, count: str, wall: float, cpu: float) -> str:
+    return (
+      f"| {name} | {count} | {1 / wall:,.1f} | {cpu / wall:.2f} |"
+      f" {1e3 * cpu:.2f} | {CASIA_PHOTOS * wall / 3600:.2f} |"
+      f" {CASIA_PHOTOS * cpu / 3600:.2f} |"
+    )
+
+  for one in times:
+    lines.append(
+      line(
+        one.stage,
+        str(one.photos),
+        one.wall_s / one.photos,
+        one.cpu_s / one.photos,
+      )
+    )
+  wall, cpu = (
+    sum(seconds / one.photos for one, seconds in zip(times, part, strict=True))
+    for part in ([t.wall_s for t in times], [t.cpu_s for t in times])
+  )
+  lines.append(line("all", "", wall, cpu))
+  return lines
+
+
+def write_astronauts(
+  folder: pathlib.Path, count: int, *, head_only: bool
+) -> list[Photo]:
+  """JPEG files, a folder a person."""
+  for number, image in enumerate(astronauts(count, head_only=head_only)):
+    person = folder / f"p{number // _PHOTOS_A_PERSON}"
+    person.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(person / f"{number}.jpg", quality=90)
+  return list_photos(folder)
+
+
+def measure(
+  model: MorphableModel,
+  photos: str | None,
+  *,
+  num_photos: int,
+  settings: Settings,
+  rounds: int,
+  fitted: int,
+) -> str:
+  """Times all sets; the report, Markdown."""
+  lines = [
+    f"{machine_name()}; factor {settings.factor}; {model.name},"
+    f" {model.num_vertices} vertices, {model.identity_dim} +"
+    f" {model.expression_dim}; median of {rounds}.",
+  ]
+  with tempfile.TemporaryDirectory(prefix="stages") as folder:
+    scratch = pathlib.Path(folder)
+
+    def written(size: int) -> list[Photo]:
+      return write_astronauts(
+        scratch / f"photos-{size}", num_photos, head_only=size < _WHOLE
+      )
+
+    sets = {f"{size} x {size}": written(size) for size in (_HEAD, _WHOLE)}
+    if photos:
+      sets[pathlib.Path(photos).name] = list_photos(photos)[:num_photos]
+    for number, (title, some) in enumerate(sets.items()):
+      timer = Timer(scratch / f"set-{number}", rounds)
+      timer.scratch.mkdir()
+      aligned = time_photo_stages(timer, some, settings)
+      # Once: they would take as long for the others.
+      if not number:
+        time_row_stages(timer, aligned, model, fitted)
+      lines += ["", title, "", *table(timer.times)]
+  return "\n".join([*lines, ""])

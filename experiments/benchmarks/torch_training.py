@@ -1,0 +1,208 @@
+"""The train step of phase III written in PyTorch, for comparing speed."""
+
+from collections.abc import Callable, Mapping, Sequence
+import os
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from torch.nn import functional
+
+from disentangle3d.network.compilation import cpu_compiler_options
+from disentangle3d.network.face_model import FaceModel
+from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.training.batches import TrainBatch
+from disentangle3d.training.optimizers import learning_rate
+from disentangle3d.training.phases import HEAD, Phase
+from experiments.benchmarks.steps import (
+  first_params,
+  noise_batch,
+  paper_phase,
+  prepare_step,
+)
+from experiments.benchmarks.torch_network import (
+  decode,
+  encode,
+  tensors_of_network,
+)
+
+JAX, PYTORCH = "JAX", "PyTorch"
+# Does one update, waits for it, gives the loss before it.
+_Update = Callable[[], float]
+
+
+def torch_update(
+  model: FaceModel, phase: Phase, params: Mapping[str, Any], batch: TrainBatch
+) -> _Update:
+  """The phase's step in PyTorch on the CPU, on one batch again and again.
+
+  Args:
+    model: A SphereFace with decoders.
+    phase: Phase III with a softmax head.
+    params: What it starts from, `identity_head` among them.
+    batch: Crops, labels, coefficients and basis, on the host.
+
+  Returns:
+    The update.
+  """
+  torch.set_num_threads(os.cpu_count() or 1)
+  weights = tensors_of_network(params)
+  weights[HEAD] = [
+    torch.from_numpy(np.array(params[HEAD]["kernel"].T, order="C")),
+    torch.from_numpy(np.array(params[HEAD]["bias"])),
+  ]
+  mean = weights.pop("mean_shape")
+  for tensor in _leaves(weights):
+    tensor.requires_grad_(True)
+  optimizers = [
+    _optimizer(phase.optimizers[name], _leaves(weights[name]))
+    for name in phase.optimizers
+  ]
+  image = torch.from_numpy(np.array(batch.image))
+  label = torch.from_numpy(np.asarray(batch.label, np.int64))
+  coefficients = [
+    torch.from_numpy(np.array(value))
+    for value in (batch.identity_coefficients, batch.expression_coefficients)
+  ]
+  basis = [
+    torch.from_numpy(np.array(value))
+    for value in (batch.basis.identity, batch.basis.expression)
+  ]
+  units = PRESETS[model.trunk].units
+  vertices = model.num_vertices
+
+  def update() -> float:
+    identity, residual = encode(weights["encoder"], image, units)
+    shape = decode(weights, mean, identity, residual)
+    with torch.no_grad():
+      target = mean + sum(
+        c @ rows for c, rows in zip(coefficients, basis, strict=True)
+      )
+    reconstruction = (shape - target).square().sum() / (len(image) * vertices)
+    identification = functional.cross_entropy(
+      functional.linear(identity, *weights[HEAD]), label
+    )
+    loss = (
+      phase.weights["reconstruction"] * reconstruction
+      + phase.weights["identification"] * identification
+    )
+    for optimizer in optimizers:
+      optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    for optimizer in optimizers:
+      optimizer.step()
+    return float(loss.detach())
+
+  return update
+
+
+def jax_update(
+  model: FaceModel, params: dict[str, Any], batch: TrainBatch
+) -> _Update:
+  """The real train step on one device, on the same batch again and again."""
+  prepared = prepare_step(
+    model,
+    jax.devices()[:1],
+    batch_size=len(batch.label),
+    input="device_resident",
+    batch=batch.replace(basis=None),
+    params=params,
+  )
+  compiled = prepared.mapped.lower(
+    prepared.state, prepared.batch, prepared.key
+  ).compile(compiler_options=cpu_compiler_options())
+  states = [prepared.state]
+
+  def update() -> float:
+    state, metrics = compiled(states.pop(), prepared.batch, prepared.key)
+    states.append(jax.block_until_ready(state))
+    total, count = metrics["loss"]
+    return float(total) / float(count)
+
+  return update
+
+
+def compare_steps(
+  model: FaceModel, *, batch_size: int, rounds: int
+) -> dict[str, dict[str, Any]]:
+  """Times both in turn, from the same params on the same batch.
+
+  Args:
+    model: The network.
+    batch_size: B.
+    rounds: Updates of each, after the first.
+
+  Returns:
+    For each: first_call_s, p50_ms, p95_ms, and losses, those of all updates.
+  """
+  phase, num_classes = paper_phase(
+    batch_size=batch_size, input="device_resident"
+  )
+  params = first_params(model, num_classes)
+  batch = noise_batch(model, batch_size, num_classes)
+  updates = {
+    JAX: jax_update(model, params, batch),
+    PYTORCH: torch_update(model, phase, params, batch),
+  }
+  seconds: dict[str, list[float]] = {name: [] for name in updates}
+  losses: dict[str, list[float]] = {name: [] for name in updates}
+  for _ in range(1 + rounds):
+    for name, update in updates.items():
+      start = time.perf_counter()
+      losses[name].append(update())
+      seconds[name].append(time.perf_counter() - start)
+  return {
+    name: {
+      "first_call_s": seconds[name][0],
+      "p50_ms": 1e3 * float(np.percentile(seconds[name][1:], 50)),
+      "p95_ms": 1e3 * float(np.percentile(seconds[name][1:], 95)),
+      "losses": losses[name],
+    }
+    for name in updates
+  }
+
+
+def comparison_table(times: Mapping[str, Mapping[str, Any]]) -> str:
+  """The comparison as Markdown; ratios are to PyTorch's median."""
+  lines = [
+    "| step | p50, ms | p95, ms | of PyTorch's | first loss | last loss |",
+    "|---|---|---|---|---|---|",
+  ]
+  reference = times[PYTORCH]["p50_ms"]
+  for name, row in times.items():
+    lines.append(
+      f"| {name} | {row['p50_ms']:.0f} | {row['p95_ms']:.0f} |"
+      f" {row['p50_ms'] / reference:.2f} | {row['losses'][0]:.4f} |"
+      f" {row['losses'][-1]:.4f} |"
+    )
+  return "\n".join(lines)
+
+
+def _leaves(weights: Any) -> list[torch.Tensor]:
+  if isinstance(weights, torch.Tensor):
+    return [weights]
+  values = weights.values() if isinstance(weights, Mapping) else weights
+  return [leaf for value in values for leaf in _leaves(value)]
+
+
+def _optimizer(setting: Any, leaves: Sequence[torch.Tensor]) -> Any:
+  rate = float(learning_rate(setting, 0))
+  # As ours: biases and slopes do not decay.
+  groups = [
+    {
+      "params": [leaf for leaf in leaves if (leaf.ndim > 1) == is_kernel],
+      "weight_decay": setting.weight_decay if is_kernel else 0.0,
+    }
+    for is_kernel in (True, False)
+  ]
+  groups = [group for group in groups if group["params"]]
+  if setting.kind == "sgd":
+    return torch.optim.SGD(
+      groups, lr=rate, momentum=setting.momentum, fused=True
+    )
+  betas = (setting.beta1, setting.beta2)
+  return torch.optim.Adam(
+    groups, lr=rate, betas=betas, eps=setting.epsilon, fused=True
+  )

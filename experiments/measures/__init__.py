@@ -1,0 +1,1 @@
+"""Numbers of networks and their rivals on a set."""

@@ -1,0 +1,226 @@
+"""Scores of networks, landmark fits and meshes against real scans."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+import numpy as np
+
+from disentangle3d.evaluation.scan_protocols import scan_error
+from disentangle3d.evaluation.scans import Scan, scan_of
+from disentangle3d.evaluation.shape_scores import Method, ShapeScores
+from disentangle3d.evaluation.side_by_side import SideBySide, compare_scans
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.fitting.batched_fitting import (
+  ImageFits,
+  fit_model,
+  fit_subjects,
+)
+from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.training.export import Export
+from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT, photo_methods
+from experiments.sets.meshes import MeshFolder, read_prediction
+from experiments.sets.scans import ScanPhoto, ScanSet, load_scan
+
+_BATCH = 10
+_PROTOCOLS = ("liu2018", "liu2018_rigid")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScanResults:
+  """What was measured on one set of scans.
+
+  Attributes:
+    set: Its photos.
+    scores: By method; NaN where a method has no shape for a photo.
+    first_errors_mm: By method, the distance of each vertex of the first
+      photo's scan under liu2018, NaN where it is not measured, `[V]`.
+    table: Some of the photos under every protocol; None where there are none.
+  """
+
+  set: ScanSet
+  scores: Mapping[str, ShapeScores]
+  first_errors_mm: Mapping[str, Float[np.ndarray, "V"]]
+  table: SideBySide | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Maker:
+  """Makes every method's shapes of photos.
+
+  Attributes:
+    methods: Of the networks' topology, by name.
+    folders: Other methods' meshes.
+    triangles: Of the networks, `[F, 3]`.
+    landmark_vertices: Of the networks, `[68]`.
+  """
+
+  methods: Mapping[str, Method]
+  folders: Sequence[MeshFolder]
+  triangles: Int[np.ndarray, "F 3"]
+  landmark_vertices: Int[np.ndarray, "68"]
+
+  @property
+  def names(self) -> list[str]:
+    """Of all methods."""
+    return [*self.methods, *(folder.name for folder in self.folders)]
+
+  def make(
+    self, photos: Sequence[ScanPhoto], rows: Sequence[int]
+  ) -> Iterator[tuple[int, dict[str, tuple[Scan | None, Scan | None]]]]:
+    """For each row, by method: full and identity shape, or None."""
+    for start in range(0, len(rows), _BATCH):
+      part = list(rows[start : start + _BATCH])
+      filled = jnp.asarray(part + part[-1:] * (_BATCH - len(part)))
+      shapes = {
+        name: [np.asarray(one) for one in method.shapes(method.data, filled)]
+        for name, method in self.methods.items()
+      }
+      for place, row in enumerate(part):
+        made: dict[str, tuple[Scan | None, Scan | None]] = {
+          name: (self._scan(whole[place]), self._scan(neutral[place]))
+          for name, (whole, neutral) in shapes.items()
+        }
+        for folder in self.folders:
+          photo = photos[row].name
+          made[folder.name] = (
+            read_prediction(folder, photo),
+            read_prediction(folder, photo, identity=True),
+          )
+        yield row, made
+
+  def _scan(self, shape: Float[np.ndarray, "V 3"]) -> Scan:
+    return scan_of(shape, self.triangles, self.landmark_vertices)
+
+
+def make_maker(
+  photos: Sequence[ScanPhoto],
+  networks: Mapping[str, Export],
+  *,
+  fitter: MorphableModel | None,
+  folders: Sequence[MeshFolder] = (),
+) -> Maker:
+  """Fits the landmarks, and gets everything ready.
+
+  Args:
+    photos: Of one set.
+    networks: By name; all of one mesh.
+    fitter: For landmark fits (and the mean shape); None leaves them out, and
+      takes the first network's mean shape.
+    folders: Other methods' meshes of these photos.
+  """
+  first = next(iter(networks.values()))
+  model = fitter
+  fits: dict[str, ImageFits] = {}
+  if model is None:
+    model = _without_modes(first)
+  elif any(photo.visibility.any() for photo in photos):
+    fits = _fits(photos, model)
+  images = np.stack([photo.image for photo in photos])
+  return Maker(
+    methods=photo_methods(model, images, fits, networks),
+    folders=folders,
+    triangles=first.triangles,
+    landmark_vertices=first.landmark_vertices,
+  )
+
+
+def _fits(
+  photos: Sequence[ScanPhoto], model: MorphableModel
+) -> dict[str, ImageFits]:
+  """Each photo by itself, and all of a person at once."""
+  contours = np.array([photo.visible_contour for photo in photos])
+  small = fit_model(model, moving_contour=bool(contours.any()))
+  marks = np.stack([photo.landmarks for photo in photos]).astype(np.float32)
+  seen = np.stack([photo.visibility for photo in photos]).astype(np.float32)
+  people = np.array([photo.subject for photo in photos])
+  return {
+    name: fit_subjects(
+      small,
+      marks,
+      seen,
+      subjects,
+      options=FitOptions(),
+      visible_contour=contours if contours.any() else None,
+    )
+    for name, subjects in (
+      (SINGLE_FIT, np.arange(len(photos))),
+      (MULTI_FIT, people),
+    )
+  }
+
+
+def measure_scans(
+  faces: ScanSet, maker: Maker, *, protocol_photos: int
+) -> ScanResults:
+  """Scores every method on every photo by liu2018, on some by all protocols.
+
+  Args:
+    faces: The photos and their scans.
+    maker: Of their shapes.
+    protocol_photos: How many to compare by every protocol, evenly taken; at
+      most as many as there are.
+
+  Returns:
+    The results.
+
+  Raises:
+    FileNotFoundError: A file of a scan is gone.
+    ValueError: A scan or a mesh is broken, or a folder has none of the meshes.
+  """
+  count = len(faces.photos)
+  errors = {name: np.full((4, count), np.nan) for name in maker.names}
+  first: dict[str, np.ndarray] = {}
+  for row, made in maker.make(faces.photos, range(count)):
+    photo = faces.photos[row]
+    # The neutral scan first: where it is the photo's own, it is kept.
+    for which, files in ((1, photo.neutral), (0, photo.scan)):
+      truth = load_scan(files)
+      for name, shapes in made.items():
+        for place, protocol in enumerate(_PROTOCOLS):
+          if (scan := shapes[which]) is not None:
+            found = scan_error(scan, truth, protocol=protocol)
+            errors[name][2 * which + place, row] = found.score_mm
+            if (row, which, place) == (0, 0, 0):
+              first[name] = np.where(found.inside, found.distance_mm, np.nan)
+  for folder in maker.folders:
+    if not np.isfinite(errors[folder.name]).any():
+      raise ValueError(
+        f"{folder.folder}: expected meshes as {faces.photos[0].name}.obj, got"
+        " none of this set's photos"
+      )
+  missing = np.full(count, np.nan)
+  scores = {
+    name: ShapeScores(*found[:2], missing, missing, *found[2:])
+    for name, found in errors.items()
+  }
+  table = None
+  chosen = min(protocol_photos, count)
+  if chosen:
+    rows = np.linspace(0, count - 1, chosen).round().astype(int).tolist()
+    table = compare_scans(
+      maker.names,
+      (
+        (
+          load_scan(faces.photos[row].scan),
+          {name: whole for name, (whole, _) in made.items()},
+        )
+        for row, made in maker.make(faces.photos, rows)
+      ),
+      groups=faces.people[rows],
+    )
+  return ScanResults(faces, scores, first, table)
+
+
+def _without_modes(network: Export) -> MorphableModel:
+  """A model of a network's mean shape alone."""
+  mean = np.asarray(network.params["mean_shape"], np.float32).reshape(-1, 3)
+  empty = np.zeros((*mean.shape, 0), np.float32)
+  return MorphableModel(
+    mean_shape=mean,
+    identity_basis=empty,
+    expression_basis=empty,
+    triangles=network.triangles,
+    landmark_vertices=network.landmark_vertices,
+  )

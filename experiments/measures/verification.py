@@ -1,0 +1,238 @@
+"""What is measured on a set of faces: codes, baselines, fusion, galleries."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+
+from jaxtyping import Float, Int, UInt8
+import numpy as np
+
+from disentangle3d.evaluation.code_scores import CodeScores, score_pairs
+from disentangle3d.evaluation.fusion import NORMALISATIONS, fuse_scores
+from disentangle3d.evaluation.identification import (
+  IdentificationResult,
+  identify,
+)
+from disentangle3d.evaluation.presets import PRESETS, verify_codes
+from disentangle3d.evaluation.verification import VerificationResult, verify
+from disentangle3d.training.export import Export
+from disentangle3d.types import Latents
+from experiments.measures.codes import encode_photos
+from experiments.sets.faces import FaceSet, Images
+
+IDENTITY, RESIDUAL = "identity code", "residual code"
+EIGENFACES, PIXELS = "eigenfaces", "raw pixels"
+COEFFICIENTS = "3DMM coefficients, single-image fit"
+_FACES, _TURN = 100, 500
+_KNOWN_SHARE = 0.7
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaceResults:
+  """Everything about one set.
+
+  Attributes:
+    faces: The set.
+    rows: Table 3's rows: codes, codes with mirrored photos, baselines.
+    presets: By preset and network, its identity code with mirrored photos.
+    fusion: By both systems and the normalisation.
+    galleries: Identification by row; None where a set does not say who.
+  """
+
+  faces: FaceSet
+  rows: Mapping[str, CodeScores]
+  presets: Mapping[tuple[str, str], VerificationResult]
+  fusion: Mapping[str, VerificationResult]
+  galleries: Mapping[str, IdentificationResult] | None
+
+
+def measure_faces(
+  faces: FaceSet,
+  networks: Mapping[str, Export],
+  *,
+  other_scores: Mapping[str, Float[np.ndarray, "Q"]] | None = None,
+  seed: int = 0,
+) -> FaceResults:
+  """Measures networks and baselines on a set.
+
+  Args:
+    faces: The set.
+    networks: By the names that tables print.
+    other_scores: Other systems' scores of the set's pairs, by name; None
+      fuses with eigenfaces, where the set has photos to learn them from.
+    seed: Of who is in the gallery.
+
+  Returns:
+    `FaceResults`.
+
+  Raises:
+    ValueError: The folds do not add up, or scores are not one finite number
+      a pair; says whose.
+  """
+  _check_scores(faces, other_scores)
+  codes = {name: encode_photos(n, faces.images) for name, n in networks.items()}
+  mirrored = {
+    name: encode_photos(network, faces.images, mirrored=True)
+    for name, network in networks.items()
+  }
+  features = _features(faces, codes)
+  rows = {
+    name: score_pairs(feature, faces.pairs)
+    for name, feature in features.items()
+  }
+  for name in networks:
+    rows[f"{IDENTITY}, {name}, with mirrored photo"] = score_pairs(
+      faces.pool(codes[name].identity),
+      faces.pairs,
+      mirrored=faces.pool(mirrored[name].identity),
+    )
+  galleries = None
+  if faces.people is not None:
+    galleries = {
+      name: identify_in_gallery(feature, faces.people, seed=seed)
+      for name, feature in features.items()
+    }
+  presets = {
+    (preset, name): verify_codes(
+      faces.pool(codes[name].identity),
+      faces.pairs,
+      mirrored=faces.pool(mirrored[name].identity),
+      preset=preset,
+    )
+    for preset in PRESETS
+    for name in networks
+  }
+  return FaceResults(
+    faces,
+    rows,
+    presets,
+    _fusion(faces, rows, networks, other_scores),
+    galleries,
+  )
+
+
+def identify_in_gallery(
+  features: Float[np.ndarray, "U D"], people: Int[np.ndarray, "U"], *, seed: int
+) -> IdentificationResult:
+  """Most people leave their first photo in the gallery; the rest are unknown.
+
+  Raises:
+    ValueError: There are fewer than two people, or nobody has two photos.
+  """
+  names, owner = np.unique(people, return_inverse=True)
+  if len(names) < 2:
+    raise ValueError(f"people: expected two or more, got {len(names)}")
+  order = np.random.default_rng(seed).permutation(len(names))
+  known = order[: max(round(_KNOWN_SHARE * len(names)), 1)]
+  first = np.unique(owner, return_index=True)[1]
+  gallery = np.sort(first[known])
+  probes = np.setdiff1d(np.arange(len(owner)), gallery)
+  return identify(
+    features[gallery],
+    owner[gallery].astype(np.int32),
+    features[probes],
+    owner[probes].astype(np.int32),
+  )
+
+
+def eigenfaces(
+  training_images: UInt8[np.ndarray, "T 112 96 3"], images: Images
+) -> Float[np.ndarray, "P D"]:
+  """Coordinates in the first 100 principal components of other people."""
+  rows = _grey(training_images)
+  mean = rows.mean(0)
+  centred = rows - mean
+  # The small of the two matrices has the same components.
+  weights, vectors = np.linalg.eigh(centred @ centred.T)
+  kept = np.argsort(weights)[::-1][: min(_FACES, len(rows) - 1)]
+  components = centred.T @ vectors[:, kept]
+  components /= np.linalg.norm(components, axis=0)
+  return _by_turns(images, lambda part: (_grey(part) - mean) @ components)
+
+
+def raw_pixels(images: Images) -> Float[np.ndarray, "P D"]:
+  """Grey values, each photo's mean taken off."""
+  return _by_turns(images, lambda part: _grey(part).astype(np.float32))
+
+
+def _features(
+  faces: FaceSet, codes: Mapping[str, Latents]
+) -> dict[str, Float[np.ndarray, "U D"]]:
+  """Everything that is compared by cosine, unit by unit."""
+  features = {
+    f"{kind}, {name}": faces.pool(getattr(latents, field))
+    for kind, field in ((IDENTITY, "identity"), (RESIDUAL, "residual"))
+    for name, latents in codes.items()
+  }
+  if faces.fitted is not None:
+    features[COEFFICIENTS] = faces.pool(faces.fitted)
+  if faces.training_images is not None:
+    features[EIGENFACES] = faces.pool(
+      eigenfaces(faces.training_images, faces.images)
+    )
+  features[PIXELS] = faces.pool(raw_pixels(faces.images))
+  return features
+
+
+def _fusion(
+  faces: FaceSet,
+  rows: Mapping[str, CodeScores],
+  networks: Mapping[str, Export],
+  other_scores: Mapping[str, np.ndarray] | None,
+) -> dict[str, VerificationResult]:
+  """Each system by itself, then their sum after either normalisation."""
+  others = dict(other_scores or {})
+  if not others and EIGENFACES in rows:
+    others[EIGENFACES] = rows[EIGENFACES].scores
+  if not others:
+    return {}
+  pairs = faces.pairs
+  fused = {
+    own: rows[own].result
+    for own in (f"{IDENTITY}, {name}" for name in networks)
+  }
+  for name, scores in others.items():
+    try:
+      fused[name] = verify(scores, pairs.same, folds=pairs.fold)
+      for network in networks:
+        own = f"{IDENTITY}, {network}"
+        for normalisation in NORMALISATIONS:
+          both = fuse_scores(
+            rows[own].scores,
+            scores,
+            pairs.same,
+            folds=pairs.fold,
+            normalisation=normalisation,
+          )
+          fused[f"{own} + {name}, {normalisation}"] = verify(
+            both, pairs.same, folds=pairs.fold
+          )
+    except ValueError as error:
+      raise ValueError(f"{name}: {error}") from error
+  return fused
+
+
+def _check_scores(
+  faces: FaceSet, other_scores: Mapping[str, np.ndarray] | None
+) -> None:
+  count = len(faces.pairs.same)
+  for name, scores in (other_scores or {}).items():
+    if scores.shape != (count,):
+      raise ValueError(
+        f"{name}: expected {count} scores, one a pair of {faces.name}, got"
+        f" shape {list(scores.shape)}"
+      )
+
+
+def _grey(images: UInt8[np.ndarray, "B 112 96 3"]) -> np.ndarray:
+  grey = images.mean(-1, dtype=np.float64).reshape(len(images), -1)
+  return grey - grey.mean(1, keepdims=True)
+
+
+def _by_turns(
+  images: Images, feature: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+  """Features of all crops, so many in memory at a time."""
+  starts = range(0, len(images), _TURN)
+  return np.concatenate(
+    [feature(images[np.arange(s, min(s + _TURN, len(images)))]) for s in starts]
+  )

@@ -1,0 +1,126 @@
+"""What the codes carry: one block of tables for an evaluation's page."""
+
+from collections.abc import Mapping
+import itertools
+
+import numpy as np
+
+from disentangle3d.evaluation.verification import bootstrap_auc_difference
+from disentangle3d.faces.synthetic_world import EXPRESSION_CLASSES
+from disentangle3d.reporting.html_page import (
+  Block,
+  Paragraph,
+  Table,
+  interval,
+  mean_std,
+)
+from experiments.measures.disentanglement import (
+  CODES,
+  YAW_BINS_DEG,
+  Disentanglement,
+)
+from experiments.sets.heldout import HeldOut
+
+
+def disentanglement_blocks(
+  found: Mapping[str, Disentanglement], outdoor: HeldOut
+) -> list[Block]:
+  """Tables of all networks, and the differences between them."""
+  people = outdoor.photos.person
+  blocks: list[Block] = [
+    _table(found, code, len(np.unique(people))) for code in CODES
+  ]
+  rows = [
+    (
+      name,
+      *(
+        interval(one.mean, one.low, one.high)
+        for one in (result.swapped, result.own)
+      ),
+    )
+    for name, result in found.items()
+  ]
+  blocks.append(
+    Table(
+      ("", "identity of A, residual of B", "A itself"),
+      rows,
+      caption=(
+        "Swap test: RMSE in mm (liu2018) against the true combination, 95 %"
+        " intervals over people. Components that are apart swap without loss."
+      ),
+    )
+  )
+  for code in CODES:
+    blocks += _differences(found, code, people)
+  return blocks
+
+
+def _table(
+  found: Mapping[str, Disentanglement], code: str, people: int
+) -> Table:
+  rows = []
+  for name, result in found.items():
+    findings = result.codes[code]
+    drift = {
+      int(b): float(d)
+      for b, d in zip(
+        findings.yaw_drift.bins, findings.yaw_drift.distance, strict=True
+      )
+    }
+    changed = findings.expression_drift.distance[
+      findings.expression_drift.bins != 0
+    ]
+    auc = findings.verification.result.auc
+    rows.append(
+      (
+        name,
+        findings.variance_ratio,
+        mean_std(auc.mean, auc.std),
+        *(drift.get(place) for place in range(1, len(YAW_BINS_DEG))),
+        findings.yaw_drift.strangers,
+        float(np.mean(changed)),
+        findings.expression.accuracy,
+        findings.expression.chance,
+      )
+    )
+  return Table(
+    (
+      "",
+      "variance between / within people",
+      "verification AUC",
+      *(f"drift, |yaw| {yaw}°" for yaw in YAW_BINS_DEG[1:]),
+      "strangers",
+      "drift, expression",
+      "expression read out (%)",
+      "chance (%)",
+    ),
+    rows,
+    caption=(
+      f"The {code} code, {people} people never trained on. Drift is 1 − cosine"
+      " to the same person's frontal or neutral photos; strangers is that"
+      f" distance between people. {EXPRESSION_CLASSES} expressions are read"
+      " out linearly, by classifiers that saw other people."
+    ),
+  )
+
+
+def _differences(
+  found: Mapping[str, Disentanglement], code: str, people: np.ndarray
+) -> list[Block]:
+  lines: list[Block] = []
+  for first, second in itertools.combinations(reversed(list(found)), 2):
+    one, other = (found[n].codes[code].verification for n in (first, second))
+    difference = bootstrap_auc_difference(
+      one.scores, other.scores, one.pairs, people
+    )
+    shown = interval(difference.mean, difference.low, difference.high)
+    verdict = "no difference shown"
+    if difference.low > 0 or difference.high < 0:
+      verdict = "a difference"
+    lines.append(
+      Paragraph(
+        f"AUC of the {code} code, {first} − {second}: {shown} points (95 %,"
+        f" people drawn again): {verdict}."
+      )
+    )
+  return lines

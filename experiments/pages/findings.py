@@ -1,0 +1,203 @@
+"""What an evaluation found, on disk, so that `experiments.report` can join it.
+
+<folder>/section.json (sections of a page, and the numbers that go into the
+paper's tables), the pictures it names (PNG), and page.html, the sections by
+themselves. Written under another name and renamed, so a folder is whole or
+not there.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+from PIL import Image
+
+from disentangle3d.output_files import new_folder
+from disentangle3d.reporting.charts import figure_png
+from disentangle3d.reporting.html_page import (
+  Block,
+  Grid,
+  Paragraph,
+  Picture,
+  Preformatted,
+  Section,
+  Table,
+  page,
+  write_page,
+)
+from disentangle3d.reporting.pictures import picture_png
+from experiments.pages.paper_tables import PAPER_TABLES, Measured
+
+FILE, PAGE = "section.json", "page.html"
+_FORMAT = "disentangle3d sections, version 1"
+_PIXELS_AN_INCH = 96
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Findings:
+  """What one evaluation found.
+
+  Attributes:
+    title: Of its own page.
+    sections: To show.
+    measured: Rows for the paper's tables.
+  """
+
+  title: str
+  sections: Sequence[Section]
+  measured: Measured
+
+
+def check_output(folder: str | os.PathLike[str]) -> None:
+  """Refuses a folder that `save_findings` would refuse after all the work.
+
+  Raises:
+    ValueError: `folder` holds something else than findings.
+  """
+  folder = pathlib.Path(folder)
+  if (folder / FILE).is_file():
+    return
+  if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    raise ValueError(
+      f"{folder}: expected a new or an empty folder, or one of an earlier"
+      " evaluation, got another"
+    )
+
+
+def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
+  """Writes findings, over what an earlier run wrote there.
+
+  Raises:
+    ValueError: `folder` holds something else.
+  """
+  check_output(folder)
+  folder = pathlib.Path(folder)
+  # The earlier findings go when the new ones are whole.
+  fresh = folder.with_name(f".{folder.name}.new")
+  shutil.rmtree(fresh, ignore_errors=True)
+  with new_folder(fresh) as partial:
+    pictures: list[bytes] = []
+    content = {
+      "format": _FORMAT,
+      "title": findings.title,
+      "sections": [
+        {
+          "title": section.title,
+          "blocks": [_to_json(block, pictures) for block in section.blocks],
+        }
+        for section in findings.sections
+      ],
+      "measured": {
+        key: {name: list(map(_cell, cells)) for name, cells in rows.items()}
+        for key, rows in findings.measured.items()
+      },
+    }
+    for number, png in enumerate(pictures):
+      (partial / f"picture{number:02d}.png").write_bytes(png)
+    (partial / FILE).write_text(
+      json.dumps(content, indent=1, allow_nan=False) + "\n"
+    )
+    write_page(partial / PAGE, page(findings.title, findings.sections))
+  if folder.exists():
+    shutil.rmtree(folder)
+  fresh.rename(folder)
+
+
+def load_findings(folder: str | os.PathLike[str]) -> Findings:
+  """Reads what `save_findings` wrote.
+
+  Raises:
+    FileNotFoundError: There is none, or a picture is missing.
+    ValueError: It is not of this format.
+  """
+  folder = pathlib.Path(folder)
+  path = folder / FILE
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
+  try:
+    content = json.loads(path.read_text())
+    if content["format"] != _FORMAT:
+      raise ValueError(f"another format: {content['format']!r}")
+    sections = [
+      Section(
+        section["title"],
+        [_from_json(block, folder) for block in section["blocks"]],
+      )
+      for section in content["sections"]
+    ]
+    measured = content["measured"]
+    for key, rows in measured.items():
+      width = len(PAPER_TABLES[key].columns)
+      if any(len(cells) != width for cells in rows.values()):
+        raise ValueError(f"{key}: expected {width} cells a row")
+    return Findings(content["title"], sections, measured)
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
+    raise ValueError(f"{path}: expected {_FORMAT!r} ({error})") from error
+
+
+def _to_json(block: Block, pictures: list[bytes]) -> dict[str, Any]:
+  kind = type(block).__name__
+  match block:
+    case Picture():
+      if isinstance(block.image, Figure):
+        png = figure_png(block.image)
+        width = round(_PIXELS_AN_INCH * block.image.get_figwidth())
+      else:
+        png, width = picture_png(block.image), block.image.shape[1]
+      pictures.append(png)
+      return {
+        "kind": kind,
+        "picture": len(pictures) - 1,
+        "caption": block.caption,
+        "width_px": block.width_px or width,
+        "is_photo": block.is_photo,
+      }
+    case Grid():
+      inner = [_to_json(picture, pictures) for picture in block.pictures]
+      return {"kind": kind, "pictures": inner, "caption": block.caption}
+    case Table():
+      rows = [[_cell(cell) for cell in row] for row in block.rows]
+      fields = dataclasses.asdict(dataclasses.replace(block, rows=()))
+      return {"kind": kind, **fields, "rows": rows}
+    case _:
+      return {"kind": kind, "text": block.text}
+
+
+def _cell(cell: Any) -> Any:
+  if isinstance(cell, tuple):
+    # A mean without a number is a dash, whatever its spread.
+    return None if _cell(cell[0]) is None else list(map(_cell, cell))
+  if isinstance(cell, np.generic):
+    cell = cell.item()
+  # NaN is no JSON; both are a dash.
+  return None if isinstance(cell, float) and np.isnan(cell) else cell
+
+
+def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
+  fields = dict(fields)
+  kind = fields.pop("kind")
+  match kind:
+    case "Picture":
+      path = folder / f"picture{fields.pop('picture'):02d}.png"
+      if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+      with Image.open(io.BytesIO(path.read_bytes())) as image:
+        return Picture(np.asarray(image.convert("RGB")), **fields)
+    case "Grid":
+      pictures = [_from_json(one, folder) for one in fields["pictures"]]
+      return Grid(pictures, fields["caption"])
+    case "Table":
+      return Table(**fields)
+    case "Paragraph":
+      return Paragraph(**fields)
+    case "Preformatted":
+      return Preformatted(**fields)
+    case _:
+      raise ValueError(f"no such block: {kind!r}")

@@ -1,0 +1,171 @@
+"""Table 3 and its figures, from what was measured on sets of faces."""
+
+from collections.abc import Mapping, Sequence
+import itertools
+
+import numpy as np
+
+from disentangle3d.evaluation.presets import PRESETS
+from disentangle3d.evaluation.verification import (
+  VerificationResult,
+  bootstrap_auc_difference,
+)
+from disentangle3d.reporting.html_page import (
+  Block,
+  Grid,
+  Paragraph,
+  Picture,
+  Section,
+  Table,
+  interval,
+  mean_std,
+)
+from disentangle3d.reporting.roc_charts import det_curves, roc_curves
+from experiments.measures.verification import IDENTITY, RESIDUAL, FaceResults
+from experiments.pages.paper_tables import Cell, number_or_none
+
+_STATISTICS = {
+  "Accuracy": "accuracy",
+  "100%-EER": "eer_complement",
+  "AUC": "auc",
+  "TAR@FAR10%": "tar_at_far_10",
+  "TAR@FAR1%": "tar_at_far_1",
+}
+
+
+def face_sections(results: FaceResults) -> list[Section]:
+  """Everything about one set."""
+  faces, rows = results.faces, results.rows
+  pairs = faces.pairs
+  folds = len(np.unique(pairs.fold))
+  caption = (
+    f"{faces.name}: percent, mean ± std over {folds} folds,"
+    f" {len(pairs.same):,} pairs, half of them genuine; a residual code should"
+    " not tell people apart (AUC 50). A dash: too few impostor pairs a fold."
+  )
+  of_rows = {name: scored.result for name, scored in rows.items()}
+  blocks: list[Block] = [verification_table(of_rows, caption=caption)]
+  blocks += _differences(results)
+  curves = {
+    name: result.roc
+    for name, result in of_rows.items()
+    if "mirrored" not in name
+  }
+  blocks.append(
+    Grid(
+      [
+        Picture(roc_curves(curves, title="ROC"), f"ROC, {faces.name}"),
+        Picture(det_curves(curves, title="DET"), f"DET, {faces.name}"),
+      ]
+    )
+  )
+  blocks.append(_presets(results))
+  if results.fusion:
+    caption = (
+      "Score-level fusion: sums of scores, normalised on the other folds"
+    )
+    blocks.append(verification_table(results.fusion, caption=caption))
+  if results.galleries is not None:
+    blocks.append(_galleries(results))
+  return [Section(f"Verification: {faces.name}", blocks)]
+
+
+def paper_cells(results: FaceResults) -> dict[str, Sequence[Cell]]:
+  """The set's rows of the paper's Table 3."""
+  return {
+    f"{name}, {results.faces.name}": verification_cells(scored.result)
+    for name, scored in results.rows.items()
+    if not name.startswith(RESIDUAL)
+  }
+
+
+def fusion_cells(results: FaceResults) -> dict[str, Sequence[Cell]]:
+  """The set's rows of 4.2: accuracy of each system and of their sums."""
+  return {
+    f"{name}, {results.faces.name}": (number_or_none(one.accuracy.mean),)
+    for name, one in results.fusion.items()
+  }
+
+
+def verification_cells(result: VerificationResult) -> list[Cell]:
+  """Mean and standard deviation of Table 3's columns."""
+  cells: list[Cell] = []
+  for field in _STATISTICS.values():
+    statistic = getattr(result, field)
+    mean = number_or_none(statistic.mean)
+    cells.append(None if mean is None else (mean, float(statistic.std)))
+  return cells
+
+
+def verification_table(
+  rows: Mapping[str, VerificationResult], *, caption: str
+) -> Table:
+  """One row a code: the columns of the paper's Table 3, percent."""
+  cells = []
+  for name, result in rows.items():
+    found = [getattr(result, field) for field in _STATISTICS.values()]
+    cells.append((name, *(mean_std(s.mean, s.std) for s in found)))
+  return Table(("", *_STATISTICS), cells, caption=caption)
+
+
+def _differences(results: FaceResults) -> list[Block]:
+  if results.faces.people is None:
+    return []
+  lines: list[Block] = []
+  for kind in (IDENTITY, RESIDUAL):
+    names = [
+      name
+      for name in results.rows
+      if name.startswith(kind) and "mirrored" not in name
+    ]
+    parts = []
+    for first, second in itertools.combinations(reversed(names), 2):
+      one, other = results.rows[first], results.rows[second]
+      found = bootstrap_auc_difference(
+        one.scores, other.scores, one.pairs, results.faces.people
+      )
+      shown = interval(found.mean, found.low, found.high)
+      short = [name.removeprefix(f"{kind}, ") for name in (first, second)]
+      parts.append(f"{short[0]} − {short[1]}: {shown}")
+    if parts:
+      lines.append(
+        Paragraph(
+          f"AUC of the {kind}, differences in points over all pairs (95 %,"
+          f" people drawn again): {'; '.join(parts)}."
+        )
+      )
+  return lines
+
+
+def _presets(results: FaceResults) -> Table:
+  names = list(dict.fromkeys(name for _, name in results.presets))
+  rows = []
+  for preset in PRESETS:
+    found = [results.presets[preset, name].accuracy for name in names]
+    rows.append((preset, *(mean_std(s.mean, s.std) for s in found)))
+  return Table(
+    ("", *names),
+    rows,
+    caption=(
+      "Accuracy of the identity code with the mirrored photo's, percent, by"
+      " how published work joins both and chooses the threshold"
+    ),
+  )
+
+
+def _galleries(results: FaceResults) -> Table:
+  galleries = results.galleries or {}
+  rows = [
+    (name, found.rank_1, *map(float, found.tar_at_far))
+    for name, found in galleries.items()
+  ]
+  found = next(iter(galleries.values()))
+  return Table(
+    ("", "rank 1", "TAR@FAR10%", "TAR@FAR1%"),
+    rows,
+    caption=(
+      f"Identification, percent: {len(found.cmc)} people with one photo each in"
+      f" the gallery, {found.known} photos of theirs, {found.unknown} of people"
+      " who are not in it"
+    ),
+  )

@@ -1,0 +1,343 @@
+"""Codes, shapes and cameras of faces: by a network, or by the landmark fit."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+
+from data_prep.faces.found_faces import FoundFace
+from disentangle3d import inference
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  synthesize_shape,
+)
+from disentangle3d.faces.rendering import render, vertex_visibility
+from disentangle3d.faces.shading import vertex_normals
+from disentangle3d.fitting.batched_fitting import fit_subjects
+from disentangle3d.fitting.camera import estimate_camera
+from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.geometry import (
+  Camera,
+  apply_affine,
+  five_points,
+  invert_affine,
+  project,
+  similarity_2d,
+  transform_camera,
+)
+from disentangle3d.training.export import Export
+from disentangle3d.types import (
+  CROP_TEMPLATE,
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  Latents,
+)
+
+# The maps show the crop and so many of its pixels around it (the chin is often
+# below), enlarged so many times.
+_MAP_MARGIN_PX = 24
+_MAP_SCALE = 3
+_MAP_SHIFT = _MAP_SCALE * _MAP_MARGIN_PX + (_MAP_SCALE - 1) / 2
+MAP_FROM_CROP = np.array(
+  [[_MAP_SCALE, 0, _MAP_SHIFT], [0, _MAP_SCALE, _MAP_SHIFT]], np.float32
+)
+_LEAST_LANDMARKS = 8
+_BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Codes:
+  """What is known of N faces: the network's latents or a fit's coefficients.
+
+  Attributes:
+    identity: `[N, I]`.
+    residual: `[N, E]`.
+  """
+
+  identity: Float[np.ndarray, "N I"]
+  residual: Float[np.ndarray, "N E"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaceMaker:
+  """A method: faces to codes, codes to shapes on one topology.
+
+  Attributes:
+    name: `network` or `fit`.
+    code_names: What the two codes are called in result.json.
+    encode: Codes of faces; with `pooled` they are one person's.
+    decode: Full and identity shape, `[B, V, 3]`, of codes.
+    mean_shape: `[V, 3]`, mm.
+    triangles: `[F, 3]`.
+    landmark_vertices: `[68]`, -1 where there is no such landmark.
+    mirror_vertices: `[V]` or None.
+    provenance: Name, source and licence of the 3DMM.
+  """
+
+  name: str
+  code_names: tuple[str, str]
+  encode: Callable[[Sequence[FoundFace], bool], Codes]
+  decode: Callable[[Array, Array], tuple[Array, Array]]
+  mean_shape: Float[np.ndarray, "V 3"]
+  triangles: Int[np.ndarray, "F 3"]
+  landmark_vertices: Int[np.ndarray, "68"]
+  mirror_vertices: Int[np.ndarray, "V"] | None
+  provenance: Mapping[str, Any]
+
+
+def network_maker(network: Export) -> FaceMaker:
+  """Faces by a trained network; one identity is the mean of codes."""
+  params = jax.tree.map(jnp.asarray, network.params)
+
+  @jax.jit
+  def run(params: Any, identity: Array, residual: Array) -> tuple[Array, Array]:
+    codes = Latents(identity, residual)
+    faces = inference.decode(params, codes, model=network.model)
+    return faces.shape, faces.identity_shape
+
+  @jax.jit
+  def read(params: Any, crops: Array) -> Latents:
+    return inference.encode(params, crops, model=network.model)
+
+  def encode(faces: Sequence[FoundFace], pooled: bool) -> Codes:
+    parts = []
+    for rows in _batches(len(faces)):
+      crops = np.stack([faces[row].crop for row in rows])
+      parts.append(jax.device_get(read(params, crops)))
+    identity = np.concatenate([part.identity for part in parts])[: len(faces)]
+    residual = np.concatenate([part.residual for part in parts])[: len(faces)]
+    if pooled:
+      weights = pool_weights(faces)
+      mean = np.average(identity, axis=0, weights=weights)
+      identity = np.repeat(mean[None], len(faces), 0).astype(np.float32)
+    return Codes(identity, residual)
+
+  return FaceMaker(
+    name="network",
+    code_names=("identity", "residual"),
+    encode=encode,
+    decode=functools.partial(run, params),
+    mean_shape=np.asarray(network.params["mean_shape"]),
+    triangles=network.triangles,
+    landmark_vertices=network.landmark_vertices,
+    mirror_vertices=network.mirror_vertices,
+    provenance=network.provenance,
+  )
+
+
+def fit_maker(model: MorphableModel) -> FaceMaker:
+  """Faces by the landmark fit alone; one identity is fitted to all photos."""
+
+  @jax.jit
+  def run(
+    model: MorphableModel, identity: Array, residual: Array
+  ) -> tuple[Array, Array]:
+    neutral = jnp.zeros_like(residual)
+    return (
+      synthesize_shape(model, identity, residual),
+      synthesize_shape(model, identity, neutral),
+    )
+
+  def encode(faces: Sequence[FoundFace], pooled: bool) -> Codes:
+    points, visibility = crop_landmarks(faces)
+    fits = fit_subjects(
+      model,
+      points,
+      visibility,
+      np.zeros(len(faces), int) if pooled else np.arange(len(faces)),
+      options=FitOptions(),
+    )
+    return Codes(fits.identity_coefficients, fits.expression_coefficients)
+
+  mirror = model.mirror_vertices
+  return FaceMaker(
+    name="fit",
+    code_names=("identity_coefficients", "expression_coefficients"),
+    encode=encode,
+    decode=functools.partial(run, jax.tree.map(jnp.asarray, model)),
+    mean_shape=np.asarray(model.mean_shape),
+    triangles=np.asarray(model.triangles),
+    landmark_vertices=np.asarray(model.landmark_vertices),
+    mirror_vertices=None if mirror is None else np.asarray(mirror),
+    provenance={
+      "name": model.name,
+      "source": model.source,
+      "licence": model.licence,
+    },
+  )
+
+
+def pool_weights(faces: Sequence[FoundFace]) -> Float[np.ndarray, "N"]:
+  """What each face's code counts: the detector's score times its sharpness.
+
+  Sharpness is 1 where the photo has a pixel for each of the crop's, and the
+  share of pixels along a side where it has fewer.
+  """
+  scale = [
+    float(np.hypot(face.crop_from_photo[0, 0], face.crop_from_photo[1, 0]))
+    for face in faces
+  ]
+  scores = np.array([face.score for face in faces])
+  return scores * np.minimum(1, 1 / np.array(scale))
+
+
+def crop_landmarks(
+  faces: Sequence[FoundFace],
+) -> tuple[Float[np.ndarray, "N 68 2"], Float[np.ndarray, "N 68"]]:
+  """Landmarks in crop pixels (zeros where none) and their visibility."""
+  points = np.zeros((len(faces), 68, 2), np.float32)
+  for row, face in enumerate(faces):
+    if face.landmarks is not None:
+      matrix = jnp.asarray(face.crop_from_photo)
+      points[row] = apply_affine(matrix, jnp.asarray(face.landmarks))
+  return points, np.stack([face.visibility for face in faces])
+
+
+def has_camera(faces: Sequence[FoundFace]) -> Bool[np.ndarray, "N"]:
+  """Whether enough landmarks are visible to say how the head is turned."""
+  return np.array(
+    [np.sum(face.visibility > 0) >= _LEAST_LANDMARKS for face in faces]
+  )
+
+
+def photo_cameras(
+  maker: FaceMaker, codes: Codes, faces: Sequence[FoundFace]
+) -> Camera:
+  """Cameras in photo pixels; where `has_camera` says no, the front.
+
+  Args:
+    maker: The method.
+    codes: Of the faces.
+    faces: N of them.
+
+  Returns:
+    Cameras, `[N]`, host arrays.
+  """
+  landmarks, visibility = crop_landmarks(faces)
+  visibility = visibility * (maker.landmark_vertices >= 0)[None]
+  known = has_camera(faces)
+  parts = []
+  for rows in _batches(len(faces)):
+    shape, _ = maker.decode(codes.identity[rows], codes.residual[rows])
+    cameras = _crop_cameras(
+      shape[:, np.maximum(maker.landmark_vertices, 0)],
+      landmarks[rows],
+      visibility[rows],
+      known[rows],
+    )
+    parts.append(jax.tree.map(np.asarray, cameras))
+  crop = jax.tree.map(
+    lambda *leaves: jnp.asarray(np.concatenate(leaves)[: len(faces)]), *parts
+  )
+  matrices = jnp.stack([jnp.asarray(face.crop_from_photo) for face in faces])
+  cameras = transform_camera(crop, invert_affine(matrices))
+  return jax.tree.map(np.asarray, cameras)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Maps:
+  """What a camera sees of a face, in the pixels of `MAP_FROM_CROP`.
+
+  Attributes:
+    shape: `[V, 3]`, mm.
+    identity_shape: `[V, 3]`, mm.
+    depth_mm: Towards the viewer, NaN where nothing is, `[480, 432]`.
+    normals: In camera axes, unit length, 0 where nothing is, `[480, 432, 3]`.
+    seen: Which vertices the camera sees, `[V]`.
+  """
+
+  shape: Float[np.ndarray, "V 3"]
+  identity_shape: Float[np.ndarray, "V 3"]
+  depth_mm: Float[np.ndarray, "H W"]
+  normals: Float[np.ndarray, "H W 3"]
+  seen: Bool[np.ndarray, "V"]
+
+
+def face_maps(
+  maker: FaceMaker, codes: Codes, cameras: Camera, faces: Sequence[FoundFace]
+) -> list[Maps]:
+  """Shapes and maps of some faces; one program for any number."""
+  made = []
+  for rows in _batches(len(faces)):
+    shape, identity_shape = maker.decode(
+      codes.identity[rows], codes.residual[rows]
+    )
+    matrices = np.stack([faces[row].crop_from_photo for row in rows])
+    camera = jax.tree.map(lambda leaf, r=rows: jnp.asarray(leaf[r]), cameras)
+    depth, normals, seen = jax.device_get(
+      _maps(shape, maker.triangles, camera, jnp.asarray(matrices))
+    )
+    for place in range(min(_BATCH, len(faces) - rows[0])):
+      made.append(
+        Maps(
+          shape=np.asarray(shape[place]),
+          identity_shape=np.asarray(identity_shape[place]),
+          depth_mm=depth[place],
+          normals=normals[place],
+          seen=seen[place],
+        )
+      )
+  return made
+
+
+def _batches(count: int) -> list[np.ndarray]:
+  """Rows in batches of one size; the last row fills the last batch."""
+  return [
+    np.minimum(np.arange(start, start + _BATCH), count - 1)
+    for start in range(0, count, _BATCH)
+  ]
+
+
+@jax.jit
+def _crop_cameras(
+  points: Array, landmarks: Array, visibility: Array, known: Array
+) -> Camera:
+  found = estimate_camera(points, landmarks, visibility)
+  batch = len(points)
+  plain = Camera(
+    scale=jnp.ones(batch),
+    rotation=jnp.broadcast_to(jnp.eye(3)[None], (batch, 3, 3)),
+    translation=jnp.zeros((batch, 2)),
+  )
+  template = jnp.broadcast_to(jnp.asarray(CROP_TEMPLATE)[None], (batch, 5, 2))
+  front = transform_camera(
+    plain, similarity_2d(five_points(project(plain, points)), template)
+  )
+
+  def choose(one: Array, other: Array) -> Array:
+    return jnp.where(known.reshape(-1, *(1,) * (one.ndim - 1)), one, other)
+
+  return jax.tree.map(choose, found, front)
+
+
+@jax.jit
+def _maps(
+  shape: Array, triangles: Array, camera: Camera, crop_from_photo: Array
+) -> tuple[Array, Array, Array]:
+  to_crop = transform_camera(camera, crop_from_photo)
+  large = transform_camera(
+    to_crop, jnp.broadcast_to(MAP_FROM_CROP[None], crop_from_photo.shape)
+  )
+  drawn = render(
+    shape,
+    triangles,
+    large,
+    height=_MAP_SCALE * (IMAGE_HEIGHT + 2 * _MAP_MARGIN_PX),
+    width=_MAP_SCALE * (IMAGE_WIDTH + 2 * _MAP_MARGIN_PX),
+  )
+  normals = jnp.einsum(
+    "bij,bvj->bvi", large.rotation, vertex_normals(shape, triangles)
+  )
+  covered = drawn.triangle_index >= 0
+  corners = triangles[jnp.maximum(drawn.triangle_index, 0)]
+  at = jax.vmap(lambda values, where: values[where])(normals, corners)
+  normal = jnp.sum(drawn.barycentrics[..., None] * at, -2)
+  length = jnp.sqrt(jnp.sum(normal * normal, -1, keepdims=True))
+  normal = jnp.where(covered[..., None], normal / jnp.maximum(length, 1e-6), 0)
+  depth = jnp.where(covered, drawn.depth, jnp.nan)
+  return depth, normal, vertex_visibility(drawn, shape, triangles, large)

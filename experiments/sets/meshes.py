@@ -1,0 +1,145 @@
+"""Other methods' reconstructions: a folder of meshes, named as the photos are.
+
+    <folder>/person000040/photo00000321.obj          the full shape, OBJ or PLY
+    <folder>/person000040/photo00000321_identity.obj the neutral one, if any
+    <folder>/person000040/photo00000321.txt          landmarks, [68, 3], or .npy
+
+in millimetres, or any unit where the protocol has a scale. Photos of a
+synthetic set are looked for in a folder of the set's name. A mesh with as
+many vertices as the 3DMM is taken to have its topology, and needs no
+landmarks. A photo without a mesh is missing, and counted as such.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+from jaxtyping import Float, Int
+import numpy as np
+
+from disentangle3d.evaluation.scans import Scan, make_scan, scan_of
+from disentangle3d.faces.meshes import read_mesh
+from disentangle3d.types import NUM_LANDMARKS
+
+MESHES_HELP = (
+  "NAME=FOLDER: another method's meshes, one a photo (see"
+  " experiments/sets/meshes.py); repeat for more."
+)
+_SUFFIXES = (".obj", ".ply")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MeshFolder:
+  """One method's meshes.
+
+  Attributes:
+    name: As tables print it.
+    folder: Where they are.
+    landmark_vertices: Of the 3DMM's topology, `[68]`.
+    triangles: Of the 3DMM's topology, `[F, 3]`.
+    num_vertices: Of the 3DMM.
+  """
+
+  name: str
+  folder: pathlib.Path
+  landmark_vertices: Int[np.ndarray, "68"]
+  triangles: Int[np.ndarray, "F 3"]
+  num_vertices: int
+
+
+def read_mesh_folders(
+  named: Sequence[str],
+  landmark_vertices: Int[np.ndarray, "68"],
+  triangles: Int[np.ndarray, "F 3"],
+  num_vertices: int,
+) -> list[MeshFolder]:
+  """The folders of `--meshes=NAME=FOLDER` flags.
+
+  Raises:
+    ValueError: A value is not NAME=FOLDER, or a name comes twice.
+    FileNotFoundError: There is no such folder.
+  """
+  folders: list[MeshFolder] = []
+  for value in named:
+    name, separator, path = value.partition("=")
+    if not (name and separator and path):
+      raise ValueError(f"--meshes: expected NAME=FOLDER, got {value!r}")
+    if name in [other.name for other in folders]:
+      raise ValueError(f"--meshes: expected names that differ, got {name!r}")
+    folder = pathlib.Path(path)
+    if not folder.is_dir():
+      raise FileNotFoundError(f"--meshes={name}: {path}: no such folder")
+    folders.append(
+      MeshFolder(name, folder, landmark_vertices, triangles, num_vertices)
+    )
+  return folders
+
+
+def read_prediction(
+  meshes: MeshFolder, photo: str, *, identity: bool = False
+) -> Scan | None:
+  """The mesh of a photo.
+
+  Args:
+    meshes: The method.
+    photo: "person000040/photo00000321", without a suffix.
+    identity: The neutral shape.
+
+  Returns:
+    The mesh with its landmarks, or None where there is none.
+
+  Raises:
+    ValueError: It is no mesh, or it has neither the 3DMM's topology nor
+      landmarks of its own; names the file.
+  """
+  stem = meshes.folder / (photo + ("_identity" if identity else ""))
+  for suffix in _SUFFIXES:
+    path = stem.with_name(stem.name + suffix)
+    if path.is_file():
+      return _read_scan(meshes, stem, path)
+  return None
+
+
+def corresponds(meshes: MeshFolder, scan: Scan) -> bool:
+  """Whether vertex i of the mesh is vertex i of the 3DMM."""
+  return scan.surface.triangles is meshes.triangles
+
+
+def _read_scan(
+  meshes: MeshFolder, stem: pathlib.Path, path: pathlib.Path
+) -> Scan:
+  mesh, landmarks = read_mesh(path), _read_landmarks(stem)
+  try:
+    if landmarks is not None:
+      return make_scan(mesh.vertices, mesh.triangles, landmarks)
+    if len(mesh.vertices) == meshes.num_vertices:
+      return scan_of(mesh.vertices, meshes.triangles, meshes.landmark_vertices)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  raise ValueError(
+    f"{path}: expected {meshes.num_vertices} vertices as the 3DMM has, or"
+    f" landmarks in {stem.name}.txt or .npy, got {len(mesh.vertices)} vertices"
+    " and none"
+  )
+
+
+def _read_landmarks(stem: pathlib.Path) -> Float[np.ndarray, "68 3"] | None:
+  for suffix in (".txt", ".npy"):
+    path = stem.with_name(stem.name + suffix)
+    if not path.is_file():
+      continue
+    try:
+      if suffix == ".npy":
+        points = np.load(path, allow_pickle=False)
+      else:
+        points = np.loadtxt(path)
+      points = np.asarray(points, np.float64)
+    except (ValueError, OSError, EOFError) as error:
+      raise ValueError(f"{path}: expected numbers ({error})") from error
+    if points.shape != (NUM_LANDMARKS, 3):
+      raise ValueError(
+        f"{path}: expected landmarks [{NUM_LANDMARKS}, 3], got"
+        f" {list(points.shape)}"
+      )
+    return points
+  return None

@@ -1,0 +1,51 @@
+"""What the evaluation binaries read: networks by name, a dataset's world."""
+
+from collections.abc import Mapping, Sequence
+
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.training.export import Export, load_export
+
+NETWORK_HELP = (
+  "NAME=PATH: a workdir of a finished training, or a folder it exported;"
+  " repeat for every row of the tables."
+)
+
+
+def read_networks(
+  named: Sequence[str], fitter: MorphableModel | None = None
+) -> dict[str, Export]:
+  """The networks of `--network=NAME=PATH` flags, in their order.
+
+  Args:
+    named: The flags' values.
+    fitter: The 3DMM that their shapes must go with, or None.
+
+  Raises:
+    ValueError: A value is not NAME=PATH, a name comes twice, or a network has
+      another number of vertices.
+    FileNotFoundError: There is no export.
+  """
+  networks: dict[str, Export] = {}
+  for value in named:
+    name, separator, path = value.partition("=")
+    if not (name and separator and path):
+      raise ValueError(f"--network: expected NAME=PATH, got {value!r}")
+    if name in networks:
+      raise ValueError(f"--network: expected names that differ, got {name!r}")
+    networks[name] = load_export(path)
+  if fitter is not None:
+    check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
+  return networks
+
+
+def check_vertices(
+  networks: Mapping[str, Export], num_vertices: int, whose: str
+) -> None:
+  """Raises ValueError unless all networks have as many vertices."""
+  for name, network in networks.items():
+    has = network.model.num_vertices
+    if has != num_vertices:
+      raise ValueError(
+        f"--network={name}: expected {num_vertices} vertices as the {whose}"
+        f" has, got {has}"
+      )

@@ -1,0 +1,1 @@
+"""The paper-size run: people, runs, results, answers, page."""

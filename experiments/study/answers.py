@@ -1,0 +1,276 @@
+"""What the paper claims about training, answered from measured results."""
+
+from collections.abc import Mapping
+import dataclasses
+
+import numpy as np
+
+from disentangle3d.evaluation.bootstrap import Interval, paired_bootstrap
+from disentangle3d.evaluation.verification import bootstrap_auc_difference
+from disentangle3d.reporting.html_page import (
+  Block,
+  Paragraph,
+  Section,
+  Table,
+  format_number,
+  interval,
+)
+from experiments.measures.demo import ALBEDOS
+from experiments.measures.verification import IDENTITY, RESIDUAL
+from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT
+from experiments.sets.synthetic import EXPRESSION, OUTDOOR, YAW
+from experiments.study.results import (
+  AFTER_PRETRAINING,
+  HALF_WEIGHT,
+  PaperResults,
+)
+from experiments.study.variants import CONTROL, PAPER, VARIANTS
+
+AFTER = VARIANTS[PAPER].title
+_CONTROL = VARIANTS[CONTROL].title
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """One thing minus another, over the same photos.
+
+  Attributes:
+    what: Of what, with its unit.
+    first: What is compared.
+    second: With what.
+    value: Of first minus second, 95 %, people drawn again.
+    more_is_better: Which sign is a gain.
+  """
+
+  what: str
+  first: str
+  second: str
+  value: Interval
+  more_is_better: bool
+
+  def verdict(self) -> str:
+    """`better`, `worse`, or that nothing is shown."""
+    if self.value.low <= 0 <= self.value.high:
+      return "no difference shown"
+    return "better" if (self.value.low > 0) == self.more_is_better else "worse"
+
+
+def answers(results: PaperResults) -> list[Section]:
+  """One section a question of the paper that can be asked of what is there."""
+  names = list(results.decoders)
+  asked = [
+    (
+      "Does joint training make the identity code recognise people?",
+      [
+        _auc(results, albedo, IDENTITY, AFTER, other)
+        for albedo in ALBEDOS
+        for other in (AFTER_PRETRAINING, _CONTROL)
+        if other in names
+      ],
+    ),
+    (
+      "Does it keep the reconstruction error?",
+      [
+        _rmse(results, OUTDOOR, "within", one, AFTER_PRETRAINING)
+        for one in (HALF_WEIGHT, AFTER, _CONTROL)
+        if one in names
+      ],
+    ),
+    (
+      "Is the network better than its own labels, and than one photo's fit?",
+      [
+        _rmse(results, name, "within", AFTER, other)
+        for name in (OUTDOOR, YAW, EXPRESSION)
+        for other in (MULTI_FIT, SINGLE_FIT)
+      ],
+    ),
+    (
+      "Does the residual code lose identity?",
+      [
+        _auc(results, albedo, RESIDUAL, one, AFTER_PRETRAINING)
+        for albedo in ALBEDOS
+        for one in names
+        if one not in (AFTER_PRETRAINING, HALF_WEIGHT)
+      ],
+    ),
+    (
+      "What do the variants change?",
+      [
+        difference
+        for one in names
+        if one not in (AFTER_PRETRAINING, HALF_WEIGHT, AFTER)
+        for difference in (
+          _auc(results, ALBEDOS[0], IDENTITY, one, AFTER),
+          _rmse(results, OUTDOOR, "within", one, AFTER),
+          _rmse(results, EXPRESSION, "identity_within", one, AFTER),
+        )
+      ],
+    ),
+  ]
+  sections = [
+    Section(question, [_table(differences)])
+    for question, differences in asked
+    if differences
+  ]
+  return [*sections, _span(results), _steadiness(results)]
+
+
+def key_figures(results: PaperResults) -> dict[str, dict[str, float]]:
+  """Each network's headline numbers, to be averaged over seeds."""
+  figures: dict[str, dict[str, float]] = {}
+  for name in results.decoders:
+    row = {
+      "RMSE, any photo": _mean(results, OUTDOOR, "within", name),
+      "RMSE, yaw sweep": _mean(results, YAW, "within", name),
+      "RMSE, identity shape": _mean(
+        results, EXPRESSION, "identity_within", name
+      ),
+    }
+    for albedo in ALBEDOS:
+      for kind in (IDENTITY, RESIDUAL):
+        result = results.faces[albedo].rows[f"{kind}, {name}"].result
+        row[f"AUC, {kind}, {albedo}"] = float(result.auc.mean)
+    row["outside the 3DMM, %"] = results.decoders[name].outside
+    figures[name] = row
+  return figures
+
+
+def figures_table(
+  by_seed: Mapping[int, Mapping[str, Mapping[str, float]]],
+) -> Table:
+  """Means over seeds, with the standard deviation where there are several."""
+  names = list(dict.fromkeys(n for found in by_seed.values() for n in found))
+  columns: list[str] = []
+  rows = []
+  for name in names:
+    found = [figures[name] for figures in by_seed.values() if name in figures]
+    columns = list(found[0])
+    cells = []
+    for column in columns:
+      values = np.array([one[column] for one in found])
+      text = format_number(float(values.mean()))
+      if len(values) > 1:
+        text += f" ± {format_number(float(values.std(ddof=1)))}"
+      cells.append(text)
+    rows.append((name, len(found), *cells))
+  return Table(
+    ("", "seeds", *columns),
+    rows,
+    caption="RMSE in mm (liu2018), AUC in percent; ± over training seeds.",
+  )
+
+
+def _auc(
+  results: PaperResults, albedo: str, kind: str, first: str, second: str
+) -> Difference:
+  faces = results.faces[albedo]
+  one, other = (faces.rows[f"{kind}, {name}"] for name in (first, second))
+  value = bootstrap_auc_difference(
+    one.scores, other.scores, one.pairs, faces.faces.people
+  )
+  return Difference(
+    f"AUC of the {kind}, points, {albedo} albedo",
+    first,
+    second,
+    value,
+    more_is_better=kind == IDENTITY,
+  )
+
+
+def _rmse(
+  results: PaperResults, where: str, field: str, first: str, second: str
+) -> Difference:
+  measured = results.sets[where]
+  one, other = (
+    getattr(measured.scores[name], field) for name in (first, second)
+  )
+  what = "identity shape, " if field.startswith("identity") else ""
+  return Difference(
+    f"RMSE, mm, {what}{where}",
+    first,
+    second,
+    paired_bootstrap(one, other, groups=measured.people),
+    more_is_better=False,
+  )
+
+
+def _mean(results: PaperResults, where: str, field: str, name: str) -> float:
+  return float(np.mean(getattr(results.sets[where].scores[name], field)))
+
+
+def _table(differences: list[Difference]) -> Table:
+  return Table(
+    ("what", "", "minus", "difference", ""),
+    [
+      (
+        one.what,
+        one.first,
+        one.second,
+        interval(one.value.mean, one.value.low, one.value.high),
+        one.verdict(),
+      )
+      for one in differences
+    ],
+    text_columns=(0, 1, 2, 4),
+    caption="95 % intervals, people drawn again.",
+  )
+
+
+def _span(results: PaperResults) -> Section:
+  rows = [
+    (name, found.outside, *(found.changed_mm or (None, None)))
+    for name, found in results.decoders.items()
+  ]
+  table = Table(
+    ("", "outside, %", "identity basis changed, mm", "residual basis, mm"),
+    rows,
+    caption=(
+      "Share of the decoders' squared length outside the span of the fitter's"
+      " 3DMM; and how far a latent of one standard deviation moves a vertex"
+      " from where it did after phases I and II (root mean square)."
+    ),
+  )
+  return Section("Do the decoders leave the 3DMM, and do they change?", [table])
+
+
+def _steadiness(results: PaperResults) -> Section:
+  rows = []
+  for name, found in results.disentanglement.items():
+    code = found.codes["identity"]
+    drift = dict(zip(code.yaw_drift.bins, code.yaw_drift.distance, strict=True))
+    changed = code.expression_drift.distance[code.expression_drift.bins != 0]
+    rows.append(
+      (
+        name,
+        code.variance_ratio,
+        *(drift.get(place) for place in (1, 2, 3)),
+        float(np.mean(changed)),
+        code.yaw_drift.strangers,
+        interval(found.swapped.mean, found.swapped.low, found.swapped.high),
+        interval(found.own.mean, found.own.low, found.own.high),
+      )
+    )
+  table = Table(
+    (
+      "",
+      "variance between / within people",
+      "drift 30°",
+      "60°",
+      "90°",
+      "drift, expression",
+      "strangers",
+      "swapped, mm",
+      "own, mm",
+    ),
+    rows,
+    caption=(
+      "The identity code. Drift is 1 − cosine to the same person's frontal or"
+      " neutral photos; strangers, that between people. Swapped: RMSE of one"
+      " photo's identity with another's residual against the true combination."
+    ),
+  )
+  blocks: list[Block] = [
+    Paragraph("Less drift than strangers have keeps people apart."),
+    table,
+  ]
+  return Section("Is identity steady over yaw and expression?", blocks)

@@ -1,0 +1,220 @@
+"""Everything that is measured on people a study never trained on."""
+
+from collections.abc import Mapping
+import dataclasses
+
+from jaxtyping import Float
+import numpy as np
+
+from data_prep.datasets.synthetic_set import photos_of
+from disentangle3d.evaluation.pair_plans import PairPlan, draw_pairs, usual_plan
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.geometry import flatten_vertices
+from disentangle3d.training.export import Export, load_export
+from experiments.measures.demo import ALBEDOS
+from experiments.measures.disentanglement import (
+  Disentanglement,
+  measure_disentanglement,
+)
+from experiments.measures.reconstruction import SetResults, measure_set
+from experiments.measures.verification import FaceResults, measure_faces
+from experiments.sets.faces import FaceSet
+from experiments.sets.heldout import HeldOut, photos_with_albedo
+from experiments.sets.synthetic import EXPRESSION, OUTDOOR, TEST_SETS, YAW
+from experiments.study.people import MOST_PHOTOS
+from experiments.study.runs import Study, is_trained, run_folder
+from experiments.study.variants import PAPER, VARIANTS
+
+AFTER_PRETRAINING, HALF_WEIGHT = "after I + II", "after III, λ_R 0.5"
+# 4.2's protocol: 6,000 pairs in ten folds.
+_PLAN = PairPlan(folds=10, pairs_per_fold=600)
+_LEARNT_FROM = 1_000
+_SWAPS = 100
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PaperResults:
+  """What was measured.
+
+  Attributes:
+    sets: 3D errors by synthetic test set.
+    faces: Verification by albedo.
+    disentanglement: By network.
+    decoders: By network.
+  """
+
+  sets: Mapping[str, SetResults]
+  faces: Mapping[str, FaceResults]
+  disentanglement: Mapping[str, Disentanglement]
+  decoders: Mapping[str, "DecoderFindings"]
+
+  @property
+  def outdoor(self) -> HeldOut:
+    """Photos of any kind."""
+    return self.sets[OUTDOOR].heldout
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderFindings:
+  """What a network's decoders can say, beside the 3DMM it was taught with.
+
+  Attributes:
+    outside: Share of the decoders' squared length outside the span of all the
+      3DMM's modes, percent.
+    changed_mm: Root mean square over vertices and columns of how far a latent
+      of one standard deviation moves a vertex from where it did after phases I
+      and II, mm; by decoder, identity and residual.
+  """
+
+  outside: float
+  changed_mm: tuple[float, float] | None
+
+
+def trained_networks(study: Study, seed: int) -> dict[str, Export]:
+  """The networks that were trained with a seed, by the names tables print.
+
+  Raises:
+    FileNotFoundError: The paper's run is not done.
+  """
+  paper = run_folder(study, PAPER, seed) / "export"
+  networks = {
+    AFTER_PRETRAINING: load_export(paper / "decoders"),
+    HALF_WEIGHT: load_export(paper / "joint_recognition"),
+  }
+  for name, variant in VARIANTS.items():
+    if name == PAPER or is_trained(run_folder(study, name, seed)):
+      networks[variant.title] = load_export(run_folder(study, name, seed))
+  return networks
+
+
+def measure_study(
+  study: Study,
+  networks: Mapping[str, Export],
+  *,
+  bound_people: int,
+  protocol_photos: int,
+) -> PaperResults:
+  """Measures everything on the people of the study's split `heldout`.
+
+  Args:
+    study: Whose world.
+    networks: By name.
+    bound_people: See `measure_set`.
+    protocol_photos: See `measure_set`, of the first set.
+
+  Raises:
+    ValueError: There are too few people.
+  """
+  sets = {
+    name: measure_set(
+      name,
+      study.settings,
+      study.world,
+      study.fitter,
+      networks,
+      people=0,
+      bound_people=bound_people,
+      protocol_photos=protocol_photos if place == 0 else 0,
+    )
+    for place, name in enumerate(TEST_SETS)
+  }
+  heldout = {name: results.heldout for name, results in sets.items()}
+  return PaperResults(
+    sets=sets,
+    faces=_verify(study, heldout[OUTDOOR], networks),
+    disentanglement={
+      name: measure_disentanglement(
+        network,
+        heldout[OUTDOOR],
+        heldout[YAW],
+        heldout[EXPRESSION],
+        swaps=_SWAPS,
+      )
+      for name, network in networks.items()
+    },
+    decoders=_decoders(study.fitter, networks),
+  )
+
+
+def _verify(
+  study: Study, heldout: HeldOut, networks: Mapping[str, Export]
+) -> dict[str, FaceResults]:
+  people = heldout.photos.person
+  plan = usual_plan(people, _PLAN)
+  pairs = draw_pairs(people, plan)
+  indices = study.people.indices()
+  chosen = np.linspace(
+    0, len(indices) - 1, min(len(indices), _LEARNT_FROM)
+  ).round()
+  world = study.world.replace(photos_per_person=MOST_PHOTOS)
+  learnt = photos_of(world, study.settings.seed, indices[chosen.astype(int)])
+  return {
+    albedo: measure_faces(
+      FaceSet(
+        name=f"synthetic, {albedo}",
+        images=photos_with_albedo(heldout, albedo),
+        pairs=pairs,
+        people=people,
+        fitted=heldout.single.identity_coefficients,
+        training_images=learnt.image,
+      ),
+      networks,
+    )
+    for albedo in ALBEDOS
+  }
+
+
+def _decoders(
+  fitter: MorphableModel, networks: Mapping[str, Export]
+) -> dict[str, DecoderFindings]:
+  modes = np.concatenate(
+    [np.asarray(fitter.identity_basis), np.asarray(fitter.expression_basis)], -1
+  )
+  rows = np.asarray(flatten_vertices(np.moveaxis(modes, -1, 0)))
+  first = networks.get(AFTER_PRETRAINING)
+  return {
+    name: DecoderFindings(
+      outside_share(np.concatenate(kernels_of(network)), rows),
+      None
+      if first is None or name == AFTER_PRETRAINING
+      else changes_mm(kernels_of(first), kernels_of(network)),
+    )
+    for name, network in networks.items()
+  }
+
+
+def kernels_of(network: Export) -> tuple[np.ndarray, np.ndarray]:
+  """The identity and the residual decoder's columns, as rows `[C, 3V]`."""
+  return (
+    np.asarray(network.params["identity_decoder"]["kernel"]),
+    np.asarray(network.params["residual_decoder"]["kernel"]),
+  )
+
+
+def outside_share(
+  kernel: Float[np.ndarray, "C V3"], modes: Float[np.ndarray, "M V3"]
+) -> float:
+  """Percent of the squared length of rows that modes cannot say.
+
+  Args:
+    kernel: Rows to explain.
+    modes: What may be combined.
+  """
+  span, _ = np.linalg.qr(np.asarray(modes, np.float64).T)
+  inside = np.asarray(kernel, np.float64) @ span
+  whole = np.square(kernel, dtype=np.float64).sum()
+  return float(100 * max(0.0, 1 - np.square(inside).sum() / whole))
+
+
+def changes_mm(
+  before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, float] | None:
+  """See `DecoderFindings.changed_mm`; None where the sizes differ."""
+  if any(a.shape != b.shape for a, b in zip(before, after, strict=True)):
+    return None
+  # Latents are thirds of standard deviations.
+  identity, residual = (
+    float(np.sqrt(3 * np.mean(np.square((b - a) / 3))))
+    for a, b in zip(before, after, strict=True)
+  )
+  return identity, residual

@@ -1,0 +1,220 @@
+"""From a ConfigDict to the network and the examples it describes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from data_prep.datasets.synthetic_set import SyntheticSet, settings_of, world_of
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.network.face_model import FaceModel
+from disentangle3d.training.batches import target_basis
+from disentangle3d.training.dataset import (
+  DatasetSplit,
+  load_dataset_model,
+  open_dataset,
+  read_manifest,
+)
+from disentangle3d.training.export import abstract_params
+from disentangle3d.training.input_pipeline import RecordReader, open_reader
+from disentangle3d.training.loop import PhaseInput
+from disentangle3d.training.rendered import (
+  FittedPhotos,
+  RenderedExamples,
+  rendered_again,
+  rendered_examples,
+)
+from disentangle3d.training.resident import resident_examples
+from experiments.training.phases import phases_of
+
+KINDS = ("grain", "device_resident", "synthetic")
+_MIB = 1 << 20
+_RECORDS_A_TURN = 1024
+
+
+def face_model_of(config: ConfigDict) -> FaceModel:
+  """The network of a config.
+
+  Raises:
+    ValueError: `config.model` has a field that FaceModel has not, or names
+      no preset.
+  """
+  try:
+    model = FaceModel(**config.model)
+  except TypeError as error:
+    raise ValueError(f"config.model: {error}") from error
+  try:
+    abstract_params(model)
+  except (ValueError, TypeError) as error:
+    raise ValueError(f"config.model.{error}") from error
+  return model
+
+
+def open_input(
+  config: ConfigDict, devices: Sequence[jax.Device]
+) -> tuple[PhaseInput, MorphableModel]:
+  """The examples of a config, and the 3DMM of their coefficients.
+
+  Args:
+    config: See `experiments/configs/default.py`.
+    devices: What trains.
+
+  Returns:
+    What `run_phases` takes; without a dataset's phase only numbers.
+
+  Raises:
+    ValueError: `config.input` is no choice, the dataset is missing or damaged,
+      or its sizes are not the network's.
+    FileNotFoundError: The dataset is not there.
+  """
+  kind = config.input.kind
+  if kind not in KINDS:
+    raise ValueError(
+      f"config.input.kind: expected one of {', '.join(KINDS)}, got {kind}"
+    )
+  model = face_model_of(config)
+  needy = [p.name for p in phases_of(config) if p.input == "dataset"]
+  if needy and not config.dataset and kind == "synthetic":
+    return _people_of_config(config, model, devices)
+  if needy and not config.dataset:
+    raise ValueError(
+      f"config.dataset: expected a dataset folder for {', '.join(needy)}, got"
+      " none; give --config.dataset"
+    )
+  if not needy:
+    morphable_model = procedural_face_model(
+      num_vertices=model.num_vertices,
+      identity_dim=model.identity_dim,
+      expression_dim=model.residual_dim,
+    )
+    return (
+      _phase_input(
+        config,
+        morphable_model,
+        config.fake.num_examples,
+        config.fake.num_classes,
+      ),
+      morphable_model,
+    )
+  split = open_dataset(config.dataset, "train", verify=config.verify_checksums)
+  morphable_model = load_dataset_model(split)
+  _check_sizes(model, split, morphable_model)
+  sources: dict[str, Any] = {}
+  match kind:
+    case "grain":
+      cache = config.cache_mib * _MIB
+      sources["reader"] = open_reader(split, cache_bytes=cache)
+    case "device_resident":
+      sources["held"] = resident_examples(RecordReader(split), devices=devices)
+    case _:
+      sources["held"] = _photos_of_dataset(split, devices)
+  return (
+    _phase_input(
+      config, morphable_model, split.num_records, split.num_classes, **sources
+    ),
+    morphable_model,
+  )
+
+
+def _phase_input(
+  config: ConfigDict,
+  morphable_model: MorphableModel,
+  num_examples: int,
+  num_classes: int,
+  **sources: Any,
+) -> PhaseInput:
+  # Phases on the prior or on noise mirror nothing.
+  mirrored = bool(sources) and config.augmentation.flip > 0
+  basis = target_basis(morphable_model, mirrored=mirrored)
+  return PhaseInput(
+    num_examples=num_examples,
+    num_classes=num_classes,
+    basis=jax.tree.map(np.asarray, basis),
+    **{"reader": None} | sources,
+  )
+
+
+def _check_sizes(
+  model: FaceModel, split: DatasetSplit, morphable_model: MorphableModel
+) -> None:
+  for name, got, expected in (
+    ("identity_dim", model.identity_dim, split.identity_dim),
+    ("residual_dim", model.residual_dim, split.expression_dim),
+    ("num_vertices", model.num_vertices, morphable_model.num_vertices),
+  ):
+    if got != expected:
+      raise ValueError(
+        f"config.model.{name}: expected {expected} as the 3DMM of the dataset"
+        f" {split.folder} has, got {got}"
+      )
+
+
+def _people_of_config(
+  config: ConfigDict, model: FaceModel, devices: Sequence[jax.Device]
+) -> tuple[PhaseInput, MorphableModel]:
+  """People of the procedural world who are on no disk."""
+  settings = SyntheticSet(
+    people=config.input.people,
+    photos_per_person=config.input.photos_per_person,
+    seed=config.input.world_seed,
+    num_vertices=model.num_vertices,
+    identity_modes=model.identity_dim,
+    expression_modes=model.residual_dim,
+  )
+  world, morphable_model = world_of(settings)
+  held = rendered_examples(
+    world,
+    settings.seed,
+    num_people=settings.people,
+    identity_dim=model.identity_dim,
+    expression_dim=model.residual_dim,
+    devices=devices,
+  )
+  return (
+    _phase_input(
+      config, morphable_model, len(held), settings.people, held=held
+    ),
+    morphable_model,
+  )
+
+
+def _photos_of_dataset(
+  split: DatasetSplit, devices: Sequence[jax.Device]
+) -> RenderedExamples:
+  """A synthetic dataset's photos, rendered again, and its coefficients."""
+  settings = settings_of(read_manifest(split.folder), split.folder)
+  world, _ = world_of(settings)
+  reader = RecordReader(split)
+  records = [
+    {
+      name: record[name]
+      for name in (
+        "world_index",
+        "label",
+        "identity_coefficients",
+        "expression_coefficients",
+      )
+    }
+    for first in range(0, len(reader), _RECORDS_A_TURN)
+    for record in reader.read_records(
+      range(first, min(first + _RECORDS_A_TURN, len(reader)))
+    )
+  ]
+
+  def column(name: str, dtype: Any) -> np.ndarray:
+    return np.array([record[name] for record in records], dtype)
+
+  return rendered_again(
+    world,
+    settings.seed,
+    FittedPhotos(
+      photo=column("world_index", np.int32),
+      label=column("label", np.int32),
+      identity_coefficients=column("identity_coefficients", np.float32),
+      expression_coefficients=column("expression_coefficients", np.float32),
+    ),
+    devices=devices,
+  )

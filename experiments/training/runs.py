@@ -1,0 +1,220 @@
+"""One run: a config's phases in a workdir, from data to export."""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import logging
+import os
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import tqdm
+
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.network.face_model import FaceModel, count_params
+from disentangle3d.training.export import abstract_params
+from disentangle3d.training.loop import (
+  LoopOptions,
+  PhaseInput,
+)
+from disentangle3d.training.phases import Phase
+from disentangle3d.training.processes import (
+  is_first_process,
+)
+from disentangle3d.training.run import Outcome, check_phases, run_phases
+from disentangle3d.training.run_files import MetricLog, write_run_info
+from experiments.training.inputs import face_model_of, open_input
+from experiments.training.phases import phases_of
+from experiments.training.summary import saturation_warning, write_summary
+
+# What makes a run another one.
+_FIXED = ("model", "identity_head.kind", "seed", "fake.num_classes")
+
+
+# What may change without a word when a run goes on.
+_FREE = (
+  "dataset",
+  "init_from",
+  "verify_checksums",
+  "cache_mib",
+  "log_every",
+  "checkpoint_every",
+)
+
+
+_logger = logging.getLogger("disentangle3d.train")
+
+
+def train(
+  config: ConfigDict,
+  workdir: str | os.PathLike[str],
+  *,
+  should_stop: Callable[[], bool] = lambda: False,
+  profile_steps: int = 0,
+  debug_nans: bool = False,
+) -> Outcome:
+  """Runs the phases of a config, going on where an earlier run left off.
+
+  Args:
+    config: See `experiments/configs/default.py`.
+    workdir: Where everything goes.
+    should_stop: Asked after every step; True saves and returns.
+    profile_steps: Steps of each phase to trace, to `profile/`.
+    debug_nans: Look for NaN after every step.
+
+  Returns:
+    How it ended.
+
+  Raises:
+    ValueError: The config, the dataset, or what is on disk is at odds; names
+      what and where.
+    FileNotFoundError: The dataset or `init_from` is not there.
+    NonFiniteLossError: The loss became NaN or infinite.
+  """
+  devices = jax.devices()
+  check_phases(phases_of(config), len(devices), config.export_phases)
+  phase_input, morphable_model = open_input(config, devices)
+  return train_on(
+    phase_input,
+    morphable_model,
+    config,
+    workdir,
+    should_stop=should_stop,
+    profile_steps=profile_steps,
+    debug_nans=debug_nans,
+  )
+
+
+def train_on(
+  phase_input: PhaseInput,
+  morphable_model: MorphableModel,
+  config: ConfigDict,
+  workdir: str | os.PathLike[str],
+  *,
+  should_stop: Callable[[], bool] = lambda: False,
+  profile_steps: int = 0,
+  debug_nans: bool = False,
+) -> Outcome:
+  """As `train`, on examples that the caller has.
+
+  Args:
+    phase_input: The examples; `config.dataset` and `config.input` say nothing.
+    morphable_model: The 3DMM of their coefficients.
+    config: As for `train`.
+    workdir: Same.
+    should_stop: Same.
+    profile_steps: Same.
+    debug_nans: Same.
+
+  Returns:
+    How it ended.
+
+  Raises:
+    ValueError: The config or what is on disk is at odds.
+    FileNotFoundError: `init_from` is not there.
+    NonFiniteLossError: The loss became NaN or infinite.
+  """
+  phases = phases_of(config)
+  model = face_model_of(config)
+  options = LoopOptions(
+    config.log_every,
+    config.checkpoint_every,
+    profile_steps=profile_steps,
+    profile_folder=str(pathlib.Path(workdir) / "profile"),
+    debug_nans=debug_nans,
+  )
+  devices = jax.devices()
+  check_phases(phases, len(devices), config.export_phases)
+  if is_first_process():
+    write_run_info(
+      workdir,
+      config.to_dict(),
+      morphable_model,
+      devices,
+      params={
+        name: count_params(entry)
+        for name, entry in abstract_params(model).items()
+      },
+      fixed=_FIXED,
+      free=_FREE,
+    )
+  _log_start(model, phases, devices, morphable_model)
+  with _reporter(workdir) as report:
+    return run_phases(
+      phases,
+      model=model,
+      morphable_model=morphable_model,
+      phase_input=phase_input,
+      devices=devices,
+      workdir=workdir,
+      seed=config.seed,
+      init_from=config.init_from,
+      options=options,
+      export_phases=config.export_phases,
+      report=report,
+      should_stop=should_stop,
+    )
+
+
+def _log_start(
+  model: FaceModel,
+  phases: tuple[Phase, ...],
+  devices: list[Any],
+  morphable_model: MorphableModel,
+) -> None:
+  _logger.info("devices: %s", ", ".join(map(str, devices)))
+  _logger.info("3DMM: %s (%s)", morphable_model.name, morphable_model.licence)
+  for name, entry in abstract_params(model).items():
+    _logger.info("%s: %d params", name, count_params(entry))
+  for phase in phases:
+    _logger.info(
+      "%s: %d steps of %d, trains %s",
+      phase.name,
+      phase.steps,
+      phase.batch_size,
+      ", ".join(phase.optimizers),
+    )
+
+
+@contextlib.contextmanager
+def _reporter(
+  workdir: str | os.PathLike[str],
+) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
+  """The first process reports and sums up; the others' metrics are the same."""
+  if not is_first_process():
+    yield lambda phase, step, values: None
+    return
+  with MetricLog(workdir) as metrics, _progress(metrics) as report:
+    yield report
+  write_summary(workdir)
+
+
+@contextlib.contextmanager
+def _progress(
+  metrics: MetricLog,
+) -> Iterator[Callable[[Phase, int, Mapping[str, float]], None]]:
+  """A reporter that writes metrics, logs a line, and moves a bar a phase."""
+  bars: dict[str, tqdm.tqdm] = {}
+
+  def report(phase: Phase, step: int, values: Mapping[str, float]) -> None:
+    metrics.write(phase.name, step, values)
+    if phase.name not in bars:
+      # None: a bar on a terminal, log lines anywhere else.
+      bars[phase.name] = tqdm.tqdm(
+        total=phase.steps, desc=phase.name, disable=None
+      )
+    bar = bars[phase.name]
+    bar.update(step - bar.n)
+    bar.set_postfix(loss=f"{values['loss']:.4g}")
+    if warning := saturation_warning(values):
+      _logger.warning("%s %d/%d: %s", phase.name, step, phase.steps, warning)
+    if bar.disable:
+      shown = " ".join(f"{k} {v:.4g}" for k, v in sorted(values.items()))
+      _logger.info("%s %d/%d: %s", phase.name, step, phase.steps, shown)
+
+  try:
+    yield report
+  finally:
+    for bar in bars.values():
+      bar.close()

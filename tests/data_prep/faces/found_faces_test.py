@@ -1,0 +1,107 @@
+import importlib.util
+import unittest
+
+from absl.testing import absltest
+import numpy as np
+import pytest
+
+from data_prep.faces.found_faces import FaceFinder, precropped_face
+from data_prep.faces.locators import LocatedFace, NoFaceError
+from data_prep.faces.mtcnn.detector import Faces
+from disentangle3d.types import CROP_TEMPLATE
+
+
+def no_landmarks(photo, row):
+  raise NoFaceError("no face found")
+
+
+def two_boxes(photos):
+  """A small face on the left and a large one on the right."""
+  (photo,) = photos
+  assert max(photo.shape) <= 1024
+  scale = photo.shape[1] / 2000
+  boxes = np.array([[100, 100, 300, 340], [900, 200, 1700, 1100]], np.float32)
+  points = np.stack([CROP_TEMPLATE * 2 + 100, CROP_TEMPLATE * 8 + 900])
+  return [
+    Faces(
+      (boxes + 0.5) * scale - 0.5,
+      (points + 0.5) * scale - 0.5,
+      np.array([0.99, 0.95]),
+    )
+  ]
+
+
+class FaceFinderTest(absltest.TestCase):
+  def test_a_large_photo_is_shrunk_for_the_detector_only(self):
+    photo = np.zeros((1500, 2000, 3), np.uint8)
+    photo[:, :, 0] = np.arange(2000)[None] // 8
+    large, small = FaceFinder(two_boxes, no_landmarks).find(photo)
+    np.testing.assert_allclose(large.box, [900, 200, 1700, 1100], atol=1e-2)
+    np.testing.assert_allclose(small.box, [100, 100, 300, 340], atol=1e-2)
+    self.assertAlmostEqual(large.score, 0.95)
+    # crop = (photo - 900) / 8
+    np.testing.assert_allclose(
+      large.crop_from_photo, [[1 / 8, 0, -112.5], [0, 1 / 8, -112.5]], atol=1e-2
+    )
+    expected = (np.arange(96) * 8 + 900) // 8
+    np.testing.assert_allclose(large.crop[50, :, 0], expected, atol=2)
+    self.assertIsNone(large.landmarks)
+    self.assertEqual(large.visibility.sum(), 0)
+
+  def test_landmarks_are_looked_for_around_the_box(self):
+    seen = []
+
+    def locate(part, row):
+      seen.append((part.shape, row.box.tolist()))
+      points = np.full((68, 2), 10, np.float32)
+      points[36:48] += [[5, 0]]
+      points[42:48] += [[80, 0]]
+      points[30] += [45, 40]
+      points[[48, 54]] += [[10, 80], [80, 80]]
+      points[0] = -500
+      return LocatedFace(np.zeros(4), points, np.ones(68, np.float32))
+
+    photo = np.zeros((1500, 2000, 3), np.uint8)
+    large, small = FaceFinder(two_boxes, locate).find(photo)
+    # 0.6 of the longer side around: 900 - 540 = 360; 0 is the photo's edge.
+    self.assertEqual(seen[0][0], (1500, 1640, 3))
+    np.testing.assert_allclose(seen[0][1], [540, 200, 1340, 1100], atol=1)
+    np.testing.assert_allclose(large.landmarks[5], [360 + 10, 10])
+    self.assertEqual(large.visibility[0], 0)
+    self.assertEqual(large.visibility[1:].sum(), 67)
+    np.testing.assert_allclose(small.landmarks[5], [10, 10])
+
+  @pytest.mark.slow
+  @unittest.skipUnless(
+    importlib.util.find_spec("mtcnn"), "the extra `detect` is not installed"
+  )
+  def test_the_astronauts_face_is_found(self):
+    import skimage.data
+
+    (face,) = FaceFinder().find(skimage.data.astronaut())
+    self.assertGreater(face.score, 0.9)
+    x0, y0, x1, y1 = face.box
+    self.assertTrue(170 < x0 < 200 and 250 < x1 < 280)
+    self.assertTrue(50 < y0 < 90 and 150 < y1 < 190)
+    nose = face.crop_from_photo @ [*face.landmarks[30], 1]
+    np.testing.assert_allclose(nose, CROP_TEMPLATE[2], atol=6)
+
+
+class PrecroppedTest(absltest.TestCase):
+  def test_arcface_crops_lose_their_sides(self):
+    photo = np.arange(112 * 112 * 3, dtype=np.uint32).astype(np.uint8)
+    photo = photo.reshape(112, 112, 3)
+    face = precropped_face(photo, no_landmarks)
+    np.testing.assert_array_equal(face.crop, photo[:, 8:104])
+    np.testing.assert_array_equal(
+      face.crop_from_photo @ [8, 3, 1], np.array([0, 3])
+    )
+    self.assertIsNone(face.landmarks)
+
+  def test_another_size_is_refused(self):
+    with self.assertRaisesRegex(ValueError, "96 x 112 .* got 100 x 112"):
+      precropped_face(np.zeros((112, 100, 3), np.uint8), None)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,98 @@
+import pathlib
+
+from absl.testing import absltest, parameterized
+import cv2
+import numpy as np
+from PIL import Image
+
+from data_prep.photos.loose_photos import list_files, read_photos
+
+
+def colours(height=20, width=30):
+  rng = np.random.default_rng(0)
+  return rng.integers(0, 256, (height, width, 3), np.uint8)
+
+
+class LoosePhotosTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+  def read(self, path):
+    (photo,) = read_photos([path])
+    return photo
+
+  def test_a_transparent_part_is_laid_over_white(self):
+    alpha = np.full((20, 30), 255, np.uint8)
+    alpha[:5], alpha[5:10] = 0, 51
+    path = self.folder / "a.png"
+    Image.fromarray(np.dstack([colours(), alpha])).save(path)
+    photo = self.read(path)
+    self.assertEqual(photo.notes, ("an alpha channel, laid over white",))
+    share = alpha[..., None] / 255
+    expected = share * colours() + (1 - share) * 255
+    np.testing.assert_allclose(photo.image, expected, atol=0.51)
+
+  def test_16_bits_and_grey_are_said(self):
+    path = self.folder / "deep.png"
+    cv2.imwrite(str(path), colours()[..., ::-1].astype(np.uint16) * 257)
+    photo = self.read(path)
+    self.assertEqual(photo.notes, ("16 bits a channel, reduced to 8",))
+    np.testing.assert_allclose(photo.image, colours(), atol=1)
+    path = self.folder / "grey.png"
+    Image.fromarray(colours()[..., 0]).save(path)
+    photo = self.read(path)
+    self.assertEqual(photo.notes, ("a grey photo, read as RGB",))
+    np.testing.assert_array_equal(
+      photo.image, np.repeat(colours()[..., :1], 3, -1)
+    )
+
+  def test_a_plain_photo_has_no_notes(self):
+    path = self.folder / "plain.png"
+    Image.fromarray(colours()).save(path)
+    photo = self.read(path)
+    self.assertEqual((photo.notes, photo.reason), ((), ""))
+    np.testing.assert_array_equal(photo.image, colours())
+
+  @parameterized.parameters("text.jpg", "text.mp4")
+  def test_what_cannot_be_read_is_told_of(self, name):
+    path = self.folder / name
+    path.write_text("no image")
+    photo = self.read(path)
+    self.assertIsNone(photo.image)
+    self.assertRegex(photo.reason, "^cannot be read as")
+    self.assertEqual(photo.name, str(path))
+
+  def test_frames_of_a_video_come_in_order(self):
+    path = self.folder / "film.avi"
+    code = cv2.VideoWriter_fourcc(*"MJPG")
+    video = cv2.VideoWriter(str(path), code, 10, (64, 48))
+    for level in range(0, 250, 50):
+      frame = np.zeros((48, 64, 3), np.uint8)
+      frame[..., 2] = level
+      video.write(frame)
+    video.release()
+    photos = list(read_photos([path], every=2))
+    self.assertEqual(
+      [photo.name for photo in photos], [f"{path}::{n}" for n in (0, 2, 4)]
+    )
+    red = [photo.image[..., 0].mean() for photo in photos]
+    np.testing.assert_allclose(red, [0, 100, 200], atol=6)
+    self.assertLess(photos[2].image[..., 2].mean(), 10)
+
+  def test_names_patterns_and_folders(self):
+    for name in ("10.png", "2.png", "1.jpg", ".hidden.png", "notes.txt"):
+      (self.folder / name).write_text("")
+    names = ["1.jpg", "2.png", "10.png"]
+    expected = [self.folder / name for name in names]
+    self.assertEqual(list_files([str(self.folder)]), expected)
+    pattern, first = str(self.folder / "*.png"), str(expected[0])
+    self.assertEqual(
+      list_files([first, pattern, first]), [expected[0], *expected[1:]]
+    )
+    with self.assertRaisesRegex(FileNotFoundError, "'none/.*stands for none"):
+      list_files(["none/*.jpg"])
+
+
+if __name__ == "__main__":
+  absltest.main()

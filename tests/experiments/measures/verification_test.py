@@ -1,0 +1,261 @@
+"""Verification of whole sets: published layouts written by the test."""
+
+import pathlib
+import pickle
+
+from absl.testing import absltest
+import jax
+import numpy as np
+
+from data_prep.stages.rows import PhotoRow, manifest_path, write_manifest
+from disentangle3d.evaluation.pairs import pair_scores
+from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.reporting.pictures import picture_png
+from disentangle3d.training.export import Export
+from experiments.measures.codes import encode_photos
+from experiments.measures.verification import (
+  eigenfaces,
+  identify_in_gallery,
+  measure_faces,
+)
+from experiments.pages.verification import (
+  face_sections,
+  fusion_cells,
+  paper_cells,
+)
+from experiments.sets import published as published_sets
+from experiments.sets.scores import read_scores
+from tests.fixtures import random_morphable_model
+
+_PEOPLE = ("Ann", "Bob", "Cid", "Dan")
+
+
+def _face(person, photo):
+  """A pattern of the person's, with a little noise of the photo's."""
+  shared = np.random.default_rng(person).integers(40, 200, (14, 12, 3))
+  noise = np.random.default_rng([person, photo]).integers(0, 40, (112, 96, 3))
+  return (np.kron(shared, np.ones((8, 8, 1))) + noise).astype(np.uint8)
+
+
+def _aligned(folder, image_ids):
+  """What align_faces writes, for `image_ids` of "person/..." names."""
+  rows = []
+  for number, image_id in enumerate(image_ids):
+    subject = image_id.split("/")[0]
+    crop = folder / "crops" / f"{image_id}.png"
+    crop.parent.mkdir(parents=True, exist_ok=True)
+    crop.write_bytes(picture_png(_face(_PEOPLE.index(subject), number)))
+    rows.append(
+      PhotoRow(
+        image_path=folder / image_id,
+        subject=subject,
+        image_id=image_id,
+        status="ok",
+        detector="test",
+        box=np.array([0.0, 0, 96, 112]),
+        five_points=np.ones((5, 2)),
+        landmarks=np.ones((68, 2)),
+        visibility=np.ones(68),
+        crop_from_photo=np.eye(2, 3),
+        crop_path=crop,
+      )
+    )
+  write_manifest(manifest_path(folder, 0, 1), rows)
+
+
+def _lfw(folder):
+  """Three photos of each person and two folds of pairs."""
+  ids = [f"{n}/{n}_{i:04d}.jpg" for n in _PEOPLE for i in (1, 2, 3)]
+  _aligned(folder, ids)
+  path = folder / "pairs.txt"
+  path.write_text(
+    "2\t2\nAnn\t1\t2\nBob\t1\t3\nAnn\t1\tBob\t2\nBob\t3\tAnn\t2\n"
+    "Cid\t1\t2\nDan\t1\t3\nCid\t1\tDan\t2\nDan\t3\tCid\t2\n"
+  )
+  return path
+
+
+def _network():
+  model = FaceModel(
+    trunk="tiny", identity_dim=12, residual_dim=5, num_vertices=120
+  )
+  morphable = random_morphable_model()
+  params = init_params(jax.random.key(0), model, morphable)
+  return Export(
+    model=model,
+    params=jax.device_get(params),
+    triangles=morphable.triangles,
+    landmark_vertices=morphable.landmark_vertices,
+    mirror_vertices=None,
+    provenance={},
+    phase="",
+  )
+
+
+class PublishedSetsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+  def test_lfw_pairs_show_the_people_they_name(self):
+    faces = published_sets.lfw_set(_lfw(self.folder), self.folder)
+    pairs = faces.pairs
+    self.assertEqual(pairs.fold.tolist(), [0] * 4 + [1] * 4)
+    same = faces.people[pairs.first] == faces.people[pairs.second]
+    np.testing.assert_array_equal(same, pairs.same)
+    # Photo 3 of Bob is the sixth that was written.
+    third = faces.images[pairs.second[1:2]][0]
+    np.testing.assert_array_equal(third, _face(1, 5))
+
+  def test_a_photo_that_was_not_aligned_is_named(self):
+    pairs = _lfw(self.folder)
+    pairs.write_text(pairs.read_text().replace("Dan\t1\t3", "Dan\t1\t9"))
+    with self.assertRaisesRegex(
+      ValueError, "1 of them are not there, .*'Dan/Dan_0009'"
+    ):
+      published_sets.lfw_set(pairs, self.folder)
+
+  def test_folds_that_do_not_add_up_are_refused(self):
+    pairs = _lfw(self.folder)
+    pairs.write_text("".join(pairs.read_text().splitlines(True)[:-1]))
+    with self.assertRaisesRegex(ValueError, r"2 folds of 2 \+ 2 pairs.* got 7"):
+      published_sets.lfw_set(pairs, self.folder)
+
+  def test_ytf_pools_the_frames_of_each_video(self):
+    _aligned(
+      self.folder,
+      [
+        f"{n}/{v}/{v}.{f}.jpg"
+        for n in _PEOPLE
+        for v in (0, 1)
+        for f in range(3)
+      ],
+    )
+    path = self.folder / "splits.txt"
+    path.write_text(
+      "split, first, second, same\n1, Ann/0, Ann/1, 1\n1, Ann/0, Bob/0, 0\n"
+      "2, Cid/0, Cid/1, 1\n2, Cid/0, Dan/0, 0\n"
+    )
+    faces = published_sets.ytf_set(path, self.folder, frames=2)
+    self.assertLen(faces.images, 12)
+    self.assertEqual([len(frames) for frames in faces.frames], [2] * 6)
+    codes = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    np.testing.assert_allclose(
+      faces.pool(codes), unit.reshape(6, 2, 4).mean(1), rtol=1e-5
+    )
+
+  def test_a_bin_file_is_cut_to_the_crop_and_dealt_to_ten_folds(self):
+    images, same = [], []
+    for pair in range(20):
+      one = np.zeros((112, 112, 3), np.uint8)
+      one[:, 8:104] = _face(pair, 0)
+      images += [picture_png(one), picture_png(one)]
+      same.append(pair % 2 == 0)
+    path = self.folder / "some.bin"
+    path.write_bytes(pickle.dumps((images, same), protocol=2))
+    faces = published_sets.bin_set(path)
+    np.testing.assert_array_equal(faces.images[7], _face(3, 0))
+    self.assertEqual(np.bincount(faces.pairs.fold).tolist(), [2] * 10)
+    path.write_bytes(pickle.dumps((images[:-2], same[:-1]), protocol=2))
+    with self.assertRaisesRegex(ValueError, "10 divides.* got 19"):
+      published_sets.bin_set(path)
+
+
+class MeasureFacesTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    self.faces = published_sets.lfw_set(_lfw(folder), folder)
+    self.network = _network()
+
+  def test_rows_are_what_the_codes_say_and_pixels_find_the_patterns(self):
+    results = measure_faces(self.faces, {"it": self.network})
+    codes = encode_photos(self.network, self.faces.images)
+    np.testing.assert_allclose(
+      results.rows["identity code, it"].scores,
+      pair_scores(codes.identity, self.faces.pairs),
+    )
+    self.assertEqual(results.rows["raw pixels"].result.auc.mean, 100)
+    self.assertEqual(results.galleries["raw pixels"].rank_1, 100)
+    cells = paper_cells(results)["raw pixels, LFW view 2"]
+    # Two impostor pairs a fold: no TAR at such FARs.
+    self.assertEqual(cells[2], (100.0, 0.0))
+    self.assertEqual(cells[3:], [None, None])
+    self.assertNotEmpty(face_sections(results)[0].blocks)
+
+  def test_mirrored_codes_are_those_of_mirrored_photos(self):
+    images = self.faces.images[np.arange(3)]
+    mirrored = encode_photos(self.network, images, mirrored=True)
+    expected = encode_photos(self.network, images[:, :, ::-1])
+    np.testing.assert_allclose(mirrored.identity, expected.identity, rtol=1e-5)
+
+  def test_other_scores_are_fused_or_refused(self):
+    perfect = self.faces.pairs.same.astype(np.float64)
+    results = measure_faces(
+      self.faces,
+      {"it": self.network, "again": self.network},
+      other_scores={"best": perfect},
+    )
+    self.assertLen(results.fusion, 7)
+    name = self.faces.name
+    cells = fusion_cells(results)
+    self.assertEqual(cells[f"best, {name}"], (100.0,))
+    for normalisation in ("z_score", "min_max"):
+      self.assertEqual(
+        *(
+          cells[f"identity code, {one} + best, {normalisation}, {name}"]
+          for one in ("it", "again")
+        )
+      )
+    self.assertEqual(results.fusion["best"].accuracy.mean, 100)
+    with self.assertRaisesRegex(ValueError, "best: expected 8 scores"):
+      measure_faces(
+        self.faces, {"it": self.network}, other_scores={"best": perfect[1:]}
+      )
+
+
+class BaselinesTest(absltest.TestCase):
+  def test_eigenfaces_keep_the_distances_of_what_they_learnt_from(self):
+    images = np.stack([_face(person, 0) for person in range(6)])
+    found = eigenfaces(images, images)
+    rows = images.mean(-1).reshape(6, -1)
+    rows -= rows.mean(1, keepdims=True)
+    for one in range(6):
+      np.testing.assert_allclose(
+        np.linalg.norm(found[0] - found[one]),
+        np.linalg.norm(rows[0] - rows[one]),
+        rtol=1e-6,
+      )
+
+  def test_nobody_is_found_in_a_gallery_by_constant_codes(self):
+    people = np.repeat(np.arange(10), 3)
+    found = identify_in_gallery(np.ones((30, 4), np.float32), people, seed=0)
+    self.assertEqual((found.rank_1, found.known, found.unknown), (0, 14, 9))
+    codes = np.eye(10, dtype=np.float32)[people]
+    self.assertEqual(identify_in_gallery(codes, people, seed=0).rank_1, 100)
+
+
+class ScoresFileTest(absltest.TestCase):
+  def test_scores_come_back_and_what_is_wrong_is_one_line(self):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    (folder / "good.txt").write_text("0.5\n-1\n")
+    (folder / "nan.txt").write_text("0.5\nnan\n")
+    (folder / "text.txt").write_text("a\n")
+    np.save(folder / "good.npy", np.array([1.0, 2]))
+    read = read_scores
+    scores = read([f"a={folder / 'good.txt'}", f"b={folder / 'good.npy'}"])
+    self.assertEqual(scores["a"].tolist(), [0.5, -1])
+    self.assertEqual(scores["b"].tolist(), [1, 2])
+    for value, message in (
+      ("good.txt", "NAME=FILE"),
+      (f"a={folder / 'none.txt'}", "no such file"),
+      (f"a={folder / 'nan.txt'}", "nan.txt: .*finite.* nan at 1"),
+      (f"a={folder / 'text.txt'}", "text.txt: expected numbers"),
+    ):
+      with self.assertRaisesRegex((ValueError, OSError), message):
+        read([value])
+
+
+if __name__ == "__main__":
+  absltest.main()

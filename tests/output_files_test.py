@@ -1,0 +1,57 @@
+import pathlib
+import tempfile
+
+from absl.testing import absltest
+
+from disentangle3d.output_files import new_folder, replace_file
+
+
+class OutputFilesTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    scratch = tempfile.TemporaryDirectory()
+    self.addCleanup(scratch.cleanup)
+    self.folder = pathlib.Path(scratch.name)
+
+  def test_a_folder_appears_whole(self):
+    output = self.folder / "a" / "b"
+    with new_folder(output) as partial:
+      (partial / "file").write_text("x")
+      self.assertFalse(output.exists())
+      self.assertEqual(partial.parent, output.parent)
+    self.assertEqual([p.name for p in output.parent.iterdir()], ["b"])
+    self.assertEqual((output / "file").read_text(), "x")
+
+  def test_an_empty_folder_may_be_there(self):
+    with new_folder(self.folder / "a"):
+      pass
+    with new_folder(self.folder / "a") as partial:
+      (partial / "file").write_text("x")
+    self.assertTrue((self.folder / "a" / "file").exists())
+
+  def test_nothing_is_left_of_a_failure(self):
+    with self.assertRaises(KeyError), new_folder(self.folder / "a") as partial:
+      (partial / "file").write_text("x")
+      raise KeyError
+    self.assertEmpty(list(self.folder.iterdir()))
+
+  def test_what_is_there_is_not_overwritten(self):
+    (self.folder / "file").write_text("x")
+    with self.assertRaisesRegex(ValueError, "got one with files in it"):
+      with new_folder(self.folder):
+        pass
+    with self.assertRaisesRegex(ValueError, "file: expected .* got a file"):
+      with new_folder(self.folder / "file"):
+        pass
+
+  def test_a_file_is_replaced_and_nothing_else_left(self):
+    replace_file(self.folder / "file", b"one")
+    replace_file(self.folder / "file", b"two")
+    self.assertEqual((self.folder / "file").read_bytes(), b"two")
+    self.assertLen(list(self.folder.iterdir()), 1)
+    with self.assertRaises(FileNotFoundError):
+      replace_file(self.folder / "gone" / "file", b"")
+
+
+if __name__ == "__main__":
+  absltest.main()
