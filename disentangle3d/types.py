@@ -48,6 +48,20 @@ CROP_TEMPLATE = np.array(
 NOSE_TIP = 30
 
 
+class UserError(ValueError):
+  """What is wrong with something the user gave: a file, a flag, a setting.
+
+  The message is for the user and complete: what, where, what was expected and
+  what came, in one line. Binaries print it and end with status 1; any other
+  error is a defect, of this project or of the user's own code, and keeps its
+  traceback.
+  """
+
+
+class UserFileNotFoundError(UserError, FileNotFoundError):
+  """A file or folder that the user named is not there."""
+
+
 @flax.struct.dataclass
 class Latents:
   """What the encoder says about a batch of images (Eq. 4).

@@ -1,0 +1,91 @@
+import os
+import pathlib
+import tempfile
+
+from absl import flags
+from absl.testing import absltest, parameterized
+
+from data_prep.stages import flag_words
+from disentangle3d.types import UserError
+
+
+class OldNamesTest(parameterized.TestCase):
+  renamed = {
+    "params": "network",
+    "config.phases.first": "config.phases.latents",
+  }
+
+  @parameterized.named_parameters(
+    ("as_it_is", "--network=a", "--network=a", 0),
+    ("with_a_value", "--params=a=b", "--network=a=b", 1),
+    ("value_apart", "--params", "--network", 1),
+    ("one_dash", "-params=a", "-network=a", 1),
+    (
+      "part_of_a_config",
+      "--config.phases.first.steps=3",
+      "--config.phases.latents.steps=3",
+      1,
+    ),
+    ("begins_alike", "--paramsx=a", "--paramsx=a", 0),
+    ("a_value", "params", "params", 0),
+  )
+  def test_old_names_become_todays(self, word, expected, count):
+    words, warnings = flag_words.today(["binary", word], self.renamed)
+    self.assertEqual(words, ["binary", expected])
+    self.assertLen(warnings, count)
+
+  def test_the_warning_says_both_names(self):
+    _, (warning,) = flag_words.today(["b", "--params=a"], self.renamed)
+    self.assertEqual(warning, "--params is called --network now")
+
+
+class NamedPathsTest(absltest.TestCase):
+  def test_a_path_may_have_a_name(self):
+    self.assertEqual(
+      flag_words.parse_named("network", "after III=runs/a=b"),
+      ("after III", "runs/a=b"),
+    )
+    self.assertEqual(flag_words.parse_named("network", "runs/a")[0], "runs/a")
+
+  def test_a_path_that_exists_is_no_name(self):
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder, "a=b")
+      path.mkdir()
+      self.assertEqual(
+        flag_words.parse_named("network", str(path)), (str(path), str(path))
+      )
+
+  def test_what_is_wrong_is_said(self):
+    for text in ("=a", "a="):
+      with self.assertRaisesRegex(UserError, "--network: expected NAME=PATH"):
+        flag_words.parse_named("network", text)
+    with self.assertRaisesRegex(UserError, "different names, got 'a' twice"):
+      flag_words.parse_all_named("network", ["a=x", "a=y"])
+
+  def test_numbers(self):
+    self.assertEqual(flag_words.numbers_of("batch_sizes", ["1", "32"]), [1, 32])
+    for wrong in (["0"], ["1", "x"], ["-1"]):
+      with self.assertRaisesRegex(UserError, "--batch_sizes: expected whole"):
+        flag_words.numbers_of("batch_sizes", wrong)
+
+
+class PathTest(absltest.TestCase):
+  def test_the_tilde_is_the_home_folder(self):
+    names = ("test_path", "test_paths")
+    flag_words.define_path(names[0], "A path.")
+    flag_words.define_paths(names[1], "Paths.")
+    home = os.path.expanduser("~")
+    try:
+      flags.FLAGS["test_path"].parse("~/a")
+      flags.FLAGS["test_paths"].parse(["b=~/c", "~/d=e", "/~f"])
+      self.assertEqual(flags.FLAGS.test_path, f"{home}/a")
+      self.assertEqual(
+        flags.FLAGS.test_paths, [f"b={home}/c", f"{home}/d=e", "/~f"]
+      )
+    finally:
+      for name in names:
+        delattr(flags.FLAGS, name)
+
+
+if __name__ == "__main__":
+  absltest.main()
