@@ -5,7 +5,7 @@ import logging as python_logging
 import os
 import signal
 import sys
-from typing import NoReturn, TextIO
+from typing import NoReturn, TextIO, cast
 
 from absl import app, flags, logging
 
@@ -38,7 +38,7 @@ def run(
     define_flags()
   # JAX tells of every backend that is not there.
   python_logging.getLogger("jax").setLevel(python_logging.WARNING)
-  sys.stdout = _WhileRead(sys.stdout)
+  sys.stdout = cast(TextIO, _WhileRead(sys.stdout))
 
   def checked(argv: Sequence[str]) -> None:
     if len(argv) > 1:
