@@ -11,30 +11,12 @@ On people of the synthetic world never trained on. The paper shows this in
 pictures only.
 """
 
-import pathlib
-
 from absl import flags
 
-from data_prep.datasets.synthetic_set import settings_of, world_of
 from data_prep.stages import command_line
-from disentangle3d.reporting.html_page import (
-  Section,
-)
-from disentangle3d.training.dataset import read_manifest
-from experiments.measures.disentanglement import (
-  CODES,
-  measure_disentanglement,
-)
-from experiments.pages.disentanglement import disentanglement_blocks
-from experiments.pages.findings import (
-  PAGE,
-  Findings,
-  check_output,
-  save_findings,
-)
-from experiments.sets.heldout import heldout_people
+from experiments.evaluations.disentanglement import evaluate_disentanglement
+from experiments.pages.findings import check_output
 from experiments.sets.networks import NETWORK_HELP, read_networks
-from experiments.sets.synthetic import EXPRESSION, OUTDOOR, YAW, world_of_set
 from experiments.training.host import keep_freed_memory
 
 
@@ -53,27 +35,14 @@ def main() -> None:
   values = flags.FLAGS
   keep_freed_memory()
   check_output(values.output)
-  settings = settings_of(read_manifest(values.dataset), values.dataset)
-  world, fitter = world_of(settings)
-  networks = read_networks(values.network, fitter)
-  outdoor, yaw, expression = (
-    heldout_people(*world_of_set(name, settings, world, values.people), fitter)
-    for name in (OUTDOOR, YAW, EXPRESSION)
+  page = evaluate_disentanglement(
+    values.output,
+    read_networks(values.network),
+    values.dataset,
+    people=values.people,
+    swaps=values.swaps,
   )
-  found = {}
-  for name, network in networks.items():
-    found[name] = measure_disentanglement(
-      network, outdoor, yaw, expression, swaps=values.swaps
-    )
-    for code in CODES:
-      auc = found[name].codes[code].verification.result.auc
-      print(
-        f"{name}: {code} code: AUC {auc.mean:.2f} ± {auc.std:.2f}", flush=True
-      )
-  section = Section("Disentanglement", disentanglement_blocks(found, outdoor))
-  output = pathlib.Path(values.output)
-  save_findings(output, Findings("Disentanglement", [section], {}))
-  print(f"evaluate_disentanglement: open {output / PAGE}")
+  print(f"evaluate_disentanglement: open {page}")
 
 
 if __name__ == "__main__":

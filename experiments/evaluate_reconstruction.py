@@ -20,55 +20,21 @@ Their aligned photos are what align_faces made of them; Table 1's are rendered
 here. `--write_photos` writes the photos, for other methods to work on.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
-import itertools
 import pathlib
 
 from absl import flags
-from jaxtyping import UInt8
-import numpy as np
 
-from data_prep.datasets.synthetic_set import settings_of, world_of
 from data_prep.stages import command_line
-from disentangle3d.evaluation.shape_scores import ShapeScores
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  load_morphable_model,
+from experiments.evaluations.reconstruction import (
+  ReconstructionTest,
+  evaluate_reconstruction,
 )
-from disentangle3d.output_files import new_folder
-from disentangle3d.reporting.html_page import Section
-from disentangle3d.reporting.pictures import picture_png
-from disentangle3d.training.dataset import read_manifest
-from disentangle3d.training.export import Export
-from experiments.measures.reconstruction import measure_set
-from experiments.measures.scans import make_maker, measure_scans
-from experiments.pages.findings import (
-  PAGE,
-  Findings,
-  check_output,
-  save_findings,
-)
-from experiments.pages.paper_tables import Measured
-from experiments.pages.reconstruction import paper_rows, set_sections
-from experiments.pages.scans import scan_rows, scan_sections
-from experiments.sets.heldout import photo_names
-from experiments.sets.meshes import MESHES_HELP, MeshFolder, read_mesh_folders
-from experiments.sets.networks import (
-  NETWORK_HELP,
-  check_vertices,
-  read_networks,
-)
-from experiments.sets.scans import (
-  ScanSet,
-  bu3dfe_set,
-  bu3dfe_yaw_set,
-  florence_set,
-)
+from experiments.pages.findings import check_output
+from experiments.sets.meshes import MESHES_HELP
+from experiments.sets.networks import NETWORK_HELP, read_networks
+from experiments.sets.scans import ScanFolders
 from experiments.sets.synthetic import TEST_SETS
 from experiments.training.host import keep_freed_memory
-
-Pairs = Sequence[tuple[str, str]]
 
 
 def _define_flags() -> None:
@@ -125,20 +91,31 @@ def main() -> None:
   keep_freed_memory()
   check_output(values.output)
   _check(values)
-  networks = read_networks(values.network)
-  pairs = list(itertools.combinations(reversed(networks), 2))
-  sections: list[Section] = []
-  measured: dict[str, Measured] = {}
-  for part, rows in (
-    *_synthetic(values, networks, pairs),
-    *_scans(values, networks, pairs),
-  ):
-    sections += part
-    for key, more in rows.items():
-      measured[key] = {**measured.get(key, {}), **more}
-  output = pathlib.Path(values.output)
-  save_findings(output, Findings("Reconstruction", sections, measured))
-  print(f"evaluate_reconstruction: open {output / PAGE}")
+  page = evaluate_reconstruction(
+    values.output,
+    read_networks(values.network),
+    ReconstructionTest(
+      dataset=values.dataset,
+      sets=values.set,
+      people=values.people,
+      bound_people=values.bound_people,
+      scans=ScanFolders(
+        florence=values.florence,
+        florence_landmarks=values.florence_landmarks,
+        florence_frames=values.florence_frames,
+        florence_aligned=values.florence_aligned,
+        scene=values.scene,
+        frames_per_person=values.frames_per_person,
+        bu3dfe=values.bu3dfe,
+        bu3dfe_aligned=values.bu3dfe_aligned,
+      ),
+      morphable_model=values.morphable_model,
+      meshes=values.meshes,
+      protocol_photos=values.protocol_photos,
+      write_photos=values.write_photos,
+    ),
+  )
+  print(f"evaluate_reconstruction: open {page}")
 
 
 def _check(values: flags.FlagValues) -> None:
@@ -171,120 +148,6 @@ def _check(values: flags.FlagValues) -> None:
       raise ValueError(
         f"--{flag}: expected at least 0, got {values[flag].value}"
       )
-
-
-def _synthetic(
-  values: flags.FlagValues, networks: Mapping[str, Export], pairs: Pairs
-) -> Iterator[tuple[list[Section], Measured]]:
-  if values.dataset is None:
-    return
-  settings = settings_of(read_manifest(values.dataset), values.dataset)
-  world, fitter = world_of(settings)
-  check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
-  meshes = _meshes(values, next(iter(networks.values())))
-  for place, name in enumerate(values.set):
-    results = measure_set(
-      name,
-      settings,
-      world,
-      fitter,
-      networks,
-      meshes=meshes,
-      people=values.people,
-      bound_people=values.bound_people,
-      protocol_photos=values.protocol_photos if place == 0 else 0,
-    )
-    _print_means(name, results.scores)
-    heldout = results.heldout
-    _write_photos(values, name, photo_names(heldout), heldout.photos.image)
-    yield set_sections(results, pairs), paper_rows(results)
-
-
-def _scans(
-  values: flags.FlagValues, networks: Mapping[str, Export], pairs: Pairs
-) -> Iterator[tuple[list[Section], Measured]]:
-  fitter = _fitter(values, networks)
-  meshes = _meshes(values, next(iter(networks.values())))
-  for faces in _scan_sets(values):
-    names = [photo.name for photo in faces.photos]
-    images = np.stack([photo.image for photo in faces.photos])
-    _write_photos(values, faces.name, names, images)
-    maker = make_maker(
-      faces.photos,
-      networks,
-      fitter=fitter,
-      folders=[
-        dataclasses.replace(one, folder=one.folder / faces.name)
-        for one in meshes
-      ],
-    )
-    results = measure_scans(
-      faces, maker, protocol_photos=values.protocol_photos
-    )
-    _print_means(faces.name, results.scores)
-    yield scan_sections(results, pairs), scan_rows(results)
-
-
-def _scan_sets(values: flags.FlagValues) -> Iterator[ScanSet]:
-  if values.florence is not None:
-    yield florence_set(
-      values.florence,
-      aligned=values.florence_aligned,
-      landmarks=values.florence_landmarks,
-      frames=values.florence_frames,
-      scene=values.scene,
-      photos_per_person=values.frames_per_person,
-    )
-  if values.bu3dfe is not None:
-    if values.bu3dfe_aligned is not None:
-      yield bu3dfe_set(values.bu3dfe, aligned=values.bu3dfe_aligned)
-    yield bu3dfe_yaw_set(values.bu3dfe)
-
-
-def _fitter(
-  values: flags.FlagValues, networks: Mapping[str, Export]
-) -> MorphableModel | None:
-  sizes = {one.model.num_vertices for one in networks.values()}
-  if len(sizes) > 1:
-    raise ValueError(
-      f"--network: expected networks of one mesh, got {sorted(sizes)} vertices"
-    )
-  if values.morphable_model is None:
-    return None
-  fitter = load_morphable_model(values.morphable_model)
-  check_vertices(networks, fitter.num_vertices, "--morphable_model's file")
-  return fitter
-
-
-def _meshes(values: flags.FlagValues, network: Export) -> list[MeshFolder]:
-  return read_mesh_folders(
-    values.meshes,
-    network.landmark_vertices,
-    network.triangles,
-    network.model.num_vertices,
-  )
-
-
-def _print_means(where: str, scores: Mapping[str, ShapeScores]) -> None:
-  for method, one in scores.items():
-    known = one.within[np.isfinite(one.within)]
-    mean = f"{known.mean():.2f} mm" if known.size else "–"
-    print(f"{where}: {method}: {mean}", flush=True)
-
-
-def _write_photos(
-  values: flags.FlagValues,
-  name: str,
-  names: Sequence[str],
-  images: UInt8[np.ndarray, "P 112 96 3"],
-) -> None:
-  if values.write_photos is None:
-    return
-  with new_folder(pathlib.Path(values.write_photos) / name) as partial:
-    for photo, image in zip(names, images, strict=True):
-      path = partial / f"{photo}.png"
-      path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_bytes(picture_png(image))
 
 
 if __name__ == "__main__":

@@ -12,32 +12,13 @@ r"""The paper's Table 3, and more, on any set of faces.
 may be asked for at once.
 """
 
-from collections.abc import Sequence
-import pathlib
-
 from absl import flags
 
 from data_prep.stages import command_line
-from disentangle3d.reporting.html_page import Section
-from experiments.measures.verification import measure_faces
-from experiments.pages.findings import (
-  PAGE,
-  Findings,
-  check_output,
-  save_findings,
-)
-from experiments.pages.paper_tables import FUSION, LFW, YTF, Cell
-from experiments.pages.verification import (
-  face_sections,
-  fusion_cells,
-  paper_cells,
-)
-from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
-from experiments.sets.networks import (
-  NETWORK_HELP,
-  read_networks,
-)
-from experiments.sets.published import bin_set, lfw_set, ytf_set
+from experiments.evaluations.verification import evaluate_verification
+from experiments.pages.findings import check_output
+from experiments.sets.networks import NETWORK_HELP, read_networks
+from experiments.sets.published import read_face_sets
 from experiments.sets.scores import read_scores
 from experiments.training.host import keep_freed_memory
 
@@ -70,54 +51,30 @@ def main() -> None:
   values = flags.FLAGS
   keep_freed_memory()
   check_output(values.output)
-  networks = read_networks(values.network)
-  scores = read_scores(values.scores)
-  sets = _read_sets(values)
-  if not sets:
-    raise ValueError(
-      "expected at least one of --synthetic, --photos, --lfw_pairs,"
-      " --ytf_splits, --bin"
-    )
-  if scores and len(sets) > 1:
-    raise ValueError(f"--scores: expected one set of faces, got {len(sets)}")
-  sections: list[Section] = []
-  measured: dict[str, dict[str, Sequence[Cell]]] = {}
-  for faces in sets:
-    results = measure_faces(faces, networks, other_scores=scores)
-    sections += face_sections(results)
-    key = YTF if faces.frames is not None else LFW
-    measured.setdefault(key, {}).update(paper_cells(results))
-    if results.fusion:
-      measured.setdefault(FUSION, {}).update(fusion_cells(results))
-    for name, scored in results.rows.items():
-      auc = scored.result.auc
-      print(
-        f"{faces.name}: {name}: AUC {auc.mean:.2f} ± {auc.std:.2f}", flush=True
-      )
-  output = pathlib.Path(values.output)
-  save_findings(output, Findings("Verification", sections, measured))
-  print(f"evaluate_verification: open {output / PAGE}")
+  page = evaluate_verification(
+    values.output,
+    read_networks(values.network),
+    read_face_sets(
+      synthetic=values.synthetic,
+      photos=values.photos,
+      lfw=_together(values, "lfw_pairs", "lfw_aligned"),
+      ytf=_together(values, "ytf_splits", "ytf_aligned"),
+      ytf_frames=values.ytf_frames,
+      bins=values.bin,
+    ),
+    other_scores=read_scores(values.scores),
+  )
+  print(f"evaluate_verification: open {page}")
 
 
-def _read_sets(values: flags.FlagValues) -> list[FaceSet]:
-  sets: list[FaceSet] = []
-  for dataset in values.synthetic:
-    sets += synthetic_sets(dataset)
-  sets += [photo_set(dataset) for dataset in values.photos]
-  for one, other in (
-    ("lfw_pairs", "lfw_aligned"),
-    ("ytf_splits", "ytf_aligned"),
-  ):
-    if (values[one].value is None) != (values[other].value is None):
-      raise ValueError(f"--{one}, --{other}: expected both or neither")
-  if values.lfw_pairs is not None:
-    sets.append(lfw_set(values.lfw_pairs, values.lfw_aligned))
-  if values.ytf_splits is not None:
-    sets.append(
-      ytf_set(values.ytf_splits, values.ytf_aligned, frames=values.ytf_frames)
-    )
-  sets += [bin_set(path) for path in values.bin]
-  return sets
+def _together(
+  values: flags.FlagValues, one: str, other: str
+) -> tuple[str, str] | None:
+  if (values[one].value is None) != (values[other].value is None):
+    raise ValueError(f"--{one}, --{other}: expected both or neither")
+  if values[one].value is None:
+    return None
+  return values[one].value, values[other].value
 
 
 if __name__ == "__main__":

@@ -12,30 +12,21 @@ program on a CPU:
       --config.model.trunk=tiny --config.batch_size=32 --test_people=10
 """
 
-import time
-
 from absl import flags
 from ml_collections import config_flags
 
 from data_prep.stages import command_line
-from disentangle3d.types import (
-  NUM_VERTICES,
-)
+from disentangle3d.types import NUM_VERTICES
+from experiments.study.runs import Stopped
 from experiments.study.stages import (
+  PEOPLE,
   STAGES,
-  Stopped,
-  check_order,
-  evaluate,
-  fit,
+  Measuring,
   open_study,
-  train,
+  run_study,
 )
 from experiments.study.variants import PAPER, VARIANTS
-from experiments.training.host import (
-  keep_freed_memory,
-  quieten_libraries,
-  stop_on_signals,
-)
+from experiments.training.host import keep_freed_memory, quieten_libraries
 
 
 def _define_flags() -> None:
@@ -60,9 +51,7 @@ def _define_flags() -> None:
   )
   flags.DEFINE_integer("seed", 0, "Of the training.", lower_bound=0)
   flags.DEFINE_integer("world_seed", 0, "Of people and photos.", lower_bound=0)
-  flags.DEFINE_enum(
-    "people", "test", ("test", "validation"), "Whom to evaluate on."
-  )
+  flags.DEFINE_enum("people", PEOPLE[0], PEOPLE, "Whom to evaluate on.")
   flags.DEFINE_integer("test_people", 500, "Never trained on.")
   flags.DEFINE_integer("validation_people", 200, "Neither, to choose rates by.")
   flags.DEFINE_integer(
@@ -87,25 +76,33 @@ def main() -> None:
   values = flags.FLAGS
   quieten_libraries()
   keep_freed_memory()
-  study = open_study(values)
-  if values.stage in ("all", "train"):
-    check_order(study, values.ablation, values.seed)
-  end = time.monotonic() + 60 * values.minutes if values.minutes else None
-  if values.stage in ("all", "fit"):
-    fit(study, values.ablation)
+  study = open_study(
+    values.workdir,
+    values.config,
+    scale=values.scale,
+    morphable_model=values.morphable_model,
+    num_vertices=values.num_vertices,
+    test_people=values.test_people,
+    world_seed=values.world_seed,
+    render_batch_size=values.render_batch,
+  )
   try:
-    if values.stage in ("all", "train"):
-      with stop_on_signals() as signalled:
-
-        def stop() -> bool:
-          return signalled() or (end is not None and time.monotonic() > end)
-
-        train(study, values.ablation, values.seed, stop)
+    run_study(
+      study,
+      values.stage,
+      values.ablation,
+      seed=values.seed,
+      minutes=values.minutes,
+      measuring=Measuring(
+        people=values.people,
+        validation_people=values.validation_people,
+        bound_people=values.bound_people,
+        protocol_photos=values.protocol_photos,
+        timed_images=values.timed_images,
+      ),
+    )
   except Stopped:
     print("paper_scale: stopped, saved; run the same command to go on")
-    return
-  if values.stage in ("all", "evaluate"):
-    evaluate(study, values)
 
 
 if __name__ == "__main__":

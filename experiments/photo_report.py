@@ -13,13 +13,7 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
-from disentangle3d.reporting.html_page import (
-  write_page,
-)
-from disentangle3d.training.dataset import load_dataset_model, open_dataset
-from disentangle3d.training.export import load_export
-from disentangle3d.training.input_pipeline import RecordReader
-from experiments.pages.photo_report import build_page, photographs_of
+from experiments.evaluations.photographs import report_photographs
 
 
 def _define_flags() -> None:
@@ -34,26 +28,12 @@ def _define_flags() -> None:
 
 
 def main() -> None:
-  """Reads the flags, writes the page, prints the table's AUCs."""
+  """Reads the flags, writes the page."""
   values = flags.FLAGS
-  split = open_dataset(values.dataset, "heldout")
-  model = load_dataset_model(split)
-  reader = RecordReader(split)
-  photos = photographs_of(reader.read_records(range(len(reader))), model)
-  networks = {
-    "before": load_export(values.before),
-    "after": load_export(values.after),
-  }
-  for name, network in networks.items():
-    if network.model.num_vertices != model.num_vertices:
-      raise ValueError(
-        f"--{name}: expected a network of {model.num_vertices} vertices as the"
-        f" dataset's 3DMM has, got {network.model.num_vertices}"
-      )
-  runs = {"after": pathlib.Path(values.after)}
   output = pathlib.Path(values.output)
-  output.parent.mkdir(parents=True, exist_ok=True)
-  write_page(output, build_page(photos, model, networks, runs))
+  report_photographs(
+    output, values.dataset, before=values.before, after=values.after
+  )
   print(f"photo_report: open {output}")
 
 

@@ -21,20 +21,10 @@ from absl import flags, logging
 
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
-from disentangle3d.faces.morphable_model import load_morphable_model
-from disentangle3d.training.export import load_export
-from experiments.photographs.files import (
-  FORMATS,
-)
+from experiments.photographs.files import FORMATS
 from experiments.photographs.reconstruction import Options, reconstruct_photos
-from experiments.photographs.shapes import (
-  FaceMaker,
-  fit_maker,
-  network_maker,
-)
-from experiments.photographs.sightings import (
-  Finder,
-)
+from experiments.photographs.shapes import load_maker
+from experiments.photographs.sightings import Finder
 
 
 def _define_flags() -> None:
@@ -82,16 +72,6 @@ def _define_flags() -> None:
   )
 
 
-def _maker_from_flags() -> FaceMaker:
-  values = flags.FLAGS
-  needed = "params" if values.method == "network" else "morphable_model"
-  if not values[needed].value:
-    raise ValueError(f"--{needed}: expected with --method={values.method}")
-  if values.method == "network":
-    return network_maker(load_export(values.params))
-  return fit_maker(load_morphable_model(values.morphable_model))
-
-
 def main() -> None:
   """Reads the flags and reports."""
   values = flags.FLAGS
@@ -100,13 +80,14 @@ def main() -> None:
     raise ValueError(
       f"--formats: expected some of {', '.join(FORMATS)}, got {unknown[0]}"
     )
-  files = list_files(values.images)
+  needed = "params" if values.method == "network" else "morphable_model"
+  if not values[needed].value:
+    raise ValueError(f"--{needed}: expected with --method={values.method}")
   output = pathlib.Path(values.output)
-  maker = _maker_from_flags()
   count = reconstruct_photos(
-    files,
+    list_files(values.images),
     output,
-    maker,
+    load_maker(values.method, values[needed].value),
     Finder(precropped=values.precropped),
     Options(
       pool=values.pool,

@@ -12,15 +12,7 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
-from disentangle3d.reporting.html_page import (
-  Section,
-  page,
-  write_page,
-)
-from disentangle3d.training.run_files import METRICS
-from experiments.configs.default import PHASES
-from experiments.pages.faces import loss_figures
-from experiments.pages.report import read_parts, report_sections
+from experiments.pages.report import write_evaluation_page
 
 
 def _define_flags() -> None:
@@ -29,18 +21,8 @@ def _define_flags() -> None:
 
 def main() -> None:
   """Reads the flag, writes the page."""
-  workdir = pathlib.Path(flags.FLAGS.workdir)
-  sections = report_sections(read_parts(workdir))
-  runs = {
-    path.parent.name: path.parent
-    for path in sorted(workdir.glob(f"*/{METRICS}"))
-  }
-  losses = loss_figures(runs, PHASES)
-  if losses:
-    sections.append(Section("Losses", losses))
-  output = workdir / "evaluation.html"
-  write_page(output, page("disentangle3d: measured beside printed", sections))
-  print(f"report: open {output}")
+  page = write_evaluation_page(pathlib.Path(flags.FLAGS.workdir))
+  print(f"report: open {page}")
 
 
 if __name__ == "__main__":

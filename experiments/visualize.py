@@ -12,36 +12,13 @@ dataset of photographs. Both may be given, or neither. Writes a folder for
 `experiments.report`.
 """
 
-from collections.abc import Mapping
-import pathlib
-
 from absl import flags
 
-from data_prep.datasets.synthetic_set import settings_of
 from data_prep.stages import command_line
-from disentangle3d.reporting.html_page import Section
-from disentangle3d.training.dataset import read_manifest
-from disentangle3d.training.export import Export
-from experiments.pages.bases import bases_section, read_bases
-from experiments.pages.findings import (
-  PAGE,
-  Findings,
-  check_output,
-  save_findings,
-)
-from experiments.pages.visual_sections import (
-  _STRIP_PHOTOS,
-  _expressions,
-  _section,
-  dataset_photos,
-  synthetic_photos,
-)
-from experiments.sets.meshes import (
-  MESHES_HELP,
-  read_mesh_folders,
-)
+from experiments.evaluations.pictures import draw_pictures
+from experiments.pages.findings import check_output
+from experiments.sets.meshes import MESHES_HELP
 from experiments.sets.networks import NETWORK_HELP, read_networks
-from experiments.sets.synthetic import EXPRESSION, OUTDOOR
 from experiments.training.host import keep_freed_memory
 
 
@@ -63,48 +40,21 @@ def main() -> None:
   values = flags.FLAGS
   keep_freed_memory()
   check_output(values.output)
-  networks = read_networks(values.network)
-  _check(values, networks)
-  size = values.size_px
-  name, network = list(networks.items())[-1]
-  sections: list[Section] = []
-  meshes = read_mesh_folders(
-    values.meshes,
-    network.landmark_vertices,
-    network.triangles,
-    network.model.num_vertices,
+  _check(values)
+  page = draw_pictures(
+    values.output,
+    read_networks(values.network),
+    dataset=values.dataset,
+    photos=values.photos,
+    meshes=values.meshes,
+    bases=values.bases,
+    people=values.people,
+    size_px=values.size_px,
   )
-  if values.dataset is not None:
-    settings = settings_of(read_manifest(values.dataset), values.dataset)
-    strip_people = min(_STRIP_PHOTOS, settings.heldout_people)
-    people = max(values.people, strip_people)
-    outdoor = synthetic_photos(
-      OUTDOOR, settings, {name: network}, meshes, people=people
-    )
-    expressions = synthetic_photos(
-      EXPRESSION, settings, {name: network}, meshes, people=1
-    )
-    sections += [
-      _section("people never trained on", network, name, outdoor, values),
-      _expressions(network, expressions, size),
-    ]
-  if values.photos is not None:
-    photographs = dataset_photos(
-      values.photos,
-      {name: network},
-      meshes,
-      people=max(values.people, _STRIP_PHOTOS),
-    )
-    sections.append(_section("photographs", network, name, photographs, values))
-  print("visualize: galleries drawn", flush=True)
-  bases = bases_section(networks, count=values.bases, size_px=size)
-  sections.insert(0, bases)
-  output = pathlib.Path(values.output)
-  save_findings(output, Findings("Pictures", sections, {}))
-  print(f"visualize: open {output / PAGE}")
+  print(f"visualize: open {page}")
 
 
-def _check(values: flags.FlagValues, networks: Mapping[str, Export]) -> None:
+def _check(values: flags.FlagValues) -> None:
   for flag in ("bases", "people", "size_px"):
     if values[flag].value < 1:
       raise ValueError(
@@ -112,16 +62,6 @@ def _check(values: flags.FlagValues, networks: Mapping[str, Export]) -> None:
       )
   if values.meshes and not (values.dataset or values.photos):
     raise ValueError("--meshes: expected --dataset or --photos beside it")
-  for dataset in (values.dataset, values.photos):
-    if dataset is not None:
-      read_manifest(dataset)
-  for network in networks.values():
-    read_bases(network, values.bases)
-  sizes = {name: one.model.num_vertices for name, one in networks.items()}
-  if len(set(sizes.values())) > 1:
-    raise ValueError(
-      f"--network: expected networks of one mesh, got {sizes} vertices"
-    )
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ _INNER_ROOMS = {
     "sets": (),
     "measures": ("sets",),
     "pages": ("configs", "measures", "sets"),
+    "evaluations": ("measures", "pages", "sets"),
     "benchmarks": ("configs", "pages", "training"),
     "photographs": (),
     "exports": (),

@@ -7,7 +7,12 @@ from disentangle3d.reporting.html_page import (
   Paragraph,
   Section,
   Table,
+  page,
+  write_page,
 )
+from disentangle3d.training.run_files import METRICS
+from experiments.configs.default import PHASES
+from experiments.pages.faces import loss_figures
 from experiments.pages.findings import FILE, Findings, load_findings
 from experiments.pages.paper_tables import PAPER_TABLES, Cell, paper_table
 
@@ -19,6 +24,29 @@ PARTS = {
   "timing": "benchmark_speed",
   "pictures": "visualize",
 }
+
+
+def write_evaluation_page(workdir: pathlib.Path) -> pathlib.Path:
+  """Writes <workdir>/evaluation.html: all parts, and the trainings' losses.
+
+  Returns:
+    The page.
+
+  Raises:
+    FileNotFoundError: There is no such workdir, or a picture is missing.
+    ValueError: A folder is damaged; names it.
+  """
+  sections = report_sections(read_parts(workdir))
+  runs = {
+    path.parent.name: path.parent
+    for path in sorted(workdir.glob(f"*/{METRICS}"))
+  }
+  losses = loss_figures(runs, PHASES)
+  if losses:
+    sections.append(Section("Losses", losses))
+  path = workdir / "evaluation.html"
+  write_page(path, page("disentangle3d: measured beside printed", sections))
+  return path
 
 
 def read_parts(workdir: pathlib.Path) -> dict[str, Findings]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 
-from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,9 +40,7 @@ from experiments.sets.networks import (
 from experiments.sets.synthetic import EXPRESSION, world_of_set
 
 TRUTH = "truth"
-
-
-_STRIP_PHOTOS = 6
+STRIP_PHOTOS = 6
 
 
 def synthetic_photos(
@@ -157,40 +154,53 @@ def dataset_photos(
   ]
 
 
-def _section(
+def people_section(
   what: str,
   network: Export,
   name: str,
   photos: Sequence[GalleryPhoto],
-  values: flags.FlagValues,
+  *,
+  people: int,
+  size_px: int,
 ) -> Section:
+  """Fig. 1 and 5: what a network makes of people.
+
+  Args:
+    what: Whom the photos show.
+    network: Whose mean shape all is laid over.
+    name: Of the network, as the photos have it.
+    photos: One a person.
+    people: How many of them in Fig. 5.
+    size_px: Side of every picture.
+  """
   mean = _mean(network)
   return Section(
     f"Fig. 1 and 5: {what}",
     [
       strip(
-        photos[:_STRIP_PHOTOS],
+        photos[:STRIP_PHOTOS],
         mean,
         name,
         caption=f"Fig. 1: {what}, and the full and identity shapes of {name}",
-        size_px=values.size_px,
+        size_px=size_px,
       ),
       photo_gallery(
-        photos[: values.people],
+        photos[:people],
         mean,
         caption=(
           f"Fig. 5: {what}; every shape laid over the mean shape by its"
           " landmarks, at one scale"
         ),
-        size_px=values.size_px,
+        size_px=size_px,
       ),
     ],
   )
 
 
-def _expressions(
+def expressions_section(
   network: Export, photos: Sequence[GalleryPhoto], size_px: int
 ) -> Section:
+  """Fig. 8: one person, every expression."""
   picture = photo_gallery(
     photos,
     _mean(network),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import os
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from data_prep.faces.found_faces import FoundFace
 from disentangle3d import inference
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
+  load_morphable_model,
   synthesize_shape,
 )
 from disentangle3d.faces.rendering import render, vertex_visibility
@@ -30,7 +32,7 @@ from disentangle3d.geometry import (
   similarity_2d,
   transform_camera,
 )
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Export, load_export
 from disentangle3d.types import (
   CROP_TEMPLATE,
   IMAGE_HEIGHT,
@@ -88,6 +90,22 @@ class FaceMaker:
   landmark_vertices: Int[np.ndarray, "68"]
   mirror_vertices: Int[np.ndarray, "V"] | None
   provenance: Mapping[str, Any]
+
+
+def load_maker(method: str, path: str | os.PathLike[str]) -> FaceMaker:
+  """A method from its file.
+
+  Args:
+    method: `network` or `fit`.
+    path: The workdir or export of a network, or the 3DMM that is fitted.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+    ValueError: It is damaged.
+  """
+  if method == "network":
+    return network_maker(load_export(path))
+  return fit_maker(load_morphable_model(path))
 
 
 def network_maker(network: Export) -> FaceMaker:

@@ -23,7 +23,7 @@ from data_prep.photos.photo_sets import decode_photo, read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
-from experiments.sets.faces import FaceSet
+from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
 
 _FOLDS = 10
 # ArcFace's template for 112 x 112 is SphereFace's for 112 x 96, 8 pixels on.
@@ -59,6 +59,46 @@ class CropFiles:
         f" {image.shape[0]} x {image.shape[1]}"
       )
     return image
+
+
+def read_face_sets(
+  *,
+  synthetic: Sequence[str] = (),
+  photos: Sequence[str] = (),
+  lfw: tuple[str, str] | None = None,
+  ytf: tuple[str, str] | None = None,
+  ytf_frames: int = 100,
+  bins: Sequence[str] = (),
+) -> list[FaceSet]:
+  """Sets of faces to verify, from where they lie.
+
+  Args:
+    synthetic: Datasets of data_prep.render_synthetic.
+    photos: Datasets of build_dataset.
+    lfw: See `lfw_set`.
+    ytf: See `ytf_set`.
+    ytf_frames: See `ytf_set`.
+    bins: See `bin_set`.
+
+  Raises:
+    FileNotFoundError: A file is missing.
+    ValueError: There is no set at all, or one is damaged.
+  """
+  sets: list[FaceSet] = []
+  for dataset in synthetic:
+    sets += synthetic_sets(dataset)
+  sets += [photo_set(dataset) for dataset in photos]
+  if lfw is not None:
+    sets.append(lfw_set(*lfw))
+  if ytf is not None:
+    sets.append(ytf_set(*ytf, frames=ytf_frames))
+  sets += [bin_set(path) for path in bins]
+  if not sets:
+    raise ValueError(
+      "expected at least one of --synthetic, --photos, --lfw_pairs,"
+      " --ytf_splits, --bin"
+    )
+  return sets
 
 
 def lfw_set(

@@ -5,7 +5,7 @@ the same person's neutral scan for the identity shape. Scans are read when they
 are asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import os
@@ -79,6 +79,57 @@ class ScanSet:
     """Who is in each photo, `[P]` int32."""
     names = [photo.subject for photo in self.photos]
     return np.unique(names, return_inverse=True)[1].astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanFolders:
+  """Where scanned people are; None where they are not.
+
+  Attributes:
+    florence: MICC Florence: subject_01 ...
+    florence_landmarks: The .ljson files; beside the scans if None.
+    florence_frames: The videos' frames; in `florence` if None.
+    florence_aligned: What align_faces made of the frames.
+    scene: Of Florence's videos.
+    frames_per_person: Of Florence, evenly taken; 0 takes all.
+    bu3dfe: BU-3DFE: F0001 to M0044.
+    bu3dfe_aligned: What align_faces made of its F2D photos; None leaves them
+      out.
+  """
+
+  florence: str | None = None
+  florence_landmarks: str | None = None
+  florence_frames: str | None = None
+  florence_aligned: str | None = None
+  scene: str = "PTZ-Outdoor"
+  frames_per_person: int = 10
+  bu3dfe: str | None = None
+  bu3dfe_aligned: str | None = None
+
+
+def read_scan_sets(folders: ScanFolders) -> Iterator[ScanSet]:
+  """The sets of scans that are there, one after the other.
+
+  Raises:
+    FileNotFoundError: A folder is missing.
+    ValueError: Florence comes without aligned frames, or nothing is left to
+      measure; says why.
+  """
+  if folders.florence is not None:
+    if folders.florence_aligned is None:
+      raise ValueError("florence_aligned: expected beside florence")
+    yield florence_set(
+      folders.florence,
+      aligned=folders.florence_aligned,
+      landmarks=folders.florence_landmarks,
+      frames=folders.florence_frames,
+      scene=folders.scene,
+      photos_per_person=folders.frames_per_person,
+    )
+  if folders.bu3dfe is not None:
+    if folders.bu3dfe_aligned is not None:
+      yield bu3dfe_set(folders.bu3dfe, aligned=folders.bu3dfe_aligned)
+    yield bu3dfe_yaw_set(folders.bu3dfe)
 
 
 # Photos follow their scans; identity shapes go back to one neutral scan.

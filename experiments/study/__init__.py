@@ -1,1 +1,1 @@
-"""The paper-size run: people, runs, results, answers, page."""
+"""From nothing to a page of answers: the demo, and the paper-size run."""

@@ -109,7 +109,7 @@ def save_results(
   return folder
 
 
-def write_page(study: Study, people: str, *, scale: float) -> pathlib.Path:
+def write_page(study: Study, people: str) -> pathlib.Path:
   """Joins the seeds that were measured to one Markdown page.
 
   Raises:
@@ -134,8 +134,8 @@ def write_page(study: Study, people: str, *, scale: float) -> pathlib.Path:
   head = markdown(
     [
       Section(
-        f"The paper at scale {scale:g}, on synthetic people",
-        [Paragraph(_about(study, people, scale)), _stages(study.workdir)],
+        f"The paper at scale {study.scale:g}, on synthetic people",
+        [Paragraph(_about(study, people)), _stages(study.workdir)],
       ),
       Section("All networks", [figures_table(figures)]),
     ]
@@ -149,10 +149,10 @@ def write_page(study: Study, people: str, *, scale: float) -> pathlib.Path:
   return path
 
 
-def _about(study: Study, people: str, scale: float) -> str:
+def _about(study: Study, people: str) -> str:
   settings, config = study.settings, study.config
   return (
-    f"`python -m experiments.paper_scale --scale={scale:g}`:"
+    f"`python -m experiments.paper_scale --scale={study.scale:g}`:"
     f" {len(study.people.counts):,} people, {study.people.num_photos:,}"
     f" photographs; trunk {config.model.trunk}, {study.fitter.num_vertices:,}"
     f" vertices, {study.fitter.identity_dim} + {study.fitter.expression_dim}"

@@ -28,6 +28,10 @@ from experiments.study.variants import PAPER, VARIANTS, Variant, config_of
 from experiments.training.runs import train_on
 
 
+class Stopped(Exception):
+  """It was asked to stop before it was done; what was done is saved."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
   """What all runs of a workdir share.
@@ -39,6 +43,7 @@ class Study:
     fitter: Its fitter's model.
     people: Who is trained on.
     config: The paper's, of `experiments/configs/paper_scale.py`.
+    scale: Share of the paper's people and photos.
     render: Renders the photos of `people`, or has them.
   """
 
@@ -48,6 +53,7 @@ class Study:
   fitter: MorphableModel
   people: TrainingPeople
   config: ConfigDict
+  scale: float
   render: Callable[[], RenderedPeople]
 
 

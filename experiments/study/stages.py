@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 import pathlib
 import time
 
-from absl import flags
 import jax
+from ml_collections import ConfigDict
 
 from data_prep.datasets.synthetic_set import (
   SyntheticSet,
@@ -40,6 +41,7 @@ from experiments.study.results import (
   trained_networks,
 )
 from experiments.study.runs import (
+  Stopped,
   Study,
   fit_variant,
   fits_file,
@@ -50,62 +52,130 @@ from experiments.study.runs import (
   train_variant,
 )
 from experiments.study.variants import PAPER, VARIANTS
+from experiments.training.host import stop_on_signals
 
 _BASES, _PICTURE_PX = 4, 256
-
 _TIMED_BATCHES = (1, 8, 32)
-
-
 STAGES = ("all", "fit", "train", "evaluate")
-
-
+PEOPLE = ("test", "validation")
 _logger = logging.getLogger("disentangle3d.paper_scale")
 
 
-class Stopped(Exception):
-  """Ctrl-C, SIGTERM or --minutes; what was done is saved."""
+@dataclasses.dataclass(frozen=True)
+class Measuring:
+  """What to measure, and on whom.
+
+  Attributes:
+    people: One of `PEOPLE`.
+    validation_people: How many come after the test people, to choose rates by.
+    bound_people: People whose true shapes are projected.
+    protocol_photos: Photos to compare by every protocol.
+    timed_images: Reconstructions to time, at least.
+  """
+
+  people: str = "test"
+  validation_people: int = 200
+  bound_people: int = 4
+  protocol_photos: int = 10
+  timed_images: int = 700
 
 
-def open_study(values: flags.FlagValues) -> Study:
+def open_study(
+  workdir: str | os.PathLike[str],
+  config: ConfigDict,
+  *,
+  scale: float,
+  morphable_model: str | None,
+  num_vertices: int,
+  test_people: int,
+  world_seed: int,
+  render_batch_size: int = 0,
+) -> Study:
   """World, people and config of a workdir, as its first command made them.
 
+  Args:
+    workdir: Where everything goes.
+    config: Of `experiments/configs/paper_scale.py`.
+    scale: Share of the paper's people and photos, above 0, at most 1.
+    morphable_model: An .npz to take instead of the procedural model.
+    num_vertices: Of the procedural model.
+    test_people: Never trained on.
+    world_seed: Of people and photos.
+    render_batch_size: Photos at a time; 0 takes what suits the machine.
+
   Raises:
-    ValueError: A flag is out of range, or the workdir holds another study.
+    ValueError: `scale` is out of range, or the workdir holds another study.
     FileNotFoundError: There is no such 3DMM.
   """
-  if not 0 < values.scale <= 1:
-    raise ValueError(
-      f"--scale: expected above 0, at most 1, got {values.scale}"
-    )
+  if not 0 < scale <= 1:
+    raise ValueError(f"--scale: expected above 0, at most 1, got {scale}")
   people = training_people(
-    max(2, round(CASIA_NUM_CLASSES * values.scale)),
-    max(4, round(CASIA_NUM_IMAGES * values.scale)),
-    seed=values.world_seed,
+    max(2, round(CASIA_NUM_CLASSES * scale)),
+    max(4, round(CASIA_NUM_IMAGES * scale)),
+    seed=world_seed,
   )
   settings = SyntheticSet(
     people=len(people.counts),
     photos_per_person=MOST_PHOTOS,
-    heldout_people=values.test_people,
-    seed=values.world_seed,
-    morphable_model=values.morphable_model,
-    num_vertices=values.num_vertices,
+    heldout_people=test_people,
+    seed=world_seed,
+    morphable_model=morphable_model,
+    num_vertices=num_vertices,
   )
-  workdir = pathlib.Path(values.workdir)
-  _keep_settings(
-    workdir, {"scale": values.scale} | dataclasses.asdict(settings)
-  )
-  config = with_steps(values.config, people.num_photos)
+  workdir = pathlib.Path(workdir)
+  _keep_settings(workdir, {"scale": scale} | dataclasses.asdict(settings))
+  config = with_steps(config, people.num_photos)
   if jax.default_backend() != "cpu":
     config.model.dtype = "bfloat16"
   world, fitter = world_of(settings)
-  batch = values.render_batch or render_batch()
+  batch = render_batch_size or render_batch()
 
   @functools.cache
   def render():
     with _timed(workdir, "rendering"):
       return render_people(world, people, seed=settings.seed, batch=batch)
 
-  return Study(workdir, settings, world, fitter, people, config, render)
+  return Study(workdir, settings, world, fitter, people, config, scale, render)
+
+
+def run_study(
+  study: Study,
+  stage: str,
+  names: Sequence[str],
+  *,
+  seed: int,
+  minutes: float,
+  measuring: Measuring,
+) -> None:
+  """Runs the stages; those that are done are not done again.
+
+  Args:
+    study: Whose.
+    stage: One of `STAGES`.
+    names: Variants to fit and train; all that is trained is measured.
+    seed: Of the training.
+    minutes: Stops training, saved, after so long; 0: never.
+    measuring: What to measure.
+
+  Raises:
+    Stopped: Ctrl-C or SIGTERM came, or the time was up.
+    FileNotFoundError: A variant lacks what it starts from.
+    ValueError: There are too few people to measure on.
+  """
+  end = time.monotonic() + 60 * minutes if minutes else None
+  if stage in ("all", "train"):
+    check_order(study, names, seed)
+  if stage in ("all", "fit"):
+    fit(study, names)
+  if stage in ("all", "train"):
+    with stop_on_signals() as signalled:
+
+      def stop() -> bool:
+        return signalled() or (end is not None and time.monotonic() > end)
+
+      train(study, names, seed, stop)
+  if stage in ("all", "evaluate"):
+    evaluate(study, seed, measuring)
 
 
 def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
@@ -168,37 +238,35 @@ def train(
         raise Stopped
 
 
-def evaluate(study: Study, values: flags.FlagValues) -> None:
+def evaluate(study: Study, seed: int, measuring: Measuring) -> None:
   """Measures everything there is of a seed, and writes the pages."""
-  measured = study
-  if values.people == "validation":
+  people, measured = measuring.people, study
+  if people == "validation":
     measured = dataclasses.replace(
       study,
       settings=dataclasses.replace(
         study.settings,
         # They come after the test people.
         people=study.settings.people + study.settings.heldout_people,
-        heldout_people=values.validation_people,
+        heldout_people=measuring.validation_people,
       ),
     )
-  with _timed(
-    study.workdir, f"evaluation, {values.people}, seed {values.seed}"
-  ):
-    networks = trained_networks(study, values.seed)
+  with _timed(study.workdir, f"evaluation, {people}, seed {seed}"):
+    networks = trained_networks(study, seed)
     results = measure_study(
       measured,
       networks,
-      bound_people=values.bound_people,
-      protocol_photos=values.protocol_photos,
+      bound_people=measuring.bound_people,
+      protocol_photos=measuring.protocol_photos,
     )
     folder = save_results(
       measured,
       results,
-      values.people,
-      values.seed,
-      _timing_and_bases(networks, values.timed_images),
+      people,
+      seed,
+      _timing_and_bases(networks, measuring.timed_images),
     )
-  page = write_page(measured, values.people, scale=values.scale)
+  page = write_page(measured, people)
   print(f"paper_scale: read {page}")
   print(f"paper_scale: python -m experiments.report --workdir={folder}")
 

@@ -12,9 +12,9 @@ from tests.fixtures import REPOSITORY
 
 _SMALL = """
 import pathlib, sys
-from data_prep.render_synthetic import SyntheticSet
-from experiments import demo
+from data_prep.datasets.synthetic_set import SyntheticSet
 from experiments.configs import demo as config
+from experiments.study import demo
 config.ENCODER_STEPS, config.DECODER_STEPS, config.JOINT_STEPS = 60, 60, 4
 settings = SyntheticSet(
     people=8, photos_per_person=4, heldout_people=20,

@@ -1,7 +1,6 @@
 import pathlib
 import subprocess
 import sys
-import types
 
 from absl.testing import absltest
 import pytest
@@ -13,18 +12,15 @@ from tests.fixtures import REPOSITORY
 _VERTICES = 1_500
 
 
-def _values(workdir, **changes):
+def _open(workdir, **changes):
   values = {
-    "workdir": workdir,
     "scale": 0.0004,
     "morphable_model": None,
     "num_vertices": _VERTICES,
-    "config": config.get_config(),
     "test_people": 6,
     "world_seed": 0,
-    "render_batch": 0,
   }
-  return types.SimpleNamespace(**values | changes)
+  return open_study(workdir, config.get_config(), **values | changes)
 
 
 class OpenStudyTest(absltest.TestCase):
@@ -33,7 +29,7 @@ class OpenStudyTest(absltest.TestCase):
     self.workdir = pathlib.Path(self.create_tempdir().full_path) / "study"
 
   def test_a_study_is_begun_once(self):
-    study = open_study(_values(self.workdir))
+    study = _open(self.workdir)
     self.assertLen(study.people.counts, 4)
     self.assertEqual(study.people.num_photos, 196)
     self.assertEqual(study.fitter.num_vertices, _VERTICES)
@@ -48,18 +44,18 @@ class OpenStudyTest(absltest.TestCase):
       check_order(study, ["arcface", "true_shape"], 0)
     check_order(study, ["arcface", "paper"], 0)
     check_order(study, ["true_shape"], 0)
-    open_study(_values(self.workdir))
+    _open(self.workdir)
     with self.assertRaisesRegex(
       ValueError, "study.json: expected seed 0 as this study .* got 1"
     ):
-      open_study(_values(self.workdir, world_seed=1))
+      _open(self.workdir, world_seed=1)
     with self.assertRaisesRegex(ValueError, "expected scale 0.0004 .* got 0.5"):
-      open_study(_values(self.workdir, scale=0.5))
+      _open(self.workdir, scale=0.5)
 
   def test_scales_beyond_the_papers_are_refused(self):
     for scale in (0, -1, 1.5, float("nan")):
       with self.assertRaisesRegex(ValueError, "--scale: expected above 0"):
-        open_study(_values(self.workdir, scale=scale))
+        _open(self.workdir, scale=scale)
     self.assertFalse(self.workdir.exists())
 
 

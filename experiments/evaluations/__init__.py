@@ -1,0 +1,1 @@
+"""Each evaluation, from what it measures to the folder it writes."""

@@ -1,0 +1,59 @@
+"""Verifies faces by networks and their rivals, and writes the findings."""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+
+import numpy as np
+
+from disentangle3d.reporting.html_page import Section
+from disentangle3d.training.export import Export
+from experiments.measures.verification import measure_faces
+from experiments.pages.findings import PAGE, Findings, save_findings
+from experiments.pages.paper_tables import FUSION, LFW, YTF, Cell
+from experiments.pages.verification import (
+  face_sections,
+  fusion_cells,
+  paper_cells,
+)
+from experiments.sets.faces import FaceSet
+
+
+def evaluate_verification(
+  output: str,
+  networks: Mapping[str, Export],
+  sets: Sequence[FaceSet],
+  *,
+  other_scores: Mapping[str, np.ndarray],
+) -> pathlib.Path:
+  """Verifies the faces of every set; prints the AUCs.
+
+  Args:
+    output: The folder to write, new or an earlier evaluation's.
+    networks: By the names that tables print, in the order of training.
+    sets: Whose faces.
+    other_scores: Other systems' scores to fuse with, by name; for one set.
+
+  Returns:
+    The page in that folder.
+
+  Raises:
+    ValueError: There are scores and several sets, or scores of other pairs.
+  """
+  if other_scores and len(sets) > 1:
+    raise ValueError(f"--scores: expected one set of faces, got {len(sets)}")
+  sections: list[Section] = []
+  measured: dict[str, dict[str, Sequence[Cell]]] = {}
+  for faces in sets:
+    results = measure_faces(faces, networks, other_scores=other_scores)
+    sections += face_sections(results)
+    key = YTF if faces.frames is not None else LFW
+    measured.setdefault(key, {}).update(paper_cells(results))
+    if results.fusion:
+      measured.setdefault(FUSION, {}).update(fusion_cells(results))
+    for name, scored in results.rows.items():
+      auc = scored.result.auc
+      print(
+        f"{faces.name}: {name}: AUC {auc.mean:.2f} ± {auc.std:.2f}", flush=True
+      )
+  save_findings(output, Findings("Verification", sections, measured))
+  return pathlib.Path(output) / PAGE

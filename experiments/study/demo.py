@@ -1,0 +1,122 @@
+"""The demo's stages: a world, a dataset, two trainings, figures and a page."""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import pathlib
+import time
+
+from ml_collections import ConfigDict
+
+from data_prep.datasets.synthetic_rendering import render_dataset
+from data_prep.datasets.synthetic_set import SyntheticSet, world_of
+from disentangle3d.faces.meshes import write_mesh
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.output_files import replace_file
+from disentangle3d.reporting.pictures import contact_sheet, picture_png
+from disentangle3d.training.export import Export, load_export
+from experiments.configs import demo as demo_config
+from experiments.configs import demo_control
+from experiments.measures.demo import (
+  AFTER_JOINT,
+  AFTER_PRETRAINING,
+  CONTROL,
+  evaluate,
+)
+from experiments.pages.demo import Results, write_report
+from experiments.pages.faces import FacePictures, face_pictures
+from experiments.study.runs import Stopped
+from experiments.training.host import stop_on_signals
+from experiments.training.runs import train
+
+_FACES_IN_PICTURE = 3
+
+
+def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> Results:
+  """All stages; those that an earlier run finished are not done again.
+
+  Args:
+    workdir: Where everything goes.
+    settings: What the world is made of.
+
+  Raises:
+    Stopped: Ctrl-C or SIGTERM came; what was done is saved.
+  """
+  workdir.mkdir(parents=True, exist_ok=True)
+  seconds: dict[str, float] = {}
+  with _timed(seconds, "world"):
+    world, fitter = world_of(settings)
+  dataset = workdir / "dataset"
+  with _timed(seconds, "photos, fits and dataset"):
+    render_dataset(dataset, settings, world, fitter)
+  networks = {}
+  trained = workdir / "training"
+  with _timed(seconds, "training, phases I to III"):
+    config = demo_config.get_config()
+    config.seed = settings.seed
+    _train(config, trained, dataset, fitter)
+  networks[AFTER_PRETRAINING] = load_export(trained / "export" / "decoders")
+  networks[AFTER_JOINT] = load_export(trained)
+  control = workdir / "control"
+  config = demo_control.get_config()
+  config.seed = settings.seed
+  config.init_from = str(trained / "export" / "decoders")
+  with _timed(seconds, "the control"):
+    _train(config, control, dataset, fitter)
+  networks[CONTROL] = load_export(control)
+  with _timed(seconds, "evaluation"):
+    results = evaluate(settings, world, fitter, networks)
+  with _timed(seconds, "report"):
+    pictures = [face_pictures(face, fitter) for face in results.faces]
+    write_report(
+      workdir / "report.html",
+      results,
+      pictures,
+      runs={"training": trained, "control": control},
+      seconds=seconds,
+    )
+    _write_face(workdir, results, pictures, networks[AFTER_JOINT])
+  return results
+
+
+def _train(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  dataset: pathlib.Path,
+  fitter: MorphableModel,
+) -> None:
+  config.dataset = str(dataset)
+  config.model.identity_dim = fitter.identity_dim
+  config.model.residual_dim = fitter.expression_dim
+  config.model.num_vertices = fitter.num_vertices
+  with stop_on_signals() as should_stop:
+    outcome = train(config, workdir, should_stop=should_stop)
+  if not outcome.complete:
+    raise Stopped
+
+
+def _write_face(
+  workdir: pathlib.Path,
+  results: Results,
+  pictures: Sequence[FacePictures],
+  network: Export,
+) -> None:
+  face = results.faces[0]
+  for suffix in (".glb", ".ply"):
+    write_mesh(workdir / f"face{suffix}", face.shape, network.triangles)
+  shown = [item for row in pictures[:_FACES_IN_PICTURE] for item in row]
+  sheet = contact_sheet(
+    [image for _, image in shown],
+    columns=len(pictures[0]),
+    labels=[text for text, _ in shown],
+    font_px=22,
+  )
+  replace_file(workdir / "faces.png", picture_png(sheet))
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+  start = time.monotonic()
+  print(f"demo: {stage} ...", flush=True)
+  yield
+  seconds[stage] = time.monotonic() - start
+  print(f"demo: {stage}: {seconds[stage]:.0f} s", flush=True)
