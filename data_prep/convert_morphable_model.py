@@ -31,6 +31,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.pictures import picture_png
+from disentangle3d.types import UserError
 
 # Keyword arguments of readers whose flag has another name.
 _FLAGS = {
@@ -116,7 +117,7 @@ def main() -> None:
     ("preview", preview, ".png"),
   ):
     if path and (path.suffix != suffix or path.is_dir()):
-      raise ValueError(
+      raise UserError(
         f"--{name}: expected a name ending in {suffix}, got {path}"
       )
   model = _read_model()
@@ -152,7 +153,7 @@ def _read_model() -> MorphableModel:
       nearest_vertices=form.nearest_vertices if nearest is None else nearest,
     )
   except ValueError as error:
-    raise ValueError(f"{source}: {error}") from error
+    raise UserError(f"{source}: {error}") from error
   if values.licence:
     model = dataclasses.replace(model, licence=values.licence)
   return model
@@ -174,7 +175,7 @@ def cut_model(
     nearest_vertices: How many vertices nearest the nose tip; 0 for all.
 
   Raises:
-    ValueError: The landmarks cannot be those of a face, before or after the
+    UserError: The landmarks cannot be those of a face, before or after the
       crop, or there are fewer modes or vertices.
   """
   check_landmarks(model)
@@ -198,7 +199,7 @@ def _options(form: Format) -> dict[str, Any]:
   for name in sorted(for_some - {*form.options}):
     if values[name].present:
       having = [k for k, other in FORMATS.items() if name in other.options]
-      raise ValueError(
+      raise UserError(
         f"--{name}: expected with --format={'|'.join(having)}, got it with"
         f" {values.format}"
       )
@@ -209,7 +210,7 @@ def _options(form: Format) -> dict[str, Any]:
     if value is not None:
       options[keyword] = pathlib.Path(value) if keyword in _PATHS else value
     elif keyword in form.required:
-      raise ValueError(
+      raise UserError(
         f"--{flag}: expected a value with --format={values.format}, got none"
       )
   if values.landmarks:

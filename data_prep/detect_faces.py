@@ -32,6 +32,7 @@ from data_prep.stages import command_line
 from data_prep.stages.folder import (
   parse_share,
 )
+from disentangle3d.types import UserError
 
 
 def define_flags() -> None:
@@ -89,13 +90,13 @@ def settings_from_flags() -> Settings:
   """The detector's settings.
 
   Raises:
-    ValueError: --thresholds are no three numbers.
+    UserError: --thresholds are no three numbers.
   """
   values = flags.FLAGS
   try:
     thresholds = tuple(float(text) for text in values.thresholds)
   except ValueError as error:
-    raise ValueError(f"--thresholds: expected numbers, {error}") from error
+    raise UserError(f"--thresholds: expected numbers, {error}") from error
   return Settings(values.min_size, values.factor, thresholds)
 
 

@@ -30,6 +30,7 @@ from data_prep.stages import command_line
 from data_prep.stages.folder import (
   parse_share,
 )
+from disentangle3d.types import UserError
 
 
 def define_flags() -> None:
@@ -81,7 +82,7 @@ def main() -> None:
   values = flags.FLAGS
   share = parse_share(values.shard)
   if bool(values.images) == bool(values.detected):
-    raise ValueError("--detected, --images: expected exactly one of the two")
+    raise UserError("--detected, --images: expected exactly one of the two")
   if values.detected:
     faces = rows_of_stage(pathlib.Path(values.detected))
   else:

@@ -31,6 +31,7 @@ from data_prep.stages.child_process import run_module
 from data_prep.stages.folder import (
   parse_share,
 )
+from disentangle3d.types import UserFileNotFoundError
 
 
 def define_flags() -> None:
@@ -72,7 +73,7 @@ def main() -> None:
   for name in ("images", "model"):
     path = pathlib.Path(values[name].value.split("::")[0])
     if not path.exists():
-      raise FileNotFoundError(f"--{name}: {path}: no such file or folder")
+      raise UserFileNotFoundError(f"--{name}: {path}: no such file or folder")
   options = {
     "detect_faces": {"photo_licence": values.photo_licence},
     "locate_landmarks": {"locator": values.locator},

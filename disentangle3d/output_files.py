@@ -7,6 +7,8 @@ import pathlib
 import secrets
 import shutil
 
+from disentangle3d.types import UserError
+
 
 def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
   """Writes a file under another name, then renames it."""
@@ -33,11 +35,11 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     The folder to write to.
 
   Raises:
-    ValueError: `path` is a file, or a folder with something in it.
+    UserError: `path` is a file, or a folder with something in it.
   """
   path = pathlib.Path(os.path.abspath(path))
   if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a new or an empty folder to write to, got"
       f" {'one with files in it' if path.is_dir() else 'a file'}"
     )

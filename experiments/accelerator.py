@@ -15,6 +15,7 @@ from absl import flags
 
 from data_prep.stages import command_line
 from disentangle3d.output_files import replace_file
+from disentangle3d.types import UserError
 from experiments.benchmarks.accelerator import PARTS, report, run_part
 
 
@@ -28,7 +29,7 @@ def main() -> None:
   """Runs the parts and reports after each.
 
   Raises:
-    ValueError: A part failed; the report says how.
+    UserError: A part failed; the report says how.
   """
   values = flags.FLAGS
   root = pathlib.Path(values.output) / ("tiny" if values.tiny else "parts")
@@ -40,7 +41,7 @@ def main() -> None:
     replace_file(page, report(root, list(PARTS)).encode())
   print(page.read_text().split("\n## ")[0])
   if failed:
-    raise ValueError(f"{page}: {', '.join(failed)} failed; see there")
+    raise UserError(f"{page}: {', '.join(failed)} failed; see there")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from data_prep.datasets.synthetic_set import (
 from data_prep.stages import command_line
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.reporting.machine import machine_name
+from disentangle3d.types import UserError
 from experiments.benchmarks.accelerator_checks import (
   check_fit,
   check_network,
@@ -32,7 +33,7 @@ def main() -> None:
   """Runs all checks.
 
   Raises:
-    ValueError: One failed.
+    UserError: One failed.
   """
   model, settings = FaceModel(), SyntheticSet()
   if flags.FLAGS.tiny:
@@ -54,7 +55,7 @@ def main() -> None:
       if not one.passed:
         failed.append(one.what)
   if failed:
-    raise ValueError(f"{len(failed)} checks failed: {'; '.join(failed)}")
+    raise UserError(f"{len(failed)} checks failed: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import jax
 from data_prep.stages import command_line
 from disentangle3d.network.margins import MARGINS, HeadSetting
 from disentangle3d.output_files import replace_file
+from disentangle3d.types import UserError
 from experiments.benchmarks.head import measure_head, table_of
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", values.cpu_devices)
   devices = jax.devices()
   if values.batch_size % len(devices):
-    raise ValueError(
+    raise UserError(
       f"--batch_size: expected a multiple of the {len(devices)} devices, got"
       f" {values.batch_size}"
     )

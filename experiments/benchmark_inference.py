@@ -28,6 +28,7 @@ from disentangle3d.network.trunks import TRUNKS
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.machine import machine_name
 from disentangle3d.training.export import load_export
+from disentangle3d.types import UserError
 from experiments.benchmarks.inference import (
   find_methods,
   measure,
@@ -65,14 +66,14 @@ def _networks_from_flags() -> dict[str, tuple[Any, FaceModel]]:
     return {network.model.trunk: (network.params, network.model)}
   unknown = sorted(set(values.trunks) - set(TRUNKS))
   if unknown or not values.trunks:
-    raise ValueError(
+    raise UserError(
       f"--trunks: expected some of {', '.join(TRUNKS)}, got"
       f" {', '.join(unknown) or 'none'}"
     )
   networks = {}
   for precision, trunk in itertools.product(values.precision, values.trunks):
     if precision not in PRECISIONS:
-      raise ValueError(
+      raise UserError(
         f"--precision: expected {' or '.join(PRECISIONS)}, got {precision}"
       )
     model = FaceModel(trunk=trunk, dtype=precision)
@@ -85,7 +86,7 @@ def main() -> None:
   """Measures and prints."""
   values = flags.FLAGS
   if not all(text.isdecimal() and int(text) for text in values.batches):
-    raise ValueError(
+    raise UserError(
       f"--batches: expected numbers from 1, got {','.join(values.batches)}"
     )
   batches = [int(text) for text in values.batches]

@@ -25,6 +25,7 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
+from disentangle3d.types import UserError
 from experiments.evaluations.reconstruction import (
   ReconstructionTest,
   evaluate_reconstruction,
@@ -122,7 +123,7 @@ def _check(values: flags.FlagValues) -> None:
   if (
     values.dataset is None and values.florence is None and values.bu3dfe is None
   ):
-    raise ValueError("expected at least one of --dataset, --florence, --bu3dfe")
+    raise UserError("expected at least one of --dataset, --florence, --bu3dfe")
   for flag, needed in (
     ("florence", "florence_aligned"),
     ("florence_aligned", "florence"),
@@ -131,11 +132,11 @@ def _check(values: flags.FlagValues) -> None:
     ("bu3dfe_aligned", "bu3dfe"),
   ):
     if values[flag].value is not None and values[needed].value is None:
-      raise ValueError(f"--{flag}: expected --{needed} beside it")
+      raise UserError(f"--{flag}: expected --{needed} beside it")
   if values.write_photos is not None:
     photos = pathlib.Path(values.write_photos)
     if photos.is_file() or (photos.is_dir() and any(photos.iterdir())):
-      raise ValueError(
+      raise UserError(
         f"--write_photos: {photos}: expected a new or an empty folder"
       )
   for flag in (
@@ -145,7 +146,7 @@ def _check(values: flags.FlagValues) -> None:
     "frames_per_person",
   ):
     if values[flag].value < 0:
-      raise ValueError(
+      raise UserError(
         f"--{flag}: expected at least 0, got {values[flag].value}"
       )
 

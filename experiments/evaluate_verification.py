@@ -15,6 +15,7 @@ may be asked for at once.
 from absl import flags
 
 from data_prep.stages import command_line
+from disentangle3d.types import UserError
 from experiments.evaluations.verification import evaluate_verification
 from experiments.pages.findings import check_output
 from experiments.sets.networks import NETWORK_HELP, read_networks
@@ -71,7 +72,7 @@ def _together(
   values: flags.FlagValues, one: str, other: str
 ) -> tuple[str, str] | None:
   if (values[one].value is None) != (values[other].value is None):
-    raise ValueError(f"--{one}, --{other}: expected both or neither")
+    raise UserError(f"--{one}, --{other}: expected both or neither")
   if values[one].value is None:
     return None
   return values[one].value, values[other].value

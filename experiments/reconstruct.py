@@ -21,6 +21,7 @@ from absl import flags, logging
 
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
+from disentangle3d.types import UserError
 from experiments.photographs.files import FORMATS
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import load_maker
@@ -77,12 +78,12 @@ def main() -> None:
   values = flags.FLAGS
   unknown = sorted(set(values.formats) - set(FORMATS))
   if unknown:
-    raise ValueError(
+    raise UserError(
       f"--formats: expected some of {', '.join(FORMATS)}, got {unknown[0]}"
     )
   needed = "params" if values.method == "network" else "morphable_model"
   if not values[needed].value:
-    raise ValueError(f"--{needed}: expected with --method={values.method}")
+    raise UserError(f"--{needed}: expected with --method={values.method}")
   output = pathlib.Path(values.output)
   count = reconstruct_photos(
     list_files(values.images),

@@ -16,6 +16,7 @@ from disentangle3d.training.processes import (
   join,
   watched,
 )
+from disentangle3d.types import UserError
 from experiments.training.host import (
   keep_freed_memory,
   quieten_libraries,
@@ -80,7 +81,7 @@ def main() -> None:
         debug_nans=values.debug_nans,
       )
   except NonFiniteLossError as error:
-    raise ValueError(str(error)) from error
+    raise UserError(str(error)) from error
   if outcome.complete:
     print(f"train: done, exported to {workdir / 'export'}")
   else:

@@ -15,6 +15,7 @@ dataset of photographs. Both may be given, or neither. Writes a folder for
 from absl import flags
 
 from data_prep.stages import command_line
+from disentangle3d.types import UserError
 from experiments.evaluations.pictures import draw_pictures
 from experiments.pages.findings import check_output
 from experiments.sets.meshes import MESHES_HELP
@@ -57,11 +58,11 @@ def main() -> None:
 def _check(values: flags.FlagValues) -> None:
   for flag in ("bases", "people", "size_px"):
     if values[flag].value < 1:
-      raise ValueError(
+      raise UserError(
         f"--{flag}: expected at least 1, got {values[flag].value}"
       )
   if values.meshes and not (values.dataset or values.photos):
-    raise ValueError("--meshes: expected --dataset or --photos beside it")
+    raise UserError("--meshes: expected --dataset or --photos beside it")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.output_files import replace_file
 from disentangle3d.training.dataset import sha256_of
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 STAGE = "build_dataset"
 
@@ -53,13 +54,13 @@ def split_people(
     People to train on and people held out, each in natural order.
 
   Raises:
-    ValueError: A name is unknown, or nobody is left to train on.
+    UserError: A name is unknown, or nobody is left to train on.
   """
   people = sorted(set(people), key=natural_key)
   if heldout.isdecimal():
     count = int(heldout)
     if count >= len(people):
-      raise ValueError(
+      raise UserError(
         f"heldout people: expected fewer than the {len(people)} people there"
         f" are, got {count}"
       )
@@ -69,12 +70,12 @@ def split_people(
     chosen = {name.strip() for name in heldout.split(",")} - {""}
     unknown = sorted(chosen - set(people), key=natural_key)
     if unknown or not chosen:
-      raise ValueError(
+      raise UserError(
         "heldout people: expected a number or names of people in the photos,"
         f" got {unknown[0] if unknown else heldout!r}"
       )
     if len(chosen) == len(people):
-      raise ValueError("heldout people: expected someone to be left to train")
+      raise UserError("heldout people: expected someone to be left to train")
   train = [name for name in people if name not in chosen]
   return train, [name for name in people if name in chosen]
 
@@ -100,14 +101,14 @@ def build_dataset(
     The dataset's manifest once every shard is there; None before.
 
   Raises:
-    FileNotFoundError: `folder` is missing or incomplete.
-    ValueError: Something in it is malformed, `heldout` does not fit it, or
+    UserFileNotFoundError: `folder` is missing or incomplete.
+    UserError: Something in it is malformed, `heldout` does not fit it, or
       `output` holds something else.
   """
   manifests = list_manifests(folder)
   index = index_landmarks(folder)
   if index.bad:
-    raise ValueError(str(index.bad[0]))
+    raise UserError(str(index.bad[0]))
   model = load_morphable_model(folder / MORPHABLE_MODEL)
   train, heldout_people = split_people(
     [entry.subject for entry in index.entries if entry.ok], heldout, seed=seed
@@ -174,5 +175,5 @@ def _content(
   paths = [folder / MORPHABLE_MODEL, *map(fits_path, manifests)]
   for path in paths:
     if not path.is_file():
-      raise FileNotFoundError(f"{path}: no such file")
+      raise UserFileNotFoundError(f"{path}: no such file")
     yield sha256_of(path).encode()

@@ -23,7 +23,7 @@ from disentangle3d.training.records import (
   decode_record,
   encode_record,
 )
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 _CHUNK = 512
 # How far R R^T may be from 1.
@@ -103,7 +103,7 @@ def check_files(
   """Every file against the manifest: there, of its count and its checksum.
 
   Raises:
-    ValueError: The manifest is malformed.
+    UserError: The manifest is malformed.
   """
   found = []
   named = set()
@@ -124,7 +124,7 @@ def check_files(
     except (ValueError, OSError) as error:
       found.append(_file_violation(folder / MORPHABLE_MODEL, error))
   except (KeyError, TypeError, AttributeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{folder / MANIFEST}: expected splits with their files, got one without"
       f" or with another {error}"
     ) from error
@@ -235,7 +235,7 @@ def _measure(
     encode_record(record)
     for name, size in sizes.items():
       if record[name].shape != (size,):
-        raise ValueError(
+        raise UserError(
           f"expected {name} of shape [{size}] as {MANIFEST} says, got"
           f" {list(record[name].shape)}"
         )

@@ -22,6 +22,8 @@ import cv2
 from jaxtyping import Float, Int, UInt8, UInt64
 import numpy as np
 
+from disentangle3d.types import UserError
+
 HASH_BITS = 64
 _COLUMNS, _ROWS = 14, 16
 # Hashes compared at a time: bounds the memory.
@@ -98,10 +100,10 @@ def nearest_copies(
     Index among the first, -1 where there is none; and the correlation.
 
   Raises:
-    ValueError: `max_bits` is not from 0 to 15.
+    UserError: `max_bits` is not from 0 to 15.
   """
   if not 0 <= max_bits <= 15:
-    raise ValueError(f"max_bits: expected 0 to 15, got {max_bits}")
+    raise UserError(f"max_bits: expected 0 to 15, got {max_bits}")
   partner = np.full(len(other_hashes), -1, np.int64)
   best = np.zeros(len(other_hashes), np.float32)
   for rows, columns in _candidates(hashes, other_hashes, max_bits):

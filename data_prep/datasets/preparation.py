@@ -17,6 +17,7 @@ from data_prep.stages.folder import (
   digest,
   open_stage,
 )
+from disentangle3d.types import UserError
 
 STAGE = "prepare_dataset"
 
@@ -86,12 +87,12 @@ def plan_steps(
     options: Flags by stage and name.
 
   Raises:
-    ValueError: `options` has a stage that there is not.
+    UserError: `options` has a stage that there is not.
   """
   names = [stage for stage, _, _ in STAGES]
   for stage in options:
     if stage not in names:
-      raise ValueError(
+      raise UserError(
         f"--set: expected a flag of {', '.join(names)}, got one of {stage!r}"
       )
   steps = []
@@ -111,16 +112,16 @@ def parse_options(texts: Sequence[str]) -> dict[str, dict[str, str]]:
   """Flags by stage and name out of `--set=stage.flag=value`.
 
   Raises:
-    ValueError: A text is none such.
+    UserError: A text is none such.
   """
   options: dict[str, dict[str, str]] = {}
   for text in texts:
     place, equals, value = text.partition("=")
     stage, dot, name = place.partition(".")
     if not (equals and dot and stage and name):
-      raise ValueError(f"--set: expected stage.flag=value, got {text!r}")
+      raise UserError(f"--set: expected stage.flag=value, got {text!r}")
     if name in _OWN_FLAGS:
-      raise ValueError(f"--set: {place}: set by {STAGE} itself")
+      raise UserError(f"--set: {place}: set by {STAGE} itself")
     options.setdefault(stage, {})[name] = value
   return options
 
@@ -145,7 +146,7 @@ def prepare_dataset(
     shows how far the photos came.
 
   Raises:
-    ValueError: `output` holds something else, or was begun with other flags,
+    UserError: `output` holds something else, or was begun with other flags,
       or another machine's share failed.
   """
   settings = {
@@ -208,7 +209,7 @@ def _run_share(step: Step, share: Share, output: pathlib.Path) -> bool:
 def _wait_for_others(output: pathlib.Path) -> None:
   for failure in output.glob(".failed-*"):
     _, share, _, count = failure.name.split("-")
-    raise ValueError(
+    raise UserError(
       f"{output}: --shard={share}/{count} failed in {failure.read_text()}, so"
       " its part is missing; mend what it says, and run that and this again"
     )

@@ -38,6 +38,7 @@ from data_prep.stages.rows import PhotoRow, count_rows, read_manifest
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.output_files import replace_file
 from disentangle3d.training.records import decode_image
+from disentangle3d.types import UserError
 
 MANIFEST_SUFFIX = ".json"
 _FILE = ("name", "num_records", "sha256")
@@ -102,8 +103,8 @@ def make_shard(
     progress: Called with each number of photos done.
 
   Raises:
-    FileNotFoundError: The fits, or a crop, are gone.
-    ValueError: They are malformed, or a photo has no fit.
+    UserFileNotFoundError: The fits, or a crop, are gone.
+    UserError: They are malformed, or a photo has no fit.
   """
   rows = read_manifest(plan.fitted[shard], aligned=True)
   fits = _fits_by_image(plan.fitted[shard], model)
@@ -141,7 +142,7 @@ def write_shard(
     rejected: Same.
 
   Raises:
-    ValueError: A record is malformed.
+    UserError: A record is malformed.
     TypeError: A record has a value of another type.
   """
   files = {}
@@ -199,7 +200,7 @@ def read_parts(
     num_people: In each split, "train" first.
 
   Raises:
-    ValueError: One is not what `write_shard` wrote.
+    UserError: One is not what `write_shard` wrote.
   """
   files: dict[str, list[dict[str, Any]]] = {split: [] for split in num_people}
   counts: Counter[str] = Counter()
@@ -215,7 +216,7 @@ def read_parts(
       stages.update(content["stages"])
       rejected.update(content["rejected"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected what {folder.stage} wrote for a shard, got something"
         f" else ({error})"
       ) from error
@@ -265,12 +266,12 @@ def _records(
     if row.status != "ok" or row.subject not in label_of:
       continue
     if row.image_id not in fits:
-      raise ValueError(f"{row.image_id}: ok in the manifest, but has no fit")
+      raise UserError(f"{row.image_id}: ok in the manifest, but has no fit")
     png = row.crop_path.read_bytes()
     try:
       decode_image(png)
     except ValueError as error:
-      raise ValueError(f"{row.crop_path}: {error}") from error
+      raise UserError(f"{row.crop_path}: {error}") from error
     yield {
       "image": png,
       "label": label_of[row.subject],
@@ -296,7 +297,7 @@ def _fits_by_image(
   ):
     got = getattr(fits, name).shape[1]
     if got != expected:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected {expected} {name} as {MORPHABLE_MODEL} has modes,"
         f" got {got}"
       )

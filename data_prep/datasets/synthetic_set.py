@@ -26,7 +26,12 @@ from disentangle3d.fitting.batched_fitting import (
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import MANIFEST
-from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
+from disentangle3d.types import (
+  IDENTITY_DIM,
+  NUM_VERTICES,
+  RESIDUAL_DIM,
+  UserError,
+)
 
 # The procedural world has this many modes beyond its fitter's.
 _MORE_IDENTITY_MODES = 61
@@ -75,7 +80,7 @@ class SyntheticSet:
       "heldout_photos_per_person",
     ):
       if getattr(self, name) < 1:
-        raise ValueError(
+        raise UserError(
           f"{name}: expected at least 1, got {getattr(self, name)}"
         )
 
@@ -112,8 +117,8 @@ def world_of(settings: SyntheticSet) -> tuple[SyntheticWorld, MorphableModel]:
   """The world of a set, and the model of its fitter.
 
   Raises:
-    ValueError: A setting is out of range, or the `.npz` is not a model.
-    FileNotFoundError: There is no such `.npz`.
+    UserError: A setting is out of range, or the `.npz` is not a model.
+    UserFileNotFoundError: There is no such `.npz`.
   """
   if settings.morphable_model is None:
     identity = settings.identity_modes or IDENTITY_DIM
@@ -210,12 +215,12 @@ def settings_of(
   """What a synthetic dataset was made of.
 
   Raises:
-    ValueError: It is a dataset of photographs, or of another version.
+    UserError: It is a dataset of photographs, or of another version.
   """
   try:
     return SyntheticSet(**manifest["created"]["settings"]["synthetic"])
   except (KeyError, TypeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{os.path.join(dataset, MANIFEST)}: expected a dataset of"
       f" data_prep.render_synthetic, got another ({error})"
     ) from error

@@ -29,6 +29,7 @@ from disentangle3d.training.dataset import (
   sha256_of,
 )
 from disentangle3d.training.records import encode_record
+from disentangle3d.types import UserError
 
 _PACKAGES = (
   "disentangle3d",
@@ -74,17 +75,17 @@ def write_dataset(
     The manifest.
 
   Raises:
-    ValueError: `output` has something in it, a record is malformed or of
+    UserError: `output` has something in it, a record is malformed or of
       other sizes than the 3DMM, an image id comes twice, labels or subjects
       break the rules above, or a split is empty.
     TypeError: A record has a value of another type.
   """
   if "train" not in splits:
-    raise ValueError(
+    raise UserError(
       f'splits: expected one called "train", got {sorted(splits)}'
     )
   if records_per_file < 1:
-    raise ValueError(
+    raise UserError(
       f"records_per_file: expected at least 1, got {records_per_file}"
     )
   with new_folder(output) as folder:
@@ -129,7 +130,7 @@ def _write_split(
       (path, write_records(path, _checked(name, some, model, content)))
     )
   if not parts:
-    raise ValueError(f"splits[{name!r}]: expected at least one record")
+    raise UserError(f"splits[{name!r}]: expected at least one record")
   for number, (path, entry) in enumerate(parts):
     whole = folder / file_name(name, number, len(parts))
     path.rename(whole)
@@ -148,7 +149,7 @@ def write_records(
   """Writes one ArrayRecord file; its `num_records` and `sha256`.
 
   Raises:
-    ValueError: A record is malformed.
+    UserError: A record is malformed.
     TypeError: A record has a value of another type.
   """
   count = 0
@@ -189,17 +190,17 @@ def _check_record(
   ):
     got = np.shape(record.get(name))
     if got != (size,):
-      raise ValueError(
+      raise UserError(
         f"{here}: expected {name} of shape [{size}] as the 3DMM has, got"
         f" {list(got)}"
       )
   if record.get("image_id") in content.image_ids:
-    raise ValueError(f"{here}: expected each image id once, got it again")
+    raise UserError(f"{here}: expected each image id once, got it again")
   content.image_ids.add(record.get("image_id"))
   subject, label = record.get("subject"), record.get("label")
   known = content.label_of.setdefault(subject, label)
   if known != label:
-    raise ValueError(
+    raise UserError(
       f"{here}: expected label {known} as {subject!r} had before, got {label}"
     )
 
@@ -209,14 +210,14 @@ def _check_people(contents: Mapping[str, _SplitContent]) -> None:
   for name, content in contents.items():
     for subject in content.label_of:
       if subject in people:
-        raise ValueError(
+        raise UserError(
           f"splits: expected each subject in one split, got {subject!r} in"
           f" {people[subject]!r} and {name!r}"
         )
       people[subject] = name
   labels = sorted(contents["train"].label_of.values())
   if labels != list(range(len(labels))):
-    raise ValueError(
+    raise UserError(
       f"splits['train']: expected labels 0 to {len(labels) - 1}, one a subject,"
       f" got {labels[:3]} ... {labels[-3:]}"
     )

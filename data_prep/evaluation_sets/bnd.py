@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from data_prep.files.text_files import parse_numbers, read_text
+from disentangle3d.types import UserError
 
 NUM_BND_LANDMARKS = 83
 
@@ -32,8 +33,8 @@ def read_bnd(path: str | os.PathLike[str]) -> BndLandmarks:
   """Reads one file.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is malformed; names file, line and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: It is malformed; names file, line and problem.
   """
   rows = []
   for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -42,10 +43,10 @@ def read_bnd(path: str | os.PathLike[str]) -> BndLandmarks:
     here = f"{path}, line {number}"
     row = parse_numbers(line.split(), 4, here)
     if not (0 <= row[0] < 2**31 and row[0].is_integer()):
-      raise ValueError(f"{here}: expected a vertex from 0, got {row[0]:g}")
+      raise UserError(f"{here}: expected a vertex from 0, got {row[0]:g}")
     rows.append(row)
   if len(rows) != NUM_BND_LANDMARKS:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {NUM_BND_LANDMARKS} landmarks, got {len(rows)}"
     )
   table = np.array(rows)

@@ -10,6 +10,7 @@ import pathlib
 import re
 
 from data_prep.evaluation_sets.scans import ScanFiles
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 NEUTRAL = "NE"
 _NAME = re.compile(
@@ -28,13 +29,13 @@ def list_bu3dfe(root: str | os.PathLike[str]) -> list[ScanFiles]:
     of level 0 and 1.
 
   Raises:
-    FileNotFoundError: There is no such folder.
-    ValueError: It holds no scan, or one whose level does not go with its
+    UserFileNotFoundError: There is no such folder.
+    UserError: It holds no scan, or one whose level does not go with its
       expression.
   """
   root = pathlib.Path(os.path.abspath(root))
   if not root.is_dir():
-    raise FileNotFoundError(f"{root}: no such folder")
+    raise UserFileNotFoundError(f"{root}: no such folder")
   scans = []
   for path in sorted(root.glob("[FM]*/*.wrl")):
     name = _NAME.fullmatch(path.name)
@@ -42,7 +43,7 @@ def list_bu3dfe(root: str | os.PathLike[str]) -> list[ScanFiles]:
       continue
     subject, expression, level = name[1], name[2].upper(), int(name[3])
     if (expression == NEUTRAL) != (level == 0):
-      raise ValueError(
+      raise UserError(
         f"{path}: expected level 00 for NE and 01 to 04 else, got"
         f" {expression}{level:02d}"
       )
@@ -59,7 +60,7 @@ def list_bu3dfe(root: str | os.PathLike[str]) -> list[ScanFiles]:
       )
     )
   if not scans:
-    raise ValueError(
+    raise UserError(
       f"{root}: expected scans as F0001/F0001_AN01WH_F3D.wrl, found none"
     )
   return scans

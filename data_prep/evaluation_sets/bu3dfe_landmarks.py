@@ -25,7 +25,7 @@ from jaxtyping import Float
 import numpy as np
 
 from data_prep.evaluation_sets.bnd import NUM_BND_LANDMARKS
-from disentangle3d.types import NOSE_TIP, NUM_LANDMARKS, check_array
+from disentangle3d.types import NOSE_TIP, NUM_LANDMARKS, UserError, check_array
 
 _EYES = slice(0, 8), slice(8, 16)
 _BROWS = slice(16, 26), slice(26, 36)
@@ -53,7 +53,7 @@ def ibug_from_bu3dfe(
     `[68, 3]` float64, mm; NaN where BU-3DFE has no such point.
 
   Raises:
-    ValueError: A shape differs, or no vertex lies between eyes and mouth.
+    UserError: A shape differs, or no vertex lies between eyes and mouth.
     TypeError: A dtype differs.
   """
   check_array("points", points, f"{NUM_BND_LANDMARKS} 3")
@@ -118,7 +118,7 @@ def _nose_tip(mesh: np.ndarray, found: np.ndarray) -> np.ndarray:
     & (mesh[:, 1] < top)
   )
   if not inside.any():
-    raise ValueError("vertices: expected some between eyes and mouth, got none")
+    raise UserError("vertices: expected some between eyes and mouth, got none")
   between = np.flatnonzero(inside)
   return mesh[between[np.argmax(mesh[between, 2])]]
 

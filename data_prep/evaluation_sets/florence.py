@@ -15,6 +15,7 @@ import pathlib
 
 from data_prep.evaluation_sets.scans import ScanFiles
 from data_prep.photos.photo_sets import SUFFIXES, natural_key
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 SCENES = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
 
@@ -37,8 +38,8 @@ def list_florence(
     a photo is its scene, one of `SCENES`.
 
   Raises:
-    FileNotFoundError: One of the folders is missing.
-    ValueError: There is no scan.
+    UserFileNotFoundError: One of the folders is missing.
+    UserError: There is no scan.
   """
   root = pathlib.Path(os.path.abspath(root))
   places = [
@@ -47,7 +48,7 @@ def list_florence(
   ]
   for place in (root, *places):
     if not place.is_dir():
-      raise FileNotFoundError(f"{place}: no such folder")
+      raise UserFileNotFoundError(f"{place}: no such folder")
   scans = []
   for subject in sorted(root.glob("subject_*"), key=_by_name):
     photos = _photos(places[1] / subject.name)
@@ -67,7 +68,7 @@ def list_florence(
           )
         )
   if not scans:
-    raise ValueError(
+    raise UserError(
       f"{root}: expected scans as subject_01/Model/frontal1/obj/*.obj, found"
       " none"
     )

@@ -11,6 +11,7 @@ import os
 
 from data_prep.evaluation_sets.pair_lists import PairList, pair_list
 from data_prep.files.text_files import read_text
+from disentangle3d.types import UserError
 
 
 def read_lfw_pairs(path: str | os.PathLike[str]) -> PairList:
@@ -20,20 +21,20 @@ def read_lfw_pairs(path: str | os.PathLike[str]) -> PairList:
     Names "Ann/Ann_0001", which is where LFW keeps the photo, less the suffix.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The list is malformed or has another number of pairs than it
+    UserFileNotFoundError: There is no such file.
+    UserError: The list is malformed or has another number of pairs than it
       says; names file, line and problem.
   """
   lines = [line.split() for line in read_text(path).rstrip().splitlines()]
   counts = lines[0] if lines else []
   if len(counts) not in (1, 2) or not all(map(_is_count, counts)):
-    raise ValueError(
+    raise UserError(
       f"{path}, line 1: expected the numbers of folds and of pairs, got"
       f" {' '.join(counts)[:40]!r}"
     )
   folds, each = (1, int(counts[0])) if len(counts) == 1 else map(int, counts)
   if len(lines) - 1 != 2 * folds * each or not each:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {folds} folds of {each} + {each} pairs, as the first"
       f" line says, got {len(lines) - 1}"
     )
@@ -46,7 +47,7 @@ def read_lfw_pairs(path: str | os.PathLike[str]) -> PairList:
     elif same or len(words) != 4 or words[0] == words[2]:
       words = []
     if not words or not (_is_count(words[1]) and _is_count(words[3])):
-      raise ValueError(
+      raise UserError(
         f"{path}, line {place + 2}: expected"
         f" {'name, photo, photo' if same else 'name, photo, name, photo'}, got"
         f" {' '.join(lines[place + 1])[:60]!r}"

@@ -13,7 +13,7 @@ from jaxtyping import Float
 import numpy as np
 
 from data_prep.files.text_files import read_text
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 
 def read_ljson(
@@ -29,8 +29,8 @@ def read_ljson(
     The points, `[P, 3]` float32, in the mesh's unit; a missing one is NaN.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no such file or has another number of landmarks; names
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no such file or has another number of landmarks; names
       file and problem.
   """
   text = read_text(path)
@@ -43,7 +43,7 @@ def read_ljson(
     AttributeError,
     RecursionError,
   ) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected landmarks of LJSON version 1, 2 or 3, got something"
       f" else ({type(error).__name__}: {error})"
     ) from error
@@ -58,18 +58,16 @@ def read_ljson(
     ):
       rows.append(point)
     else:
-      raise ValueError(
+      raise UserError(
         f"{path}: landmark {number}: expected [x, y, z], got {str(point)[:60]}"
       )
   if len(rows) != num_points:
-    raise ValueError(
-      f"{path}: expected {num_points} landmarks, got {len(rows)}"
-    )
+    raise UserError(f"{path}: expected {num_points} landmarks, got {len(rows)}")
   return np.array(rows, np.float32).reshape(-1, 3)
 
 
 def _no_number(text: str) -> float:
-  raise ValueError(f"{text} is no JSON")
+  raise UserError(f"{text} is no JSON")
 
 
 def _points(content: Any) -> list[Any]:

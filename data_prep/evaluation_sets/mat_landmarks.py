@@ -12,7 +12,7 @@ from jaxtyping import Float
 import numpy as np
 
 from data_prep.files.matlab import read_mat
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 # The first that a file has counts; AFLW2000's pt2d are 21 points of another
 # kind.
@@ -28,8 +28,8 @@ def read_mat_landmarks(
     iBUG landmarks, `[68, 2]` float32, photo pixels, x right, y down, 0-based.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is broken or has no 68 points; names file and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is broken or has no 68 points; names file and problem.
   """
   content = read_mat(path, _NAMES)
   for name in _NAMES:
@@ -37,17 +37,17 @@ def read_mat_landmarks(
     if points is None:
       continue
     if not isinstance(points, np.ndarray) or points.ndim != 2:
-      raise ValueError(f"{path}: {name}: expected a matrix of numbers")
+      raise UserError(f"{path}: {name}: expected a matrix of numbers")
     if points.shape[0] != NUM_LANDMARKS:
       points = points.T
     if points.shape not in ((NUM_LANDMARKS, 2), (NUM_LANDMARKS, 3)):
-      raise ValueError(
+      raise UserError(
         f"{path}: {name}: expected {NUM_LANDMARKS} points, got"
         f" {list(content[name].shape)} numbers"
       )
     if not (np.abs(points) < np.finfo(np.float32).max).all():
-      raise ValueError(f"{path}: {name}: expected finite numbers")
+      raise UserError(f"{path}: {name}: expected finite numbers")
     return (points[:, :2] - 1).astype(np.float32)
-  raise ValueError(
+  raise UserError(
     f"{path}: expected one of the variables {', '.join(_NAMES)}, found none"
   )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from disentangle3d.evaluation.pairs import Pairs
+from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def find_photos(
     An index into `image_ids` for each name.
 
   Raises:
-    ValueError: A photo is missing; says how many are and names the first.
+    UserError: A photo is missing; says how many are and names the first.
   """
   places = {
     pathlib.PurePosixPath(image_id).with_suffix("").as_posix(): place
@@ -81,7 +82,7 @@ def find_videos(
     Indices into `image_ids` for each name.
 
   Raises:
-    ValueError: A video has no frame; says how many have none and names the
+    UserError: A video has no frame; says how many have none and names the
       first.
   """
   places: dict[str, list[int]] = {}
@@ -95,7 +96,7 @@ def _found(
 ) -> list[Any]:
   missing = [name for name in names if name not in places]
   if missing:
-    raise ValueError(
+    raise UserError(
       f"{where}: expected {len(names)} photos or videos, {len(missing)} of"
       f" them are not there, the first {missing[0]!r}"
     )

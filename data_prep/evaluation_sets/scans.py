@@ -14,6 +14,7 @@ from data_prep.evaluation_sets.bnd import read_bnd
 from data_prep.evaluation_sets.ljson import read_ljson
 from data_prep.evaluation_sets.vrml import read_vrml
 from disentangle3d.faces.meshes import read_mesh
+from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +62,8 @@ def read_scan(files: ScanFiles) -> Scan:
   """Reads the mesh and the landmarks of one scan.
 
   Raises:
-    FileNotFoundError: A file is gone.
-    ValueError: A file is malformed, or the landmarks are not of this mesh;
+    UserFileNotFoundError: A file is gone.
+    UserError: A file is malformed, or the landmarks are not of this mesh;
       names file and problem.
   """
   is_vrml = files.mesh_path.suffix.lower() == ".wrl"
@@ -72,7 +73,7 @@ def read_scan(files: ScanFiles) -> Scan:
   if path is not None and path.suffix.lower() == ".bnd":
     bnd = read_bnd(path)
     if bnd.vertices.max() >= len(mesh.vertices):
-      raise ValueError(
+      raise UserError(
         f"{path}: expected vertices below {len(mesh.vertices)}, as many as"
         f" {files.mesh_path.name} has, got {bnd.vertices.max()}"
       )

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 import numpy as np
 
 from data_prep.files.restricted_pickle import load_pickle
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,16 +32,16 @@ def read_verification_bin(path: str | os.PathLike[str]) -> VerificationSet:
   """Reads one set; `photos.decode_photo` makes RGB of its images.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no pickle of two such lists, or holds anything else;
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no pickle of two such lists, or holds anything else;
       names file and problem.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   content = load_pickle(path.read_bytes(), where=str(path))
   if not isinstance(content, (tuple, list)) or len(content) != 2:
-    raise ValueError(f"{path}: expected images and bools, got something else")
+    raise UserError(f"{path}: expected images and bools, got something else")
   for name, items, kind in (
     ("images", content[0], bytes),
     ("bools", content[1], bool),
@@ -48,10 +49,10 @@ def read_verification_bin(path: str | os.PathLike[str]) -> VerificationSet:
     if not isinstance(items, (tuple, list)) or not all(
       isinstance(item, kind) for item in items
     ):
-      raise ValueError(f"{path}: expected a list of {name}, got something else")
+      raise UserError(f"{path}: expected a list of {name}, got something else")
   images, same = content
   if not images or len(images) != 2 * len(same):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected two images a pair, got {len(images)} images and"
       f" {len(same)} pairs"
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.files.text_files import read_text
 from disentangle3d.faces.meshes import Mesh
+from disentangle3d.types import UserError
 
 _HEADER = re.compile(r"#VRML V2\.0 utf8\b")
 # A comment ends with the line, unless its # is in a text.
@@ -31,23 +32,23 @@ def read_vrml(path: str | os.PathLike[str]) -> Mesh:
     The mesh without colours; its unit is the file's own.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no such file, or has no mesh; names file and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no such file, or has no mesh; names file and problem.
   """
   text = read_text(path)
   if not _HEADER.match(text):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a first line '#VRML V2.0 utf8', got {text[:20]!r}"
     )
   text = _TEXT_OR_COMMENT.sub(" ", text)
   moved = _MOVED.search(text)
   if moved:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected shapes in place, got {' '.join(moved[0].split())}"
     )
   points, indices = _POINTS.findall(text), _INDICES.findall(text)
   if not points or len(points) != len(indices):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected points and a coordIndex for each IndexedFaceSet, got"
       f" {len(points)} and {len(indices)}"
     )
@@ -75,17 +76,17 @@ def _numbers(text: str, dtype: type, here: str) -> np.ndarray:
   try:
     return np.array(words, str).astype(dtype) if words else np.zeros(0, dtype)
   except (ValueError, OverflowError) as error:
-    raise ValueError(f"{here}: expected numbers, {error}") from error
+    raise UserError(f"{here}: expected numbers, {error}") from error
 
 
 def _vertices(text: str, here: str) -> Float[np.ndarray, "V 3"]:
   numbers = _numbers(text, np.float64, f"{here}: point")
   if not numbers.size or numbers.size % 3:
-    raise ValueError(
+    raise UserError(
       f"{here}: point: expected three numbers a vertex, got {numbers.size}"
     )
   if not (np.abs(numbers) < np.finfo(np.float32).max).all():
-    raise ValueError(f"{here}: point: expected finite numbers")
+    raise UserError(f"{here}: point: expected finite numbers")
   return numbers.reshape(-1, 3)
 
 
@@ -93,7 +94,7 @@ def _triangles(text: str, count: int, here: str) -> Int[np.ndarray, "F 3"]:
   """Fans of polygons; each ends in -1, the last one's may be left out."""
   indices = _numbers(text, np.int64, f"{here}: coordIndex")
   if indices.size and not (-1 <= indices.min() <= indices.max() < count):
-    raise ValueError(
+    raise UserError(
       f"{here}: coordIndex: expected indices from 0 to {count - 1} and -1, got"
       f" {indices.min()} to {indices.max()}"
     )
@@ -103,7 +104,7 @@ def _triangles(text: str, count: int, here: str) -> Int[np.ndarray, "F 3"]:
   starts = np.concatenate([[0], ends[:-1] + 1])
   sizes = ends - starts[: len(ends)]
   if (sizes < 3).any():
-    raise ValueError(
+    raise UserError(
       f"{here}: coordIndex: expected at least 3 corners, got {sizes.min()}"
     )
   fans = []

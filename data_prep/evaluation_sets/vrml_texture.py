@@ -15,6 +15,7 @@ import numpy as np
 
 from data_prep.files.text_files import read_text
 from data_prep.photos.photo_sets import read_photo
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 _URL = re.compile(r'\bImageTexture\s*\{[^}"]*\burl\s*\[?\s*"([^"]*)"')
 _TEXT_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*')
@@ -37,8 +38,8 @@ def read_vrml_colors(
     the file has no texture, or several surfaces.
 
   Raises:
-    FileNotFoundError: The picture it names is not there.
-    ValueError: Texture coordinates and triangles do not go together.
+    UserFileNotFoundError: The picture it names is not there.
+    UserError: Texture coordinates and triangles do not go together.
   """
   text = read_text(path)
   url = _URL.search(text)
@@ -48,14 +49,14 @@ def read_vrml_colors(
     return None
   picture = pathlib.Path(path).parent / pathlib.PurePath(url[1]).name
   if not picture.is_file():
-    raise FileNotFoundError(f"{picture}: no such file, {path} names it")
+    raise UserFileNotFoundError(f"{picture}: no such file, {path} names it")
   flat = _numbers(points[0], np.float64, path)
   places = flat[: len(flat) // 2 * 2].reshape(-1, 2)
   corners = _numbers(indices[0], np.int64, path)
   named = _TEXTURE_INDICES.findall(bare)
   texture = _numbers(named[0], np.int64, path) if named else corners
   if len(corners) != len(texture):
-    raise ValueError(
+    raise UserError(
       f"{path}: texCoordIndex: expected {len(corners)} indices, as many as"
       f" coordIndex has, got {len(texture)}"
     )
@@ -66,7 +67,7 @@ def read_vrml_colors(
     or corners.max() >= num_vertices
     or not 0 <= texture.min() <= texture.max() < len(places)
   ):
-    raise ValueError(
+    raise UserError(
       f"{path}: texCoordIndex: expected indices of {len(places)} texture"
       " coordinates, got others"
     )
@@ -87,4 +88,4 @@ def _numbers(
   try:
     return np.array(words, str).astype(dtype) if words else np.zeros(0, dtype)
   except (ValueError, OverflowError) as error:
-    raise ValueError(f"{path}: expected numbers, {error}") from error
+    raise UserError(f"{path}: expected numbers, {error}") from error

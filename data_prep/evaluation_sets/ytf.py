@@ -18,6 +18,7 @@ import numpy as np
 from data_prep.evaluation_sets.pair_lists import PairList, pair_list
 from data_prep.files.matlab import read_mat
 from data_prep.files.text_files import parse_numbers, read_text
+from disentangle3d.types import UserError
 
 
 def read_labeled_faces(
@@ -30,18 +31,18 @@ def read_labeled_faces(
     image_id "Ann/3/3.618.jpg".
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is malformed; names file, line and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is malformed; names file, line and problem.
   """
   boxes = {}
   for number, line in enumerate(read_text(path).splitlines(), start=1):
     here = f"{path}, line {number}"
     fields = line.split(",")
     if len(fields) != 8:
-      raise ValueError(f"{here}: expected 8 fields, got {len(fields)}")
+      raise UserError(f"{here}: expected 8 fields, got {len(fields)}")
     x, y, width, height = parse_numbers(fields[2:6], 4, here)
     if min(width, height) <= 0:
-      raise ValueError(
+      raise UserError(
         f"{here}: expected a box with an area, got {width:g} x {height:g}"
       )
     boxes[fields[0].strip().replace("\\", "/")] = np.array(
@@ -58,8 +59,8 @@ def read_splits(path: str | os.PathLike[str]) -> PairList:
     Names "Ann/3" of videos; within a fold, genuine pairs come first.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is malformed; names file, line and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is malformed; names file, line and problem.
   """
   rows = []
   for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -68,7 +69,7 @@ def read_splits(path: str | os.PathLike[str]) -> PairList:
       continue
     here = f"{path}, line {number}"
     if len(fields) != 4:
-      raise ValueError(
+      raise UserError(
         f"{here}: expected split, video, video, 0 or 1, got {line[:60]!r}"
       )
     split, same = parse_numbers((fields[0], fields[3]), 2, here)
@@ -80,8 +81,8 @@ def read_meta_and_splits(path: str | os.PathLike[str]) -> PairList:
   """Reads `meta_and_splits.mat`; as `read_splits`.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no such MATLAB file, or names a video that it has not;
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no such MATLAB file, or names a video that it has not;
       names file and problem.
   """
   content = read_mat(path, ("video_names", "Splits"))
@@ -89,13 +90,13 @@ def read_meta_and_splits(path: str | os.PathLike[str]) -> PairList:
   if not isinstance(names, list) or not all(
     isinstance(name, str) for name in names
   ):
-    raise ValueError(f"{path}: video_names: expected a cell of texts")
+    raise UserError(f"{path}: video_names: expected a cell of texts")
   if (
     not isinstance(splits, np.ndarray)
     or splits.ndim not in (2, 3)
     or (splits.shape[1] != 3)
   ):
-    raise ValueError(f"{path}: Splits: expected numbers [pairs, 3, folds]")
+    raise UserError(f"{path}: Splits: expected numbers [pairs, 3, folds]")
   splits = splits.reshape(*splits.shape[:2], -1)
   rows = []
   for fold in range(splits.shape[2]):
@@ -103,7 +104,7 @@ def read_meta_and_splits(path: str | os.PathLike[str]) -> PairList:
       here = f"{path}: Splits({place + 1}, :, {fold + 1})"
       for video in (first, second):
         if video not in range(1, len(names) + 1):
-          raise ValueError(
+          raise UserError(
             f"{here}: expected videos from 1 to {len(names)}, got {video:g}"
           )
       rows.append(
@@ -121,7 +122,7 @@ def read_meta_and_splits(path: str | os.PathLike[str]) -> PairList:
 def _checked(here: str, split: float, same: float) -> tuple[int, bool]:
   """Fold from 0 and whether same."""
   if not (split >= 1 and float(split).is_integer() and same in (0, 1)):
-    raise ValueError(
+    raise UserError(
       f"{here}: expected a split from 1 and 0 or 1, got {split:g} and {same:g}"
     )
   return int(split) - 1, same == 1
@@ -133,14 +134,14 @@ def _whole_list(
   """Folds that are all there and equally long, as `verify` wants them."""
   sizes = collections.Counter(row[0] for row in rows)
   if sorted(sizes) != list(range(len(sizes))) or len(set(sizes.values())) != 1:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected equally many pairs in each split from 1 on, got"
       f" {str({fold + 1: size for fold, size in sizes.items()})[:60]}"
     )
   for fold, _, first, second in rows:
     for name in (first, second):
       if name.count("/") != 1 or name.startswith("/") or name.endswith("/"):
-        raise ValueError(
+        raise UserError(
           f"{path}: split {fold + 1}: expected videos as name/number, got"
           f" {name[:60]!r}"
         )

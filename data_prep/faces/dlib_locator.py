@@ -17,7 +17,7 @@ import numpy as np
 from data_prep.faces.locators import LocatedFace, NoFaceError, inside_photo
 from data_prep.photos.resizing import points_after, points_before, resize_by
 from data_prep.stages.rows import PhotoRow
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserFileNotFoundError
 
 NAME = "dlib 68"
 WEIGHTS = "shape_predictor_68_face_landmarks.dat"
@@ -152,7 +152,7 @@ def _find_weights() -> pathlib.Path:
   for folder in package.submodule_search_locations or ():
     if (pathlib.Path(folder) / _WEIGHTS_PATH).is_file():
       return pathlib.Path(folder) / _WEIGHTS_PATH
-  raise FileNotFoundError(
+  raise UserFileNotFoundError(
     f"{_WEIGHTS_PATH}: not in the installed package face_recognition_models;"
     " install it again"
   )

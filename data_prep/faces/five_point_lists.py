@@ -13,6 +13,7 @@ from jaxtyping import Float
 import numpy as np
 
 from data_prep.files.text_files import parse_numbers, read_text
+from disentangle3d.types import UserError
 
 _NUMBERS = 10
 
@@ -26,8 +27,8 @@ def read_five_points(
     Five points by photo, `[5, 2]` float32.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: A line is malformed or a photo comes twice, or there is no
+    UserFileNotFoundError: There is no such file.
+    UserError: A line is malformed or a photo comes twice, or there is no
       line; names file, line and problem.
   """
   found: dict[str, np.ndarray] = {}
@@ -37,18 +38,16 @@ def read_five_points(
       continue
     here = f"{path}, line {number}"
     if len(words) not in (_NUMBERS + 1, _NUMBERS + 2):
-      raise ValueError(
+      raise UserError(
         f"{here}: expected a path and {_NUMBERS} numbers, got {len(words)}"
         " words"
       )
     if words[0] in found:
-      raise ValueError(
-        f"{here}: expected each photo once, got {words[0]} again"
-      )
+      raise UserError(f"{here}: expected each photo once, got {words[0]} again")
     numbers = parse_numbers(words[-_NUMBERS:], _NUMBERS, here)
     found[words[0]] = np.array(numbers, np.float32).reshape(5, 2)
   if not found:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a list of five points, got an empty file"
     )
   return found

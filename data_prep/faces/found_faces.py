@@ -19,7 +19,7 @@ from data_prep.photos.crops import crop_matrix, warp_crop
 from data_prep.photos.resizing import points_before, resize_by
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.geometry import five_points
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 _LONGEST_PX = 1024
 # Around a box, in its sides, what the landmarks are looked for in.
@@ -133,12 +133,12 @@ def precropped_face(
     The face.
 
   Raises:
-    ValueError: The photo has another size.
+    UserError: The photo has another size.
   """
   height, width = photo.shape[:2]
   wide = IMAGE_WIDTH + 16
   if height != IMAGE_HEIGHT or width not in (IMAGE_WIDTH, wide):
-    raise ValueError(
+    raise UserError(
       f"expected a crop of {IMAGE_WIDTH} x {IMAGE_HEIGHT} or {wide} x"
       f" {IMAGE_HEIGHT} px, got {width} x {height}"
     )

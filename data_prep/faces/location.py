@@ -21,6 +21,7 @@ from data_prep.stages.folder import (
 from data_prep.stages.rows import PhotoRow, list_manifests, read_manifest
 from data_prep.stages.shard_loop import fill_shards, split_shards
 from disentangle3d.geometry import five_points
+from disentangle3d.types import UserError
 
 STAGE = "locate_landmarks"
 
@@ -85,8 +86,8 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
   """Photos in which detect_faces has found faces, in its shards.
 
   Raises:
-    FileNotFoundError: `detected` is missing or incomplete.
-    ValueError: Its licences cannot be read.
+    UserFileNotFoundError: `detected` is missing or incomplete.
+    UserError: Its licences cannot be read.
   """
   manifests = list_manifests(detected)
   contents = [path.read_bytes() for path in manifests]
@@ -142,7 +143,7 @@ def locate_landmarks(
     The counts once every shard is there; None before.
 
   Raises:
-    ValueError: `output` holds something else, a manifest is malformed, or
+    UserError: `output` holds something else, a manifest is malformed, or
       there are landmarks in no photo.
   """
   folder = open_stage(
@@ -185,17 +186,17 @@ def make_locator(
     points_licence: Of "pts": their terms.
 
   Raises:
-    ValueError: What it needs is not given.
+    UserError: What it needs is not given.
     ModuleNotFoundError: What it needs is not installed.
-    FileNotFoundError: What it needs is not there.
+    UserFileNotFoundError: What it needs is not there.
     ChildProcessError: FAN does not run in its environment.
   """
   if kind == "fan":
     if not fan_python:
-      raise ValueError("--fan_python: needed for --locator=fan")
+      raise UserError("--fan_python: needed for --locator=fan")
     return FanLocator(fan_python, device=fan_device)
   if kind == "pts":
     if not points:
-      raise ValueError("--points: needed for --locator=pts")
+      raise UserError("--points: needed for --locator=pts")
     return PtsLocator(pathlib.Path(points), licence=points_licence)
   return DlibLocator()

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep.faces.pts import PTS_DETECTOR, read_pts
 from data_prep.stages.rows import PhotoRow
+from disentangle3d.types import UserFileNotFoundError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,10 +74,10 @@ class PtsLocator:
     """Takes `<folder>/<image_id without suffix>.pts`.
 
     Raises:
-      FileNotFoundError: There is no such folder.
+      UserFileNotFoundError: There is no such folder.
     """
     if not folder.is_dir():
-      raise FileNotFoundError(f"{folder}: no such folder")
+      raise UserFileNotFoundError(f"{folder}: no such folder")
     self._folder = folder
     self.name = PTS_DETECTOR
     self.settings: Mapping[str, object] = {"locator": "pts"}

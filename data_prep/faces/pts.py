@@ -16,7 +16,7 @@ from jaxtyping import Float
 import numpy as np
 
 from data_prep.files.text_files import parse_numbers, read_text
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 
 def read_pts(
@@ -32,8 +32,8 @@ def read_pts(
     The points, `[P, 2]` float32, photo pixels, x right, y down, 0-based.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is malformed or has another number of points; names
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is malformed or has another number of points; names
       file, line and problem.
   """
   numbered = [
@@ -48,31 +48,31 @@ def read_pts(
     if name.strip().lower() == "n_points":
       declared = _parse_count(value, f"{path}, line {number}")
     elif name.strip().lower() != "version":
-      raise ValueError(
+      raise UserError(
         f"{path}, line {number}: expected version, n_points or a brace, got"
         f" {' '.join(words)[:40]!r}"
       )
   lines = numbered[1:-1]
   if len(numbered) < 2 or numbered[-1][1] != ["}"]:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected the points between braces, found no"
       f" {'closing' if numbered else 'opening'} one"
     )
   if declared is not None and declared != len(lines):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {declared} points, as n_points says, got {len(lines)}"
     )
   points = [
     parse_numbers(words, 2, f"{path}, line {number}") for number, words in lines
   ]
   if num_points is not None and num_points != len(lines):
-    raise ValueError(f"{path}: expected {num_points} points, got {len(lines)}")
+    raise UserError(f"{path}: expected {num_points} points, got {len(lines)}")
   return (np.array(points).reshape(-1, 2) - 1).astype(np.float32)
 
 
 def _parse_count(text: str, here: str) -> int:
   if not text.strip().isdecimal():
-    raise ValueError(
+    raise UserError(
       f"{here}: expected a count after n_points, got {text.strip()[:40]!r}"
     )
   return int(text)

@@ -21,6 +21,8 @@ from typing import IO, Any
 import zipfile
 import zlib
 
+from disentangle3d.types import UserError, UserFileNotFoundError
+
 # No photo is larger, so nothing larger is read or unpacked in one piece.
 _MOST_BYTES = 1 << 28
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
@@ -60,15 +62,15 @@ class ZipArchive:
     """Reads the directory.
 
     Raises:
-      FileNotFoundError: There is no such file.
-      ValueError: It is no zip file, or a member's name leads out of it.
+      UserFileNotFoundError: There is no such file.
+      UserError: It is no zip file, or a member's name leads out of it.
     """
     self.path = _existing(path)
     try:
       with zipfile.ZipFile(self.path) as file:
         members = file.infolist()
     except _BROKEN as error:
-      raise ValueError(
+      raise UserError(
         f"{self.path}: expected a zip file, got one that cannot be read"
         f" ({error})"
       ) from error
@@ -86,31 +88,31 @@ class ZipArchive:
     """One member's content.
 
     Raises:
-      FileNotFoundError: There is no such member.
-      ValueError: The member is broken, encrypted or too large; names file,
+      UserFileNotFoundError: There is no such member.
+      UserError: The member is broken, encrypted or too large; names file,
         member, byte offset and problem.
     """
     member = _find(self._members, name, self.path)
     offset = member.header_offset
     here = f"{self.path}::{name}: broken member: byte {offset}"
     if offset < 0:
-      raise ValueError(f"{here}: expected it inside the file")
+      raise UserError(f"{here}: expected it inside the file")
     if member.flag_bits & _ENCRYPTED:
-      raise ValueError(f"{here}: expected none with a password, got one")
+      raise UserError(f"{here}: expected none with a password, got one")
     if member.compress_type not in (_STORED, _DEFLATED):
-      raise ValueError(
+      raise UserError(
         f"{here}: expected a stored or a deflated one, got method"
         f" {member.compress_type}"
       )
     if max(member.file_size, member.compress_size) > _MOST_BYTES:
-      raise ValueError(
+      raise UserError(
         f"{here}: expected at most {_MOST_BYTES} bytes, got {member.file_size}"
       )
     with self.path.open("rb") as file:
       file.seek(offset)
       head = file.read(_LOCAL_HEADER.size)
       if len(head) < _LOCAL_HEADER.size or head[:4] != b"PK\3\4":
-        raise ValueError(f"{here}: expected a member's header, got none")
+        raise UserError(f"{here}: expected a member's header, got none")
       _, name_length, extra_length = _LOCAL_HEADER.unpack(head)
       file.seek(name_length + extra_length, os.SEEK_CUR)
       packed = file.read(member.compress_size)
@@ -120,14 +122,14 @@ class ZipArchive:
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         content = unpacker.decompress(packed, member.file_size + 1)
       except zlib.error as error:
-        raise ValueError(f"{here}: {error}") from error
+        raise UserError(f"{here}: {error}") from error
     if len(content) != member.file_size:
-      raise ValueError(
+      raise UserError(
         f"{here}: expected {member.file_size} bytes, got"
         f" {'more' if len(content) > member.file_size else len(content)}"
       )
     if zlib.crc32(content) != member.CRC:
-      raise ValueError(f"{here}: its checksum differs")
+      raise UserError(f"{here}: its checksum differs")
     return content
 
 
@@ -142,8 +144,8 @@ class TarArchive:
     """Reads all headers, for which a compressed file is unpacked once.
 
     Raises:
-      FileNotFoundError: There is no such file.
-      ValueError: It is no tar file, is cut off, or a member's name leads out
+      UserFileNotFoundError: There is no such file.
+      UserError: It is no tar file, is cut off, or a member's name leads out
         of it; names file and byte offset.
     """
     self.path = _existing(path)
@@ -161,7 +163,7 @@ class TarArchive:
             offset = file.offset
         _check_end(stream, offset)
     except _BROKEN as error:
-      raise ValueError(
+      raise UserError(
         f"{self.path}, byte {offset}: expected a tar file, got one that cannot"
         f" be read ({error})"
       ) from error
@@ -183,14 +185,14 @@ class TarArchive:
     """One member's content.
 
     Raises:
-      FileNotFoundError: There is no such member.
-      ValueError: The member is broken or too large; names file, member, byte
+      UserFileNotFoundError: There is no such member.
+      UserError: The member is broken or too large; names file, member, byte
         offset and problem.
     """
     offset, size = _find(self._members, name, self.path)
     here = f"{self.path}::{name}: broken member: byte {offset}"
     if size > _MOST_BYTES:
-      raise ValueError(
+      raise UserError(
         f"{here}: expected at most {_MOST_BYTES} bytes, got {size}"
       )
     try:
@@ -205,9 +207,9 @@ class TarArchive:
           self._stream.seek(offset)
           content = self._stream.read(size)
     except _BROKEN as error:
-      raise ValueError(f"{here}: {error}") from error
+      raise UserError(f"{here}: {error}") from error
     if len(content) != size:
-      raise ValueError(f"{here}: expected {size} bytes, got {len(content)}")
+      raise UserError(f"{here}: expected {size} bytes, got {len(content)}")
     return content
 
   def __del__(self) -> None:
@@ -226,7 +228,7 @@ class _Bounded(io.RawIOBase):
 
   def read(self, size: int = -1) -> bytes:
     if not 0 <= size <= _MOST_BYTES:
-      raise ValueError(f"expected at most {_MOST_BYTES} bytes, got {size}")
+      raise UserError(f"expected at most {_MOST_BYTES} bytes, got {size}")
     return self._file.read(size)
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -245,19 +247,19 @@ def _check_end(stream: _Bounded, offset: int) -> None:
   stream.seek(offset)
   block = stream.read(tarfile.BLOCKSIZE)
   if block.strip(b"\0") or len(block) not in (0, tarfile.BLOCKSIZE):
-    raise ValueError("expected a member's header or the end")
+    raise UserError("expected a member's header or the end")
 
 
 def _existing(path: str | os.PathLike[str]) -> pathlib.Path:
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   return path
 
 
 def _find(members: dict[str, Any], name: str, path: pathlib.Path) -> Any:
   if name not in members:
-    raise FileNotFoundError(f"{path}::{name}: no such member")
+    raise UserFileNotFoundError(f"{path}::{name}: no such member")
   return members[name]
 
 
@@ -266,7 +268,7 @@ def _safe_name(name: str, path: pathlib.Path, offset: int) -> str:
   plain = pathlib.PurePosixPath(name.replace("\\", "/"))
   windows = pathlib.PureWindowsPath(name)
   if plain.is_absolute() or windows.drive or ".." in plain.parts:
-    raise ValueError(
+    raise UserError(
       f"{path}, byte {offset}: expected members inside the archive, got"
       f" {name[:60]!r}"
     )

@@ -13,6 +13,8 @@ import pathlib
 
 import numpy as np
 
+from disentangle3d.types import UserError, UserFileNotFoundError
+
 # Numbers of fields in caffe.proto.
 _LAYER, _V1_LAYER = 100, 2
 _NAME = {_LAYER: 1, _V1_LAYER: 4}
@@ -39,13 +41,13 @@ def read_caffemodel(
     Caffe's layout: convolutions `[out, in, height, width]`.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is no such model or is damaged; names file and
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is no such model or is damaged; names file and
       problem.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   layers: dict[str, list[np.ndarray]] = {}
   try:
     for field, value in _fields(memoryview(path.read_bytes())):
@@ -54,12 +56,12 @@ def read_caffemodel(
         if blobs:
           layers[name] = blobs
   except (ValueError, IndexError) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a Caffe model, got a file that cannot be read as one"
       f" ({error})"
     ) from error
   if not layers:
-    raise ValueError(f"{path}: expected a Caffe model, got no layer with blobs")
+    raise UserError(f"{path}: expected a Caffe model, got no layer with blobs")
   return layers
 
 
@@ -82,7 +84,7 @@ def _read_blob(message: memoryview) -> np.ndarray:
     if field in (_DATA, _DOUBLE_DATA):
       width = 4 if field == _DATA else 8
       if isinstance(value, int) or len(value) % width:
-        raise ValueError("a blob whose numbers are cut off")
+        raise UserError("a blob whose numbers are cut off")
       parts.append(np.frombuffer(value, f"<f{width}").astype(np.float32))
     elif field == _SHAPE and isinstance(value, memoryview):
       shape = _read_shape(value)
@@ -91,7 +93,7 @@ def _read_blob(message: memoryview) -> np.ndarray:
   flat = np.concatenate(parts) if parts else np.zeros(0, np.float32)
   shape = shape or legacy
   if math.prod(shape) != len(flat):
-    raise ValueError(f"a blob {shape} with {len(flat)} numbers")
+    raise UserError(f"a blob {shape} with {len(flat)} numbers")
   return flat.reshape(shape)
 
 
@@ -122,7 +124,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
     if wire == _BYTES:
       size, at = _varint(message, at)
     if size is None or at + size > len(message):
-      raise ValueError(f"field {field} at byte {at} is cut off")
+      raise UserError(f"field {field} at byte {at} is cut off")
     yield field, message[at : at + size]
     at += size
 
@@ -136,4 +138,4 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
     number |= (byte & 0x7F) << shift
     if byte < 0x80:
       return number, at
-  raise ValueError(f"no number at byte {at}")
+  raise UserError(f"no number at byte {at}")

@@ -21,6 +21,8 @@ import zlib
 from jaxtyping import Float
 import numpy as np
 
+from disentangle3d.types import UserError, UserFileNotFoundError
+
 _HEADER_BYTES = 128
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {
@@ -50,19 +52,19 @@ def read_mat(
     not is not in it.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no such file, is broken, or one of the variables is of
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no such file, is broken, or one of the variables is of
       another kind; names file, variable, byte offset and problem.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   content = path.read_bytes()
   order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
   is_hdf5 = content.startswith((b"MATLAB 7.3", b"\x89HDF"))
   if order is None or is_hdf5 or content[:4] == bytes(4):
     kind = "one of version 7.3 (save it with -v7)" if is_hdf5 else "none"
-    raise ValueError(f"{path}: expected a MATLAB 5 to 7 file, got {kind}")
+    raise UserError(f"{path}: expected a MATLAB 5 to 7 file, got {kind}")
   found: dict[str, Any] = {}
   reader = _Reader(content, order, f"{path}, byte")
   reader.at = _HEADER_BYTES
@@ -87,20 +89,20 @@ def read_arrays(
     By name, an array of the dimensions MATLAB shows, float64.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: As `read_mat`; or a variable is missing or not of finite
+    UserFileNotFoundError: There is no such file.
+    UserError: As `read_mat`; or a variable is missing or not of finite
       numbers, named.
   """
   found = read_mat(path, names)
   missing = [name for name in names if name not in found]
   if missing:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected the variables {', '.join(names)}, got a file without"
       f" {', '.join(missing)}"
     )
   for name, value in found.items():
     if not isinstance(value, np.ndarray) or not np.isfinite(value).all():
-      raise ValueError(f"{path}: {name}: expected finite numbers, got others")
+      raise UserError(f"{path}: {name}: expected finite numbers, got others")
   return found
 
 

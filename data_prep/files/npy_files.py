@@ -15,6 +15,7 @@ import numpy as np
 
 from data_prep.files.pickled_arrays import RESEARCH_OBJECTS, as_array
 from data_prep.files.restricted_pickle import load_pickle
+from disentangle3d.types import UserError
 
 # Deflate makes at most 1,032 bytes of one.
 _MOST_EXPANSION = 1_032
@@ -50,7 +51,7 @@ class NpzFile:
     """A whole array; of an object array, what was pickled.
 
     Raises:
-      ValueError: There is none of this name, or it is damaged.
+      UserError: There is none of this name, or it is damaged.
     """
     with self._opened(name) as (stream, where, size):
       return _read_array(stream, size, where)
@@ -59,13 +60,13 @@ class NpzFile:
     """A numeric array in blocks of rows, for one that is large.
 
     Raises:
-      ValueError: There is none of this name, it is damaged, has no rows or is
+      UserError: There is none of this name, it is damaged, has no rows or is
         stored column by column.
     """
     with self._opened(name) as (stream, where, size):
       header = _read_header(stream, size, where)
       if header.fortran or not header.shape or header.dtype.hasobject:
-        raise ValueError(f"{where}: expected numbers stored row by row")
+        raise UserError(f"{where}: expected numbers stored row by row")
       row = math.prod(header.shape[1:])
       bytes_ = max(row * header.dtype.itemsize, 1)
       step = max(_BLOCK_BYTES // bytes_, 1)
@@ -83,11 +84,11 @@ class NpzFile:
   def _opened(self, name: str) -> Iterator[tuple[IO[bytes], str, int]]:
     where = f"{self.where}: {name}"
     if name not in self._members:
-      raise ValueError(f"{where}: expected an array of this name, got none")
+      raise UserError(f"{where}: expected an array of this name, got none")
     info = self._members[name]
     packed = min(info.compress_size, self._size)
     if info.file_size > _MOST_EXPANSION * packed:
-      raise ValueError(
+      raise UserError(
         f"{where}: expected a size that fits in {packed} bytes, got"
         f" {info.file_size}"
       )
@@ -100,8 +101,8 @@ def open_npz(path: pathlib.Path) -> Iterator[NpzFile]:
   """Opens an `.npz`.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no zip file; names it.
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no zip file; names it.
   """
   with path.open("rb") as file:
     with _errors(str(path)):
@@ -114,15 +115,15 @@ def read_npy_dict(path: pathlib.Path) -> dict[str, Any]:
   """The dict that an `.npy` file holds (`np.save` of a dict).
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It holds something else; names it.
+    UserFileNotFoundError: There is no such file.
+    UserError: It holds something else; names it.
   """
   where = str(path)
   with path.open("rb") as file, _errors(where):
     content = _read_array(file, path.stat().st_size, where)
   found = content.reshape(-1)[0] if content.size == 1 else None
   if not isinstance(found, Mapping):
-    raise ValueError(f"{where}: expected one dict in the array, got another")
+    raise UserError(f"{where}: expected one dict in the array, got another")
   return {str(key): value for key, value in found.items()}
 
 
@@ -152,14 +153,14 @@ def _read_header(stream: IO[bytes], size: int, where: str) -> _Header:
     (2, 0): np.lib.format.read_array_header_2_0,
   }.get(version)
   if reader is None:
-    raise ValueError(f"{where}: expected .npy version 1 or 2, got {version}")
+    raise UserError(f"{where}: expected .npy version 1 or 2, got {version}")
   header = _Header(*reader(stream))
   numbers = math.prod(header.shape) * header.dtype.itemsize
   known = header.dtype.hasobject or header.dtype.kind in "biufU"
   if not known or min(header.shape, default=0) < 0:
-    raise ValueError(f"{where}: expected numbers, got {header.dtype}")
+    raise UserError(f"{where}: expected numbers, got {header.dtype}")
   if not header.dtype.hasobject and numbers > size:
-    raise ValueError(
+    raise UserError(
       f"{where}: expected {numbers} bytes for {list(header.shape)} of"
       f" {header.dtype}, got {size} at most"
     )
@@ -169,7 +170,7 @@ def _read_header(stream: IO[bytes], size: int, where: str) -> _Header:
 def _read_exactly(stream: IO[bytes], count: int | None, where: str) -> bytes:
   content = stream.read() if count is None else stream.read(count)
   if count is not None and len(content) != count:
-    raise ValueError(
+    raise UserError(
       f"{where}: expected {count} bytes of numbers, got {len(content)}"
     )
   return content
@@ -177,7 +178,7 @@ def _read_exactly(stream: IO[bytes], count: int | None, where: str) -> bytes:
 
 def _finite(array: np.ndarray, where: str) -> np.ndarray:
   if array.dtype.kind == "f" and not np.isfinite(array).all():
-    raise ValueError(f"{where}: expected finite numbers, got NaN or inf")
+    raise UserError(f"{where}: expected finite numbers, got NaN or inf")
   return array
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.files.restricted_pickle import Inert, StandIns, load_pickle
+from disentangle3d.types import UserError
 
 # Booleans, integers, floats and Python objects.
 _TYPE_CODE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?|\?)")
@@ -92,8 +93,8 @@ def read_pickled_objects(path: pathlib.Path) -> dict[str, Any]:
   """A pickled dict of such objects, as Python 2 or 3 wrote it.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is no such pickle; names the file.
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no such pickle; names the file.
   """
   content = load_pickle(
     path.read_bytes(),
@@ -102,7 +103,7 @@ def read_pickled_objects(path: pathlib.Path) -> dict[str, Any]:
     encoding="latin1",
   )
   if not isinstance(content, dict):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a pickled dict, got a {type(content).__name__}"
     )
   return {str(key): value for key, value in content.items()}
@@ -119,12 +120,12 @@ def as_array(value: Any, where: str) -> np.ndarray:
     A numeric or object array; read-only.
 
   Raises:
-    ValueError: The object is no array, or its parts disagree.
+    UserError: The object is no array, or its parts disagree.
   """
   try:
     return _as_array(value)
   except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-    raise ValueError(f"{where}: expected an array, got {error}") from error
+    raise UserError(f"{where}: expected an array, got {error}") from error
 
 
 def _as_array(value: Any) -> np.ndarray:
@@ -146,9 +147,9 @@ def _as_array(value: Any) -> np.ndarray:
     case int() | float() | list() | tuple():
       return np.array(value)
     case Inert():
-      raise ValueError(f"a {type(value).__name__} with other contents")
+      raise UserError(f"a {type(value).__name__} with other contents")
     case _:
-      raise ValueError(f"a {type(value).__name__}")
+      raise UserError(f"a {type(value).__name__}")
 
 
 def _whole(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
@@ -157,20 +158,20 @@ def _whole(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     isinstance(n, int) and n >= 0 for n in shape
   )
   if not sizes_fit:
-    raise ValueError(f"a shape {str(shape)[:40]}")
+    raise UserError(f"a shape {str(shape)[:40]}")
   count = math.prod(shape)
   if kind.hasobject:
     if not isinstance(content, list) or len(content) != count:
-      raise ValueError(f"other than {count} objects for shape {shape}")
+      raise UserError(f"other than {count} objects for shape {shape}")
     whole = np.empty(count, object)
     whole[:] = content
     return whole.reshape(shape, order=order)
   # Python 2's strings, read as latin1.
   content = content.encode("latin1") if isinstance(content, str) else content
   if not isinstance(content, bytes | bytearray):
-    raise ValueError(f"a {type(content).__name__} for its bytes")
+    raise UserError(f"a {type(content).__name__} for its bytes")
   if len(content) != count * kind.itemsize:
-    raise ValueError(
+    raise UserError(
       f"{len(content)} bytes for shape {list(shape)} of {kind.name}"
     )
   return np.frombuffer(content, kind).reshape(shape, order=order)
@@ -178,12 +179,12 @@ def _whole(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
 
 def _dtype(value: Any) -> np.dtype:
   if not isinstance(value, PickledDtype) or not value.arguments:
-    raise ValueError(f"a {type(value).__name__} for its dtype")
+    raise UserError(f"a {type(value).__name__} for its dtype")
   code = value.arguments[0]
   order = value.state[1] if isinstance(value.state, tuple) else "="
   text = code.decode("latin1") if isinstance(code, bytes) else str(code)
   order = order.decode("latin1") if isinstance(order, bytes) else str(order)
   if not _TYPE_CODE.fullmatch(text) or order not in ("<", ">", "|", "="):
-    raise ValueError(f"dtype {text[:20]!r}")
+    raise UserError(f"dtype {text[:20]!r}")
   kind = np.dtype(object if "O" in text else text)
   return kind if order in ("|", "=") else kind.newbyteorder(order)

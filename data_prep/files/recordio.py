@@ -28,6 +28,7 @@ import struct
 import numpy as np
 
 from data_prep.files.text_files import parse_numbers, read_text
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 _MAGIC = struct.pack("<I", 0xCED7230A)
 _LENGTH_BITS = 29
@@ -49,12 +50,12 @@ class RecordFile:
       path: The `.rec`; its `.idx` must lie beside it.
 
     Raises:
-      FileNotFoundError: One of the two is missing.
-      ValueError: The index is malformed; names file, line and problem.
+      UserFileNotFoundError: One of the two is missing.
+      UserError: The index is malformed; names file, line and problem.
     """
     self.path = pathlib.Path(path)
     if not self.path.is_file():
-      raise FileNotFoundError(f"{self.path}: no such file")
+      raise UserFileNotFoundError(f"{self.path}: no such file")
     self._size = self.path.stat().st_size
     self._offsets = _read_index(self.path.with_suffix(".idx"))
 
@@ -62,7 +63,7 @@ class RecordFile:
     """The label of every photo, by its record's key.
 
     Raises:
-      ValueError: A record is broken, or disagrees with `property`; names file,
+      UserError: A record is broken, or disagrees with `property`; names file,
         record and byte offset.
     """
     keys = self._photo_keys()
@@ -78,20 +79,20 @@ class RecordFile:
         )
       found[key] = int(label)
     if not found:
-      raise ValueError(f"{self.path}: expected photos of people, found none")
+      raise UserError(f"{self.path}: expected photos of people, found none")
     return found
 
   def read(self, name: str) -> bytes:
     """The encoded image of the record with the key `name`.
 
     Raises:
-      FileNotFoundError: There is no such record.
-      ValueError: The record is broken; names file, record and byte offset.
+      UserFileNotFoundError: There is no such record.
+      UserError: The record is broken; names file, record and byte offset.
     """
     if not (name.isascii() and name.isdecimal()) or (
       int(name) not in self._offsets
     ):
-      raise FileNotFoundError(f"{self.path}::{name}: no such record")
+      raise UserFileNotFoundError(f"{self.path}::{name}: no such record")
     return self._open_record(int(name))[1]
 
   def _photo_keys(self) -> list[int]:
@@ -211,8 +212,8 @@ def read_names(
     One name for every key of `labels`.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is malformed, lacks a record or has another label for
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is malformed, lacks a record or has another label for
       it, or one name stands for two labels; names file, line and problem.
   """
   names: dict[int, str] = {}
@@ -221,7 +222,7 @@ def read_names(
     here = f"{path}, line {number}"
     fields = line.split("\t")
     if len(fields) < 3:
-      raise ValueError(
+      raise UserError(
         f"{here}: expected 3 fields between tabs, got {len(fields)}"
       )
     if _is_number(fields[-1]):
@@ -233,22 +234,22 @@ def read_names(
     if key not in labels:
       continue
     if parse_numbers([label], 1, here)[0] != labels[key]:
-      raise ValueError(
+      raise UserError(
         f"{here}: expected label {labels[key]}, as record {key} has, got"
         f" {label!r} (without a .lst the labels are the names)"
       )
     subject = pathlib.PurePosixPath(name.replace("\\", "/")).parent.name
     if not subject or subject == "..":
-      raise ValueError(f"{here}: expected a folder a person, got {name!r}")
+      raise UserError(f"{here}: expected a folder a person, got {name!r}")
     if owner.setdefault(subject, labels[key]) != labels[key]:
-      raise ValueError(
+      raise UserError(
         f"{here}: {subject!r} has label {labels[key]}, and {owner[subject]}"
         " before"
       )
     names[key] = subject
   for key in labels:
     if key not in names:
-      raise ValueError(f"{path}: expected a line for record {key}, found none")
+      raise UserError(f"{path}: expected a line for record {key}, found none")
   return names
 
 
@@ -267,13 +268,13 @@ def _read_index(path: pathlib.Path) -> dict[int, int]:
     if len(words) != 2 or not all(
       word.isascii() and word.isdecimal() for word in words
     ):
-      raise ValueError(
+      raise UserError(
         f"{path}, line {number}: expected a key and a byte offset, got"
         f" {line[:40]!r}"
       )
     offsets[int(words[0])] = int(words[1])
   if not offsets:
-    raise ValueError(f"{path}: expected a line a record, found none")
+    raise UserError(f"{path}: expected a line a record, found none")
   return offsets
 
 
@@ -284,5 +285,5 @@ def _read_num_classes(path: pathlib.Path) -> float:
   words = read_text(path).strip().split(",")
   classes = parse_numbers(words, 3, str(path))[0]
   if classes < 1:
-    raise ValueError(f"{path}: expected at least one class, got {classes:.0f}")
+    raise UserError(f"{path}: expected at least one class, got {classes:.0f}")
   return float(classes)

@@ -11,6 +11,8 @@ import pickle
 import pickletools
 from typing import Any, NoReturn
 
+from disentangle3d.types import UserError
+
 # What a stand-in may be: a class derived from `Inert`, or a function.
 StandIns = Mapping[str, Callable[..., Any]]
 
@@ -80,7 +82,7 @@ def load_next_pickle(
     What was pickled.
 
   Raises:
-    ValueError: The pickle is damaged, or asks for anything else; names the
+    UserError: The pickle is damaged, or asks for anything else; names the
       file and the position.
   """
   allowed = {**_BYTES, **(stand_ins or {})}
@@ -93,10 +95,10 @@ def load_next_pickle(
   try:
     return unpickler.load()
   except _Refused as error:
-    raise ValueError(str(error)) from None
+    raise UserError(str(error)) from None
   # The unpickler raises whatever the bytes make it raise.
   except Exception as error:
-    raise ValueError(
+    raise UserError(
       f"{where}: expected a pickle of plain data, got one that cannot be read"
       f" (before byte {stream.tell()}, {type(error).__name__}: {error})"
     ) from error
@@ -186,11 +188,11 @@ def _scan(
       if stores and not 0 <= argument <= count + 1:
         raise _Refused(f"the memo index {argument} at byte {position}")
   except _Refused as error:
-    raise ValueError(
+    raise UserError(
       f"{where}: expected a pickle of plain data, got one with {error}"
     ) from None
   except Exception as error:
-    raise ValueError(
+    raise UserError(
       f"{where}: expected a whole binary pickle, got one that is damaged at"
       f" byte {start} ({error})"
     ) from error
@@ -199,7 +201,7 @@ def _scan(
 
 def _encoded(text: str, encoding: str) -> bytes:
   if encoding != "latin1":
-    raise ValueError(f"expected latin1, got {encoding}")
+    raise UserError(f"expected latin1, got {encoding}")
   return text.encode("latin1")
 
 

@@ -6,21 +6,23 @@ import pathlib
 
 import numpy as np
 
+from disentangle3d.types import UserError, UserFileNotFoundError
+
 
 def read_text(path: str | os.PathLike[str]) -> str:
   """Reads a UTF-8 file, with or without a byte order mark.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is not UTF-8; names file and byte offset.
+    UserFileNotFoundError: There is no such file.
+    UserError: It is not UTF-8; names file and byte offset.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   try:
     return path.read_bytes().decode("utf-8-sig")
   except UnicodeDecodeError as error:
-    raise ValueError(
+    raise UserError(
       f"{path}, byte {error.start}: expected UTF-8 text, {error.reason}"
     ) from error
 
@@ -34,16 +36,16 @@ def parse_numbers(words: Sequence[str], expected: int, here: str) -> np.ndarray:
     here: File and line, for the error.
 
   Raises:
-    ValueError: There are more or fewer, or one is not a finite number.
+    UserError: There are more or fewer, or one is not a finite number.
   """
   if len(words) != expected:
-    raise ValueError(f"{here}: expected {expected} numbers, got {len(words)}")
+    raise UserError(f"{here}: expected {expected} numbers, got {len(words)}")
   try:
     numbers = np.array([float(word) for word in words])
   except ValueError as error:
-    raise ValueError(f"{here}: expected {expected} numbers, {error}") from error
+    raise UserError(f"{here}: expected {expected} numbers, {error}") from error
   if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
-    raise ValueError(
+    raise UserError(
       f"{here}: expected finite numbers, got {' '.join(words)[:60]!r}"
     )
   return numbers

@@ -21,6 +21,7 @@ from data_prep.files.restricted_pickle import (
   StandIns,
   load_next_pickle,
 )
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 # PyTorch's own, at the head of the older layout.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -55,29 +56,29 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Name to array, in the file's shapes and precision.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is damaged or holds anything else; names the file
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is damaged or holds anything else; names the file
       and the problem.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   try:
     if zipfile.is_zipfile(path):
       saved = _read_archive(path)
     else:
       saved = _read_stream(path.read_bytes())
   except _Refused as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UserError(f"{path}: {error}") from error
   # The unpickler raises whatever the bytes make it raise.
   except Exception as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a file of torch.save, got one that cannot be read"
       f" ({type(error).__name__}: {error})"
     ) from error
   arrays = _arrays_of(saved)
   if not arrays:
-    raise ValueError(f"{path}: expected a state dict, got no tensor in it")
+    raise UserError(f"{path}: expected a state dict, got no tensor in it")
   return arrays
 
 
@@ -151,7 +152,7 @@ def _storage(pid: Any) -> _Storage:
   # after it, which PyTorch has not written since 0.4.
   kind, storage_kind, key, _, count = pid[:5]
   if kind != "storage" or any(view is not None for view in pid[5:]):
-    raise ValueError(f"a reference to {str(pid)[:80]}")
+    raise UserError(f"a reference to {str(pid)[:80]}")
   return _Storage(storage_kind.dtype, str(key), int(count))
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 import numpy as np
 
 from disentangle3d.output_files import replace_file
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 MORPHABLE_MODEL = "morphable_model.npz"
 
@@ -52,7 +53,7 @@ def write_fits(path: str | os.PathLike[str], fits: Fits) -> None:
   """Writes one fits-*.npz (no pickle), by a rename at the end.
 
   Raises:
-    ValueError: Names the field, what was expected and what came.
+    UserError: Names the field, what was expected and what came.
   """
   _check_fits(fits)
   path = pathlib.Path(path)
@@ -70,32 +71,32 @@ def read_fits(path: str | os.PathLike[str]) -> Fits:
   """Reads one fits-*.npz.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is not one; names file and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is not one; names file and problem.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   names = [field.name for field in dataclasses.fields(Fits)]
   try:
     # numpy leaves a file open that it opened itself and cannot read.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       content = {name: arrays[name] for name in arrays.files}
   except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected the fits of photos, got a file that cannot be read as"
       f" .npz ({error})"
     ) from error
   missing = sorted(set(names) - content.keys())
   if missing:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected the fits of photos, without {missing[0]}"
     )
   fits = Fits(**{name: content[name] for name in names})
   try:
     _check_fits(fits)
   except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UserError(f"{path}: {error}") from error
   return fits
 
 
@@ -119,12 +120,12 @@ def _check_fits(fits: Fits) -> None:
     )
     if not fits_shape:
       shown = ", ".join("any" if n is None else str(n) for n in shape)
-      raise ValueError(
+      raise UserError(
         f"{name}: expected shape [{shown}], got {list(array.shape)}"
       )
     if name != "image_id" and not (
       np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all()
     ):
-      raise ValueError(f"{name}: expected finite numbers, got NaN or inf")
+      raise UserError(f"{name}: expected finite numbers, got NaN or inf")
   if len(set(np.asarray(fits.image_id).tolist())) != count:
-    raise ValueError("image_id: expected each image once, got one twice")
+    raise UserError("image_id: expected each image once, got one twice")

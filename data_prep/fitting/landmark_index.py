@@ -19,7 +19,7 @@ from data_prep.photos.photo_sets import SUFFIXES
 from data_prep.stages.about import read_licences, read_stages
 from data_prep.stages.rows import PhotoRow, list_manifests, parse_row
 from disentangle3d.geometry import five_points
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,11 +95,11 @@ def index_landmarks(source: pathlib.Path) -> LandmarkIndex:
     The index; bad rows are in it, not raised.
 
   Raises:
-    FileNotFoundError: There is nothing, or a shard is missing.
-    ValueError: There are shards of two runs, or no .pts file.
+    UserFileNotFoundError: There is nothing, or a shard is missing.
+    UserError: There are shards of two runs, or no .pts file.
   """
   if not source.exists():
-    raise FileNotFoundError(f"{source}: no such file or folder")
+    raise UserFileNotFoundError(f"{source}: no such file or folder")
   if source.is_dir() and not any(source.glob("manifest-*.jsonl")):
     return _index_pts(source)
   files = list_manifests(source) if source.is_dir() else [source]
@@ -113,7 +113,7 @@ def index_landmarks(source: pathlib.Path) -> LandmarkIndex:
       try:
         row = _parse(raw, path.parent)
         if row.image_id in seen:
-          raise ValueError(
+          raise UserError(
             f"image_id {row.image_id!r} is already in {seen[row.image_id]}"
           )
       except ValueError as error:
@@ -141,7 +141,7 @@ def read_entries(
   """The rows at some places, in the order asked for.
 
   Raises:
-    ValueError: A file has changed since it was indexed; names it.
+    UserError: A file has changed since it was indexed; names it.
   """
   entries = list(entries)
   rows: dict[Entry, PhotoRow] = {}
@@ -157,9 +157,9 @@ def read_entries(
         try:
           row = _parse(file.readline(), path.parent)
         except ValueError as error:
-          raise ValueError(f"{path}, row {entry.line}: {error}") from error
+          raise UserError(f"{path}, row {entry.line}: {error}") from error
         if row.image_id != entry.image_id:
-          raise ValueError(f"{path}: changed while it was being read")
+          raise UserError(f"{path}: changed while it was being read")
         rows[entry] = row
   return [rows[entry] for entry in entries]
 
@@ -180,14 +180,14 @@ def _parse(raw: bytes, folder: pathlib.Path) -> PhotoRow:
   try:
     text = raw.decode("utf-8")
   except UnicodeDecodeError as error:
-    raise ValueError(f"expected UTF-8 text, {error.reason}") from error
+    raise UserError(f"expected UTF-8 text, {error.reason}") from error
   return parse_row(text, folder, aligned=True)
 
 
 def _index_pts(source: pathlib.Path) -> LandmarkIndex:
   files = sorted(source.rglob("*.pts"))
   if not files:
-    raise ValueError(
+    raise UserError(
       f"{source}: expected manifest-*.jsonl as align_faces writes it, or"
       " folders of .pts files, found neither"
     )
@@ -201,7 +201,7 @@ def _index_pts(source: pathlib.Path) -> LandmarkIndex:
     digest.update(hashlib.sha256(path.read_bytes()).digest())
     try:
       if len(parts) < 2:
-        raise ValueError("expected a folder a person, got an unknown subject")
+        raise UserError("expected a folder a person, got an unknown subject")
       _pts_row(path, parts[0], image_id)
     except ValueError as error:
       problem = str(error).removeprefix(str(path)).lstrip(":, ")

@@ -17,7 +17,7 @@ from disentangle3d.fitting.batched_fitting import (
   fit_subjects,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 CONTOURS = ("detector", "on", "off")
 # What reports the jaw where it ends in the photo, by how its name begins; in
@@ -50,16 +50,16 @@ class FitSettings:
 
   def __post_init__(self) -> None:
     if self.contour not in CONTOURS:
-      raise ValueError(
+      raise UserError(
         f"contour: expected one of {', '.join(CONTOURS)}, got {self.contour!r}"
       )
     if not self.max_relative_error > 0:
-      raise ValueError(
+      raise UserError(
         "max_relative_error: expected more than 0, got"
         f" {self.max_relative_error}"
       )
     if self.images_per_shard < 1:
-      raise ValueError(
+      raise UserError(
         f"images_per_shard: expected 1 or more, got {self.images_per_shard}"
       )
 
@@ -103,7 +103,7 @@ def fit_shard(
     bar: Told how many photos are done.
 
   Raises:
-    ValueError: A file has changed since it was indexed.
+    UserError: A file has changed since it was indexed.
   """
   usable = np.asarray(model.model.landmark_vertices) >= 0
   rows = [check_row(row, usable) for row in read_entries(index, shard.entries)]

@@ -25,6 +25,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.fitting.batched_fitting import FitModel, fit_model
 from disentangle3d.output_files import replace_file
+from disentangle3d.types import UserError
 
 SKIPPED = "skipped.json"
 
@@ -54,14 +55,14 @@ def fit_faces(
     other machines' shards are still missing.
 
   Raises:
-    FileNotFoundError: `landmarks` is missing or incomplete.
-    ValueError: Rows cannot be used (names file and row), no photo can be
+    UserFileNotFoundError: `landmarks` is missing or incomplete.
+    UserError: Rows cannot be used (names file and row), no photo can be
       fitted, or `output` holds something else.
   """
   index = index_landmarks(landmarks)
   _report_bad(index, skip=settings.skip_bad)
   if not any(entry.ok for entry in index.entries):
-    raise ValueError(f"{landmarks}: no photo that can be fitted")
+    raise UserError(f"{landmarks}: no photo that can be fitted")
   shards = plan_shards(index.entries, settings.images_per_shard)
   small = fit_model(model, moving_contour=settings.contour != "off")
   folder = open_stage(
@@ -110,13 +111,13 @@ def _report_bad(index: LandmarkIndex, *, skip: bool) -> None:
   if not index.bad:
     return
   if not skip and len(index.bad) == 1:
-    raise ValueError(str(index.bad[0]))
+    raise UserError(str(index.bad[0]))
   for row in index.bad[:_LISTED]:
     logging.warning("%s", row)
   if len(index.bad) > _LISTED:
     logging.warning("... and %d more", len(index.bad) - _LISTED)
   if not skip:
-    raise ValueError(
+    raise UserError(
       f"{index.bad[0]} (and {len(index.bad) - 1} more bad rows, listed above;"
       " --skip_bad goes on without them)"
     )

@@ -37,7 +37,7 @@ from disentangle3d.reporting.html_page import (
   write_page,
 )
 from disentangle3d.reporting.pictures import draw_landmarks
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 SUMMARY = "summary.json"
 PAGE = "summary.html"
@@ -107,7 +107,7 @@ def write_summary(folder: pathlib.Path, model: MorphableModel) -> None:
     model: What was fitted.
 
   Raises:
-    ValueError: A file of it is malformed.
+    UserError: A file of it is malformed.
   """
   rmse, relative = [], []
   identity, expression = _Moments(), _Moments()
@@ -138,7 +138,7 @@ def write_summary(folder: pathlib.Path, model: MorphableModel) -> None:
         if row.status != "ok"
       ]
   if not identity.count:
-    raise ValueError(f"{folder}: no photo is left after fitting")
+    raise UserError(f"{folder}: no photo is left after fitting")
   worst_first = [item[-1] for item in sorted(worst, key=_order, reverse=True)]
   best_first = [item[-1] for item in sorted(best, key=_order, reverse=True)]
   summary = {

@@ -12,6 +12,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   validate_morphable_model,
 )
+from disentangle3d.types import UserError
 
 # ICT's neutral is symmetric up to 0.05 mm; its vertices are 0.5 mm apart.
 _MIRROR_TOLERANCE_MM = 0.1
@@ -51,11 +52,11 @@ def assemble_model(
     The model.
 
   Raises:
-    ValueError: A shape, an index or a number is impossible; names the file
+    UserError: A shape, an index or a number is impossible; names the file
       and the field.
   """
   if mean.size % 3 or not mean.size:
-    raise ValueError(
+    raise UserError(
       f"{where}: mean_shape: expected 3 numbers a vertex, got {mean.size}"
     )
   size = mean.size // 3
@@ -69,11 +70,11 @@ def assemble_model(
     )
     if not fits:
       shown = ", ".join("any" if n is None else str(n) for n in wanted)
-      raise ValueError(
+      raise UserError(
         f"{where}: {field}: expected shape [{shown}], got {list(array.shape)}"
       )
     if not array.size:
-      raise ValueError(
+      raise UserError(
         f"{where}: {field}: expected at least one, got {list(array.shape)}"
       )
   triangles = checked_indices(where, "triangles", triangles, size)
@@ -97,7 +98,7 @@ def assemble_model(
   try:
     validate_morphable_model(model)
   except (ValueError, TypeError) as error:
-    raise ValueError(f"{where}: {error}") from error
+    raise UserError(f"{where}: {error}") from error
   return model
 
 
@@ -107,7 +108,7 @@ def checked_indices(
   """Indices as int32.
 
   Raises:
-    ValueError: One is not a whole number from `low` to `size` - 1.
+    UserError: One is not a whole number from `low` to `size` - 1.
   """
   indices = np.asarray(indices)
   whole = indices.dtype.kind in "iuf" and indices.size > 0
@@ -115,7 +116,7 @@ def checked_indices(
     whole = bool(np.all(indices == np.round(indices)))  # false for NaN
   if not whole or indices.min() < low or indices.max() >= size:
     got = f"{indices.min():g} to {indices.max():g}" if whole else "others"
-    raise ValueError(
+    raise UserError(
       f"{where}: {field}: expected vertex indices from {low} to {size - 1},"
       f" got {got}"
     )

@@ -29,7 +29,7 @@ from data_prep.models.landmark_lists import (
   landmarks_of_mesh,
 )
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 _RELEASES = {
   53_149: "BFM2017 (bfm)",
@@ -66,11 +66,11 @@ def read_basel_h5(
     The model.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is malformed; names it and the dataset.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is malformed; names it and the dataset.
   """
   if expression_mean not in EXPRESSION_MEANS:
-    raise ValueError(
+    raise UserError(
       f"expression_mean: expected one of {[*EXPRESSION_MEANS]}, got"
       f" {expression_mean!r}"
     )
@@ -85,10 +85,10 @@ def read_basel_h5(
       cells = _numbers(file, "shape/representer/cells", size)
       named = None if landmarks is not None else _named_points(file, size)
   except _Wrong as error:
-    raise ValueError(f"{source}: {error}") from None
+    raise UserError(f"{source}: {error}") from None
   # libhdf5's errors come through as any of these.
   except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{source}: expected an HDF5 file, got one that cannot be read ({error})"
     ) from error
   where = str(source)
@@ -97,7 +97,7 @@ def read_basel_h5(
   expression = _scaled(where, content, "expression")
   offset = content["expression/model/mean"].reshape(-1).astype(np.float64)
   if offset.size != mean.size or len(expression) != mean.size:
-    raise ValueError(
+    raise UserError(
       f"{where}: expression/model/mean: expected {mean.size} numbers, as"
       f" shape/model/mean has, got {offset.size}"
     )
@@ -196,12 +196,12 @@ def _landmarks(
       points.reshape(len(known), 3)
     )
   except (ValueError, TypeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{where}: metadata/landmarks/json: expected 3 coordinates for a name,"
       f" got {error}"
     ) from error
   if not known or distance.max() > _FARTHEST_LANDMARK_MM:
-    raise ValueError(
+    raise UserError(
       f"{where}: metadata/landmarks/json: expected points on the mean shape"
       f" named as {next(iter(BASEL_LANDMARK_NAMES))}, got {len(known)} such,"
       f" at most {distance.max(initial=0):.1f} mm away"
@@ -224,13 +224,13 @@ def _scaled(
   basis = content[f"{part}/model/pcaBasis"]
   variance = content[f"{part}/model/pcaVariance"].reshape(-1)
   if basis.ndim != 2 or basis.shape[1] != len(variance):
-    raise ValueError(
+    raise UserError(
       f"{where}: {part}/model/pcaVariance: expected one for each column of"
       f" pcaBasis {list(basis.shape)}, got {len(variance)}"
     )
   norms = np.linalg.norm(basis.astype(np.float64), axis=0)
   if not (variance > 0).all() or not np.allclose(norms, 1, atol=0.01):
-    raise ValueError(
+    raise UserError(
       f"{where}: {part}/model: expected unit columns as pcaBasis and positive"
       " variances, got others (Statismo's layout before 0.9?)"
     )

@@ -22,6 +22,7 @@ from data_prep.files.matlab import read_arrays
 from data_prep.models.assembly import assemble_model, checked_indices
 from data_prep.models.landmark_lists import landmarks_of_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError
 
 _UNIT_MM = 1e-3
 _LICENCE = (
@@ -58,8 +59,8 @@ def read_3ddfa(
     The model, 53,215 vertices in the published file.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: A file is malformed; names it.
+    UserFileNotFoundError: A file is missing.
+    UserError: A file is malformed; names it.
   """
   content = read_arrays(source, ("mu_shape", "w", "sigma", "tri", "keypoints"))
   mean, where = content["mu_shape"].reshape(-1), str(source)
@@ -106,8 +107,8 @@ def read_bfm2009(
     The model of the vertices that have expressions; of 53,490, 53,215.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: A file is malformed, or another's; names it.
+    UserFileNotFoundError: A file is missing.
+    UserError: A file is malformed, or another's; names it.
   """
   content = read_arrays(source, ("shapeMU", "shapePC", "shapeEV", "tl"))
   where = str(source)
@@ -136,7 +137,7 @@ def read_bfm2009(
     expression = _read_expression(expression_source, expression_std, mean.size)
   except ValueError as error:
     hint = "; --trim_index says which vertices have expressions"
-    raise ValueError(str(error) + ("" if trim_index else hint)) from error
+    raise UserError(str(error) + ("" if trim_index else hint)) from error
   model = assemble_model(
     where=where,
     unit_mm=_UNIT_MM,
@@ -164,7 +165,7 @@ def _read_expression(
     )
   else:
     if std_path is not None:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected Exp_Pca.bin, the file that --expression_std is for,"
         " got another"
       )
@@ -176,7 +177,7 @@ def _read_expression(
       ),
     )
   if expression.mean.size != length or len(expression.modes) != length:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected expressions of {length // 3} vertices, got"
       f" {expression.mean.size // 3} and {len(expression.modes) // 3}"
     )
@@ -191,18 +192,18 @@ def _read_exp_pca(
   count = int.from_bytes(content[:4], "little", signed=True)
   wanted = 4 + 4 * length * (1 + count)
   if len(content) < 4 or count < 1 or len(content) != wanted:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected, after the number of modes at byte 0 ({count}), a mean"
       f" and as many modes of {length // 3} vertices: {wanted} bytes, got"
       f" {len(content)}"
     )
   numbers = np.frombuffer(content, "<f4", offset=4).reshape(1 + count, length)
   if not np.isfinite(numbers).all():
-    raise ValueError(f"{path}: expected finite numbers, got NaN or inf")
+    raise UserError(f"{path}: expected finite numbers, got NaN or inf")
   try:
     deviations = np.array(std_path.read_text("ascii").split(), np.float64)
   except ValueError as error:
-    raise ValueError(f"{std_path}: expected numbers, got {error}") from error
+    raise UserError(f"{std_path}: expected numbers, got {error}") from error
   modes = _scaled(str(std_path), "modes", numbers[1:].T, "numbers", deviations)
   return _Expression(mean=np.zeros(length), modes=modes)
 
@@ -217,12 +218,12 @@ def _scaled(
   """Modes times their standard deviations."""
   deviations = deviations.reshape(-1).astype(np.float64)
   if modes.ndim != 2 or modes.shape[1] != len(deviations):
-    raise ValueError(
+    raise UserError(
       f"{where}: {deviations_key}: expected one for each of the"
       f" {modes_key} {list(modes.shape)}, got {len(deviations)}"
     )
   if not (np.isfinite(deviations) & (deviations > 0)).all():
-    raise ValueError(
+    raise UserError(
       f"{where}: {deviations_key}: expected positive standard deviations, got"
       " others"
     )
@@ -242,5 +243,5 @@ def _read_trim_index(path: pathlib.Path, size: int) -> Int[np.ndarray, "N"]:
     str(path), "trimIndex - 1", index.astype(np.float64) - 1, size
   )
   if (np.diff(kept) <= 0).any():
-    raise ValueError(f"{path}: trimIndex: expected ascending numbers, got not")
+    raise UserError(f"{path}: trimIndex: expected ascending numbers, got not")
   return kept

@@ -3,6 +3,8 @@
 from jaxtyping import Float
 import numpy as np
 
+from disentangle3d.types import UserError
+
 # Where the mean of an expression model goes.
 EXPRESSION_MEANS = ("modes", "neutral")
 _NUM_RANDOM_EXPRESSIONS = 10_000
@@ -32,7 +34,7 @@ def blendshape_modes(
     weight[x, e] blendshape[x].
 
   Raises:
-    ValueError: The blendshapes span fewer than `num_modes` dimensions.
+    UserError: The blendshapes span fewer than `num_modes` dimensions.
   """
   count = len(blendshapes)
   rng = np.random.default_rng(seed)
@@ -48,7 +50,7 @@ def blendshape_modes(
   if num_modes is None:
     num_modes = min(_MOST_DEFAULT_MODES, rank)
   if num_modes > rank:
-    raise ValueError(
+    raise UserError(
       f"expression modes: expected at most {rank}, the dimensions that the"
       f" {count} blendshapes span, got {num_modes}"
     )

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NOSE_TIP
+from disentangle3d.types import NOSE_TIP, UserError
 
 
 def nearest_to_nose(model: MorphableModel, num_vertices: int) -> MorphableModel:
@@ -27,16 +27,16 @@ def nearest_to_nose(model: MorphableModel, num_vertices: int) -> MorphableModel:
     crop is symmetric, `source_vertices` the index in the source mesh.
 
   Raises:
-    ValueError: There is no nose tip, or fewer vertices hang together with it.
+    UserError: There is no nose tip, or fewer vertices hang together with it.
   """
   nose = int(model.landmark_vertices[NOSE_TIP])
   if nose < 0:
-    raise ValueError(
+    raise UserError(
       "landmark_vertices: expected a vertex for the nose tip (landmark"
       f" {NOSE_TIP}) to crop around, got none"
     )
   if not 3 <= num_vertices <= model.num_vertices:
-    raise ValueError(
+    raise UserError(
       f"nearest_vertices: expected 3 to {model.num_vertices}, the vertices of"
       f" {model.name}, got {num_vertices}"
     )
@@ -76,7 +76,7 @@ def _grow(
   neighbours = _neighbours(triangles)
   start = np.flatnonzero((triangles == nose).any(1))
   if not start.size:
-    raise ValueError("triangles: expected some at the nose tip, got none")
+    raise UserError("triangles: expected some at the nose tip, got none")
   first = int(start[farthest[start].argmin()])
   # An edge has two vertices of the crop, so each triangle adds at most one.
   queue, seen, kept = [(0.0, first)], {first}, set()
@@ -88,7 +88,7 @@ def _grow(
         seen.add(other)
         heapq.heappush(queue, (float(farthest[other]), other))
   if len(kept) < num_vertices:
-    raise ValueError(
+    raise UserError(
       f"nearest_vertices: expected at most {len(kept)}, the vertices that hang"
       f" together with the nose tip, got {num_vertices}"
     )

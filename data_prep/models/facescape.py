@@ -19,6 +19,7 @@ from data_prep.files.npy_files import NpzFile, open_npz
 from data_prep.models.assembly import assemble_model
 from data_prep.models.blendshapes import blendshape_modes
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError
 
 _KEYS = ("shape_bm_core", "id_mean", "id_var", "fv_indices", "lm_list_v16")
 _LICENCE = (
@@ -50,25 +51,25 @@ def read_facescape(
     The model, 26,278 vertices in the published files.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is malformed; names it and the array.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is malformed; names it and the array.
   """
   where = str(source)
   with open_npz(source) as file:
     missing = [key for key in _KEYS if key not in file.names]
     if missing:
-      raise ValueError(
+      raise UserError(
         f"{where}: expected the arrays {', '.join(_KEYS)}, got a file without"
         f" {', '.join(missing)}"
       )
     small = {key: file.array(key) for key in _KEYS[1:]}
     for key, array in small.items():
       if array.dtype.kind not in "iuf":
-        raise ValueError(f"{where}: {key}: expected numbers, got others")
+        raise UserError(f"{where}: {key}: expected numbers, got others")
     id_mean = small["id_mean"].reshape(-1).astype(np.float64)
     variance = small["id_var"].reshape(-1).astype(np.float64)
     if variance.shape != id_mean.shape or not (variance >= 0).all():
-      raise ValueError(
+      raise UserError(
         f"{where}: id_var: expected a variance for each of the {id_mean.size}"
         f" factors of id_mean, got {variance.size}"
       )
@@ -77,7 +78,7 @@ def read_facescape(
   size = neutral.shape[0] // 3
   farthest = np.sqrt(np.mean(blendshapes**2, axis=0) * 3).max()
   if farthest > _FARTHEST_EXPRESSION_MM:
-    raise ValueError(
+    raise UserError(
       f"{where}: shape_bm_core: expected expressions near the first, the"
       f" neutral one, got one {farthest:.0f} mm away (an id_exp file, whose"
       " expressions have no neutral?)"
@@ -87,7 +88,7 @@ def read_facescape(
       blendshapes.T.reshape(count, size, 3), expression_dim, seed=seed
     )
   except ValueError as error:
-    raise ValueError(f"{where}: {error}") from error
+    raise UserError(f"{where}: {error}") from error
   if landmarks is None:
     landmarks = small["lm_list_v16"].reshape(-1)
   return assemble_model(
@@ -112,14 +113,14 @@ def _read_core(
   neutral, offsets = [], []
   for block in file.row_blocks("shape_bm_core"):
     if block.ndim != 3 or block.shape[2] != id_mean.size or block.shape[1] < 2:
-      raise ValueError(
+      raise UserError(
         f"{file.where}: shape_bm_core: expected shape [3 V, X, {id_mean.size}]"
         f" with X at least 2, got [..., {', '.join(map(str, block.shape[1:]))}]"
       )
     neutral.append(block[:, 0].astype(np.float64))
     offsets.append((block[:, 1:] - block[:, :1]) @ id_mean)
   if not neutral or sum(map(len, neutral)) % 3:
-    raise ValueError(
+    raise UserError(
       f"{file.where}: shape_bm_core: expected 3 rows a vertex, got"
       f" {sum(map(len, neutral))}"
     )

@@ -16,7 +16,7 @@ from data_prep.files.pickled_arrays import as_array, read_pickled_objects
 from data_prep.models.assembly import assemble_model, checked_indices
 from data_prep.models.landmark_lists import landmarks_of_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 _UNIT_MM = 1e3
 _NUM_EXPRESSIONS = 100
@@ -45,13 +45,13 @@ def read_flame(
     The model.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: A file is malformed; names it and the key.
+    UserFileNotFoundError: A file is missing.
+    UserError: A file is malformed; names it and the key.
   """
   content = read_pickled_objects(source)
   missing = [k for k in ("v_template", "shapedirs", "f") if k not in content]
   if missing:
-    raise ValueError(
+    raise UserError(
       f"{source}: expected the keys v_template, shapedirs and f, got a dict"
       f" without {', '.join(missing)}"
     )
@@ -62,7 +62,7 @@ def read_flame(
   numeric = all(a.dtype.kind in "iuf" for a in (mean, modes, triangles))
   fits = mean.ndim == 2 and modes.shape[:-1] == mean.shape == (len(mean), 3)
   if not numeric or not fits or modes.shape[-1] <= _NUM_EXPRESSIONS:
-    raise ValueError(
+    raise UserError(
       f"{source}: shapedirs: expected {list(mean.shape)} as v_template, times"
       f" more than the {_NUM_EXPRESSIONS} expression modes, got"
       f" {list(modes.shape)}"
@@ -98,12 +98,12 @@ def _embedded(
   keys = f"{part}_lmk_faces_idx", f"{part}_lmk_bary_coords"
   for key in keys:
     if key not in content:
-      raise ValueError(f"{path}: expected the key {key}, got a dict without")
+      raise UserError(f"{path}: expected the key {key}, got a dict without")
   faces, weights = (as_array(content[key], f"{path}: {key}") for key in keys)
   faces, weights = faces.reshape(-1), weights.reshape(-1, weights.shape[-1])
   first = 0 if part == "full" else _JAW
   if len(faces) != NUM_LANDMARKS - first or weights.shape != (len(faces), 3):
-    raise ValueError(
+    raise UserError(
       f"{path}: {keys[1]}: expected {NUM_LANDMARKS - first} points of 3 weights"
       f" each, got {len(faces)} and {list(weights.shape)}"
     )

@@ -16,7 +16,7 @@ from data_prep.models.ict_facekit import NUM_EXPRESSIONS, read_ict_facekit
 from data_prep.models.npz_arrays import read_npz_arrays
 from data_prep.models.surrey import read_surrey
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_LANDMARKS, NUM_VERTICES
+from disentangle3d.types import NUM_LANDMARKS, NUM_VERTICES, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,16 +101,16 @@ def read_landmark_list(path: pathlib.Path) -> np.ndarray:
   """68 vertex indices, 0-based, -1 for none: numbers apart by blanks.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file holds something else; names it.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file holds something else; names it.
   """
   try:
     words = path.read_text("utf-8").replace(",", " ").split()
     vertices = np.array([int(word) for word in words], np.int32)
   except (ValueError, OverflowError) as error:
-    raise ValueError(f"{path}: expected whole numbers, {error}") from error
+    raise UserError(f"{path}: expected whole numbers, {error}") from error
   if len(vertices) != NUM_LANDMARKS:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {NUM_LANDMARKS} numbers, got {len(vertices)}"
     )
   return vertices

@@ -31,7 +31,7 @@ from data_prep.models.assembly import mirror_map
 from data_prep.models.blendshapes import blendshape_modes
 from data_prep.models.landmark_lists import ICT_TRUE_JAWLINE
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
 # The release numbers its vertices from the face's middle outwards.
 REGIONS = {"narrow": 6_706, "full": 9_409, "with_neck": 11_248}
@@ -69,17 +69,17 @@ def read_ict_facekit(
     The model, millimetres.
 
   Raises:
-    FileNotFoundError: The source or a file in it is missing.
-    ValueError: An option is out of range, or a file is malformed; names it.
+    UserFileNotFoundError: The source or a file in it is missing.
+    UserError: An option is out of range, or a file is malformed; names it.
   """
   if region not in REGIONS:
-    raise ValueError(f"region: expected one of {[*REGIONS]}, got {region!r}")
+    raise UserError(f"region: expected one of {[*REGIONS]}, got {region!r}")
   for name, value, most in (
     ("identity_dim", identity_dim, NUM_IDENTITIES),
     ("expression_dim", expression_dim, NUM_EXPRESSIONS),
   ):
     if not 1 <= value <= most:
-      raise ValueError(f"{name}: expected 1 to {most} modes, got {value}")
+      raise UserError(f"{name}: expected 1 to {most} modes, got {value}")
   with _opened(source) as folder:
     neutral = _read_vertices(folder / _NEUTRAL)
     polygons = _read_polygons(folder / _NEUTRAL)
@@ -149,7 +149,7 @@ def _triangulate(
 def _opened(source: pathlib.Path) -> Iterator[pathlib.Path]:
   """The FaceXModel folder; of an archive, one that vanishes afterwards."""
   if not source.exists():
-    raise FileNotFoundError(f"{source}: no such file or folder")
+    raise UserFileNotFoundError(f"{source}: no such file or folder")
   if source.is_dir():
     yield source
     return
@@ -162,7 +162,7 @@ def _opened(source: pathlib.Path) -> Iterator[pathlib.Path]:
       *(tarfile.TarError, lzma.LZMAError, zlib.error),
       *(EOFError, OSError, ValueError, OverflowError),
     ) as error:
-      raise ValueError(
+      raise UserError(
         f"{source}: expected the folder FaceXModel or its .tar.xz, got a file"
         f" that cannot be unpacked ({_relative(error, scratch)})"
       ) from error
@@ -180,7 +180,7 @@ def _relative(error: Exception, scratch: str) -> str:
 
 def _read_file(path: pathlib.Path) -> bytes:
   if not path.is_file():
-    raise FileNotFoundError(
+    raise UserFileNotFoundError(
       f"{path}: no such file, which the ICT-FaceKit release has"
     )
   return path.read_bytes()
@@ -194,17 +194,17 @@ def _read_vertices(path: pathlib.Path) -> Float[np.ndarray, "V 3"]:
   """All vertices of one OBJ file, millimetres."""
   lines = _lines(_read_file(path), b"v ")
   if len(lines) != _NUM_VERTICES:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {_NUM_VERTICES} vertices, got {len(lines)}"
     )
   try:
     vertices = np.loadtxt(lines, usecols=(1, 2, 3), comments=None)
   except ValueError as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected three numbers a vertex, {error}"
     ) from error
   if not np.isfinite(vertices).all():
-    raise ValueError(f"{path}: expected finite vertices, got NaN or inf")
+    raise UserError(f"{path}: expected finite vertices, got NaN or inf")
   return vertices * _MM_PER_CM
 
 
@@ -212,7 +212,7 @@ def _read_polygons(path: pathlib.Path) -> Int[np.ndarray, "P 4"]:
   """0-based vertex indices of triangles (the last -1) and quads."""
   lines = _lines(_read_file(path), b"f ")
   if len(lines) != _NUM_POLYGONS:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {_NUM_POLYGONS} polygons, got {len(lines)}"
     )
   polygons = np.full((_NUM_POLYGONS, 4), -1)
@@ -221,13 +221,13 @@ def _read_polygons(path: pathlib.Path) -> Int[np.ndarray, "P 4"]:
     try:
       indices = [int(corner.split(b"/")[0]) - 1 for corner in corners]
     except ValueError as error:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected whole numbers in {_shown(line)}"
       ) from error
     if len(corners) not in (3, 4) or not all(
       0 <= index < _NUM_VERTICES for index in indices
     ):
-      raise ValueError(
+      raise UserError(
         f"{path}: expected 3 or 4 vertices from 1 to {_NUM_VERTICES} in a"
         f" polygon, got {_shown(line)}"
       )
@@ -251,7 +251,7 @@ def _read_indices(
     *(ValueError, KeyError, TypeError),
     *(OverflowError, RecursionError),
   ) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected JSON with idx_to_landmark_verts and expressions, got"
       f" something else ({type(error).__name__}: {error})"
     ) from error
@@ -261,7 +261,7 @@ def _read_indices(
     and 0 <= landmarks.min() <= landmarks.max() < _NUM_VERTICES
   )
   if not valid:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {NUM_LANDMARKS} vertex indices as"
       f" idx_to_landmark_verts, got {str(landmarks.tolist())[:60]}"
     )
@@ -269,7 +269,7 @@ def _read_indices(
     isinstance(name, str) and _NAME.fullmatch(name) for name in expressions
   )
   if not named or len(set(expressions)) != NUM_EXPRESSIONS:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {NUM_EXPRESSIONS} names as expressions, got"
       f" {len(expressions)}"
     )

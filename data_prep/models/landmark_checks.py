@@ -11,7 +11,7 @@ from disentangle3d.faces.morphable_model import (
   validate_morphable_model,
 )
 from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
-from disentangle3d.types import NOSE_TIP
+from disentangle3d.types import NOSE_TIP, UserError
 
 # The distance of the outer eye corners: 86 to 92 mm in the models we know.
 _EYES_MM = (70.0, 110.0)
@@ -33,7 +33,7 @@ def check_landmarks(model: MorphableModel) -> None:
   What a model has no landmarks for is not checked.
 
   Raises:
-    ValueError: Says which landmark, what was expected and what came.
+    UserError: Says which landmark, what was expected and what came.
   """
   validate_morphable_model(model)
   vertices = np.asarray(model.landmark_vertices)
@@ -41,7 +41,7 @@ def check_landmarks(model: MorphableModel) -> None:
   values, counts = np.unique(vertices[known], return_counts=True)
   if (counts > 1).any():
     twice = values[counts > 1][0]
-    raise ValueError(
+    raise UserError(
       f"landmark_vertices: expected distinct vertices, got {twice} for"
       f" landmarks {np.flatnonzero(vertices == twice).tolist()}"
     )
@@ -78,7 +78,7 @@ def check_landmarks(model: MorphableModel) -> None:
 def _check_unit(points: np.ndarray) -> None:
   distance = np.linalg.norm(points[_OUTER_EYES[0]] - points[_OUTER_EYES[1]])
   if np.isfinite(distance) and not _EYES_MM[0] <= distance <= _EYES_MM[1]:
-    raise ValueError(
+    raise UserError(
       f"landmark_vertices: expected the outer eye corners {_EYES_MM[0]:g} to"
       f" {_EYES_MM[1]:g} mm apart, got {distance:.4g} mm (another unit, or"
       " another mesh's list?)"
@@ -87,7 +87,7 @@ def _check_unit(points: np.ndarray) -> None:
 
 def _require(wrong: np.ndarray, expectation: str) -> None:
   if wrong.size:
-    raise ValueError(
+    raise UserError(
       f"landmark_vertices: expected {expectation}, got another at landmarks"
       f" {wrong.tolist()} (another mesh's list, or swapped axes?)"
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxtyping import Int
 import numpy as np
 
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 # The inner face of BFM2009, numbered alike in its front crops: brows to lips.
 _BFM_CROPS_NOSE_TO_LIPS = (
@@ -146,7 +146,7 @@ def landmarks_of_mesh(
   """The given list, else the published one, and where it comes from.
 
   Raises:
-    ValueError: None is given or known for a mesh of this size.
+    UserError: None is given or known for a mesh of this size.
   """
   if given is not None:
     return given, "given list"
@@ -156,7 +156,7 @@ def landmarks_of_mesh(
   sizes = ", ".join(
     f"{v.num_vertices} ({k})" for k, v in LANDMARK_LISTS.items()
   )
-  raise ValueError(
+  raise UserError(
     f"{where}: expected a mesh of {sizes} vertices, for which landmarks are"
     f" known, got {num_vertices}; --landmarks takes a list"
   )

@@ -25,6 +25,7 @@ from data_prep.files.npy_files import NpzFile, open_npz
 from data_prep.models.assembly import assemble_model
 from data_prep.models.blendshapes import blendshape_modes
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1e3, "um": 1e-3}
 
@@ -55,14 +56,14 @@ def read_npz_arrays(
     The model.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: An option is unknown, or the file is malformed; names it and
+    UserFileNotFoundError: There is no such file.
+    UserError: An option is unknown, or the file is malformed; names it and
       the array.
   """
   if unit not in UNITS_MM:
-    raise ValueError(f"unit: expected one of {[*UNITS_MM]}, got {unit!r}")
+    raise UserError(f"unit: expected one of {[*UNITS_MM]}, got {unit!r}")
   if index_base not in (0, 1):
-    raise ValueError(f"index_base: expected 0 or 1, got {index_base}")
+    raise UserError(f"index_base: expected 0 or 1, got {index_base}")
   where = str(source)
   with open_npz(source) as file:
     mean = _numbers(file, "mean_shape").reshape(-1)
@@ -72,7 +73,7 @@ def read_npz_arrays(
       blendshapes = _numbers(file, "blendshapes").astype(np.float64)
       flat = blendshapes.reshape(len(blendshapes), -1)
       if flat.shape[1] != mean.size or mean.size % 3:
-        raise ValueError(
+        raise UserError(
           f"{where}: blendshapes: expected {mean.size} numbers each, as"
           f" mean_shape has, got {flat.shape[1]}"
         )
@@ -81,7 +82,7 @@ def read_npz_arrays(
           flat.reshape(len(flat), -1, 3), expression_dim, seed=seed
         )
       except ValueError as error:
-        raise ValueError(f"{where}: blendshapes: {error}") from error
+        raise UserError(f"{where}: blendshapes: {error}") from error
       expression = flat.T @ mixing
     else:
       expression = _modes(file, "expression", mean.size)
@@ -91,7 +92,7 @@ def read_npz_arrays(
       landmarks = np.maximum(listed - index_base, -1)
     terms = licence or _text(file, "licence")
     if not terms:
-      raise ValueError(f"{where}: licence: expected terms of use, got none")
+      raise UserError(f"{where}: licence: expected terms of use, got none")
     return assemble_model(
       where=where,
       unit_mm=UNITS_MM[unit],
@@ -110,7 +111,7 @@ def read_npz_arrays(
 def _numbers(file: NpzFile, name: str) -> np.ndarray:
   array = file.array(name)
   if array.dtype.kind not in "iuf" or not array.ndim:
-    raise ValueError(
+    raise UserError(
       f"{file.where}: {name}: expected an array of numbers, got {array.dtype}"
     )
   return array if array.dtype.kind == "f" else array.astype(np.int64)
@@ -123,7 +124,7 @@ def _modes(file: NpzFile, part: str, length: int) -> Float[np.ndarray, "V3 C"]:
     return flat
   deviations = _numbers(file, f"{part}_std").reshape(-1)
   if flat.shape != (length, deviations.size):
-    raise ValueError(
+    raise UserError(
       f"{file.where}: {part}_std: expected one for each mode of {part}_basis"
       f" {list(basis.shape)}, got {deviations.size}"
     )
@@ -135,5 +136,5 @@ def _text(file: NpzFile, name: str) -> str:
     return ""
   array = file.array(name)
   if array.dtype.kind != "U" or array.size != 1:
-    raise ValueError(f"{file.where}: {name}: expected a text, got another")
+    raise UserError(f"{file.where}: {name}: expected a text, got another")
   return str(array.reshape(-1)[0])

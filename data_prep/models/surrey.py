@@ -26,6 +26,7 @@ from data_prep.models.blendshapes import (
 )
 from data_prep.models.landmark_lists import landmarks_of_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError
 
 _VERSIONS = (1, 2, 3, 4)
 # eos stores other models, too.
@@ -71,18 +72,18 @@ def read_surrey(
     The model.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: A file is malformed; names it and the byte.
+    UserFileNotFoundError: A file is missing.
+    UserError: A file is malformed; names it and the byte.
   """
   if expression_mean not in EXPRESSION_MEANS:
-    raise ValueError(
+    raise UserError(
       f"expression_mean: expected one of {[*EXPRESSION_MEANS]}, got"
       f" {expression_mean!r}"
     )
   archive = _Archive(source)
   version = archive.number("<I", "the version")
   if version not in _VERSIONS:
-    raise ValueError(
+    raise UserError(
       f"{source}: expected a version from {_VERSIONS[0]} to {_VERSIONS[-1]} at"
       f" byte 0, got {version}"
     )
@@ -100,7 +101,7 @@ def read_surrey(
     found = _read_blendshape_file(expression_source)
     origin = f"{source.name}, {expression_source.name}"
   if found is None:
-    raise ValueError(
+    raise UserError(
       f"{source}: expected expressions in the model or a file of blendshapes"
       " (--expression_source), got neither"
     )
@@ -109,7 +110,7 @@ def read_surrey(
     expression = found.scaled()
     offset = found.mean.astype(np.float64)
     if offset.size != mean.size:
-      raise ValueError(
+      raise UserError(
         f"{source}: expected an expression mean of {mean.size} numbers, as the"
         f" shape mean has, got {offset.size}"
       )
@@ -148,7 +149,7 @@ class _Archive:
   def take(self, count: int, what: str) -> bytes:
     left = len(self._content) - self._at
     if not 0 <= count <= left:
-      raise ValueError(
+      raise UserError(
         f"{self._path}: expected {count} bytes of {what} at byte {self._at},"
         f" got {left}"
       )
@@ -163,13 +164,13 @@ class _Archive:
     rows = self.number("<i", f"the rows of the {what}")
     columns = self.number("<i", f"the columns of the {what}")
     if rows < 0 or columns < 0:
-      raise ValueError(
+      raise UserError(
         f"{self._path}: expected the size of the {what} at byte {start}, got"
         f" {rows} x {columns}"
       )
     numbers = np.frombuffer(self.take(4 * rows * columns, f"the {what}"), "<f4")
     if not np.isfinite(numbers).all():
-      raise ValueError(
+      raise UserError(
         f"{self._path}: expected finite numbers in the {what} from byte"
         f" {start}, got NaN or inf"
       )
@@ -187,7 +188,7 @@ class _Archive:
     """Of something optional: a byte that is 1 where there is nothing."""
     absent = self.number("<B", f"whether there are {what}")
     if absent > 1:
-      raise ValueError(
+      raise UserError(
         f"{self._path}: expected 0 or 1 for {what} at byte {self._at - 1}, got"
         f" {absent}"
       )
@@ -196,7 +197,7 @@ class _Archive:
   def finish(self) -> None:
     left = len(self._content) - self._at
     if left:
-      raise ValueError(
+      raise UserError(
         f"{self._path}: expected the end at byte {self._at}, got {left} bytes"
         " more"
       )
@@ -274,10 +275,10 @@ def _modes(
 ) -> Float[np.ndarray, "X E"]:
   length, count = blendshapes.shape
   if length % 3:
-    raise ValueError(f"{path}: expected 3 numbers a vertex, got {length}")
+    raise UserError(f"{path}: expected 3 numbers a vertex, got {length}")
   try:
     return blendshape_modes(
       blendshapes.T.reshape(count, -1, 3), expression_dim, seed=seed
     )
   except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UserError(f"{path}: {error}") from error

@@ -9,7 +9,12 @@ import numpy as np
 
 from data_prep.photos.resizing import resize_by
 from disentangle3d.geometry import similarity_2d
-from disentangle3d.types import CROP_TEMPLATE, IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import (
+  CROP_TEMPLATE,
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  UserError,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,11 +72,11 @@ def crop_matrix(
     crop = matrix [x, y, 1], `[2, 3]`.
 
   Raises:
-    ValueError: The points coincide.
+    UserError: The points coincide.
   """
   points = np.asarray(points, np.float32)
   if np.ptp(points, axis=0).max() < _LEAST_SPREAD_PX:
-    raise ValueError("the five points coincide")
+    raise UserError("the five points coincide")
   return np.asarray(_similarity(points, template.points))
 
 

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 import numpy as np
 
 from data_prep.photos.photo_sets import SUFFIXES, decode_photo, natural_key
+from disentangle3d.types import UserFileNotFoundError
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
@@ -48,7 +49,7 @@ def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
     Files, each once, in the order given.
 
   Raises:
-    FileNotFoundError: A pattern stands for nothing.
+    UserFileNotFoundError: A pattern stands for nothing.
   """
   found: dict[pathlib.Path, None] = {}
   for pattern in patterns:
@@ -61,7 +62,7 @@ def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
       matches = glob.glob(os.path.expanduser(pattern), recursive=True)
       names = [pathlib.Path(m) for m in matches if os.path.isfile(m)]
     if not names:
-      raise FileNotFoundError(
+      raise UserFileNotFoundError(
         f"--images: expected photos or a video, got {pattern!r}, which stands"
         " for none"
       )

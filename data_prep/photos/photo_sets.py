@@ -22,6 +22,7 @@ from PIL import Image
 
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.recordio import RecordFile, read_names
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 # What the flags that name a set say of it.
@@ -74,13 +75,13 @@ def list_photos(images: str | os.PathLike[str]) -> list[Photo]:
     The photos.
 
   Raises:
-    FileNotFoundError: There is no such folder or file.
-    ValueError: It holds no photo, or photos that are in nobody's folder, or
+    UserFileNotFoundError: There is no such folder or file.
+    UserError: It holds no photo, or photos that are in nobody's folder, or
       the file is broken; names it.
   """
   path, root = _split(os.path.abspath(images))
   if not path.exists():
-    raise FileNotFoundError(f"{path}: no such folder")
+    raise UserFileNotFoundError(f"{path}: no such folder")
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]
   if len(records) == 1 and records[0].suffix.lower() == ".rec":
     return _record_photos(records[0])
@@ -92,7 +93,7 @@ def list_photos(images: str | os.PathLike[str]) -> list[Photo]:
   for name in names:
     folders = name.split("/")[:-1]
     if not folders:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected a folder a person, got the photo {name} right in it"
       )
     # A folder in a person's folder is none of ours, but for YTF's videos.
@@ -100,7 +101,7 @@ def list_photos(images: str | os.PathLike[str]) -> list[Photo]:
       found = pathlib.Path(prefix + name)
       photos.append(Photo(found, folders[0], name))
   if not photos:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a folder a person with photos"
       f" ({', '.join(SUFFIXES)}), found none"
     )
@@ -117,8 +118,8 @@ def read_photo(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "H W 3"]:
     RGB, `[H, W, 3]`.
 
   Raises:
-    FileNotFoundError: There is no such file, or no such photo in it.
-    ValueError: It is no image that OpenCV can read, is cut off, or has more
+    UserFileNotFoundError: There is no such file, or no such photo in it.
+    UserError: It is no image that OpenCV can read, is cut off, or has more
       pixels than Pillow deems safe (89 million); starts with `path` and the
       kind of problem.
   """
@@ -132,8 +133,8 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     path: As for `read_photo`.
 
   Raises:
-    FileNotFoundError: There is no such file, or no such photo in it.
-    ValueError: The file around it is broken; names it.
+    UserFileNotFoundError: There is no such file, or no such photo in it.
+    UserError: The file around it is broken; names it.
   """
   file, member = _split(path)
   return _opened(file).read(member) if member else file.read_bytes()
@@ -152,15 +153,15 @@ def decode_photo(
     RGB, `[H, W, 3]`.
 
   Raises:
-    ValueError: As `read_photo`.
+    UserError: As `read_photo`.
   """
   _check_header(content, path)
   try:
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
   except cv2.error as error:
-    raise ValueError(f"{path}: cannot be read as an image") from error
+    raise UserError(f"{path}: cannot be read as an image") from error
   if image is None:
-    raise ValueError(f"{path}: cannot be read as an image")
+    raise UserError(f"{path}: cannot be read as an image")
   return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -195,7 +196,7 @@ def _index(
 ) -> ZipArchive | TarArchive | RecordFile:
   kind = _ARCHIVES.get(path.suffix.lower())
   if kind is None:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a folder, or a file ending in"
       f" {', '.join(sorted(_ARCHIVES))}"
     )
@@ -264,7 +265,7 @@ def _common_root(path: pathlib.Path, names: Iterable[str]) -> str:
   """The one folder of an archive that holds the people's folders."""
   roots = sorted({"/".join(name.split("/")[:-2]) for name in names})
   if len(roots) > 1:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected one folder with a folder a person, got photos in"
       f" several; name one, e.g. {path}{_SEPARATOR}{roots[-1]}"
     )
@@ -284,11 +285,11 @@ def _check_header(content: bytes, path: str | os.PathLike[str]) -> None:
     Image.DecompressionBombError,
   ) as error:
     claim = str(error).split(",")[0]  # "Image size (... pixels) exceeds ..."
-    raise ValueError(f"{path}: too many pixels: {claim}") from error
+    raise UserError(f"{path}: too many pixels: {claim}") from error
   except (OSError, ValueError, SyntaxError, OverflowError) as error:
-    raise ValueError(f"{path}: cannot be read as an image") from error
+    raise UserError(f"{path}: cannot be read as an image") from error
   if kind in ("JPEG", "MPO") and _is_cut_off(content):
-    raise ValueError(f"{path}: cannot be read as an image: JPEG without an end")
+    raise UserError(f"{path}: cannot be read as an image: JPEG without an end")
 
 
 def _is_cut_off(jpeg: bytes) -> bool:

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from disentangle3d.output_files import replace_file
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 ABOUT = "about.json"
 
@@ -46,8 +47,8 @@ def read_licences(folder: str | os.PathLike[str]) -> dict[str, str]:
   """The licences that a stage's about.json passes on.
 
   Raises:
-    FileNotFoundError: There is no about.json.
-    ValueError: It is not one; names file and problem.
+    UserFileNotFoundError: There is no about.json.
+    UserError: It is not one; names file and problem.
   """
   return _read(
     folder,
@@ -62,8 +63,8 @@ def read_stages(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """The stages that led to a folder, its own last: `stage` and `settings`.
 
   Raises:
-    FileNotFoundError: There is no about.json.
-    ValueError: It is not one; names file and problem.
+    UserFileNotFoundError: There is no about.json.
+    UserError: It is not one; names file and problem.
   """
 
   def stages(about: Any) -> list[dict[str, Any]]:
@@ -83,7 +84,7 @@ def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
     By kind, as `manifests.count_rows`; empty until every shard is there.
 
   Raises:
-    ValueError: Its about.json is no such file.
+    UserError: Its about.json is no such file.
   """
   if not (pathlib.Path(folder) / ABOUT).is_file():
     return {}
@@ -101,10 +102,10 @@ def _read(
 ) -> Any:
   path = pathlib.Path(folder) / ABOUT
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   try:
     return read(json.loads(path.read_text("utf-8")))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected an object with {what}, got something else ({error})"
     ) from error

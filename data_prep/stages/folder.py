@@ -18,6 +18,7 @@ from typing import Any
 
 from data_prep.stages.about import ABOUT, write_about
 from data_prep.stages.rows import count_rows, manifest_path, read_manifest
+from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +41,14 @@ def parse_share(text: str) -> Share:
   """The share of a flag `--shard=i/n`, i from 0 to n - 1.
 
   Raises:
-    ValueError: The text is no such share.
+    UserError: The text is no such share.
   """
   index, slash, count = text.partition("/")
   if slash and index.isdecimal() and count.isdecimal():
     share = Share(int(index), int(count))
     if share.index < share.count:
       return share
-  raise ValueError(
+  raise UserError(
     f"--shard: expected i/n with i from 0 to n - 1, e.g. 0/4, got {text!r}"
   )
 
@@ -156,7 +157,7 @@ def open_stage(
     The folder, its `about.json` written.
 
   Raises:
-    ValueError: The folder holds something else, or was begun with another
+    UserError: The folder holds something else, or was begun with another
       input or other settings; names the first that differs.
   """
   told = {**settings, "num_shards": num_shards, "input_sha256": inputs}
@@ -170,14 +171,14 @@ def open_stage(
     manifest_suffix,
   )
   if path.exists() and not path.is_dir():
-    raise ValueError(f"{path}: expected a folder to write to, got a file")
+    raise UserError(f"{path}: expected a folder to write to, got a file")
   if (path / ABOUT).is_file():
     _check_same(path / ABOUT, stage, told)
     return folder
   if path.is_dir() and any(
     not name.name.startswith(f".{ABOUT}.") for name in path.iterdir()
   ):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a new or an empty folder, or one that {stage} began,"
       f" got one with files in it and no {ABOUT}"
     )
@@ -196,7 +197,7 @@ def _check_same(
     about = json.loads(path.read_text("utf-8"))
     begun = {"stage": about["stage"], **about["settings"]}
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected what {stage} wrote when it began, got something else"
       f" ({error})"
     ) from error
@@ -204,7 +205,7 @@ def _check_same(
   asked = json.loads(json.dumps({"stage": stage, **settings}))
   for name in sorted(asked.keys() | begun.keys()):
     if asked.get(name) != begun.get(name):
-      raise ValueError(
+      raise UserError(
         f"{path.parent}: begun with {name} {begun.get(name)!r}, expected the"
         f" same to go on, got {asked.get(name)!r}; give another folder or"
         " remove this one"

@@ -33,7 +33,7 @@ from jaxtyping import Float
 import numpy as np
 
 from disentangle3d.output_files import replace_file
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl$")
 _POINTS = {
@@ -100,15 +100,15 @@ def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
   """The manifest shards of a stage's folder, in order.
 
   Raises:
-    FileNotFoundError: No such folder, or no manifest in it.
-    ValueError: A shard is missing, or shards of two runs are mixed.
+    UserFileNotFoundError: No such folder, or no manifest in it.
+    UserError: A shard is missing, or shards of two runs are mixed.
   """
   folder = pathlib.Path(folder)
   if not folder.is_dir():
-    raise FileNotFoundError(f"{folder}: no such folder")
+    raise UserFileNotFoundError(f"{folder}: no such folder")
   paths = sorted(folder.glob("manifest-*.jsonl"))
   if not paths:
-    raise FileNotFoundError(
+    raise UserFileNotFoundError(
       f"{folder}: expected manifest-*.jsonl as a data_prep stage writes it,"
       " found none"
     )
@@ -117,10 +117,10 @@ def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
   expected = [manifest_path(folder, shard, count) for shard in range(count)]
   for path in expected:
     if path not in paths:
-      raise ValueError(f"{path}: no such file, but {paths[0].name} is there")
+      raise UserError(f"{path}: no such file, but {paths[0].name} is there")
   if paths != expected:
     stray = sorted(set(paths) - set(expected))[0]
-    raise ValueError(f"{stray}: expected one of {count} shards, got another")
+    raise UserError(f"{stray}: expected one of {count} shards, got another")
   return paths
 
 
@@ -141,8 +141,8 @@ def read_rows(
     The rows, shard after shard.
 
   Raises:
-    FileNotFoundError: No such folder, or no manifest in it.
-    ValueError: Names file, row and problem.
+    UserFileNotFoundError: No such folder, or no manifest in it.
+    UserError: Names file, row and problem.
   """
   rows: list[PhotoRow] = []
   seen: dict[str, str] = {}
@@ -151,7 +151,7 @@ def read_rows(
     for number, row in enumerate(shard, start=1):
       here = f"{path}, row {number}"
       if row.image_id in seen:
-        raise ValueError(
+        raise UserError(
           f"{here}: image_id {row.image_id!r} is already in"
           f" {seen[row.image_id]}"
         )
@@ -177,27 +177,27 @@ def read_manifest(
     The rows, with absolute paths.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: Names file, row and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: Names file, row and problem.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   rows: list[PhotoRow] = []
   seen: dict[str, int] = {}
   try:
     lines = path.read_text("utf-8").splitlines()
   except UnicodeDecodeError as error:
-    raise ValueError(f"{path}: expected UTF-8 text, {error.reason}") from error
+    raise UserError(f"{path}: expected UTF-8 text, {error.reason}") from error
   for number, line in enumerate(lines, start=1):
     try:
       row = parse_row(line, path.parent, located=located, aligned=aligned)
       if row.image_id in seen:
-        raise ValueError(
+        raise UserError(
           f"image_id {row.image_id!r} is already in row {seen[row.image_id]}"
         )
     except ValueError as error:
-      raise ValueError(f"{path}, row {number}: {error}") from error
+      raise UserError(f"{path}, row {number}: {error}") from error
     seen[row.image_id] = number
     rows.append(row)
   return rows
@@ -213,7 +213,7 @@ def parse_row(
   """The row in one line of a manifest that lies in `folder`; see above.
 
   Raises:
-    ValueError: The line is not a valid row; says why.
+    UserError: The line is not a valid row; says why.
   """
   row = _parse_row(line, folder)
   _check_row(row, _ALIGNED if aligned else _LOCATED if located else _DETECTED)
@@ -230,7 +230,7 @@ def write_manifest(
     rows: What to write; image ids must differ.
 
   Raises:
-    ValueError: A row is not valid; names the image and the problem.
+    UserError: A row is not valid; names the image and the problem.
   """
   path = pathlib.Path(path)
   lines = []
@@ -239,9 +239,9 @@ def write_manifest(
     try:
       _check_row(row, _DETECTED)
       if row.image_id in seen:
-        raise ValueError("image_id is already in an earlier row")
+        raise UserError("image_id is already in an earlier row")
     except ValueError as error:
-      raise ValueError(f"{path}, {row.image_id}: {error}") from error
+      raise UserError(f"{path}, {row.image_id}: {error}") from error
     seen.add(row.image_id)
     lines.append(json.dumps(_row_to_json(row, path.parent), allow_nan=False))
   replace_file(path, ("\n".join(lines) + "\n" * bool(lines)).encode())
@@ -262,13 +262,13 @@ def _parse_row(line: str, folder: pathlib.Path) -> PhotoRow:
   try:
     content = json.loads(line)
   except json.JSONDecodeError as error:
-    raise ValueError(f"expected a JSON object, {error}") from error
+    raise UserError(f"expected a JSON object, {error}") from error
   if not isinstance(content, dict):
-    raise ValueError(f"expected a JSON object, got {line[:40]!r}")
+    raise UserError(f"expected a JSON object, got {line[:40]!r}")
   names = [field.name for field in dataclasses.fields(PhotoRow)]
   for name in names:
     if name not in content:
-      raise ValueError(f"expected the key {name}, got none")
+      raise UserError(f"expected the key {name}, got none")
   values: dict[str, Any] = {}
   for name in names:
     value = content[name]
@@ -276,7 +276,7 @@ def _parse_row(line: str, folder: pathlib.Path) -> PhotoRow:
       values[name] = _parse_numbers(name, value)
     elif name in _PATHS and value is not None:
       if not isinstance(value, str):
-        raise ValueError(f"{name}: expected a path, got {value!r}")
+        raise UserError(f"{name}: expected a path, got {value!r}")
       values[name] = pathlib.Path(os.path.abspath(folder / value))
     else:
       values[name] = value
@@ -288,7 +288,7 @@ def _parse_numbers(name: str, value: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
       return np.asarray(value, np.float32)
   except (ValueError, TypeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{name}: expected numbers {list(_POINTS[name])}, got"
       f" {json.dumps(value)[:40]}"
     ) from error
@@ -297,35 +297,33 @@ def _parse_numbers(name: str, value: Any) -> np.ndarray:
 def _check_row(row: PhotoRow, needed: Sequence[str]) -> None:
   for name in _TEXTS:
     if not isinstance(getattr(row, name), str):
-      raise ValueError(f"{name}: expected text, got {getattr(row, name)!r}")
+      raise UserError(f"{name}: expected text, got {getattr(row, name)!r}")
   if row.image_path is None:
-    raise ValueError("image_path: expected a path, got null")
+    raise UserError("image_path: expected a path, got null")
   for name in ("subject", "image_id"):
     if not getattr(row, name):
-      raise ValueError(f"{name}: expected a name, got an empty one")
+      raise UserError(f"{name}: expected a name, got an empty one")
   parts = pathlib.PurePosixPath(row.image_id)
   if parts.is_absolute() or ".." in parts.parts:
-    raise ValueError(
-      f"image_id: expected a relative path, got {row.image_id!r}"
-    )
+    raise UserError(f"image_id: expected a relative path, got {row.image_id!r}")
   if row.status not in ("ok", "rejected"):
-    raise ValueError(f'status: expected "ok" or "rejected", got {row.status!r}')
+    raise UserError(f'status: expected "ok" or "rejected", got {row.status!r}')
   if row.status == "rejected" and not row.reason:
-    raise ValueError("reason: expected why the photo was rejected, got none")
+    raise UserError("reason: expected why the photo was rejected, got none")
   for name, shape in _POINTS.items():
     value = getattr(row, name)
     if value is None:
       continue
     if np.shape(value) != shape:
-      raise ValueError(
+      raise UserError(
         f"{name}: expected {list(shape)} numbers, got {list(np.shape(value))}"
       )
     if not np.isfinite(value).all():
-      raise ValueError(f"{name}: expected finite numbers, got NaN or inf")
+      raise UserError(f"{name}: expected finite numbers, got NaN or inf")
   if row.status == "ok":
     for name in needed:
       if getattr(row, name) is None:
-        raise ValueError(f"{name}: expected a value in an ok row, got null")
+        raise UserError(f"{name}: expected a value in an ok row, got null")
 
 
 def _row_to_json(row: PhotoRow, folder: pathlib.Path) -> dict[str, Any]:

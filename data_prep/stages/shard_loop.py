@@ -7,6 +7,7 @@ import tqdm
 
 from data_prep.stages.folder import Share, StageFolder
 from data_prep.stages.rows import PhotoRow, write_manifest
+from disentangle3d.types import UserError
 
 MakeRows = Callable[[int, Callable[[int], object]], list[PhotoRow]]
 
@@ -27,7 +28,7 @@ def fill_shards(
     The counts of all rows once every shard is there; None before.
 
   Raises:
-    ValueError: Every shard is there and not one photo is ok; says why.
+    UserError: Every shard is there and not one photo is ok; says why.
   """
   pending = folder.pending(share)
   expected = round(num_photos * len(pending) / max(folder.num_shards, 1))
@@ -48,14 +49,14 @@ def report_counts(folder: StageFolder, counts: Mapping[str, int]) -> None:
   """Logs how many photos are ok, and why others are not.
 
   Raises:
-    ValueError: None is ok.
+    UserError: None is ok.
   """
   total = sum(counts.values())
   reasons = [
     f"{count} {name}" for name, count in counts.items() if name != "ok"
   ]
   if not counts.get("ok"):
-    raise ValueError(
+    raise UserError(
       f"{folder.path}: none of {total} photos is ok after {folder.stage}:"
       f" {'; '.join(reasons)}"
     )
@@ -72,10 +73,10 @@ def split_shards(count: int, per_shard: int) -> list[range]:
   """Positions 0 to count - 1 in shards of `per_shard`, the last with the rest.
 
   Raises:
-    ValueError: `per_shard` is not positive.
+    UserError: `per_shard` is not positive.
   """
   if per_shard < 1:
-    raise ValueError(f"photos per shard: expected 1 or more, got {per_shard}")
+    raise UserError(f"photos per shard: expected 1 or more, got {per_shard}")
   return [
     range(start, min(start + per_shard, count))
     for start in range(0, count, per_shard)

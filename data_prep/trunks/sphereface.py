@@ -16,7 +16,7 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS, Trunk
 from disentangle3d.training.export import save_export
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 PHASE = "import_sphereface"
 
@@ -38,12 +38,12 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     `conv1_1.weight`, `conv1_1.bias`, `relu1_1.weight`, ..., channel-first.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is damaged or of another kind; names it.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is damaged or of another kind; names it.
   """
   path = pathlib.Path(path)
   if path.suffix == ".prototxt":
-    raise ValueError(
+    raise UserError(
       f"{path}: expected weights, got a description of layers; give the"
       " .caffemodel that goes with it"
     )
@@ -72,10 +72,10 @@ def trunk_params(
     The preset, and the params of `sphereface.SphereFace`.
 
   Raises:
-    ValueError: The arrays are no preset's; names the first that differs.
+    UserError: The arrays are no preset's; names the first that differs.
   """
   if channels not in _CHANNEL_ORDERS:
-    raise ValueError(
+    raise UserError(
       f"channels: expected one of {', '.join(_CHANNEL_ORDERS)}, got {channels}"
     )
   preset = _find_preset(weights)
@@ -130,7 +130,7 @@ def _find_preset(weights: Mapping[str, np.ndarray]) -> str:
     if found == {place for place, _ in _places(trunk)}:
       return name
   shown = ", ".join(f"conv{place}" for place in sorted(found)) or "none"
-  raise ValueError(
+  raise UserError(
     f"expected the convolutions of one of {', '.join(PRESETS)}, got"
     f" {len(found)}: {shown}"
   )
@@ -140,7 +140,7 @@ def _take(
   weights: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]
 ) -> np.ndarray:
   if name not in weights:
-    raise ValueError(f"expected {name} {list(shape)}, got no such array")
+    raise UserError(f"expected {name} {list(shape)}, got no such array")
   array = np.asarray(weights[name], np.float32)
   got = list(array.shape)
   # Old Caffe files pad every shape to four dimensions.
@@ -150,9 +150,9 @@ def _take(
     # One slope that all channels share.
     array = np.full(shape, array[0])
   if array.shape != shape:
-    raise ValueError(f"expected {name} of shape {list(shape)}, got {got}")
+    raise UserError(f"expected {name} of shape {list(shape)}, got {got}")
   if not np.isfinite(array).all():
-    raise ValueError(f"expected finite numbers in {name}")
+    raise UserError(f"expected finite numbers in {name}")
   return array
 
 
@@ -179,16 +179,16 @@ def import_sphereface(
     The network's description.
 
   Raises:
-    FileNotFoundError: There is no such file of weights.
-    ValueError: It holds something else, or `output` is a file.
+    UserFileNotFoundError: There is no such file of weights.
+    UserError: It holds something else, or `output` is a file.
   """
   if output.exists() and not output.is_dir():
-    raise ValueError(f"{output}: expected a folder to write to, got a file")
+    raise UserError(f"{output}: expected a folder to write to, got a file")
   try:
     preset, trunk = trunk_params(read_weights(weights), channels=channels)
   except ValueError as error:
     told = str(error)
-    raise ValueError(
+    raise UserError(
       told if told.startswith(str(weights)) else f"{weights}: {told}"
     ) from error
   model = FaceModel(

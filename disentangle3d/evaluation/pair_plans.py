@@ -6,6 +6,7 @@ from jaxtyping import Int
 import numpy as np
 
 from disentangle3d.evaluation.pairs import Pairs, make_pairs
+from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,12 @@ def plan_pairs(people: Int[np.ndarray, "P"]) -> PairPlan:
   """As many folds as leave two people in each, at most ten.
 
   Raises:
-    ValueError: There are fewer than four people.
+    UserError: There are fewer than four people.
   """
   count = len(np.unique(people))
   folds = min(10, count // 2)
   if folds < 2:
-    raise ValueError(
+    raise UserError(
       "heldout: expected at least four people to verify, got"
       f" {count}; build the dataset with more --heldout_people"
     )
@@ -56,7 +57,7 @@ def plan_pairs(people: Int[np.ndarray, "P"]) -> PairPlan:
 
 
 def usual_plan(
-  people: Int[np.ndarray, "P"], usual: PairPlan = PairPlan()
+  people: Int[np.ndarray, "P"], *, usual: PairPlan = PairPlan()
 ) -> PairPlan:
   """A plan where the smallest fold has the genuine pairs, else `plan_pairs`'s.
 

@@ -5,7 +5,7 @@ import dataclasses
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from disentangle3d.types import check_array
+from disentangle3d.types import UserError, check_array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +48,15 @@ def make_pairs(
     `folds * pairs_per_fold` pairs, in the order that `verify` expects.
 
   Raises:
-    ValueError: `pairs_per_fold` is odd, there are fewer than two people a
+    UserError: `pairs_per_fold` is odd, there are fewer than two people a
       fold, or a fold cannot make so many pairs; says how many it can.
     TypeError: `labels` is not an integer array.
   """
   check_array("labels", labels, "N", dtype="integer")
   if folds < 1:
-    raise ValueError(f"folds: expected at least 1, got {folds}")
+    raise UserError(f"folds: expected at least 1, got {folds}")
   if pairs_per_fold < 2 or pairs_per_fold % 2:
-    raise ValueError(
+    raise UserError(
       f"pairs_per_fold: expected an even number from 2, got {pairs_per_fold}"
     )
   rng = np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def make_pairs(
     photos = np.flatnonzero(fold_of_person[person] == fold)
     genuine = _genuine_pairs(photos, person, rng)
     if len(genuine) < half:
-      raise ValueError(
+      raise UserError(
         f"labels: expected at least {half} genuine pairs in fold {fold}, got"
         f" {len(genuine)} from its {len(photos)} photos; use fewer pairs or"
         " folds"
@@ -97,14 +97,14 @@ def pair_scores(
     `[P]` float64 in [-1, 1].
 
   Raises:
-    ValueError: `embeddings` is not a matrix, or has fewer rows than the
+    UserError: `embeddings` is not a matrix, or has fewer rows than the
       pairs name.
     TypeError: `embeddings` is not floating.
   """
   sizes = check_array("embeddings", embeddings, "N D")
   needed = int(max(pairs.first.max(), pairs.second.max())) + 1
   if sizes["N"] < needed:
-    raise ValueError(
+    raise UserError(
       f"embeddings: expected at least {needed} rows, as pairs name them, got"
       f" {sizes['N']}"
     )
@@ -127,7 +127,7 @@ def _deal_people(
 ) -> np.ndarray:
   """The fold of each person, from their numbers of photos."""
   if len(photos) < 2 * folds:
-    raise ValueError(
+    raise UserError(
       f"labels: expected at least {2 * folds} people for {folds} folds, got"
       f" {len(photos)}"
     )
@@ -165,7 +165,7 @@ def _impostor_pairs(
   counts = np.bincount(person[photos])
   possible = (len(photos) ** 2 - int(np.sum(counts**2))) // 2
   if possible < wanted:
-    raise ValueError(
+    raise UserError(
       f"labels: expected at least {wanted} impostor pairs in fold {fold}, got"
       f" {possible} from its {len(photos)} photos; use fewer pairs or folds"
     )

@@ -24,7 +24,7 @@ from disentangle3d.evaluation.verification import (
   split_folds,
   verify,
 )
-from disentangle3d.types import check_array
+from disentangle3d.types import UserError, check_array
 
 _SPHEREFACE_THRESHOLDS = np.linspace(-1, 1, 20_001)
 _ARCFACE_DISTANCES = np.arange(400) / 100
@@ -98,7 +98,7 @@ def preset_scores(
     check_array("mirrored", mirrored, "N D", sizes=sizes)
     features = preset.join(features, np.asarray(mirrored, np.float64))
   if not np.isfinite(features).all():
-    raise ValueError("codes: expected finite numbers, got NaN or inf")
+    raise UserError("codes: expected finite numbers, got NaN or inf")
   if not preset.centred:
     return pair_scores(features, pairs)
   parts = split_folds(pairs.same, pairs.fold)
@@ -114,12 +114,12 @@ def find_preset(preset: str | VerificationPreset) -> VerificationPreset:
   """The preset of a name; a preset comes back as it is.
 
   Raises:
-    ValueError: There is no preset of that name; lists those there are.
+    UserError: There is no preset of that name; lists those there are.
   """
   if isinstance(preset, VerificationPreset):
     return preset
   if preset not in PRESETS:
-    raise ValueError(
+    raise UserError(
       f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}"
     )
   return PRESETS[preset]

@@ -17,7 +17,7 @@ import numpy as np
 import trimesh
 from trimesh.viewer.notebook import scene_to_html
 
-from disentangle3d.types import check_array
+from disentangle3d.types import UserError, UserFileNotFoundError, check_array
 
 METRES_PER_MILLIMETRE = 0.001
 # Where in trimesh's viewer page the library ends and its own code begins.
@@ -56,14 +56,14 @@ def write_mesh(
     colors: RGB of each vertex, `[V, 3]` uint8; None writes none.
 
   Raises:
-    ValueError: The suffix is none of these, a shape differs, a triangle
+    UserError: The suffix is none of these, a shape differs, a triangle
       names a vertex that there is not, or a position is not finite.
     TypeError: A dtype differs.
   """
   path = pathlib.Path(path)
   export = _EXPORTS.get(path.suffix.lower())
   if export is None:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a name that ends in {', '.join(_EXPORTS)}"
     )
   sizes = check_array("vertices", vertices, "V 3")
@@ -74,7 +74,7 @@ def write_mesh(
       raise TypeError(f"colors: expected a uint8 dtype, got {colors.dtype}")
   problem = _mesh_problem(np.asarray(vertices), np.asarray(triangles))
   if problem:
-    raise ValueError(problem)
+    raise UserError(problem)
   mesh = trimesh.Trimesh(
     np.asarray(vertices, np.float64),
     np.asarray(triangles, np.int64),
@@ -104,21 +104,21 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     The mesh; its unit is the file's own.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is not such a mesh; names file and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is not such a mesh; names file and problem.
   """
   path = pathlib.Path(path)
   read = _READERS.get(path.suffix.lower())
   if read is None:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a name that ends in {', '.join(_READERS)}"
     )
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   mesh = read(path)
   problem = _mesh_problem(mesh.vertices, mesh.triangles)
   if problem:
-    raise ValueError(f"{path}: {problem}")
+    raise UserError(f"{path}: {problem}")
   return mesh
 
 
@@ -132,7 +132,7 @@ def viewer_library() -> str:
     JavaScript, to stand in a page's `<script>`.
 
   Raises:
-    ValueError: The installed trimesh has another viewer; names the version.
+    UserError: The installed trimesh has another viewer; names the version.
   """
   # A scene must have an extent for trimesh to place its camera.
   scene = trimesh.Scene(trimesh.Trimesh(np.eye(3), [[0, 1, 2]], process=False))
@@ -140,7 +140,7 @@ def viewer_library() -> str:
   _, _, rest = page.partition("<script>")
   script, found, _ = rest.partition(_VIEWER_BEGINS)
   if not found or "THREE.TrackballControls=" not in script:
-    raise ValueError(
+    raise UserError(
       "trimesh: expected a viewer with three.js and TrackballControls in"
       f" version {trimesh.__version__}, got another"
     )
@@ -199,7 +199,7 @@ def _read_obj(path: pathlib.Path) -> Mesh:
   try:
     text = path.read_text(encoding="utf-8", errors="strict")
   except UnicodeDecodeError as error:
-    raise ValueError(f"{path}: expected OBJ text, got binary data") from error
+    raise UserError(f"{path}: expected OBJ text, got binary data") from error
   for number, line in enumerate(text.splitlines(), 1):
     words = line.split("#", 1)[0].split()
     try:
@@ -209,13 +209,13 @@ def _read_obj(path: pathlib.Path) -> Mesh:
         corners = [_obj_corner(word, len(positions)) for word in words[1:]]
         triangles += _fan(corners)
     except ValueError as error:
-      raise ValueError(
+      raise UserError(
         f"{path}, line {number}: {error}: {line[:60]!r}"
       ) from error
   if not positions:
-    raise ValueError(f"{path}: expected OBJ text with 'v' lines, got none")
+    raise UserError(f"{path}: expected OBJ text with 'v' lines, got none")
   if len({len(position) for position in positions}) > 1:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a colour on every 'v' line or on none, got a mixture"
     )
   table = np.array(positions, np.float64)
@@ -234,7 +234,7 @@ def _read_obj(path: pathlib.Path) -> Mesh:
 def _obj_position(words: list[str]) -> list[float]:
   # x y z, with a weight w (4) or a colour r g b (6, 7 with alpha) after it.
   if len(words) not in (3, 4, 6, 7):
-    raise ValueError(f"expected 3 or 6 numbers after 'v', got {len(words)}")
+    raise UserError(f"expected 3 or 6 numbers after 'v', got {len(words)}")
   numbers = [float(word) for word in words]
   return numbers[:3] if len(words) == 4 else numbers[:6]
 
@@ -242,13 +242,13 @@ def _obj_position(words: list[str]) -> list[float]:
 def _obj_corner(word: str, count: int) -> int:
   index = int(word.split("/", 1)[0])
   if index == 0 or not -count <= index <= np.iinfo(np.int32).max:
-    raise ValueError(f"expected an index from 1, or from -{count}, got {index}")
+    raise UserError(f"expected an index from 1, or from -{count}, got {index}")
   return index - 1 if index > 0 else count + index
 
 
 def _fan(corners: list[int]) -> list[list[int]]:
   if len(corners) < 3:
-    raise ValueError(f"expected at least 3 corners, got {len(corners)}")
+    raise UserError(f"expected at least 3 corners, got {len(corners)}")
   return [
     [corners[0], b, c] for b, c in zip(corners[1:-1], corners[2:], strict=True)
   ]
@@ -269,17 +269,17 @@ def _read_ply(path: pathlib.Path) -> Mesh:
       triangles = trimesh.geometry.triangulate_quads(content["faces"])
   # trimesh raises whatever damaged bytes make it raise.
   except Exception as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a PLY mesh, got a file that cannot be read as one"
       f" ({str(error) or type(error).__name__})"
     ) from error
   if vertices.shape != (declared, 3):
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {declared} vertices as the header says, got an array"
       f" {list(vertices.shape)}"
     )
   if len(triangles) < polygons:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {polygons} polygons as the header says, got"
       f" {len(triangles)} triangles"
     )

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError
 
 # A model whose mirror image leaves its span by more cannot be mirrored.
 _LARGEST_REST = 0.01
@@ -48,10 +49,10 @@ def mirror_points(
   """The mirror image of a shape, or of each column of a basis `[V, 3, C]`.
 
   Raises:
-    ValueError: The model does not say which vertices mirror each other.
+    UserError: The model does not say which vertices mirror each other.
   """
   if model.mirror_vertices is None:
-    raise ValueError(
+    raise UserError(
       "model.mirror_vertices: expected mirrored vertices, got a model without"
     )
   mirrored = np.array(np.asarray(points)[np.asarray(model.mirror_vertices)])
@@ -63,7 +64,7 @@ def mirroring_of(model: MorphableModel) -> Mirroring:
   """How coefficients of a model are mirrored; computed on the host.
 
   Raises:
-    ValueError: The model has no mirrored vertices, or its mirrored mean or
+    UserError: The model has no mirrored vertices, or its mirrored mean or
       basis leaves its span by over 1 % of the basis' norm.
   """
   identity = _columns(model.identity_basis)
@@ -88,7 +89,7 @@ def mirroring_of(model: MorphableModel) -> Mirroring:
     rest = np.linalg.norm(mirrored - basis @ found[name])
     share = rest / np.linalg.norm(basis)
     if share > _LARGEST_REST:
-      raise ValueError(
+      raise UserError(
         f"model.{name}: expected its mirror image within"
         f" {_LARGEST_REST:.0%} of the model's span, got {share:.1%} outside;"
         " this model's faces cannot be mirrored"

@@ -17,7 +17,12 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
-from disentangle3d.types import NUM_LANDMARKS, check_array
+from disentangle3d.types import (
+  NUM_LANDMARKS,
+  UserError,
+  UserFileNotFoundError,
+  check_array,
+)
 
 _FORMAT = "disentangle3d morphable model, version 1"
 _ARRAYS = {
@@ -101,7 +106,7 @@ def synthesize_shape(
     Shapes, `[..., V, 3]`, mm.
 
   Raises:
-    ValueError: A last dimension differs from the model's, or the batch
+    UserError: A last dimension differs from the model's, or the batch
       dimensions differ.
   """
   sizes = {"I": model.identity_dim, "E": model.expression_dim}
@@ -112,7 +117,7 @@ def synthesize_shape(
     "expression_coefficients", expression_coefficients, "... E", sizes=sizes
   )
   if identity_coefficients.shape[:-1] != expression_coefficients.shape[:-1]:
-    raise ValueError(
+    raise UserError(
       "expression_coefficients: expected batch dimensions"
       f" {list(identity_coefficients.shape[:-1])} as identity_coefficients"
       f" has, got {list(expression_coefficients.shape[:-1])}"
@@ -140,14 +145,14 @@ def truncate_modes(
   """The same model with only its first modes.
 
   Raises:
-    ValueError: The model has fewer modes than asked for.
+    UserError: The model has fewer modes than asked for.
   """
   for name, asked, has in (
     ("identity_dim", identity_dim, model.identity_dim),
     ("expression_dim", expression_dim, model.expression_dim),
   ):
     if not 0 < asked <= has:
-      raise ValueError(f"{name}: expected 1 to {has} modes, got {asked}")
+      raise UserError(f"{name}: expected 1 to {has} modes, got {asked}")
   mixing = model.expression_mixing
   return dataclasses.replace(
     model,
@@ -161,7 +166,7 @@ def validate_morphable_model(model: MorphableModel) -> None:
   """Checks shapes, dtypes and values on the host.
 
   Raises:
-    ValueError: Names the field, what was expected and what came.
+    UserError: Names the field, what was expected and what came.
     TypeError: A field has the wrong dtype.
   """
   sizes: dict[str, int] = {}
@@ -172,7 +177,7 @@ def validate_morphable_model(model: MorphableModel) -> None:
     kind = "integer" if dtype == np.int32 else "floating"
     sizes = check_array(field, array, shape, dtype=kind, sizes=sizes)
     if kind == "floating" and not np.isfinite(np.asarray(array)).all():
-      raise ValueError(f"{field}: expected finite numbers, got NaN or inf")
+      raise UserError(f"{field}: expected finite numbers, got NaN or inf")
   for field, low in (
     ("triangles", 0),
     ("landmark_vertices", -1),
@@ -183,14 +188,14 @@ def validate_morphable_model(model: MorphableModel) -> None:
       continue
     least, most = int(np.min(array)), int(np.max(array))
     if least < low or most >= sizes["V"]:
-      raise ValueError(
+      raise UserError(
         f"{field}: expected indices from {low} to {sizes['V'] - 1},"
         f" got {least} to {most}"
       )
   if model.mirror_vertices is not None:
     mirror = np.asarray(model.mirror_vertices)
     if not np.array_equal(mirror[mirror], np.arange(sizes["V"])):
-      raise ValueError(
+      raise UserError(
         "mirror_vertices: expected an involution (mirroring twice is the"
         " identity), got another map"
       )
@@ -238,12 +243,12 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
     The model, its arrays in host memory (NumPy).
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: The file is not such a model; names file and problem.
+    UserFileNotFoundError: There is no such file.
+    UserError: The file is not such a model; names file and problem.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(
+    raise UserFileNotFoundError(
       f"{path}: no such file; make one with"
       " python -m data_prep.convert_morphable_model"
     )
@@ -252,13 +257,13 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
       file = np.load(stream, allow_pickle=False)
       content = {name: file[name] for name in file.files}
   except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a morphable model .npz, got a file that cannot be"
       f" read as one ({error})"
     ) from error
   missing = sorted({*_ARRAYS, "about"} - content.keys())
   if missing:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a morphable model .npz, got one without"
       f" {', '.join(missing)}"
     )
@@ -271,7 +276,7 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
     )
     validate_morphable_model(model)
   except (ValueError, TypeError, KeyError) as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UserError(f"{path}: {error}") from error
   return model
 
 
@@ -286,7 +291,7 @@ def landmark_points(
   """The 3D landmarks of shapes; vertex 0 stands in where there is none."""
   vertices = jnp.maximum(jnp.asarray(model.landmark_vertices), 0)
   if vertices.shape != (NUM_LANDMARKS,):
-    raise ValueError(
+    raise UserError(
       f"model.landmark_vertices: expected shape [68], got"
       f" {list(vertices.shape)}"
     )

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from disentangle3d.faces.shading import ambient_light, directional_light
 from disentangle3d.geometry import rotation_from_euler
+from disentangle3d.types import UserError
 
 _GAMMA = 2.2
 # Grids of random colours that a background is blended from: rows, columns,
@@ -62,7 +63,7 @@ def head_rotation(
     Rotation, `[3, 3]`.
 
   Raises:
-    ValueError: No such distribution.
+    UserError: No such distribution.
   """
   uniform = norm.cdf(normal[3:])
   wide = max_yaw_deg * (2 * uniform[0] - 1)
@@ -74,7 +75,7 @@ def head_rotation(
   elif yaw_distribution == "frontal":
     yaw = 5 * narrow
   else:
-    raise ValueError(
+    raise UserError(
       "yaw_distribution: expected mixed, uniform or frontal, got"
       f" {yaw_distribution!r}"
     )

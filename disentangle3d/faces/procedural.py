@@ -28,7 +28,12 @@ from disentangle3d.faces.procedural_modes import (
   multiscale_kernel,
   process_modes,
 )
-from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
+from disentangle3d.types import (
+  IDENTITY_DIM,
+  NUM_VERTICES,
+  RESIDUAL_DIM,
+  UserError,
+)
 
 _MIN_VERTICES = 500
 # Root mean square distance from the mean face over control points, mm; the
@@ -67,7 +72,7 @@ def procedural_face_model(
     The model, its arrays in host memory (NumPy, float32 and int32).
 
   Raises:
-    ValueError: A size is out of range.
+    UserError: A size is out of range.
     TypeError: A size or the seed is not an int.
   """
   for name, value, low, high in (
@@ -79,7 +84,7 @@ def procedural_face_model(
     if not isinstance(value, int):
       raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if not low <= value <= high:
-      raise ValueError(f"{name}: expected {low} to {high}, got {value}")
+      raise UserError(f"{name}: expected {low} to {high}, got {value}")
   mesh = face_mesh(num_vertices)
   half = np.flatnonzero(
     (mesh.position[:, 0] > 0) | (mesh.mirror == np.arange(num_vertices))

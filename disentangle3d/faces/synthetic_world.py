@@ -17,6 +17,7 @@ from disentangle3d.faces.synthetic_landmarks import (
   nominal_scale,
 )
 from disentangle3d.geometry import flatten_vertices
+from disentangle3d.types import UserError
 
 EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
 ALBEDOS = ("per_person", "per_photo", "constant")
@@ -113,7 +114,7 @@ def synthetic_world(
     The world.
 
   Raises:
-    ValueError: An option is unknown or out of range, or the model lacks one
+    UserError: An option is unknown or out of range, or the model lacks one
       of the landmarks 17 to 67 that alignment and paint need.
   """
   _check_choice("albedo", albedo, ALBEDOS)
@@ -121,7 +122,7 @@ def synthetic_world(
   _check_choice("yaw_distribution", yaw_distribution, YAW_DISTRIBUTIONS)
   _check_choice("sweep", sweep, SWEEPS)
   if photos_per_person < 1:
-    raise ValueError(
+    raise UserError(
       f"photos_per_person: expected at least 1, got {photos_per_person}"
     )
   for name, value in (
@@ -131,9 +132,9 @@ def synthetic_world(
     ("max_yaw_deg", max_yaw_deg),
   ):
     if not value >= 0:
-      raise ValueError(f"{name}: expected at least 0, got {value}")
+      raise UserError(f"{name}: expected at least 0, got {value}")
   if np.min(np.asarray(model.landmark_vertices)[17:]) < 0:
-    raise ValueError(
+    raise UserError(
       "model.landmark_vertices: expected all of landmarks 17 to 67, got -1"
     )
   detail = _detail_rows(
@@ -213,6 +214,6 @@ def _expression_classes(expression_dim: int, seed: int) -> Array:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
   if value not in choices:
-    raise ValueError(
+    raise UserError(
       f"{name}: expected one of {', '.join(choices)}, got {value!r}"
     )

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from disentangle3d.types import UserError
+
 ROBUST_COSTS = ("none", "huber", "geman_mcclure")
 
 
@@ -32,7 +34,7 @@ class FitOptions:
       three standard deviations of the landmarks' noise by default.
 
   Raises:
-    ValueError: A number is out of range.
+    UserError: A number is out of range.
   """
 
   landmark_std_px: float = 1.5
@@ -57,14 +59,14 @@ class FitOptions:
     ):
       value = getattr(self, name)
       if not low <= value < float("inf"):
-        raise ValueError(f"{name}: expected at least {low}, got {value}")
+        raise UserError(f"{name}: expected at least {low}, got {value}")
     if self.robust not in ROBUST_COSTS:
-      raise ValueError(
+      raise UserError(
         f"robust: expected one of {', '.join(ROBUST_COSTS)}, got"
         f" {self.robust!r}"
       )
     if not 0 < self.robust_scale_px < float("inf"):
-      raise ValueError(
+      raise UserError(
         f"robust_scale_px: expected more than 0, got {self.robust_scale_px}"
       )
 

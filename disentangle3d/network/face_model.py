@@ -21,6 +21,7 @@ from disentangle3d.types import (
   RESIDUAL_DIM,
   Latents,
   Reconstruction,
+  UserError,
   check_array,
   check_key,
 )
@@ -140,14 +141,14 @@ def check_latents(
   """Checks the static shapes and dtypes of latents.
 
   Raises:
-    ValueError: A size differs, or the batch dimensions differ.
+    UserError: A size differs, or the batch dimensions differ.
     TypeError: A code is not floating.
   """
   sizes = {"I": identity_dim, "E": residual_dim}
   check_array("latents.identity", latents.identity, "... I", sizes=sizes)
   check_array("latents.residual", latents.residual, "... E", sizes=sizes)
   if latents.identity.shape[:-1] != latents.residual.shape[:-1]:
-    raise ValueError(
+    raise UserError(
       "latents.residual: expected batch dimensions"
       f" {list(latents.identity.shape[:-1])} as latents.identity has, got"
       f" {list(latents.residual.shape[:-1])}"
@@ -194,7 +195,7 @@ def _check_sizes(model: FaceModel, morphable_model: MorphableModel) -> None:
     ("expression_dim", model.residual_dim, morphable_model.expression_dim),
   ):
     if expected != got:
-      raise ValueError(
+      raise UserError(
         f"morphable_model.{name}: expected {expected} as the model has, got"
         f" {got}"
       )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from disentangle3d.network.sphereface import xavier
-from disentangle3d.types import check_array, check_key
+from disentangle3d.types import UserError, check_array, check_key
 
 
 def init_identity_head(
@@ -29,7 +29,7 @@ def init_identity_head(
 
   Raises:
     TypeError: `key` is not a typed key.
-    ValueError: A size is not positive.
+    UserError: A size is not positive.
   """
   check_key("key", key)
   for name, size in (
@@ -37,7 +37,7 @@ def init_identity_head(
     ("identity_dim", identity_dim),
   ):
     if size < 1:
-      raise ValueError(f"{name}: expected at least 1, got {size}")
+      raise UserError(f"{name}: expected at least 1, got {size}")
   head = {"kernel": xavier(key, (identity_dim, num_classes), jnp.float32)}
   if bias:
     head["bias"] = jnp.zeros((num_classes,), jnp.float32)

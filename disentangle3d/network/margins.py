@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from disentangle3d.network.identity_heads import identity_logits
-from disentangle3d.types import check_array
+from disentangle3d.types import UserError, check_array
 
 HeadKind = Literal["softmax", "a_softmax", "cosface", "arcface", "adaface"]
 # Those of the papers; an angle's multiple, a cosine, an angle, both.
@@ -75,33 +75,33 @@ class HeadSetting:
 
   def __post_init__(self):
     if self.kind not in get_args(HeadKind):
-      raise ValueError(
+      raise UserError(
         f"identity_head.kind: expected one of {', '.join(get_args(HeadKind))},"
         f" got {self.kind}"
       )
     if self.kind == "a_softmax" and self.margin not in _MULTIPLE_ANGLE:
-      raise ValueError(
+      raise UserError(
         "identity_head.margin: expected 1, 2, 3 or 4 for a_softmax, got"
         f" {self.margin}"
       )
     for name, least in (("margin", 0), ("lambda_last", 0), ("lambda_decay", 0)):
       if not getattr(self, name) >= least:
-        raise ValueError(
+        raise UserError(
           f"identity_head.{name}: expected {least} or more, got"
           f" {getattr(self, name)}"
         )
     for name in ("scale", "lambda_first", "concentration", "momentum"):
       if not getattr(self, name) > 0:
-        raise ValueError(
+        raise UserError(
           f"identity_head.{name}: expected above 0, got {getattr(self, name)}"
         )
     if not 0 < self.sampled_share <= 1:
-      raise ValueError(
+      raise UserError(
         "identity_head.sampled_share: expected above 0, at most 1, got"
         f" {self.sampled_share}"
       )
     if self.sampled_share < 1 and not self.sharded:
-      raise ValueError(
+      raise UserError(
         "identity_head.sampled_share: expected 1 for a head that is not"
         f" sharded, got {self.sampled_share}"
       )
@@ -233,7 +233,7 @@ def own_class_value(
     Values, `[...]`, to be multiplied by the scale.
 
   Raises:
-    ValueError: Softmax has no margin.
+    UserError: Softmax has no margin.
   """
   margin = setting.margin
   match setting.kind:
@@ -253,7 +253,7 @@ def own_class_value(
       angle = jnp.clip(_angle(cosine) - margin * quality, 1e-3, math.pi - 1e-3)
       return jnp.cos(angle) - margin * (1 + quality)
     case _:
-      raise ValueError(f"setting.kind: {setting.kind} has no margin")
+      raise UserError(f"setting.kind: {setting.kind} has no margin")
 
 
 def _angle(cosine: Float[Array, "*B"]) -> Float[Array, "*B"]:

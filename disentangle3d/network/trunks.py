@@ -4,6 +4,7 @@ import flax.linen as nn
 
 from disentangle3d.network.mobileface import MobileFace
 from disentangle3d.network.sphereface import PRESETS, SphereFace
+from disentangle3d.types import UserError
 
 MOBILE = "mobile"
 TRUNKS = (*PRESETS, MOBILE)
@@ -21,10 +22,10 @@ def make_trunk(trunk: str, dtype: str, *, name: str | None = None) -> nn.Module:
     Takes mapped crops, `[B, 112, 96, 3]`, gives `[B, feature_dim]`.
 
   Raises:
-    ValueError: There is no such trunk; lists those there are.
+    UserError: There is no such trunk; lists those there are.
   """
   if trunk not in TRUNKS:
-    raise ValueError(f"trunk: expected one of {', '.join(TRUNKS)}, got {trunk}")
+    raise UserError(f"trunk: expected one of {', '.join(TRUNKS)}, got {trunk}")
   if trunk in PRESETS:
     return SphereFace(trunk, dtype, name=name)
   return MobileFace(dtype, name=name)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from disentangle3d.training.batches import TrainBatch, example_keys
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 # Rec. 601, of gamma-coded values as crops are.
 _LUMA = (0.299, 0.587, 0.114)
@@ -47,22 +47,22 @@ class Augmentation:
   def __post_init__(self):
     for name in ("flip", "brightness", "occlusion"):
       if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(
+        raise UserError(
           f"augmentation.{name}: expected 0 to 1, got {getattr(self, name)}"
         )
     for name in ("contrast", "saturation"):
       if not 0 <= getattr(self, name) < 1:
-        raise ValueError(
+        raise UserError(
           f"augmentation.{name}: expected 0 or more, under 1, got"
           f" {getattr(self, name)}"
         )
     if not 0 <= self.translation_px < IMAGE_WIDTH:
-      raise ValueError(
+      raise UserError(
         f"augmentation.translation_px: expected 0 to {IMAGE_WIDTH - 1}, got"
         f" {self.translation_px}"
       )
     if not 0 < self.occlusion_area < 1:
-      raise ValueError(
+      raise UserError(
         "augmentation.occlusion_area: expected over 0, under 1, got"
         f" {self.occlusion_area}"
       )
@@ -194,7 +194,7 @@ def _maybe_mirrored(
   probability: float, keys: Array, batch: TrainBatch
 ) -> TrainBatch:
   if batch.basis is None or batch.basis.mirroring is None:
-    raise ValueError(
+    raise UserError(
       "augmentation.flip: expected a basis that says how coefficients are"
       " mirrored, got one without; see target_basis"
     )

@@ -18,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from disentangle3d.training.state import TrainState
+from disentangle3d.types import UserError
 
 FOLDER = "checkpoints"
 _logger = logging.getLogger(__name__)
@@ -156,13 +157,13 @@ def _unflat(
   wanted = {jax.tree_util.keystr(path): leaf for path, leaf in paths}
   differing = sorted(wanted.keys() ^ stored.keys())
   if differing:
-    raise ValueError(
+    raise UserError(
       f"{where}: expected the {len(wanted)} arrays of this model and phase,"
       f" got {len(stored)}; the first that differs is {differing[0]}"
     )
   for name, leaf in wanted.items():
     if tuple(stored[name].shape) != tuple(leaf.shape):
-      raise ValueError(
+      raise UserError(
         f"{where}: expected {name} of shape {list(leaf.shape)}, got"
         f" {list(stored[name].shape)}"
       )

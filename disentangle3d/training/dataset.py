@@ -19,6 +19,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 MANIFEST = "manifest.json"
 MORPHABLE_MODEL = "morphable_model.npz"
@@ -57,24 +58,24 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
   """The manifest of a dataset folder, checked for its keys only.
 
   Raises:
-    FileNotFoundError: There is no folder, or no manifest in it.
-    ValueError: The manifest is not one of this format.
+    UserFileNotFoundError: There is no folder, or no manifest in it.
+    UserError: The manifest is not one of this format.
   """
   path = pathlib.Path(folder) / MANIFEST
   if not path.is_file():
-    raise FileNotFoundError(
+    raise UserFileNotFoundError(
       f"{path}: no such file; expected a dataset folder as"
       " data_prep.render_synthetic or data_prep.build_dataset writes it"
     )
   try:
     manifest = json.loads(path.read_text())
   except (ValueError, OSError) as error:
-    raise ValueError(f"{path}: expected JSON, got {error}") from error
+    raise UserError(f"{path}: expected JSON, got {error}") from error
   if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-    raise ValueError(f'{path}: expected "format": "{FORMAT}"')
+    raise UserError(f'{path}: expected "format": "{FORMAT}"')
   missing = {*_NUMBERS, "splits", "morphable_model"} - manifest.keys()
   if missing:
-    raise ValueError(f"{path}: expected the keys {', '.join(sorted(missing))}")
+    raise UserError(f"{path}: expected the keys {', '.join(sorted(missing))}")
   return manifest
 
 
@@ -92,8 +93,8 @@ def open_dataset(
     The split.
 
   Raises:
-    FileNotFoundError: The folder, manifest or a file of it is missing.
-    ValueError: There is no such split, or a file's record count or checksum
+    UserFileNotFoundError: The folder, manifest or a file of it is missing.
+    UserError: There is no such split, or a file's record count or checksum
       is not the manifest's; names the file, expected and got.
   """
   folder = pathlib.Path(folder)
@@ -102,7 +103,7 @@ def open_dataset(
   try:
     splits = manifest["splits"]
     if split not in splits:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected a split {split!r}, got"
         f" {', '.join(sorted(splits)) or 'none'}"
       )
@@ -111,7 +112,7 @@ def open_dataset(
       check_file(folder / entry["name"], entry, verify=verify)
     counted = sum(entry["num_records"] for entry in about["files"])
     if counted != about["num_records"]:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected {about['num_records']} records in {split!r}, its"
         f" files have {counted}"
       )
@@ -127,7 +128,7 @@ def open_dataset(
       **{key: int(manifest[key]) for key in _NUMBERS},
     )
   except (KeyError, TypeError, AttributeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a manifest of {FORMAT!r}, got one without or with"
       f" another {error}"
     ) from error
@@ -137,7 +138,7 @@ def load_dataset_model(split: DatasetSplit) -> MorphableModel:
   """The 3DMM that a dataset's coefficients belong to.
 
   Raises:
-    ValueError: Its sizes are not those of the manifest.
+    UserError: Its sizes are not those of the manifest.
   """
   path = split.folder / MORPHABLE_MODEL
   model = load_morphable_model(path)
@@ -147,7 +148,7 @@ def load_dataset_model(split: DatasetSplit) -> MorphableModel:
     ("num_vertices", split.provenance["num_vertices"], model.num_vertices),
   ):
     if expected != got:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected {name} {expected} as {MANIFEST} says, got {got}"
       )
   return model
@@ -170,8 +171,8 @@ def check_file(
     verify: Also read it once, for its checksum.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: Its record count or checksum is another.
+    UserFileNotFoundError: There is no such file.
+    UserError: Its record count or checksum is another.
   """
   check_checksum(path, entry, verify=verify)
   try:
@@ -179,11 +180,11 @@ def check_file(
     got = reader.num_records()
     reader.close()
   except (ValueError, RuntimeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected an ArrayRecord file ({error})"
     ) from error
   if got != entry["num_records"]:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {entry['num_records']} records as {MANIFEST} says,"
       f" got {got}"
     )
@@ -194,9 +195,11 @@ def check_checksum(
 ) -> None:
   """As `check_file`, of any file with a `sha256`."""
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file, but {MANIFEST} names it")
+    raise UserFileNotFoundError(
+      f"{path}: no such file, but {MANIFEST} names it"
+    )
   if verify and (got := sha256_of(path)) != entry["sha256"]:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected sha256 {entry['sha256']} as {MANIFEST} says, got"
       f" {got}; the file is not the one that was written"
     )

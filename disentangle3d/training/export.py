@@ -24,6 +24,7 @@ import numpy as np
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.phases import HEAD
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 FOLDER = "export"
 ABOUT, _PARAMS, _TOPOLOGY = "face_model.json", "params.npz", "topology.npz"
@@ -111,20 +112,20 @@ def load_export(path: str | os.PathLike[str]) -> Export:
     The network.
 
   Raises:
-    FileNotFoundError: There is no export there.
-    ValueError: A file is damaged, or holds other arrays than the network
+    UserFileNotFoundError: There is no export there.
+    UserError: A file is damaged, or holds other arrays than the network
       has; names file and problem.
   """
   folder = _find_folder(pathlib.Path(path))
   try:
     about = json.loads((folder / ABOUT).read_text())
     if about["format"] != _FORMAT:
-      raise ValueError(f'expected "format": "{_FORMAT}", got {about["format"]}')
+      raise UserError(f'expected "format": "{_FORMAT}", got {about["format"]}')
     model = FaceModel(**about["model"])
     provenance = {text: about["morphable_model"][text] for text in _TEXTS}
     phase = about["phase"]
   except (ValueError, TypeError, KeyError) as error:
-    raise ValueError(
+    raise UserError(
       f"{folder / ABOUT}: expected a description of a network ({error})"
     ) from error
   flat = _read_npz(folder / _PARAMS)
@@ -132,7 +133,7 @@ def load_export(path: str | os.PathLike[str]) -> Export:
   topology = _read_npz(folder / _TOPOLOGY)
   missing = {"triangles", "landmark_vertices"} - topology.keys()
   if missing:
-    raise ValueError(f"{folder / _TOPOLOGY}: expected {', '.join(missing)}")
+    raise UserError(f"{folder / _TOPOLOGY}: expected {', '.join(missing)}")
   return Export(
     model=model,
     params=flax.traverse_util.unflatten_dict(flat, sep="/"),
@@ -160,7 +161,7 @@ def _find_folder(path: pathlib.Path) -> pathlib.Path:
   for folder in (path, path / FOLDER):
     if (folder / ABOUT).is_file():
       return folder
-  raise FileNotFoundError(
+  raise UserFileNotFoundError(
     f"{path}: no {ABOUT} here or in {FOLDER}/; expected the workdir of a"
     " finished training or a folder that it exported"
   )
@@ -181,21 +182,21 @@ def _check_params(
   try:
     expected = flax.traverse_util.flatten_dict(abstract_params(model), sep="/")
   except ValueError as error:
-    raise ValueError(f"{path.with_name(ABOUT)}: {error}") from error
+    raise UserError(f"{path.with_name(ABOUT)}: {error}") from error
   differing = sorted(expected.keys() ^ flat.keys())
   if differing:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected the arrays of {model.trunk}, the first that differs"
       f" is {differing[0]}"
     )
   for name, leaf in expected.items():
     if flat[name].shape != leaf.shape:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected {name} of shape {list(leaf.shape)}, got"
         f" {list(flat[name].shape)}"
       )
     if not np.isfinite(flat[name]).all():
-      raise ValueError(f"{path}: expected finite numbers in {name}")
+      raise UserError(f"{path}: expected finite numbers in {name}")
 
 
 def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
@@ -211,11 +212,13 @@ def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file; the export is incomplete")
+    raise UserFileNotFoundError(
+      f"{path}: no such file; the export is incomplete"
+    )
   try:
     with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
       return {name: file[name] for name in file.files}
   except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected an .npz, got a damaged file ({error})"
     ) from error

@@ -25,7 +25,7 @@ from disentangle3d.training.records import decode_image as decode_image
 from disentangle3d.training.records import decode_record as decode_record
 from disentangle3d.training.records import encode_image as encode_image
 from disentangle3d.training.records import encode_record as encode_record
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 _IMAGE_SHAPE = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
 _IMAGE_BYTES = IMAGE_HEIGHT * IMAGE_WIDTH * 3
@@ -153,12 +153,12 @@ def _check_records(
   for record in records:
     for name, size in _sizes(split).items():
       if record[name].shape != (size,):
-        raise ValueError(
+        raise UserError(
           f"{split.folder}: {record['image_id']}: expected {name} of shape"
           f" [{size}] as the manifest says, got {list(record[name].shape)}"
         )
     if split.name == "train" and not 0 <= record["label"] < split.num_classes:
-      raise ValueError(
+      raise UserError(
         f"{split.folder}: {record['image_id']}: expected a label from 0 to"
         f" {split.num_classes - 1}, got {record['label']}"
       )
@@ -227,10 +227,10 @@ def local_positions(
   """The positions of the global batch that one process feeds.
 
   Raises:
-    ValueError: The batch does not divide by the number of processes.
+    UserError: The batch does not divide by the number of processes.
   """
   if batch_size % num_processes:
-    raise ValueError(
+    raise UserError(
       f"batch_size: expected a multiple of the {num_processes} processes, got"
       f" {batch_size}"
     )
@@ -263,10 +263,10 @@ def read_batches(
     NumPy batches, in the order of the steps.
 
   Raises:
-    ValueError: The reader is empty, or B does not divide.
+    UserError: The reader is empty, or B does not divide.
   """
   if not len(reader):
-    raise ValueError("reader: expected at least one example, got none")
+    raise UserError("reader: expected at least one example, got none")
   positions = local_positions(
     batch_size,
     process=jax.process_index(),

@@ -48,6 +48,7 @@ from disentangle3d.training.placement import (
 from disentangle3d.training.processes import agree
 from disentangle3d.training.state import TrainState
 from disentangle3d.training.steps import make_train_step
+from disentangle3d.types import UserError
 
 # The first compiles, and the second may still fill queues.
 _STEPS_BEFORE_TRACE = 3
@@ -79,7 +80,7 @@ class LoopOptions:
       ("profile_steps", 0),
     ):
       if getattr(self, name) < least:
-        raise ValueError(
+        raise UserError(
           f"{name}: expected at least {least} step, got {getattr(self, name)}"
         )
 
@@ -105,7 +106,7 @@ class PhaseInput:
 
   def __post_init__(self):
     if self.reader is not None and self.held is not None:
-      raise ValueError("held: expected none beside a reader, got both")
+      raise UserError("held: expected none beside a reader, got both")
 
 
 def should_run(step: int, *, every: int, total: int) -> bool:
@@ -122,15 +123,15 @@ def check_devices(
   """Refuses a batch that the devices cannot share evenly.
 
   Raises:
-    ValueError: Names both numbers.
+    UserError: Names both numbers.
   """
   if batch_size % num_devices:
-    raise ValueError(
+    raise UserError(
       f"batch_size: expected a multiple of the {num_devices} devices, got"
       f" {batch_size}"
     )
   if batch_size % (num_devices * accumulate):
-    raise ValueError(
+    raise UserError(
       f"accumulate: expected parts of equal size, got {accumulate} of the"
       f" {batch_size // num_devices} examples of each device"
     )
@@ -322,7 +323,7 @@ def _device_batches(
   elif phase_input.reader is not None:
     host = read_batches(phase_input.reader, seed=phase.seed, **steps)
   else:
-    raise ValueError(f"{phase.name}.input: expected a dataset, got none")
+    raise UserError(f"{phase.name}.input: expected a dataset, got none")
   ahead: TrainBatch | None = None
   for batch in host:
     placed = place_rows(batch, devices)

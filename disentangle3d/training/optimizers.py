@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import optax
 
+from disentangle3d.types import UserError
+
 Kind = Literal["sgd", "adam"]
 ScheduleKind = Literal["constant", "warmup_cosine", "step_decay"]
 
@@ -39,19 +41,19 @@ class Schedule:
 
   def __post_init__(self):
     if self.kind not in get_args(ScheduleKind):
-      raise ValueError(
+      raise UserError(
         "schedule.kind: expected one of"
         f" {', '.join(get_args(ScheduleKind))}, got {self.kind}"
       )
     if self.kind == "warmup_cosine" and self.decay_steps <= self.warmup_steps:
-      raise ValueError(
+      raise UserError(
         f"schedule.decay_steps: expected more than the {self.warmup_steps}"
         f" warmup_steps, got {self.decay_steps}"
       )
     if self.kind == "step_decay" and list(self.boundaries) != sorted(
       set(self.boundaries)
     ):
-      raise ValueError(
+      raise UserError(
         "schedule.boundaries: expected rising steps, got"
         f" {list(self.boundaries)}"
       )
@@ -113,15 +115,15 @@ class OptimizerSetting:
 
   def __post_init__(self):
     if self.kind not in get_args(Kind):
-      raise ValueError(
+      raise UserError(
         f"optimizer.kind: expected one of {', '.join(get_args(Kind))}, got"
         f" {self.kind}"
       )
     if not self.rate > 0:
-      raise ValueError(f"optimizer.rate: expected above 0, got {self.rate}")
+      raise UserError(f"optimizer.rate: expected above 0, got {self.rate}")
     for name in ("weight_decay", "clip_norm"):
       if not getattr(self, name) >= 0:
-        raise ValueError(
+        raise UserError(
           f"optimizer.{name}: expected 0 or more, got {getattr(self, name)}"
         )
 

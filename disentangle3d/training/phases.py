@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.augmentation import Augmentation
 from disentangle3d.training.optimizers import OptimizerSetting
+from disentangle3d.types import UserError
 
 Input = Literal["dataset", "prior", "fake"]
 LOSS_TERMS = (
@@ -48,12 +49,12 @@ class Plateau:
 
   def __post_init__(self):
     if not 0 <= self.relative < 1:
-      raise ValueError(
+      raise UserError(
         f"plateau.relative: expected 0 or more, under 1, got {self.relative}"
       )
     for name in ("patience_epochs", "max_epochs"):
       if getattr(self, name) < 1:
-        raise ValueError(
+        raise UserError(
           f"plateau.{name}: expected at least 1, got {getattr(self, name)}"
         )
 
@@ -168,44 +169,44 @@ class Phase:
       ("accumulate", 1),
     ):
       if getattr(self, name) < least:
-        raise ValueError(
+        raise UserError(
           f"{self.name}.{name}: expected at least {least}, got"
           f" {getattr(self, name)}"
         )
     if not 0 <= self.average_decay < 1:
-      raise ValueError(
+      raise UserError(
         f"{self.name}.average_decay: expected 0 or more, under 1, got"
         f" {self.average_decay}"
       )
     if not self.optimizers:
-      raise ValueError(f"{self.name}.optimizers: expected at least one")
+      raise UserError(f"{self.name}.optimizers: expected at least one")
     both = sorted(set(self.optimizers) & set(self.frozen))
     if both:
-      raise ValueError(
+      raise UserError(
         f"{self.name}.frozen: expected none that train, got {', '.join(both)}"
       )
 
   def _check_choices(self) -> None:
     if self.input not in get_args(Input):
-      raise ValueError(
+      raise UserError(
         f"{self.name}.input: expected one of {', '.join(get_args(Input))}, got"
         f" {self.input}"
       )
     unknown = sorted(set(self.weights) - set(LOSS_TERMS))
     if unknown or not self.weights:
-      raise ValueError(
+      raise UserError(
         f"{self.name}.weights: expected some of {', '.join(LOSS_TERMS)}, got"
         f" {', '.join(unknown) or 'none'}"
       )
     for term, weight in self.weights.items():
       if not 0 < weight < float("inf"):
-        raise ValueError(
+        raise UserError(
           f"{self.name}.weights[{term!r}]: expected above 0, got {weight};"
           " leave out a term that has no weight"
         )
     needy = sorted(set(self.weights) & set(_NEED_IMAGES))
     if self.input == "prior" and needy:
-      raise ValueError(
+      raise UserError(
         f"{self.name}.input: the prior has no images for {', '.join(needy)}"
       )
 
@@ -216,13 +217,13 @@ def split_params(
   """Params apart by top-level name: those that train, those that do not.
 
   Raises:
-    ValueError: The phase names an entry that is not there, or one that is
+    UserError: The phase names an entry that is not there, or one that is
       there is covered by neither `optimizers` nor `frozen`.
   """
   named = {*phase.optimizers, *phase.frozen}
   unknown, uncovered = named - params.keys(), params.keys() - named
   if unknown or uncovered:
-    raise ValueError(
+    raise UserError(
       f"{phase.name}: expected optimizers and frozen to name each of"
       f" {', '.join(sorted(params))}; unknown:"
       f" {', '.join(sorted(unknown)) or 'none'}; uncovered:"

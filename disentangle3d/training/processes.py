@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from disentangle3d.training.lifeline import lifeline
+from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +31,16 @@ class Cluster:
 
   def __post_init__(self):
     if self.num_processes < 1:
-      raise ValueError(
+      raise UserError(
         f"num_processes: expected at least 1, got {self.num_processes}"
       )
     if not 0 <= self.process_id < self.num_processes:
-      raise ValueError(
+      raise UserError(
         f"process_id: expected 0 to {self.num_processes - 1}, got"
         f" {self.process_id}"
       )
     if self.num_processes > 1 and not self.coordinator:
-      raise ValueError(
+      raise UserError(
         "coordinator: expected host:port of process 0 for"
         f" {self.num_processes} processes, got none"
       )

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 # Letters as in `types`; I and E are the 3DMM's.
 _ARRAYS: Mapping[str, tuple[int | str, ...]] = {
@@ -48,14 +48,14 @@ def encode_record(record: Mapping[str, Any]) -> bytes:
     The bytes that `decode_record` reads.
 
   Raises:
-    ValueError: A key is missing, unknown, or an array has another shape or is
+    UserError: A key is missing, unknown, or an array has another shape or is
       not finite.
     TypeError: A scalar has another type.
   """
   missing = sorted({*_ARRAYS, *_SCALARS} - record.keys())
   unknown = sorted(record.keys() - _KNOWN)
   if missing or unknown:
-    raise ValueError(
+    raise UserError(
       f"record: expected the keys {', '.join(sorted(_KNOWN))}; missing"
       f" {', '.join(missing) or 'none'}, unknown {', '.join(unknown) or 'none'}"
     )
@@ -86,11 +86,11 @@ def _checked_array(
     for want, got in zip(shape, array.shape, strict=True)
   )
   if not fits:
-    raise ValueError(
+    raise UserError(
       f"record[{name!r}]: expected shape {list(shape)}, got {list(array.shape)}"
     )
   if not np.isfinite(array).all():
-    raise ValueError(f"record[{name!r}]: expected finite numbers")
+    raise UserError(f"record[{name!r}]: expected finite numbers")
   return array
 
 
@@ -98,17 +98,17 @@ def decode_record(data: bytes) -> dict[str, Any]:
   """The record that `encode_record` made.
 
   Raises:
-    ValueError: The bytes are no such record.
+    UserError: The bytes are no such record.
   """
   try:
     record = flax.serialization.msgpack_restore(data)
   except (ValueError, TypeError) as error:
-    raise ValueError(
+    raise UserError(
       f"record: expected a msgpack record, got {len(data)} other bytes"
       f" ({error})"
     ) from error
   if not isinstance(record, dict) or not {*_ARRAYS, *_SCALARS} <= record.keys():
-    raise ValueError(
+    raise UserError(
       f"record: expected a record with {', '.join(sorted(_ARRAYS))}, got"
       f" another msgpack object of {len(data)} bytes"
     )
@@ -122,12 +122,12 @@ def encode_image(image: UInt8[np.ndarray, "112 96 3"]) -> bytes:
     image: `[112, 96, 3]`, RGB.
 
   Raises:
-    ValueError: The shape differs.
+    UserError: The shape differs.
     TypeError: `image` is not uint8.
   """
   image = np.asarray(image)
   if image.shape != (IMAGE_HEIGHT, IMAGE_WIDTH, 3):
-    raise ValueError(
+    raise UserError(
       f"image: expected shape [{IMAGE_HEIGHT}, {IMAGE_WIDTH}, 3], got"
       f" {list(image.shape)}"
     )
@@ -143,22 +143,22 @@ def decode_image(png: bytes) -> UInt8[np.ndarray, "112 96 3"]:
   """The crop in a PNG, `[112, 96, 3]`, RGB.
 
   Raises:
-    ValueError: The bytes are no image of that size.
+    UserError: The bytes are no image of that size.
   """
   try:
     with Image.open(io.BytesIO(png)) as file:
       size, image = file.size, np.asarray(file.convert("RGB"))
   except UnidentifiedImageError as error:
     # Its text is the address of a buffer.
-    raise ValueError(
+    raise UserError(
       f"image: expected PNG bytes, got {len(png)} bytes that are none"
     ) from error
   except (OSError, SyntaxError) as error:
-    raise ValueError(
+    raise UserError(
       f"image: expected PNG bytes, got {len(png)} bytes that are none ({error})"
     ) from error
   if size != (IMAGE_WIDTH, IMAGE_HEIGHT):
-    raise ValueError(
+    raise UserError(
       f"image: expected {IMAGE_WIDTH} x {IMAGE_HEIGHT} pixels, got"
       f" {size[0]} x {size[1]}"
     )

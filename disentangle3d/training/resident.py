@@ -31,7 +31,12 @@ from disentangle3d.training.placement import (
   place_shards,
   whole_rows,
 )
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, check_array
+from disentangle3d.types import (
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  UserError,
+  check_array,
+)
 
 _CROP = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
 _CROP_BYTES = IMAGE_HEIGHT * IMAGE_WIDTH * 3
@@ -105,11 +110,11 @@ def resident_examples(
     The examples.
 
   Raises:
-    ValueError: There are none, or a device has no room for its part.
+    UserError: There are none, or a device has no room for its part.
   """
   total = len(reader)
   if not total:
-    raise ValueError("reader: expected at least one example, got none")
+    raise UserError("reader: expected at least one example, got none")
   rows = -(-total // len(devices))
   like = _flat(reader.read(range(min(total, rows_a_turn))))
   parts = []
@@ -192,10 +197,10 @@ def check_room(num_bytes: int, free_bytes: int, where: str) -> None:
   """Refuses a set that a device has no room for.
 
   Raises:
-    ValueError: Names both sizes, in GB.
+    UserError: Names both sizes, in GB.
   """
   if num_bytes > free_bytes:
-    raise ValueError(
+    raise UserError(
       f"input.kind: expected {num_bytes / 1e9:.1f} GB free on {where} for its"
       f" part of the examples, got {free_bytes / 1e9:.1f} GB; take grain, or"
       " more devices"

@@ -40,6 +40,7 @@ from disentangle3d.training.state import (
   final_params,
   initial_state,
 )
+from disentangle3d.types import UserError
 
 _logger = logging.getLogger(__name__)
 
@@ -155,15 +156,15 @@ def check_phases(
   """Checks what can be known before anything is computed.
 
   Raises:
-    ValueError: There is no phase, two have one name, a batch does not divide
+    UserError: There is no phase, two have one name, a batch does not divide
       by the devices, or a phase to export is not among them.
   """
   names = [phase.name for phase in phases]
   if not names or len(set(names)) < len(names):
-    raise ValueError(f"phases: expected different names, got {names}")
+    raise UserError(f"phases: expected different names, got {names}")
   unknown = sorted(set(export_phases) - set(names))
   if unknown:
-    raise ValueError(
+    raise UserError(
       f"export_phases: expected some of {', '.join(names)}, got"
       f" {', '.join(unknown)}"
     )
@@ -171,7 +172,7 @@ def check_phases(
     try:
       check_devices(phase.batch_size, num_devices, accumulate=phase.accumulate)
     except ValueError as error:
-      raise ValueError(f"{phase.name}.{error}") from error
+      raise UserError(f"{phase.name}.{error}") from error
 
 
 def _first_phase(phases: Sequence[Phase], workdir: pathlib.Path) -> int:
@@ -218,7 +219,7 @@ def _start_of_phase(
     return state
   same: Any = jax.tree.structure(before.opt_state)
   if same != jax.tree.structure(state.opt_state):
-    raise ValueError(
+    raise UserError(
       f"{phase.name}.takes_over: expected the optimizers of"
       f" {phases[index - 1].name}, got others"
     )
@@ -242,7 +243,7 @@ def _first_params(
     return init_params(jax.random.key(seed), model, morphable_model)
   loaded = export_lib.load_export(init_from)
   if loaded.model != model:
-    raise ValueError(
+    raise UserError(
       f"init_from: expected an export of {model}, got {loaded.model} in"
       f" {init_from}"
     )
@@ -250,7 +251,7 @@ def _first_params(
   far = float(np.abs(loaded.params["mean_shape"] - mean).max())
   # A hundredth of a millimetre: another 3DMM is far beyond it.
   if far > 0.01:
-    raise ValueError(
+    raise UserError(
       f"init_from: expected an export trained with the 3DMM"
       f" {morphable_model.name!r}, got one with {loaded.provenance['name']!r},"
       f" whose mean shape is up to {far:.3g} mm off, in {init_from}"

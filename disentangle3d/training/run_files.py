@@ -14,6 +14,7 @@ import jax
 import tensorboardX
 
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 _logger = logging.getLogger(__name__)
 RUN = "run.json"
@@ -66,12 +67,14 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """The metrics of a workdir, one dict a moment, in order, without repeats.
 
   Raises:
-    FileNotFoundError: Nothing was logged there.
-    ValueError: A line is not JSON; names it.
+    UserFileNotFoundError: Nothing was logged there.
+    UserError: A line is not JSON; names it.
   """
   path = pathlib.Path(workdir) / METRICS
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file; nothing was trained here")
+    raise UserFileNotFoundError(
+      f"{path}: no such file; nothing was trained here"
+    )
   latest: dict[tuple[str, int], dict[str, Any]] = {}
   lines = path.read_text().splitlines()
   for number, text in enumerate(lines, start=1):
@@ -79,7 +82,7 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
       line = json.loads(text)
       latest[line["phase"], line["step"]] = line
     except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(
+      raise UserError(
         f"{path}: line {number}: expected a JSON object with phase and step"
       ) from error
   return list(latest.values())
@@ -148,7 +151,7 @@ def _compare_runs(
     before = json.loads(path.read_text())
     old = _flat({"config": before["config"], model: before[model]})
   except (ValueError, KeyError, AttributeError) as error:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected the description of a run ({error})"
     ) from error
   new = _flat({"config": info["config"], model: info[model]})
@@ -160,7 +163,7 @@ def _compare_runs(
       continue
     # A key that an earlier version did not have has its default.
     if name in old and _is_under(name, kept):
-      raise ValueError(
+      raise UserError(
         f"{name}: expected {was} as the run in {path.parent} has, got {now};"
         " take another workdir"
       )

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.photos.photo_sets import list_photos, read_photo
+from disentangle3d.types import UserError
 from experiments.benchmarks.standard_photos import astronauts
 
 # Answers each line it reads with what a `Run` holds.
@@ -131,7 +132,7 @@ def _reference(
   ) as process:
     try:
       if process.stdout.readline().strip() != "ready":
-        raise ValueError(
+        raise UserError(
           f"--reference_python: expected tensorflow and mtcnn in {python}"
         )
       _ask(process)
@@ -145,7 +146,7 @@ def _ask(process: subprocess.Popen[str]) -> Run:
   process.stdin.flush()
   line = process.stdout.readline()
   if not line:
-    raise ValueError("--reference_python: the package's process has ended")
+    raise UserError("--reference_python: the package's process has ended")
   return Run(*json.loads(line))
 
 

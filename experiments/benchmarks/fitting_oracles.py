@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import Camera
+from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,12 +186,12 @@ class EosFitter:
     """Builds eos's objects.
 
     Raises:
-      ImportError: The package eos-py is not installed.
+      UserError: The package eos-py is not installed.
     """
     try:
       self._eos: Any = importlib.import_module("eos")
     except ImportError as error:
-      raise ImportError(
+      raise UserError(
         "eos-py is not installed: pip install 'disentangle3d[benchmark]'"
       ) from error
     vertices = np.asarray(model.landmark_vertices)

@@ -14,7 +14,7 @@ from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.reporting.html_page import Paragraph, Section, Table
 from disentangle3d.reporting.machine import machine_name
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.pages.findings import (
   Findings,
 )
@@ -61,10 +61,10 @@ def time_calls(
     `Timing`.
 
   Raises:
-    ValueError: A number is not positive.
+    UserError: A number is not positive.
   """
   if batch_size < 1 or images < 1 or warmup < 1:
-    raise ValueError(
+    raise UserError(
       "batch_size, images, warmup: expected at least 1, got"
       f" {batch_size}, {images}, {warmup}"
     )

@@ -30,7 +30,7 @@ from disentangle3d.training.placement import (
 from disentangle3d.training.resident import resident_examples
 from disentangle3d.training.state import initial_state
 from disentangle3d.training.steps import make_train_step
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.configs import paper
 from experiments.training.phases import phases_of
 
@@ -112,10 +112,10 @@ def prepare_step(
     The step.
 
   Raises:
-    ValueError: The batch does not divide.
+    UserError: The batch does not divide.
   """
   if batch_size % len(devices):
-    raise ValueError(
+    raise UserError(
       f"--batch_sizes: expected a multiple of the {len(devices)} devices, got"
       f" {batch_size}"
     )

@@ -18,6 +18,7 @@ from disentangle3d.network.operations import count_operations
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
 from disentangle3d.reporting.machine import machine_name
+from disentangle3d.types import UserError
 from experiments.benchmarks.machine import PRECISIONS, matrix_peak
 from experiments.benchmarks.profile import costliest_operations
 from experiments.benchmarks.steps import PreparedStep, prepare_step
@@ -234,11 +235,11 @@ def _study(values: Any) -> list[StepSpeed]:
     _numbers("batch_sizes", values.batch_sizes),
   ):
     if precision not in PRECISIONS:
-      raise ValueError(
+      raise UserError(
         f"--precision: expected {' or '.join(PRECISIONS)}, got {precision}"
       )
     if count > len(there):
-      raise ValueError(
+      raise UserError(
         f"--devices: expected at most the {len(there)} that there are, got"
         f" {count}; --cpu_devices makes more of a CPU"
       )
@@ -280,7 +281,7 @@ def _write(
 
 def _numbers(name: str, values: Sequence[str]) -> list[int]:
   if not values or not all(text.isdecimal() and int(text) for text in values):
-    raise ValueError(
+    raise UserError(
       f"--{name}: expected numbers from 1, got {','.join(values) or 'none'}"
     )
   return [int(text) for text in values]

@@ -6,6 +6,7 @@ from disentangle3d.reporting.html_page import write_page
 from disentangle3d.training.dataset import load_dataset_model, open_dataset
 from disentangle3d.training.export import load_export
 from disentangle3d.training.input_pipeline import RecordReader
+from disentangle3d.types import UserError
 from experiments.pages.photo_report import build_page, photographs_of
 
 
@@ -21,8 +22,8 @@ def report_photographs(
     after: Workdir of the training on the split `train`.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: A file is damaged, or a network is of another mesh than the
+    UserFileNotFoundError: A file is missing.
+    UserError: A file is damaged, or a network is of another mesh than the
       dataset's 3DMM.
   """
   split = open_dataset(dataset, "heldout")
@@ -32,7 +33,7 @@ def report_photographs(
   networks = {"before": load_export(before), "after": load_export(after)}
   for name, network in networks.items():
     if network.model.num_vertices != model.num_vertices:
-      raise ValueError(
+      raise UserError(
         f"--{name}: expected a network of {model.num_vertices} vertices as the"
         f" dataset's 3DMM has, got {network.model.num_vertices}"
       )

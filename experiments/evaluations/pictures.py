@@ -7,6 +7,7 @@ from data_prep.datasets.synthetic_set import settings_of
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Export
+from disentangle3d.types import UserError
 from experiments.pages.bases import bases_section, read_bases
 from experiments.pages.findings import PAGE, Findings, save_findings
 from experiments.pages.visual_sections import (
@@ -47,8 +48,8 @@ def draw_pictures(
     The page in that folder.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: A file is damaged, a decoder has fewer basis vectors, or the
+    UserFileNotFoundError: A file is missing.
+    UserError: A file is damaged, a decoder has fewer basis vectors, or the
       networks are not of one mesh.
   """
   _check(networks, [path for path in (dataset, photos) if path], bases)
@@ -122,6 +123,6 @@ def _check(
     read_bases(network, bases)
   sizes = {name: one.model.num_vertices for name, one in networks.items()}
   if len(set(sizes.values())) > 1:
-    raise ValueError(
+    raise UserError(
       f"--network: expected networks of one mesh, got {sizes} vertices"
     )

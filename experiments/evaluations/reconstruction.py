@@ -19,6 +19,7 @@ from disentangle3d.reporting.html_page import Section
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Export
+from disentangle3d.types import UserError
 from experiments.measures.reconstruction import measure_set
 from experiments.measures.scans import make_maker, measure_scans
 from experiments.pages.findings import PAGE, Findings, save_findings
@@ -77,8 +78,8 @@ def evaluate_reconstruction(
     The page in that folder.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: A file is damaged, or the networks are of another mesh than
+    UserFileNotFoundError: A file is missing.
+    UserError: A file is damaged, or the networks are of another mesh than
       what they are scored on.
   """
   pairs = list(itertools.combinations(reversed(networks), 2))
@@ -156,7 +157,7 @@ def _read_fitter(
 ) -> MorphableModel | None:
   sizes = {one.model.num_vertices for one in networks.values()}
   if len(sizes) > 1:
-    raise ValueError(
+    raise UserError(
       f"--network: expected networks of one mesh, got {sorted(sizes)} vertices"
     )
   if test.morphable_model is None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.export import Export
+from disentangle3d.types import UserError
 from experiments.measures.verification import measure_faces
 from experiments.pages.findings import PAGE, Findings, save_findings
 from experiments.pages.paper_tables import FUSION, LFW, YTF, Cell
@@ -37,10 +38,10 @@ def evaluate_verification(
     The page in that folder.
 
   Raises:
-    ValueError: There are scores and several sets, or scores of other pairs.
+    UserError: There are scores and several sets, or scores of other pairs.
   """
   if other_scores and len(sets) > 1:
-    raise ValueError(f"--scores: expected one set of faces, got {len(sets)}")
+    raise UserError(f"--scores: expected one set of faces, got {len(sets)}")
   sections: list[Section] = []
   measured: dict[str, dict[str, Sequence[Cell]]] = {}
   for faces in sets:

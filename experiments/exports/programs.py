@@ -17,7 +17,7 @@ from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.mobileface import Depthwise, grouped_convolution
 from disentangle3d.output_files import new_folder
 from disentangle3d.training.export import Export, abstract_params
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 _STABLEHLO, _PARAMS = "reconstruct.stablehlo", "params.safetensors"
 _ONNX, _TOPOLOGY = "reconstruct.onnx", "topology.safetensors"
@@ -81,11 +81,11 @@ def stablehlo_program(
     What `jax.export.deserialize` takes.
 
   Raises:
-    ValueError: There is no such platform.
+    UserError: There is no such platform.
   """
   unknown = sorted(set(platforms) - set(PLATFORMS))
   if unknown or not platforms:
-    raise ValueError(
+    raise UserError(
       f"platforms: expected some of {', '.join(PLATFORMS)}, got"
       f" {', '.join(unknown) or 'none'}"
     )
@@ -176,7 +176,7 @@ def export_network(
     The files' names.
 
   Raises:
-    ValueError: `output` is taken, or there is no such platform.
+    UserError: `output` is taken, or there is no such platform.
     ModuleNotFoundError: The extra `export`, or `onnx`, is not installed.
   """
   for package in ("flatbuffers", "safetensors"):

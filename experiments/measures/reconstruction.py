@@ -21,6 +21,7 @@ from disentangle3d.evaluation.side_by_side import SideBySide, side_by_side
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.training.export import Export
+from disentangle3d.types import UserError
 from experiments.sets.heldout import (
   HeldOut,
   heldout_people,
@@ -95,11 +96,11 @@ def measure_set(
     The results.
 
   Raises:
-    ValueError: The set is not known, or has fewer people or photos.
+    UserError: The set is not known, or has fewer people or photos.
   """
   heldout = heldout_people(*world_of_set(name, settings, world, people), fitter)
   if not 0 <= protocol_photos <= heldout.num_photos:
-    raise ValueError(
+    raise UserError(
       f"protocol_photos: expected 0 to {heldout.num_photos}, got"
       f" {protocol_photos}"
     )
@@ -134,7 +135,7 @@ def mesh_scores(
     and the scores.
 
   Raises:
-    ValueError: There is no mesh of the set's photos, or one is broken.
+    UserError: There is no mesh of the set's photos, or one is broken.
   """
   triangles = np.asarray(heldout.fitter.triangles)
   marks = np.asarray(heldout.fitter.landmark_vertices)
@@ -154,7 +155,7 @@ def mesh_scores(
       )
   found = int(np.isfinite(errors[0]).sum())
   if not found:
-    raise ValueError(
+    raise UserError(
       f"{meshes.folder}: expected meshes as {photos[0]}.obj, got none of"
       " this set's photos"
     )

@@ -19,6 +19,7 @@ from disentangle3d.fitting.batched_fitting import (
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.export import Export
+from disentangle3d.types import UserError
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT, photo_methods
 from experiments.sets.meshes import MeshFolder, read_prediction
 from experiments.sets.scans import ScanPhoto, ScanSet, load_scan
@@ -166,8 +167,8 @@ def measure_scans(
     The results.
 
   Raises:
-    FileNotFoundError: A file of a scan is gone.
-    ValueError: A scan or a mesh is broken, or a folder has none of the meshes.
+    UserFileNotFoundError: A file of a scan is gone.
+    UserError: A scan or a mesh is broken, or a folder has none of the meshes.
   """
   count = len(faces.photos)
   errors = {name: np.full((4, count), np.nan) for name in maker.names}
@@ -186,7 +187,7 @@ def measure_scans(
               first[name] = np.where(found.inside, found.distance_mm, np.nan)
   for folder in maker.folders:
     if not np.isfinite(errors[folder.name]).any():
-      raise ValueError(
+      raise UserError(
         f"{folder.folder}: expected meshes as {faces.photos[0].name}.obj, got"
         " none of this set's photos"
       )

@@ -15,7 +15,7 @@ from disentangle3d.evaluation.identification import (
 from disentangle3d.evaluation.presets import PRESETS, verify_codes
 from disentangle3d.evaluation.verification import VerificationResult, verify
 from disentangle3d.training.export import Export
-from disentangle3d.types import Latents
+from disentangle3d.types import Latents, UserError
 from experiments.measures.codes import encode_photos
 from experiments.sets.faces import FaceSet, Images
 
@@ -65,7 +65,7 @@ def measure_faces(
     `FaceResults`.
 
   Raises:
-    ValueError: The folds do not add up, or scores are not one finite number
+    UserError: The folds do not add up, or scores are not one finite number
       a pair; says whose.
   """
   _check_scores(faces, other_scores)
@@ -116,11 +116,11 @@ def identify_in_gallery(
   """Most people leave their first photo in the gallery; the rest are unknown.
 
   Raises:
-    ValueError: There are fewer than two people, or nobody has two photos.
+    UserError: There are fewer than two people, or nobody has two photos.
   """
   names, owner = np.unique(people, return_inverse=True)
   if len(names) < 2:
-    raise ValueError(f"people: expected two or more, got {len(names)}")
+    raise UserError(f"people: expected two or more, got {len(names)}")
   order = np.random.default_rng(seed).permutation(len(names))
   known = order[: max(round(_KNOWN_SHARE * len(names)), 1)]
   first = np.unique(owner, return_index=True)[1]
@@ -207,7 +207,7 @@ def _fusion(
             both, pairs.same, folds=pairs.fold
           )
     except ValueError as error:
-      raise ValueError(f"{name}: {error}") from error
+      raise UserError(f"{name}: {error}") from error
   return fused
 
 
@@ -217,7 +217,7 @@ def _check_scores(
   count = len(faces.pairs.same)
   for name, scores in (other_scores or {}).items():
     if scores.shape != (count,):
-      raise ValueError(
+      raise UserError(
         f"{name}: expected {count} scores, one a pair of {faces.name}, got"
         f" shape {list(scores.shape)}"
       )

@@ -17,6 +17,7 @@ from disentangle3d.reporting.figures import error_views, render_shape
 from disentangle3d.reporting.galleries import ColorBar, gallery
 from disentangle3d.reporting.html_page import Block, Picture, Section
 from disentangle3d.training.export import Export
+from disentangle3d.types import UserError
 
 LATENT = 2 / 3
 _MARGIN = 1.06
@@ -43,13 +44,13 @@ def read_bases(network: Export, count: int) -> Bases:
   """The first `count` basis vectors of both decoders.
 
   Raises:
-    ValueError: A decoder has fewer.
+    UserError: A decoder has fewer.
   """
   moved = {}
   for name in ("identity_decoder", "residual_decoder"):
     kernel = np.asarray(network.params[name]["kernel"], np.float32)
     if not 1 <= count <= len(kernel):
-      raise ValueError(
+      raise UserError(
         f"bases: expected 1 to {len(kernel)}, as many as the {name} has, got"
         f" {count}"
       )

@@ -33,6 +33,7 @@ from disentangle3d.reporting.html_page import (
   write_page,
 )
 from disentangle3d.reporting.pictures import picture_png
+from disentangle3d.types import UserError, UserFileNotFoundError
 from experiments.pages.paper_tables import PAPER_TABLES, Measured
 
 FILE, PAGE = "section.json", "page.html"
@@ -59,13 +60,13 @@ def check_output(folder: str | os.PathLike[str]) -> None:
   """Refuses a folder that `save_findings` would refuse after all the work.
 
   Raises:
-    ValueError: `folder` holds something else than findings.
+    UserError: `folder` holds something else than findings.
   """
   folder = pathlib.Path(folder)
   if (folder / FILE).is_file():
     return
   if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-    raise ValueError(
+    raise UserError(
       f"{folder}: expected a new or an empty folder, or one of an earlier"
       " evaluation, got another"
     )
@@ -75,7 +76,7 @@ def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
   """Writes findings, over what an earlier run wrote there.
 
   Raises:
-    ValueError: `folder` holds something else.
+    UserError: `folder` holds something else.
   """
   check_output(folder)
   folder = pathlib.Path(folder)
@@ -114,17 +115,17 @@ def load_findings(folder: str | os.PathLike[str]) -> Findings:
   """Reads what `save_findings` wrote.
 
   Raises:
-    FileNotFoundError: There is none, or a picture is missing.
-    ValueError: It is not of this format.
+    UserFileNotFoundError: There is none, or a picture is missing.
+    UserError: It is not of this format.
   """
   folder = pathlib.Path(folder)
   path = folder / FILE
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
+    raise UserFileNotFoundError(f"{path}: no such file")
   try:
     content = json.loads(path.read_text())
     if content["format"] != _FORMAT:
-      raise ValueError(f"another format: {content['format']!r}")
+      raise UserError(f"another format: {content['format']!r}")
     sections = [
       Section(
         section["title"],
@@ -136,10 +137,10 @@ def load_findings(folder: str | os.PathLike[str]) -> Findings:
     for key, rows in measured.items():
       width = len(PAPER_TABLES[key].columns)
       if any(len(cells) != width for cells in rows.values()):
-        raise ValueError(f"{key}: expected {width} cells a row")
+        raise UserError(f"{key}: expected {width} cells a row")
     return Findings(content["title"], sections, measured)
   except (KeyError, TypeError, AttributeError, ValueError) as error:
-    raise ValueError(f"{path}: expected {_FORMAT!r} ({error})") from error
+    raise UserError(f"{path}: expected {_FORMAT!r} ({error})") from error
 
 
 def _to_json(block: Block, pictures: list[bytes]) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
     case "Picture":
       path = folder / f"picture{fields.pop('picture'):02d}.png"
       if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise UserFileNotFoundError(f"{path}: no such file")
       with Image.open(io.BytesIO(path.read_bytes())) as image:
         return Picture(np.asarray(image.convert("RGB")), **fields)
     case "Grid":
@@ -200,4 +201,4 @@ def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
     case "Preformatted":
       return Preformatted(**fields)
     case _:
-      raise ValueError(f"no such block: {kind!r}")
+      raise UserError(f"no such block: {kind!r}")

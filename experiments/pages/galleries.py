@@ -16,6 +16,7 @@ from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.reporting.figures import render_shape
 from disentangle3d.reporting.galleries import Box, gallery
 from disentangle3d.reporting.html_page import Picture
+from disentangle3d.types import UserError
 from experiments.sets.meshes import MeshFolder, read_prediction
 
 FULL, IDENTITY = "full shape", "identity shape"
@@ -64,7 +65,7 @@ def read_meshes(
     full one, is left out there.
 
   Raises:
-    ValueError: A mesh is broken, or a folder has none of these photos.
+    UserError: A mesh is broken, or a folder has none of these photos.
   """
   found = []
   for identity in (False, True):
@@ -83,7 +84,7 @@ def read_meshes(
     )
   for one in folders:
     if not any(one.name in kind[0] for kind in found if kind):
-      raise ValueError(
+      raise UserError(
         f"{one.folder}: expected meshes as {photos[0]}.obj, got none of the"
         " photos shown"
       )
@@ -157,13 +158,13 @@ def laid_over(scan: Scan, mean: Scan) -> Float[np.ndarray, "V 3"]:
   """A mesh in the mean shape's frame and size, by their common landmarks.
 
   Raises:
-    ValueError: They have fewer than three landmarks in common.
+    UserError: They have fewer than three landmarks in common.
   """
   known = np.isfinite(scan.landmarks).all(1) & np.isfinite(mean.landmarks).all(
     1
   )
   if known.sum() < 3:
-    raise ValueError(
+    raise UserError(
       "landmarks: expected 3 or more that a mesh shares with the mean shape,"
       f" got {known.sum()}"
     )

@@ -11,6 +11,7 @@ from disentangle3d.reporting.html_page import (
   write_page,
 )
 from disentangle3d.training.run_files import METRICS
+from disentangle3d.types import UserFileNotFoundError
 from experiments.configs.default import PHASES
 from experiments.pages.faces import loss_figures
 from experiments.pages.findings import FILE, Findings, load_findings
@@ -33,8 +34,8 @@ def write_evaluation_page(workdir: pathlib.Path) -> pathlib.Path:
     The page.
 
   Raises:
-    FileNotFoundError: There is no such workdir, or a picture is missing.
-    ValueError: A folder is damaged; names it.
+    UserFileNotFoundError: There is no such workdir, or a picture is missing.
+    UserError: A folder is damaged; names it.
   """
   sections = report_sections(read_parts(workdir))
   runs = {
@@ -53,11 +54,11 @@ def read_parts(workdir: pathlib.Path) -> dict[str, Findings]:
   """What was measured, by the names of the folders under evaluation/.
 
   Raises:
-    FileNotFoundError: There is no such workdir, or a picture is missing.
-    ValueError: A folder is damaged; names it.
+    UserFileNotFoundError: There is no such workdir, or a picture is missing.
+    UserError: A folder is damaged; names it.
   """
   if not workdir.is_dir():
-    raise FileNotFoundError(f"{workdir}: no such folder")
+    raise UserFileNotFoundError(f"{workdir}: no such folder")
   folder = workdir / "evaluation"
   found = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
   known = [name for name in PARTS if name in found]

@@ -14,6 +14,7 @@ from data_prep.photos.loose_photos import read_photos
 from disentangle3d.geometry import Camera
 from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.viewer import viewer_page
+from disentangle3d.types import UserError
 from experiments.photographs.files import (
   FORMATS,
   MadeFace,
@@ -90,7 +91,7 @@ def reconstruct_photos(
     The number of faces.
 
   Raises:
-    ValueError: There is no face in any photo, or `output` is taken.
+    UserError: There is no face in any photo, or `output` is taken.
   """
   with new_folder(output) as folder:
     names, sightings, reasons = find_faces(
@@ -101,7 +102,7 @@ def reconstruct_photos(
     if not sightings:
       index, reason = next(iter(reasons.items()), (0, "it has no frame"))
       first = names[index] if names else str(files[0])
-      raise ValueError(
+      raise UserError(
         f"no face in any of {len(names)} photos; the first, {first}: {reason}"
       )
     places = face_folders(
@@ -116,7 +117,7 @@ def reconstruct_photos(
       while row < len(sightings) and sightings[row].index == index:
         face = next(made)
         if photo.image is None:
-          raise ValueError(f"{photo.name}: {photo.reason}, which it was before")
+          raise UserError(f"{photo.name}: {photo.reason}, which it was before")
         colors = write_face(
           folder / places[row],
           face,

@@ -12,6 +12,7 @@ import tqdm
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.found_faces import FaceFinder, FoundFace, precropped_face
 from data_prep.photos.loose_photos import LoosePhoto, read_photos
+from disentangle3d.types import UserError
 
 # A track goes on where boxes share so much of their union, and ends when it has
 # not been seen for so many frames.
@@ -60,15 +61,15 @@ class Finder:
     """The faces of a photo, the largest first.
 
     Raises:
-      ValueError: The photo is no crop, or has no face; says which.
+      UserError: The photo is no crop, or has no face; says which.
     """
     if photo.image is None:
-      raise ValueError(photo.reason)
+      raise UserError(photo.reason)
     if self._precropped:
       return [precropped_face(photo.image, self._locate)]
     found = self._find(photo.image)
     if not found:
-      raise ValueError("no face found")
+      raise UserError("no face found")
     return found
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from disentangle3d.evaluation.scans import Scan, make_scan, scan_of
 from disentangle3d.faces.meshes import read_mesh
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
 MESHES_HELP = (
   "NAME=FOLDER: another method's meshes, one a photo (see"
@@ -56,19 +56,19 @@ def read_mesh_folders(
   """The folders of `--meshes=NAME=FOLDER` flags.
 
   Raises:
-    ValueError: A value is not NAME=FOLDER, or a name comes twice.
-    FileNotFoundError: There is no such folder.
+    UserError: A value is not NAME=FOLDER, or a name comes twice.
+    UserFileNotFoundError: There is no such folder.
   """
   folders: list[MeshFolder] = []
   for value in named:
     name, separator, path = value.partition("=")
     if not (name and separator and path):
-      raise ValueError(f"--meshes: expected NAME=FOLDER, got {value!r}")
+      raise UserError(f"--meshes: expected NAME=FOLDER, got {value!r}")
     if name in [other.name for other in folders]:
-      raise ValueError(f"--meshes: expected names that differ, got {name!r}")
+      raise UserError(f"--meshes: expected names that differ, got {name!r}")
     folder = pathlib.Path(path)
     if not folder.is_dir():
-      raise FileNotFoundError(f"--meshes={name}: {path}: no such folder")
+      raise UserFileNotFoundError(f"--meshes={name}: {path}: no such folder")
     folders.append(
       MeshFolder(name, folder, landmark_vertices, triangles, num_vertices)
     )
@@ -89,7 +89,7 @@ def read_prediction(
     The mesh with its landmarks, or None where there is none.
 
   Raises:
-    ValueError: It is no mesh, or it has neither the 3DMM's topology nor
+    UserError: It is no mesh, or it has neither the 3DMM's topology nor
       landmarks of its own; names the file.
   """
   stem = meshes.folder / (photo + ("_identity" if identity else ""))
@@ -115,8 +115,8 @@ def _read_scan(
     if len(mesh.vertices) == meshes.num_vertices:
       return scan_of(mesh.vertices, meshes.triangles, meshes.landmark_vertices)
   except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
-  raise ValueError(
+    raise UserError(f"{path}: {error}") from error
+  raise UserError(
     f"{path}: expected {meshes.num_vertices} vertices as the 3DMM has, or"
     f" landmarks in {stem.name}.txt or .npy, got {len(mesh.vertices)} vertices"
     " and none"
@@ -135,9 +135,9 @@ def _read_landmarks(stem: pathlib.Path) -> Float[np.ndarray, "68 3"] | None:
         points = np.loadtxt(path)
       points = np.asarray(points, np.float64)
     except (ValueError, OSError, EOFError) as error:
-      raise ValueError(f"{path}: expected numbers ({error})") from error
+      raise UserError(f"{path}: expected numbers ({error})") from error
     if points.shape != (NUM_LANDMARKS, 3):
-      raise ValueError(
+      raise UserError(
         f"{path}: expected landmarks [{NUM_LANDMARKS}, 3], got"
         f" {list(points.shape)}"
       )

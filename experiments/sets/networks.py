@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.training.export import Export, load_export
+from disentangle3d.types import UserError
 
 NETWORK_HELP = (
   "NAME=PATH: a workdir of a finished training, or a folder it exported;"
@@ -21,17 +22,17 @@ def read_networks(
     fitter: The 3DMM that their shapes must go with, or None.
 
   Raises:
-    ValueError: A value is not NAME=PATH, a name comes twice, or a network has
+    UserError: A value is not NAME=PATH, a name comes twice, or a network has
       another number of vertices.
-    FileNotFoundError: There is no export.
+    UserFileNotFoundError: There is no export.
   """
   networks: dict[str, Export] = {}
   for value in named:
     name, separator, path = value.partition("=")
     if not (name and separator and path):
-      raise ValueError(f"--network: expected NAME=PATH, got {value!r}")
+      raise UserError(f"--network: expected NAME=PATH, got {value!r}")
     if name in networks:
-      raise ValueError(f"--network: expected names that differ, got {name!r}")
+      raise UserError(f"--network: expected names that differ, got {name!r}")
     networks[name] = load_export(path)
   if fitter is not None:
     check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
@@ -45,7 +46,7 @@ def check_vertices(
   for name, network in networks.items():
     has = network.model.num_vertices
     if has != num_vertices:
-      raise ValueError(
+      raise UserError(
         f"--network={name}: expected {num_vertices} vertices as the {whose}"
         f" has, got {has}"
       )

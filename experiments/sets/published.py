@@ -22,7 +22,7 @@ from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
 from data_prep.photos.photo_sets import decode_photo, read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
 
 _FOLDS = 10
@@ -46,15 +46,15 @@ class CropFiles:
     """Reads some.
 
     Raises:
-      FileNotFoundError: A crop is gone.
-      ValueError: One is no image of 112 x 96; names it.
+      UserFileNotFoundError: A crop is gone.
+      UserError: One is no image of 112 x 96; names it.
     """
     return np.stack([self._read(self._paths[row]) for row in rows])
 
   def _read(self, path: pathlib.Path) -> np.ndarray:
     image = read_photo(path)
     if image.shape[:2] != (IMAGE_HEIGHT, IMAGE_WIDTH):
-      raise ValueError(
+      raise UserError(
         f"{path}: expected {IMAGE_HEIGHT} x {IMAGE_WIDTH} pixels, got"
         f" {image.shape[0]} x {image.shape[1]}"
       )
@@ -81,8 +81,8 @@ def read_face_sets(
     bins: See `bin_set`.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: There is no set at all, or one is damaged.
+    UserFileNotFoundError: A file is missing.
+    UserError: There is no set at all, or one is damaged.
   """
   sets: list[FaceSet] = []
   for dataset in synthetic:
@@ -94,7 +94,7 @@ def read_face_sets(
     sets.append(ytf_set(*ytf, frames=ytf_frames))
   sets += [bin_set(path) for path in bins]
   if not sets:
-    raise ValueError(
+    raise UserError(
       "expected at least one of --synthetic, --photos, --lfw_pairs,"
       " --ytf_splits, --bin"
     )
@@ -111,8 +111,8 @@ def lfw_set(
     aligned: What align_faces made of the folder of photos.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: The list is malformed, its folds do not add up, or a photo of
+    UserFileNotFoundError: A file is missing.
+    UserError: The list is malformed, its folds do not add up, or a photo of
       it was not aligned; says how many and names the first.
   """
   listed = read_lfw_pairs(pairs)
@@ -142,12 +142,12 @@ def ytf_set(
     frames: At most so many of a video, evenly taken.
 
   Raises:
-    FileNotFoundError: A file is missing.
-    ValueError: The list is malformed, its folds do not add up, or no frame of
+    UserFileNotFoundError: A file is missing.
+    UserError: The list is malformed, its folds do not add up, or no frame of
       a video was aligned; says of how many and names the first.
   """
   if frames < 1:
-    raise ValueError(f"frames: expected at least 1, got {frames}")
+    raise UserError(f"frames: expected at least 1, got {frames}")
   is_mat = pathlib.Path(splits).suffix.lower() == ".mat"
   listed = (read_meta_and_splits if is_mat else read_splits)(splits)
   rows = _usable(aligned)
@@ -169,14 +169,14 @@ def bin_set(path: str | os.PathLike[str]) -> FaceSet:
   """A .bin file: ten folds, one after the other.
 
   Raises:
-    FileNotFoundError: There is no such file.
-    ValueError: It is malformed, or its pairs make no ten equal folds with
+    UserFileNotFoundError: There is no such file.
+    UserError: It is malformed, or its pairs make no ten equal folds with
       both kinds in each.
   """
   content = read_verification_bin(path)
   count = len(content.same)
   if count % _FOLDS:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected a number of pairs that {_FOLDS} divides, for as many"
       f" equal folds, got {count}"
     )
@@ -205,7 +205,7 @@ def _cut(
   if image.shape[:2] == (_ARCFACE_SIZE, _ARCFACE_SIZE):
     image = image[:, _ARCFACE_MARGIN : _ARCFACE_SIZE - _ARCFACE_MARGIN]
   if image.shape[:2] != (IMAGE_HEIGHT, IMAGE_WIDTH):
-    raise ValueError(
+    raise UserError(
       f"{path}: image {number}: expected 112 x 112 or 112 x 96 pixels, got"
       f" {image.shape[0]} x {image.shape[1]}"
     )
@@ -218,7 +218,7 @@ def _usable(aligned: str | os.PathLike[str]) -> list[PhotoRow]:
 
 def _crop(row: PhotoRow) -> pathlib.Path:
   if row.crop_path is None:
-    raise ValueError(f"{row.image_id}: expected an aligned photo, got no crop")
+    raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")
   return row.crop_path
 
 

@@ -26,6 +26,7 @@ from disentangle3d.types import (
   IMAGE_HEIGHT,
   IMAGE_WIDTH,
   NOSE_TIP,
+  UserError,
 )
 
 # A scan's sizes are rounded up to these, so that few programs are compiled.
@@ -67,11 +68,11 @@ def crop_cameras(
     N cameras, crop pixels.
 
   Raises:
-    ValueError: One of the five points is missing.
+    UserError: One of the five points is missing.
   """
   points = _five_points(landmarks)
   if not np.isfinite(points).all():
-    raise ValueError(
+    raise UserError(
       "landmarks: expected eyes, nose tip and mouth corners, to cut a crop by"
     )
   frontal = similarity_2d(
@@ -115,7 +116,7 @@ def render_scan(
     colors: `[V, 3]`, from the scan's texture; None shades a skin colour.
 
   Raises:
-    ValueError: A landmark that the crop needs is missing.
+    UserError: A landmark that the crop needs is missing.
   """
   camera = crop_cameras(landmarks, yaw_deg)
   albedo = np.broadcast_to(np.float32(_SKIN), vertices.shape)

@@ -24,6 +24,7 @@ from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.scans import Scan, make_scan
 from disentangle3d.geometry import apply_affine
+from disentangle3d.types import UserError
 from experiments.sets.scan_renderings import render_scan
 
 MICC, BU3DFE, BU3DFE_YAW = "MICC", "BU-3DFE", "BU-3DFE-rendered"
@@ -111,13 +112,13 @@ def read_scan_sets(folders: ScanFolders) -> Iterator[ScanSet]:
   """The sets of scans that are there, one after the other.
 
   Raises:
-    FileNotFoundError: A folder is missing.
-    ValueError: Florence comes without aligned frames, or nothing is left to
+    UserFileNotFoundError: A folder is missing.
+    UserError: Florence comes without aligned frames, or nothing is left to
       measure; says why.
   """
   if folders.florence is not None:
     if folders.florence_aligned is None:
-      raise ValueError("florence_aligned: expected beside florence")
+      raise UserError("florence_aligned: expected beside florence")
     yield florence_set(
       folders.florence,
       aligned=folders.florence_aligned,
@@ -138,19 +139,19 @@ def load_scan(files: ScanFiles) -> Scan:
   """A scan with its iBUG landmarks.
 
   Raises:
-    FileNotFoundError: A file is gone.
-    ValueError: A file is malformed, or there are no landmarks.
+    UserFileNotFoundError: A file is gone.
+    UserError: A file is malformed, or there are no landmarks.
   """
   scan = read_scan(files)
   if scan.landmarks is None:
-    raise ValueError(f"{files.mesh_path}: expected landmarks, found none")
+    raise UserError(f"{files.mesh_path}: expected landmarks, found none")
   landmarks = scan.landmarks
   try:
     if len(landmarks) != 68:
       landmarks = ibug_from_bu3dfe(landmarks, scan.vertices)
     return make_scan(scan.vertices, scan.triangles, landmarks)
   except ValueError as error:
-    raise ValueError(f"{files.mesh_path}: {error}") from error
+    raise UserError(f"{files.mesh_path}: {error}") from error
 
 
 def florence_set(
@@ -173,8 +174,8 @@ def florence_set(
     photos_per_person: At most so many frames, evenly taken; 0 takes all.
 
   Raises:
-    FileNotFoundError: A folder is missing.
-    ValueError: Nothing is left to measure; says why.
+    UserFileNotFoundError: A folder is missing.
+    UserError: Nothing is left to measure; says why.
   """
   listed = list_florence(root, landmarks=landmarks, frames=frames)
   scans: dict[str, ScanFiles] = {}
@@ -182,7 +183,7 @@ def florence_set(
     if one.expression.startswith(_FRONTAL) and one.landmarks_path is not None:
       scans.setdefault(one.subject, one)
   if not scans:
-    raise ValueError(
+    raise UserError(
       f"{root}: expected .ljson landmarks of a frontal scan, found none"
     )
   rows = _by_path(aligned)
@@ -215,8 +216,8 @@ def bu3dfe_set(
     aligned: What align_faces made of the F2D photos.
 
   Raises:
-    FileNotFoundError: A folder is missing.
-    ValueError: Nothing is left to measure; says why.
+    UserFileNotFoundError: A folder is missing.
+    UserError: Nothing is left to measure; says why.
   """
   scans, neutral = _bu3dfe_scans(root)
   rows = _by_path(aligned)
@@ -237,8 +238,8 @@ def bu3dfe_yaw_set(root: str | os.PathLike[str]) -> ScanSet:
   """The neutral scans, rendered at yaw -90 to 90 degrees by 10.
 
   Raises:
-    FileNotFoundError: A folder is missing.
-    ValueError: There is no neutral scan with landmarks.
+    UserFileNotFoundError: A folder is missing.
+    UserError: There is no neutral scan with landmarks.
   """
   _, neutral = _bu3dfe_scans(root)
   photos, textured = [], 0
@@ -286,7 +287,7 @@ def _bu3dfe_scans(
   ]
   neutral = {s.subject: s for s in scans if s.expression == NEUTRAL}
   if not neutral:
-    raise ValueError(
+    raise UserError(
       f"{root}: expected neutral scans with landmarks, as"
       " F0001/F0001_NE00WH_F3D.bnd beside the .wrl, found none"
     )
@@ -301,7 +302,7 @@ def _photo(
   condition: str,
 ) -> ScanPhoto:
   if row.crop_path is None or row.crop_from_photo is None:
-    raise ValueError(f"{row.image_id}: expected an aligned photo, got no crop")
+    raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")
   landmarks, visibility = np.zeros((68, 2)), np.zeros(68)
   if row.landmarks is not None and row.visibility is not None:
     landmarks = np.asarray(
@@ -337,7 +338,7 @@ def _check_found(
   what: str,
 ) -> None:
   if not photos:
-    raise ValueError(
+    raise UserError(
       f"{aligned}: expected aligned photos of {root} ({what}), found none"
     )
 

@@ -5,22 +5,24 @@ import pathlib
 
 import numpy as np
 
+from disentangle3d.types import UserError, UserFileNotFoundError
+
 
 def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
   """Other systems' scores, of `--scores=NAME=FILE` flags.
 
   Raises:
-    ValueError: A value is not NAME=FILE, or a file holds no row of finite
+    UserError: A value is not NAME=FILE, or a file holds no row of finite
       numbers.
-    FileNotFoundError: There is no such file.
+    UserFileNotFoundError: There is no such file.
   """
   scores = {}
   for value in named:
     name, separator, path = value.partition("=")
     if not (name and separator and path):
-      raise ValueError(f"--scores: expected NAME=FILE, got {value!r}")
+      raise UserError(f"--scores: expected NAME=FILE, got {value!r}")
     if not pathlib.Path(path).is_file():
-      raise FileNotFoundError(f"{path}: no such file")
+      raise UserFileNotFoundError(f"{path}: no such file")
     try:
       if path.endswith(".npy"):
         numbers = np.load(path, allow_pickle=False)
@@ -28,13 +30,13 @@ def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
         numbers = np.loadtxt(path, ndmin=1)
       numbers = np.asarray(numbers, np.float64)
     except (ValueError, OSError, EOFError) as error:
-      raise ValueError(f"{path}: expected numbers ({error})") from error
+      raise UserError(f"{path}: expected numbers ({error})") from error
     broken = np.flatnonzero(~np.isfinite(numbers.ravel()))
     if numbers.ndim != 1 or broken.size:
       what = (
         f"{numbers.ravel()[broken[0]]} at {broken[0]}" if broken.size else ""
       )
-      raise ValueError(
+      raise UserError(
         f"{path}: expected a row of finite numbers, got"
         f" {what or list(numbers.shape)}"
       )

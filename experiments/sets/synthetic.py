@@ -10,6 +10,7 @@ import dataclasses
 
 from data_prep.datasets.synthetic_set import SyntheticSet, split_plans
 from disentangle3d.faces.synthetic_world import SyntheticWorld
+from disentangle3d.types import UserError
 
 OUTDOOR, YAW, EXPRESSION = (
   "synthetic_outdoor",
@@ -55,15 +56,15 @@ def world_of_set(
     The same people, photographed as the set wants it.
 
   Raises:
-    ValueError: There is no such set, or it has fewer people.
+    UserError: There is no such set, or it has fewer people.
   """
   if name not in TEST_SETS:
-    raise ValueError(
+    raise UserError(
       f"set: expected one of {', '.join(TEST_SETS)}, got {name!r}"
     )
   there = split_plans(settings)["heldout"].people
   if not 0 <= people <= there:
-    raise ValueError(
+    raise UserError(
       f"people: expected 0 to {there} held-out people, got {people}"
     )
   chosen = TEST_SETS[name]

@@ -12,6 +12,7 @@ from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.html_page import Paragraph, Section, Table
 from disentangle3d.reporting.machine import machine_name
 from disentangle3d.reporting.markdown import markdown
+from disentangle3d.types import UserFileNotFoundError
 from experiments.pages.disentanglement import disentanglement_blocks
 from experiments.pages.findings import Findings, save_findings
 from experiments.pages.paper_tables import LFW, paper_table
@@ -113,7 +114,7 @@ def write_page(study: Study, people: str) -> pathlib.Path:
   """Joins the seeds that were measured to one Markdown page.
 
   Raises:
-    FileNotFoundError: No seed was measured.
+    UserFileNotFoundError: No seed was measured.
   """
   folders = sorted(
     study.workdir.glob(f"{people}-*"), key=lambda path: path.name
@@ -124,7 +125,7 @@ def write_page(study: Study, people: str) -> pathlib.Path:
     if (folder / "figures.json").is_file()
   }
   if not found:
-    raise FileNotFoundError(
+    raise UserFileNotFoundError(
       f"{study.workdir}: no {people}-*/figures.json; run --stage=evaluate first"
     )
   figures = {

@@ -23,7 +23,12 @@ from disentangle3d.faces.synthetic import render_photos, true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.output_files import replace_file
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from disentangle3d.types import (
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  UserError,
+  UserFileNotFoundError,
+)
 
 # CASIA-WebFace's largest folder has 804 photos; its mean is 46.
 MOST_PHOTOS = 804
@@ -68,11 +73,11 @@ def training_people(people: int, photos: int, *, seed: int) -> TrainingPeople:
   Numbers of photos are log-normal, from 2 to 804, in random order.
 
   Raises:
-    ValueError: So many photos cannot be had of so many people.
+    UserError: So many photos cannot be had of so many people.
   """
   least, most = people * _LEAST_PHOTOS, people * MOST_PHOTOS
   if people < 1 or not least <= photos <= most:
-    raise ValueError(
+    raise UserError(
       f"photos: expected {least} to {most} of {people} people, got {photos}"
     )
   weights = np.exp(_SPREAD * norm.ppf((np.arange(people) + 0.5) / people))
@@ -218,19 +223,19 @@ def load_targets(path: str | os.PathLike[str], *, photos: int) -> Targets:
   """Reads what `save_targets` wrote.
 
   Raises:
-    FileNotFoundError: There is no such file; says which stage writes it.
-    ValueError: It is damaged, or has another number of photos.
+    UserFileNotFoundError: There is no such file; says which stage writes it.
+    UserError: It is damaged, or has another number of photos.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file; run --stage=fit first")
+    raise UserFileNotFoundError(f"{path}: no such file; run --stage=fit first")
   try:
     with np.load(path, allow_pickle=False) as file:
       targets = Targets(file["identity"], file["expression"])
   except (ValueError, OSError, KeyError) as error:
-    raise ValueError(f"{path}: expected fits, got another ({error})") from error
+    raise UserError(f"{path}: expected fits, got another ({error})") from error
   if not len(targets.identity) == len(targets.expression) == photos:
-    raise ValueError(
+    raise UserError(
       f"{path}: expected {photos} photos, got {len(targets.identity)}"
     )
   return targets

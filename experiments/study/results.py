@@ -140,7 +140,7 @@ def _verify(
   study: Study, heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, FaceResults]:
   people = heldout.photos.person
-  plan = usual_plan(people, _PLAN)
+  plan = usual_plan(people, usual=_PLAN)
   pairs = draw_pairs(people, plan)
   indices = study.people.indices()
   chosen = np.linspace(

@@ -24,6 +24,8 @@ from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
   CASIA_NUM_CLASSES,
   CASIA_NUM_IMAGES,
+  UserError,
+  UserFileNotFoundError,
 )
 from experiments.benchmarks.speed import timing_findings
 from experiments.configs.paper_scale import with_steps
@@ -104,11 +106,11 @@ def open_study(
     render_batch_size: Photos at a time; 0 takes what suits the machine.
 
   Raises:
-    ValueError: `scale` is out of range, or the workdir holds another study.
-    FileNotFoundError: There is no such 3DMM.
+    UserError: `scale` is out of range, or the workdir holds another study.
+    UserFileNotFoundError: There is no such 3DMM.
   """
   if not 0 < scale <= 1:
-    raise ValueError(f"--scale: expected above 0, at most 1, got {scale}")
+    raise UserError(f"--scale: expected above 0, at most 1, got {scale}")
   people = training_people(
     max(2, round(CASIA_NUM_CLASSES * scale)),
     max(4, round(CASIA_NUM_IMAGES * scale)),
@@ -159,8 +161,8 @@ def run_study(
 
   Raises:
     Stopped: Ctrl-C or SIGTERM came, or the time was up.
-    FileNotFoundError: A variant lacks what it starts from.
-    ValueError: There are too few people to measure on.
+    UserFileNotFoundError: A variant lacks what it starts from.
+    UserError: There are too few people to measure on.
   """
   end = time.monotonic() + 60 * minutes if minutes else None
   if stage in ("all", "train"):
@@ -188,7 +190,7 @@ def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
   before = json.loads(path.read_text())
   for name, value in settings.items():
     if before.get(name) != value:
-      raise ValueError(
+      raise UserError(
         f"{path}: expected {name} {before.get(name)!r} as this study was begun"
         f" with, got {value!r}; give another --workdir"
       )
@@ -198,12 +200,12 @@ def check_order(study: Study, names: Sequence[str], seed: int) -> None:
   """Refuses variants whose start nobody has trained or asked for.
 
   Raises:
-    FileNotFoundError: The paper's run has no params after phase II.
+    UserFileNotFoundError: The paper's run has no params after phase II.
   """
   start = start_folder(study, seed)
   needy = [name for name in names if not VARIANTS[name].own_pretraining]
   if needy and PAPER not in names and not is_exported(start):
-    raise FileNotFoundError(
+    raise UserFileNotFoundError(
       f"{start}: no such export, which {', '.join(needy)} starts from; give"
       f" --ablation={PAPER} as well"
     )

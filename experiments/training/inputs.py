@@ -28,6 +28,7 @@ from disentangle3d.training.rendered import (
   rendered_examples,
 )
 from disentangle3d.training.resident import resident_examples
+from disentangle3d.types import UserError
 from experiments.training.phases import phases_of
 
 KINDS = ("grain", "device_resident", "synthetic")
@@ -39,17 +40,17 @@ def face_model_of(config: ConfigDict) -> FaceModel:
   """The network of a config.
 
   Raises:
-    ValueError: `config.model` has a field that FaceModel has not, or names
+    UserError: `config.model` has a field that FaceModel has not, or names
       no preset.
   """
   try:
     model = FaceModel(**config.model)
   except TypeError as error:
-    raise ValueError(f"config.model: {error}") from error
+    raise UserError(f"config.model: {error}") from error
   try:
     abstract_params(model)
   except (ValueError, TypeError) as error:
-    raise ValueError(f"config.model.{error}") from error
+    raise UserError(f"config.model.{error}") from error
   return model
 
 
@@ -66,13 +67,13 @@ def open_input(
     What `run_phases` takes; without a dataset's phase only numbers.
 
   Raises:
-    ValueError: `config.input` is no choice, the dataset is missing or damaged,
+    UserError: `config.input` is no choice, the dataset is missing or damaged,
       or its sizes are not the network's.
-    FileNotFoundError: The dataset is not there.
+    UserFileNotFoundError: The dataset is not there.
   """
   kind = config.input.kind
   if kind not in KINDS:
-    raise ValueError(
+    raise UserError(
       f"config.input.kind: expected one of {', '.join(KINDS)}, got {kind}"
     )
   model = face_model_of(config)
@@ -80,7 +81,7 @@ def open_input(
   if needy and not config.dataset and kind == "synthetic":
     return _people_of_config(config, model, devices)
   if needy and not config.dataset:
-    raise ValueError(
+    raise UserError(
       f"config.dataset: expected a dataset folder for {', '.join(needy)}, got"
       " none; give --config.dataset"
     )
@@ -146,7 +147,7 @@ def _check_sizes(
     ("num_vertices", model.num_vertices, morphable_model.num_vertices),
   ):
     if got != expected:
-      raise ValueError(
+      raise UserError(
         f"config.model.{name}: expected {expected} as the 3DMM of the dataset"
         f" {split.folder} has, got {got}"
       )

@@ -15,6 +15,7 @@ from disentangle3d.training.phases import (
   joint_phase,
   without_residual,
 )
+from disentangle3d.types import UserError
 from experiments.configs.default import PHASES
 
 
@@ -31,11 +32,11 @@ def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
     The phases.
 
   Raises:
-    ValueError: A value is out of range or no choice; names it.
+    UserError: A value is out of range or no choice; names it.
   """
   unknown = [name for name in config.run_phases if name not in PHASES]
   if unknown or not config.run_phases:
-    raise ValueError(
+    raise UserError(
       f"config.run_phases: expected some of {', '.join(PHASES)}, got"
       f" {', '.join(unknown) or 'none'}"
     )
@@ -54,7 +55,7 @@ def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
         )
       )
     except ValueError as error:
-      raise ValueError(f"config.phases.{name}: {error}") from error
+      raise UserError(f"config.phases.{name}: {error}") from error
   if not config.residual_branch:
     return tuple(map(without_residual, phases))
   return tuple(phases)

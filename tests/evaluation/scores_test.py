@@ -103,7 +103,7 @@ class PairPlanTest(absltest.TestCase):
     # 45 genuine pairs a person: seven people a fold.
     for count in (5, 40, 60, 69, 70, 75):
       people = np.repeat(np.arange(count), 10)
-      plan = usual_plan(people, usual)
+      plan = usual_plan(people, usual=usual)
       self.assertEqual(plan == usual, count >= 70, count)
       self.assertLen(set(draw_pairs(people, plan).fold), plan.folds)
 

@@ -30,6 +30,7 @@ from data_prep.faces.mtcnn.patches import crop_patches, map_present, pack_pixels
 from data_prep.faces.mtcnn.pyramid import pyramid_scales, shrink, shrink_on_host
 from data_prep.faces.mtcnn.weights import load_weights
 from disentangle3d.network.compilation import cpu_compiler_options
+from disentangle3d.types import UserError
 
 # The package's: how much boxes of one level, of all levels, and after each
 # network may cover each other.
@@ -96,7 +97,7 @@ class Detector:
         None: where they are the same.
 
     Raises:
-      ValueError: A setting is out of its range, or the weights are others.
+      UserError: A setting is out of its range, or the weights are others.
       ModuleNotFoundError: The extra `detect` is not installed.
     """
     _check_settings(settings)
@@ -351,18 +352,18 @@ def _faces_of(
 
 def _check_settings(settings: Settings) -> None:
   if not settings.min_size_px >= PNET_WINDOW:
-    raise ValueError(
+    raise UserError(
       f"min_size: expected at least {PNET_WINDOW} pixels, got"
       f" {settings.min_size_px}"
     )
   if not 0 < settings.factor < 1:
-    raise ValueError(
+    raise UserError(
       f"factor: expected a number between 0 and 1, got {settings.factor}"
     )
   if len(settings.thresholds) != 3 or not all(
     0 < threshold < 1 for threshold in settings.thresholds
   ):
-    raise ValueError(
+    raise UserError(
       "thresholds: expected three numbers between 0 and 1, got"
       f" {settings.thresholds}"
     )

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from disentangle3d.types import UserError, UserFileNotFoundError
+
 LICENCES = {
   "MTCNN weights": (
     "MIT (package mtcnn, Iván de Paz Centeno), converted from the authors'"
@@ -78,8 +80,8 @@ def load_weights() -> dict[str, dict[str, np.ndarray]]:
 
   Raises:
     ModuleNotFoundError: The extra `detect` is not installed.
-    FileNotFoundError: The package lacks a file of weights.
-    ValueError: A file holds something else; names file and problem.
+    UserFileNotFoundError: The package lacks a file of weights.
+    UserError: A file holds something else; names file and problem.
   """
   package = importlib.util.find_spec("mtcnn")
   if package is None or importlib.util.find_spec("lz4") is None:
@@ -102,7 +104,7 @@ def read_weights(path: pathlib.Path, network: str) -> dict[str, np.ndarray]:
     See `load_weights`.
 
   Raises:
-    ValueError: The file holds something else; names file and problem.
+    UserError: The file holds something else; names file and problem.
   """
   # The extra's, as dlib is: the library works without.
   import lz4.frame
@@ -112,13 +114,13 @@ def read_weights(path: pathlib.Path, network: str) -> dict[str, np.ndarray]:
     decompressor = lz4.frame.LZ4FrameDecompressor()
     content = decompressor.decompress(path.read_bytes(), max_length=_MOST_BYTES)
     if not decompressor.eof:
-      raise ValueError(f"expected a whole LZ4 frame of at most {_MOST_BYTES} B")
+      raise UserError(f"expected a whole LZ4 frame of at most {_MOST_BYTES} B")
   except (RuntimeError, EOFError, ValueError) as error:
-    raise ValueError(f"{path}: cannot be read as LZ4 ({error})") from error
+    raise UserError(f"{path}: cannot be read as LZ4 ({error})") from error
   try:
     arrays = _parse_arrays(content, list(shapes.values()))
   except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise UserError(f"{path}: {error}") from error
   return dict(zip(shapes, arrays, strict=True))
 
 
@@ -155,7 +157,7 @@ def _parse_arrays(
     if token.name == "BINGET" and argument < len(remembered):
       value = remembered[argument]
     if isinstance(value, str) and value not in _WORDS:
-      raise ValueError(
+      raise UserError(
         f"expected arrays only, got the word {value[:40]!r} at byte {position}"
       )
     if value == "shape":
@@ -166,14 +168,14 @@ def _parse_arrays(
       shape, numbers = tuple(numbers), None
     elif token.name == "BUILD" and before == "SETITEMS":
       if shape not in shapes[len(arrays) : len(arrays) + 1]:
-        raise ValueError(
+        raise UserError(
           f"array {len(arrays)}: expected shape"
           f" {(*shapes, 'none')[len(arrays)]}, got {shape}"
         )
       arrays.append(_read_array(file, shape))
     before = token.name
   if len(arrays) != len(shapes):
-    raise ValueError(f"expected {len(shapes)} arrays, got {len(arrays)}")
+    raise UserError(f"expected {len(shapes)} arrays, got {len(arrays)}")
   return arrays
 
 
@@ -184,10 +186,10 @@ def _read_array(file: io.BytesIO, shape: tuple[int, ...]) -> np.ndarray:
   size = 4 * math.prod(shape)
   numbers = file.read(size)
   if len(numbers) != size:
-    raise ValueError(f"expected {size} bytes of an array from byte {start}")
+    raise UserError(f"expected {size} bytes of an array from byte {start}")
   array = np.frombuffer(numbers, "<f4").reshape(shape)
   if not np.isfinite(array).all():
-    raise ValueError(f"expected finite numbers in the array at byte {start}")
+    raise UserError(f"expected finite numbers in the array at byte {start}")
   return array
 
 
@@ -196,7 +198,7 @@ def _find(folders: list[pathlib.Path], network: str) -> pathlib.Path:
   for folder in folders:
     if (folder / name).is_file():
       return folder / name
-  raise FileNotFoundError(
+  raise UserFileNotFoundError(
     f"{name}: not in the installed package mtcnn (1.0 or newer is needed);"
     " install it again"
   )

@@ -7,6 +7,7 @@ import types
 from absl.testing import absltest, parameterized
 import numpy as np
 
+from data_prep.datasets import synthetic_set
 from disentangle3d.evaluation.scans import make_scan, scan_of
 from disentangle3d.evaluation.shape_scores import ShapeScores
 from disentangle3d.faces.meshes import write_mesh
@@ -154,7 +155,7 @@ class NetworkFlagsTest(parameterized.TestCase):
 
   def test_photographs_are_no_synthetic_dataset(self):
     with self.assertRaisesRegex(ValueError, "render_synthetic"):
-      evaluated_networks.settings_of({"created": {"settings": {}}}, "folder")
+      synthetic_set.settings_of({"created": {"settings": {}}}, "folder")
 
 
 if __name__ == "__main__":
