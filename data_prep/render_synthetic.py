@@ -16,6 +16,7 @@ Killed or stopped, the same command goes on with the shards that are missing.
 
 import dataclasses
 import pathlib
+from typing import Any
 
 from absl import flags, logging
 
@@ -45,18 +46,19 @@ def _define_flags() -> None:
     "A dataset for training, or crops and landmarks for fit_faces.",
   )
   for field in dataclasses.fields(SyntheticSet):
+    default: Any = field.default
     help_text = f"See SyntheticSet.{field.name}."
     match field.name:
       case "albedo":
-        flags.DEFINE_enum("albedo", field.default, ALBEDOS, help_text)
+        flags.DEFINE_enum("albedo", default, ALBEDOS, help_text)
       case "jaw":
-        flags.DEFINE_enum("jaw", field.default, JAWS, help_text)
+        flags.DEFINE_enum("jaw", default, JAWS, help_text)
       case "morphable_model":
         flags.DEFINE_string("morphable_model", None, help_text)
       case "landmark_noise_px":
-        flags.DEFINE_float(field.name, field.default, help_text)
+        flags.DEFINE_float(field.name, default, help_text)
       case _:
-        flags.DEFINE_integer(field.name, field.default, help_text)
+        flags.DEFINE_integer(field.name, default, help_text)
 
 
 def main() -> None:

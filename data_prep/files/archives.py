@@ -28,7 +28,7 @@ _MOST_BYTES = 1 << 28
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _ENCRYPTED = 0x1
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-_COMPRESSED_TAR: dict[bytes, Callable[[pathlib.Path], Any]] = {
+_COMPRESSED_TAR: dict[bytes, Callable[..., Any]] = {
   b"\x1f\x8b": gzip.open,
   b"BZ": bz2.open,
   b"\xfd7": lzma.open,
@@ -213,11 +213,13 @@ class TarArchive:
     return content
 
   def __del__(self) -> None:
-    if getattr(self, "_stream", None) is not None:
-      self._stream.close()
+    stream = getattr(self, "_stream", None)
+    if stream is not None:
+      stream.close()
 
   def _opened(self) -> IO[bytes]:
-    return (self._open or open)(self.path, "rb")
+    opener: Callable[..., Any] = self._open or open
+    return opener(self.path, "rb")
 
 
 class _Bounded(io.RawIOBase):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.pair_plans import PairPlan, draw_pairs
@@ -27,8 +27,8 @@ class CodeScores:
 
 
 def score_codes(
-  codes: Float[np.ndarray, "P D"],
-  people: Int[np.ndarray, "P"],
+  codes: Float[Array | np.ndarray, "P D"],
+  people: Int[Array | np.ndarray, "P"],
   plan: PairPlan,
 ) -> CodeScores:
   """Verifies by the cosine of codes.
@@ -48,10 +48,10 @@ def score_codes(
 
 
 def score_pairs(
-  codes: Float[np.ndarray, "P D"],
+  codes: Float[Array | np.ndarray, "P D"],
   pairs: Pairs,
   *,
-  mirrored: Float[np.ndarray, "P D"] | None = None,
+  mirrored: Float[Array | np.ndarray, "P D"] | None = None,
 ) -> CodeScores:
   """Verifies given pairs by the cosine of codes, as the paper does.
 

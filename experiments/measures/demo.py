@@ -235,9 +235,9 @@ def _faces(heldout: HeldOut, rows: np.ndarray, network: Export) -> list[Face]:
     faces.append(
       Face(
         title=f"person {photos.person[row]}, yaw {yaw_deg:.0f}°",
-        image=photos.image[row],
-        landmarks=photos.landmarks[row],
-        visibility=photos.visibility[row],
+        image=np.asarray(photos.image[row]),
+        landmarks=np.asarray(photos.landmarks[row]),
+        visibility=np.asarray(photos.visibility[row]),
         fit=np.asarray(fitted[place]),
         fit_camera=jax.tree.map(lambda leaf, r=row: leaf[r], fits.camera),
         shape=made.shape[place],

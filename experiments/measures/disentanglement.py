@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval, mean_and_interval
@@ -91,7 +91,7 @@ def measure_disentanglement(
   """
   sets = {"outdoor": outdoor, "yaw": yaw, "expression": expression}
   codes = {
-    name: encode_photos(network, heldout.photos.image)
+    name: encode_photos(network, np.asarray(heldout.photos.image))
     for name, heldout in sets.items()
   }
   swapped, own = _swap(network, outdoor, swaps)
@@ -158,7 +158,7 @@ def _swap(
 def swap_errors(
   made: Sequence[Float[np.ndarray, "N V 3"]],
   truth: Sequence[Float[np.ndarray, "N V 3"]],
-  people: Int[np.ndarray, "N"],
+  people: Int[Array | np.ndarray, "N"],
   landmark_vertices: Int[np.ndarray, "68"],
 ) -> tuple[Interval, Interval]:
   """The swap test: identity of each photo with the residual of another's.
@@ -178,7 +178,8 @@ def swap_errors(
   """
   partners = swap_partners(people)
   swapped, true_swapped = (
-    swap_shapes(*pair, partners) for pair in (made, truth)
+    swap_shapes(shape, identity_shape, partners)
+    for shape, identity_shape in (made, truth)
   )
   return (
     _error(swapped, true_swapped, landmark_vertices, people),
@@ -209,7 +210,10 @@ def _batches(rows: np.ndarray) -> Sequence[np.ndarray]:
 
 
 def _error(
-  made: np.ndarray, truth: np.ndarray, marks: np.ndarray, people: np.ndarray
+  made: np.ndarray,
+  truth: np.ndarray,
+  marks: np.ndarray,
+  people: Array | np.ndarray,
 ) -> Interval:
   parts = [
     np.asarray(

@@ -16,6 +16,7 @@ from disentangle3d.reporting.html_page import (
   Block,
   Paragraph,
   Picture,
+  Row,
   Section,
   Table,
   interval,
@@ -98,7 +99,7 @@ def _shape_blocks(results: Results) -> list[Block]:
     "identity shape within 95 mm",
     "identity shape, rigid",
   )
-  rows = []
+  rows: list[Row] = []
   people = results.heldout.photos.person
   for name, scores in results.shapes.items():
     within = mean_and_interval(scores.within, groups=people)

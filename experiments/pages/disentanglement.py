@@ -105,7 +105,7 @@ def _table(
 
 
 def _differences(
-  found: Mapping[str, Disentanglement], code: str, people: np.ndarray
+  found: Mapping[str, Disentanglement], code: str, people: Array | np.ndarray
 ) -> list[Block]:
   lines: list[Block] = []
   for first, second in itertools.combinations(reversed(list(found)), 2):

@@ -15,6 +15,7 @@ from disentangle3d.reporting.html_page import (
   Grid,
   Paragraph,
   Picture,
+  Row,
   Section,
   Table,
   interval,
@@ -155,7 +156,7 @@ def _presets(results: FaceResults) -> Table:
 
 def _galleries(results: FaceResults) -> Table:
   galleries = results.galleries or {}
-  rows = [
+  rows: list[Row] = [
     (name, found.rank_1, *map(float, found.tar_at_far))
     for name, found in galleries.items()
   ]

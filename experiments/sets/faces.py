@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 from typing import Protocol
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from data_prep.datasets.synthetic_set import settings_of, world_of
@@ -69,10 +69,12 @@ class FaceSet:
   fitted: Float[np.ndarray, "P I"] | None = None
   training_images: UInt8[np.ndarray, "T 112 96 3"] | None = None
 
-  def pool(self, codes: Float[np.ndarray, "P D"]) -> Float[np.ndarray, "U D"]:
+  def pool(
+    self, codes: Float[Array | np.ndarray, "P D"]
+  ) -> Float[np.ndarray, "U D"]:
     """The codes of the units: the mean of their frames' at unit length."""
     if self.frames is None:
-      return codes
+      return np.asarray(codes)
     rows = unit_rows(codes).astype(np.float32)
     return np.stack([rows[frames].mean(0) for frames in self.frames])
 
@@ -87,7 +89,7 @@ def synthetic_sets(dataset: str | pathlib.Path) -> list[FaceSet]:
   """
   settings = settings_of(read_manifest(dataset), dataset)
   heldout = heldout_people(settings, *world_of(settings))
-  people = heldout.photos.person
+  people = np.asarray(heldout.photos.person)
   # The demo's 40 people fill the usual plan; fewer want a smaller one.
   pairs = draw_pairs(people, usual_plan(people))
   learnt = training_images(dataset)

@@ -10,6 +10,7 @@ from disentangle3d.evaluation.verification import bootstrap_auc_difference
 from disentangle3d.reporting.html_page import (
   Block,
   Paragraph,
+  Row,
   Section,
   Table,
   format_number,
@@ -141,7 +142,7 @@ def figures_table(
   """Means over seeds, with the standard deviation where there are several."""
   names = list(dict.fromkeys(n for found in by_seed.values() for n in found))
   columns: list[str] = []
-  rows = []
+  rows: list[Row] = []
   for name in names:
     found = [figures[name] for figures in by_seed.values() if name in figures]
     columns = list(found[0])
@@ -165,9 +166,10 @@ def _auc(
 ) -> Difference:
   faces = results.faces[albedo]
   one, other = (faces.rows[f"{kind}, {name}"] for name in (first, second))
-  value = bootstrap_auc_difference(
-    one.scores, other.scores, one.pairs, faces.faces.people
-  )
+  people = faces.faces.people
+  if people is None:
+    raise ValueError(f"{faces.faces.name}: expected who is in each photo")
+  value = bootstrap_auc_difference(one.scores, other.scores, one.pairs, people)
   return Difference(
     f"AUC of the {kind}, points, {albedo} albedo",
     first,

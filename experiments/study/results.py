@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 
+import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
@@ -139,7 +140,7 @@ def measure_study(
 def _verify(
   study: Study, heldout: HeldOut, networks: Mapping[str, Export]
 ) -> dict[str, FaceResults]:
-  people = heldout.photos.person
+  people = np.asarray(heldout.photos.person)
   plan = usual_plan(people, usual=_PLAN)
   pairs = draw_pairs(people, plan)
   indices = study.people.indices()
@@ -156,7 +157,7 @@ def _verify(
         pairs=pairs,
         people=people,
         fitted=heldout.single.identity_coefficients,
-        training_images=learnt.image,
+        training_images=np.asarray(learnt.image),
       ),
       networks,
     )
@@ -170,7 +171,7 @@ def _decoders(
   modes = np.concatenate(
     [np.asarray(fitter.identity_basis), np.asarray(fitter.expression_basis)], -1
   )
-  rows = np.asarray(flatten_vertices(np.moveaxis(modes, -1, 0)))
+  rows = np.asarray(flatten_vertices(jnp.asarray(np.moveaxis(modes, -1, 0))))
   first = networks.get(AFTER_PRETRAINING)
   return {
     name: DecoderFindings(
