@@ -12,10 +12,11 @@ of the triangle's radius and in its plane, comes near enough.
 import concurrent.futures
 import dataclasses
 import os
+from typing import Any
 
 from jaxtyping import Array, Float, Int
 import numpy as np
-import scipy.spatial
+import scipy
 
 from disentangle3d.types import check_array
 
@@ -49,8 +50,8 @@ class Surface:
   normal: Float[np.ndarray, "F 3"]
   thickness: Float[np.ndarray, "F"]
   radius: Float[np.ndarray, "F"]
-  classes: list[tuple[np.ndarray, scipy.spatial.cKDTree]]
-  vertex_tree: scipy.spatial.cKDTree
+  classes: list[tuple[np.ndarray, Any]]
+  vertex_tree: Any
   used: Int[np.ndarray, "U"]
 
 
