@@ -2,9 +2,10 @@
 
     import disentangle3d as d3d
 
-    model, params = d3d.load_params(path)
-    faces = d3d.reconstruct(params, images, model=model)  # [B, V, 3], mm
-    feature = d3d.face_embedding(params, images, model=model)
+    network = d3d.load_network(path)
+    reconstruct = jax.jit(d3d.reconstruct, static_argnames="model")
+    faces = reconstruct(network.params, crops, model=network.model)
+    faces.shape  # [B, V, 3], mm
 
 Measures live in `d3d.evaluation.reconstruction`, `d3d.evaluation.verification`
 and `d3d.evaluation.disentanglement`. Nothing here jits, prints or keeps state.
@@ -41,6 +42,7 @@ from disentangle3d.geometry import (
   transform_camera,
 )
 from disentangle3d.inference import (
+  cast_params,
   decode,
   encode,
   face_embedding,
@@ -49,7 +51,10 @@ from disentangle3d.inference import (
   reconstruct,
 )
 from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import Latents, Reconstruction
+
+__version__ = "0.1.0"
 
 __all__ = [
   "Camera",
@@ -58,6 +63,7 @@ __all__ = [
   "FitResult",
   "Latents",
   "MorphableModel",
+  "Network",
   "Reconstruction",
   "Rendering",
   "ShapeError",
@@ -65,6 +71,7 @@ __all__ = [
   "SyntheticWorld",
   "VerificationResult",
   "align_similarity",
+  "cast_params",
   "decode",
   "encode",
   "estimate_camera",
@@ -76,6 +83,7 @@ __all__ = [
   "init_params",
   "jaw_contour",
   "load_morphable_model",
+  "load_network",
   "load_params",
   "network",
   "prepare_params",

@@ -9,7 +9,7 @@ import numpy as np
 
 from disentangle3d import inference
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import save_export
+from disentangle3d.training.export import save_network
 from disentangle3d.types import Latents
 from tests.fixtures import random_morphable_model
 
@@ -169,20 +169,24 @@ class InferenceTest(parameterized.TestCase):
     self.assertEqual(latents.residual.shape, (0, 5))
 
 
-class PreparedParamsTest(parameterized.TestCase):
+class CastParamsTest(parameterized.TestCase):
   @parameterized.parameters("tiny", "mobile")
   def test_what_is_stored_in_bfloat16_makes_the_same_faces(self, trunk):
     model = MODEL.clone(trunk=trunk, dtype="bfloat16")
     params = init_params(jax.random.key(0), model, random_morphable_model())
-    prepared = inference.prepare_params(params, model=model)
-    kernel = prepared["identity_decoder"]["kernel"]
+    cast = inference.cast_params(params, model=model)
+    kernel = cast["identity_decoder"]["kernel"]
     self.assertEqual(kernel.dtype, jnp.bfloat16)
     self.assertEqual(params["identity_decoder"]["kernel"].dtype, jnp.float32)
     jax.tree.map(
       np.testing.assert_array_equal,
-      inference.reconstruct(prepared, photos(), model=model),
+      inference.reconstruct(cast, photos(), model=model),
       inference.reconstruct(params, photos(), model=model),
     )
+
+  def test_what_computes_in_float32_stays_as_it_is(self):
+    params = init_params(jax.random.key(0), MODEL, random_morphable_model())
+    self.assertIs(inference.cast_params(params, model=MODEL), params)
 
 
 class LoadParamsTest(absltest.TestCase):
@@ -191,7 +195,7 @@ class LoadParamsTest(absltest.TestCase):
     params = init_params(jax.random.key(0), MODEL, basis)
     head = {"kernel": np.zeros((12, 4)), "bias": np.zeros(4)}
     folder = self.create_tempdir().full_path
-    save_export(
+    save_network(
       folder, MODEL, params | {"identity_head": head}, basis, phase="phase_3"
     )
     model, loaded = inference.load_params(folder)

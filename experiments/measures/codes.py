@@ -6,7 +6,7 @@ import numpy as np
 
 from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.inference import encode
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import Latents
 from experiments.sets.faces import Images
 
@@ -15,7 +15,7 @@ _encode = jax.jit(encode, static_argnames="model")
 
 
 def encode_photos(
-  network: Export, images: Images, *, mirrored: bool = False
+  network: Network, images: Images, *, mirrored: bool = False
 ) -> Latents:
   """Codes of any number of photos, on the host; one program for all.
 

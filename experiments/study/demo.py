@@ -13,7 +13,7 @@ from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.pictures import contact_sheet, picture_png
-from disentangle3d.training.export import Export, load_export
+from disentangle3d.training.export import Network, load_network
 from experiments.configs import demo as demo_config
 from experiments.configs import demo_control
 from experiments.measures.reconstruction import measure_set
@@ -68,9 +68,9 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> list[Gate]:
   with _timed(seconds, "the control"):
     _train(config, control, dataset, fitter)
   networks = {
-    AFTER_PRETRAINING: load_export(trained / "export" / "decoders"),
-    CONTROL: load_export(control),
-    AFTER_JOINT: load_export(trained),
+    AFTER_PRETRAINING: load_network(trained / "export" / "decoders"),
+    CONTROL: load_network(control),
+    AFTER_JOINT: load_network(trained),
   }
   with _timed(seconds, "evaluation"):
     photos = measure_set(OUTDOOR, settings, world, fitter, networks)
@@ -117,7 +117,7 @@ def _write_face(
   workdir: pathlib.Path,
   face: Face,
   pictures: Sequence[FacePictures],
-  network: Export,
+  network: Network,
 ) -> None:
   for suffix in (".glb", ".ply"):
     write_mesh(workdir / f"face{suffix}", face.shape, network.triangles)

@@ -25,7 +25,7 @@ from disentangle3d.reporting.html_page import (
 )
 from disentangle3d.reporting.machine import machine_name
 from disentangle3d.reporting.pictures import contact_sheet, enlarge
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from experiments.configs.default import PHASES
 from experiments.measures.reconstruction import SetResults
 from experiments.measures.verification import FaceResults
@@ -78,7 +78,7 @@ class ShownFaces:
   errors_mm: np.ndarray
 
 
-def faces_to_show(heldout: HeldOut, network: Export) -> ShownFaces:
+def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
   """One photo of each of the first people, at yaws from 0 upwards."""
   photos, fits = heldout.photos, heldout.multi
   yaw_deg = np.degrees(np.abs(photos.yaw_rad))

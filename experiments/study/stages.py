@@ -10,7 +10,6 @@ import os
 import pathlib
 import time
 
-import jax
 from ml_collections import ConfigDict
 
 from data_prep.datasets.synthetic_set import (
@@ -19,7 +18,7 @@ from data_prep.datasets.synthetic_set import (
   world_of,
 )
 from disentangle3d.output_files import replace_file
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
   CASIA_NUM_CLASSES,
@@ -55,6 +54,7 @@ from experiments.study.runs import (
 )
 from experiments.study.variants import PAPER, VARIANTS
 from experiments.training.host import stop_on_signals
+from experiments.training.inputs import face_model_of
 
 _BASES, _PICTURE_PX = 4, 256
 _TIMED_BATCHES = (1, 8, 32)
@@ -127,8 +127,7 @@ def open_study(
   workdir = pathlib.Path(workdir)
   _keep_settings(workdir, {"scale": scale} | dataclasses.asdict(settings))
   config = with_steps(config, people.num_photos)
-  if jax.default_backend() != "cpu":
-    config.model.dtype = "bfloat16"
+  config.model.dtype = face_model_of(config).dtype
   world, fitter = world_of(settings)
   batch = render_batch_size or render_batch()
 
@@ -274,7 +273,7 @@ def evaluate(study: Study, seed: int, measuring: Measuring) -> None:
 
 
 def _timing_and_bases(
-  networks: Mapping[str, Export], images: int
+  networks: Mapping[str, Network], images: int
 ) -> dict[str, Findings]:
   """Table 4 and Fig. 9, of the paper's run."""
   paper = VARIANTS[PAPER].title
