@@ -2,9 +2,10 @@
 
     import disentangle3d as d3d
 
-    model, params = d3d.load_params(path)
-    faces = d3d.reconstruct(params, images, model=model)  # [B, V, 3], mm
-    feature = d3d.face_embedding(params, images, model=model)
+    network = d3d.load_network(path)
+    reconstruct = jax.jit(d3d.reconstruct, static_argnames="model")
+    faces = reconstruct(network.params, crops, model=network.model)
+    faces.shape  # [B, V, 3], mm
 
 Measures live in `d3d.evaluation.reconstruction`, `d3d.evaluation.verification`
 and `d3d.evaluation.disentanglement`. Nothing here jits, prints or keeps state.
@@ -49,6 +50,7 @@ from disentangle3d.inference import (
   reconstruct,
 )
 from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import Latents, Reconstruction
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
   "FitResult",
   "Latents",
   "MorphableModel",
+  "Network",
   "Reconstruction",
   "Rendering",
   "ShapeError",
@@ -76,6 +79,7 @@ __all__ = [
   "init_params",
   "jaw_contour",
   "load_morphable_model",
+  "load_network",
   "load_params",
   "network",
   "prepare_params",

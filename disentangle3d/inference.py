@@ -18,7 +18,7 @@ from disentangle3d.network import winograd
 from disentangle3d.network.face_model import FaceModel, check_latents
 from disentangle3d.network.sphereface import scale_images
 from disentangle3d.network.trunks import MOBILE
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from disentangle3d.types import Latents, Reconstruction, check_array
 
 Images = UInt8[Array, "*B 112 96 3"] | Float[Array, "*B 112 96 3"]
@@ -36,9 +36,7 @@ _SHORTEST = 1e-12
 def load_params(
   path: str | os.PathLike[str],
 ) -> tuple[FaceModel, dict[str, Any]]:
-  """The network that training exported.
-
-  `training.export.load_export` gives its mesh and the 3DMM's licence as well.
+  """A trained network's model and params; `load_network` gives all of it.
 
   Args:
     path: The workdir of a finished training, or the folder it exported.
@@ -47,11 +45,11 @@ def load_params(
     The model and its params, NumPy arrays.
 
   Raises:
-    FileNotFoundError: There is no export there.
-    ValueError: A file is damaged or does not fit; names file and problem.
+    UserFileNotFoundError: There is no export there.
+    UserError: A file is damaged or does not fit; names file and problem.
   """
-  export = load_export(path)
-  return export.model, export.params
+  network = load_network(path)
+  return network.model, network.params
 
 
 def encode(

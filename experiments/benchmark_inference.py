@@ -27,7 +27,7 @@ from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.trunks import TRUNKS
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.machine import machine_name
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
 from experiments.benchmarks.inference import (
   find_methods,
@@ -62,7 +62,7 @@ def _define_flags() -> None:
 def _networks_from_flags() -> dict[str, tuple[Any, FaceModel]]:
   values = flags.FLAGS
   if values.params:
-    network = load_export(values.params)
+    network = load_network(values.params)
     return {network.model.trunk: (network.params, network.model)}
   unknown = sorted(set(values.trunks) - set(TRUNKS))
   if unknown or not values.trunks:

@@ -15,8 +15,8 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from disentangle3d.inference import load_params
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import load_export
 from experiments.benchmarks.speed import timing_findings
 from experiments.pages.findings import (
   PAGE,
@@ -38,8 +38,7 @@ def main() -> None:
   values = flags.FLAGS
   check_output(values.output)
   if values.network is not None:
-    export = load_export(values.network)
-    model, params = export.model, export.params
+    model, params = load_params(values.network)
   else:
     model = FaceModel(trunk=values.trunk)
     params = init_params(jax.random.key(0), model)

@@ -19,7 +19,7 @@ import pathlib
 from absl import flags, logging
 
 from data_prep.stages import command_line
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from experiments.exports.programs import PLATFORMS, export_network
 
 
@@ -44,7 +44,7 @@ def main() -> None:
   values = flags.FLAGS
   output = pathlib.Path(values.output)
   names = export_network(
-    load_export(values.params),
+    load_network(values.params),
     output,
     platforms=values.platforms,
     with_onnx=values.onnx,

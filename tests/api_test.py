@@ -25,6 +25,7 @@ MODEL = d3d.FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
 HOST_FUNCTIONS = {
   "jaw_contour",
   "load_morphable_model",
+  "load_network",
   "load_params",
   "procedural_face_model",
   "save_morphable_model",

@@ -9,7 +9,7 @@ import numpy as np
 
 from disentangle3d import inference
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import save_export
+from disentangle3d.training.export import save_network
 from disentangle3d.types import Latents
 from tests.fixtures import random_morphable_model
 
@@ -191,7 +191,7 @@ class LoadParamsTest(absltest.TestCase):
     params = init_params(jax.random.key(0), MODEL, basis)
     head = {"kernel": np.zeros((12, 4)), "bias": np.zeros(4)}
     folder = self.create_tempdir().full_path
-    save_export(
+    save_network(
       folder, MODEL, params | {"identity_head": head}, basis, phase="phase_3"
     )
     model, loaded = inference.load_params(folder)

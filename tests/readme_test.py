@@ -16,7 +16,7 @@ import numpy as np
 
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import save_export
+from disentangle3d.training.export import save_network
 from tests.fixtures import REPOSITORY
 
 MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
@@ -38,7 +38,7 @@ class ReadmeTest(parameterized.TestCase):
     blocks = python_blocks((REPOSITORY / document).read_text("utf-8"))
     self.assertNotEmpty(blocks)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-      save_export(
+      save_network(
         pathlib.Path("runs/demo/training/export"),
         MODEL,
         params,

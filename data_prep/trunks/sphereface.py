@@ -15,7 +15,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS, Trunk
-from disentangle3d.training.export import save_export
+from disentangle3d.training.export import save_network
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 PHASE = "import_sphereface"
@@ -199,7 +199,7 @@ def import_sphereface(
   )
   params = init_params(jax.random.key(seed), model, morphable_model)
   params["encoder"] = {**params["encoder"], "trunk": trunk}
-  save_export(
+  save_network(
     output,
     model,
     params,

@@ -37,7 +37,7 @@ _OPTIONAL_ARRAYS = {
   "expression_mixing": (np.float32, "X E"),
   "source_vertices": (np.int32, "V"),
 }
-_TEXTS = ("name", "source", "licence")
+PROVENANCE = ("name", "source", "licence")
 
 
 @flax.struct.dataclass
@@ -73,6 +73,11 @@ class MorphableModel:
   name: str = flax.struct.field(pytree_node=False, default="unnamed")
   source: str = flax.struct.field(pytree_node=False, default="unknown")
   licence: str = flax.struct.field(pytree_node=False, default="unknown")
+
+  @property
+  def provenance(self) -> dict[str, str]:
+    """Name, source and licence, for whatever is derived from it."""
+    return {text: getattr(self, text) for text in PROVENANCE}
 
   @property
   def num_vertices(self) -> int:
@@ -219,7 +224,7 @@ def save_morphable_model(
     for field, (dtype, _) in (_ARRAYS | _OPTIONAL_ARRAYS).items()
     if getattr(model, field) is not None
   }
-  about = {field: getattr(model, field) for field in _TEXTS}
+  about = model.provenance
   about["format"] = _FORMAT
   arrays["about"] = np.array(json.dumps(about))
   path = pathlib.Path(path)
@@ -269,7 +274,7 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
     )
   try:
     about = json.loads(str(content.pop("about")))
-    texts = {field: about[field] for field in _TEXTS}
+    texts = {field: about[field] for field in PROVENANCE}
     known = _ARRAYS | _OPTIONAL_ARRAYS
     model = MorphableModel(
       **{k: v for k, v in content.items() if k in known}, **texts

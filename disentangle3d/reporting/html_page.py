@@ -76,10 +76,18 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """Pictures side by side, as many in a row as the window allows."""
+  """Pictures side by side.
+
+  Attributes:
+    pictures: At their own widths, unless `columns` is given.
+    caption: Below them.
+    columns: How many share a row's width, however narrow it is; None takes as
+      many as the window allows.
+  """
 
   pictures: Sequence[Picture]
   caption: str = ""
+  columns: int | None = None
 
 
 Block = Paragraph | Preformatted | Table | Picture | Grid
@@ -189,9 +197,12 @@ def _block(block: Block) -> str:
       return _table(block)
     case Picture():
       return _picture(block)
-    case Grid(pictures, caption):
+    case Grid(pictures, caption, columns):
       inner = "\n".join(_picture(picture) for picture in pictures)
-      return f'<div class="grid">{inner}</div>{_caption(caption, "p")}'
+      tag = '<div class="grid">'
+      if columns is not None:
+        tag = f'<div class="columns" style="--columns: {columns}">'
+      return f"{tag}{inner}</div>{_caption(caption, 'p')}"
     case _:
       raise TypeError(
         "sections: expected blocks Paragraph, Preformatted, Table, Picture or"
@@ -312,7 +323,11 @@ figure img {
 }
 figcaption { margin-top: .3rem; }
 .grid { display: flex; flex-wrap: wrap; gap: .9rem; align-items: flex-start; }
-.grid figure { margin: 0; }
+.columns {
+  display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr));
+  gap: .9rem; align-items: start; margin-bottom: 1.2rem;
+}
+.grid figure, .columns figure { margin: 0; }
 pre {
   overflow-x: auto; padding: .7rem .9rem; background: var(--stripe);
   border: 1px solid var(--line); border-radius: 4px; font-size: .88rem;

@@ -16,12 +16,17 @@ import pathlib
 from typing import Any
 import zipfile
 
+import flax.struct
 import flax.traverse_util
 import jax
 from jaxtyping import Int
 import numpy as np
 
-from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.morphable_model import (
+  PROVENANCE,
+  MorphableModel,
+  validate_morphable_model,
+)
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.phases import HEAD
 from disentangle3d.types import UserError, UserFileNotFoundError
@@ -29,34 +34,60 @@ from disentangle3d.types import UserError, UserFileNotFoundError
 FOLDER = "export"
 ABOUT, _PARAMS, _TOPOLOGY = "face_model.json", "params.npz", "topology.npz"
 _FORMAT = "disentangle3d network, version 1"
-_TEXTS = ("name", "source", "licence")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Export:
+@flax.struct.dataclass
+class Network:
   """A trained network and the mesh its shapes live on.
 
   Attributes:
-    model: The network.
-    params: Its top-level entries, NumPy arrays.
-    triangles: `[F, 3]` int32.
-    landmark_vertices: `[68]` int32.
-    mirror_vertices: `[V]` int32 or None.
-    provenance: Name, source and licence of the 3DMM it was trained with; the
-      licence holds for the params as well.
-    phase: The phase it comes out of.
+    model: What the params belong to.
+    params: Its top-level entries, NumPy arrays: `encoder`, the two decoders,
+      `mean_shape` `[V, 3]` in mm.
+    triangles: Vertex indices, `[F, 3]` int32.
+    landmark_vertices: Vertex of each iBUG landmark, `[68]` int32; -1 where the
+      mesh has no such point.
+    mirror_vertices: The vertex at each vertex's mirror image, `[V]` int32, or
+      None where the mesh has no such map.
+    name: Of the 3DMM that it was trained with.
+    source: Where that 3DMM comes from.
+    licence: Terms of use of that 3DMM, which hold for the params as well.
+    phase: The phase of training that it comes out of.
   """
 
-  model: FaceModel
+  model: FaceModel = flax.struct.field(pytree_node=False)
   params: dict[str, Any]
   triangles: Int[np.ndarray, "F 3"]
   landmark_vertices: Int[np.ndarray, "68"]
-  mirror_vertices: Int[np.ndarray, "V"] | None
-  provenance: dict[str, str]
-  phase: str
+  mirror_vertices: Int[np.ndarray, "V"] | None = None
+  name: str = flax.struct.field(pytree_node=False, default="unnamed")
+  source: str = flax.struct.field(pytree_node=False, default="unknown")
+  licence: str = flax.struct.field(pytree_node=False, default="unknown")
+  phase: str = flax.struct.field(pytree_node=False, default="")
+
+  @property
+  def provenance(self) -> dict[str, str]:
+    """Name, source and licence, as `MorphableModel.provenance`."""
+    return {text: getattr(self, text) for text in PROVENANCE}
+
+  def mean_face(self) -> MorphableModel:
+    """Its mesh and mean shape as a 3DMM without modes."""
+    mean = np.asarray(self.params["mean_shape"], np.float32)
+    empty = np.zeros((*mean.shape, 0), np.float32)
+    return MorphableModel(
+      mean_shape=mean,
+      identity_basis=empty,
+      expression_basis=empty,
+      triangles=self.triangles,
+      landmark_vertices=self.landmark_vertices,
+      mirror_vertices=self.mirror_vertices,
+      name=self.name,
+      source=self.source,
+      licence=self.licence,
+    )
 
 
-def save_export(
+def save_network(
   folder: str | os.PathLike[str],
   model: FaceModel,
   params: Mapping[str, Any],
@@ -64,7 +95,7 @@ def save_export(
   *,
   phase: str,
 ) -> None:
-  """Writes a folder that `load_export` reads, over what was there.
+  """Writes a folder that `load_network` reads, over what was there.
 
   Args:
     folder: Where to; made with its parents.
@@ -94,7 +125,7 @@ def save_export(
     "model": {
       field.name: getattr(model, field.name) for field in _fields(model)
     },
-    "morphable_model": {t: getattr(morphable_model, t) for t in _TEXTS},
+    "morphable_model": morphable_model.provenance,
     "phase": phase,
   }
   partial = folder / f".{ABOUT}.{os.getpid()}.partial"
@@ -102,11 +133,11 @@ def save_export(
   partial.replace(folder / ABOUT)
 
 
-def load_export(path: str | os.PathLike[str]) -> Export:
-  """Reads what training exported.
+def load_network(path: str | os.PathLike[str]) -> Network:
+  """A trained network, from what training exported.
 
   Args:
-    path: An export folder, or the workdir of a finished training.
+    path: The workdir of a finished training, or a folder that it exported.
 
   Returns:
     The network.
@@ -122,7 +153,7 @@ def load_export(path: str | os.PathLike[str]) -> Export:
     if about["format"] != _FORMAT:
       raise UserError(f'expected "format": "{_FORMAT}", got {about["format"]}')
     model = FaceModel(**about["model"])
-    provenance = {text: about["morphable_model"][text] for text in _TEXTS}
+    provenance = {text: about["morphable_model"][text] for text in PROVENANCE}
     phase = about["phase"]
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(
@@ -134,15 +165,20 @@ def load_export(path: str | os.PathLike[str]) -> Export:
   missing = {"triangles", "landmark_vertices"} - topology.keys()
   if missing:
     raise UserError(f"{folder / _TOPOLOGY}: expected {', '.join(missing)}")
-  return Export(
+  network = Network(
     model=model,
     params=flax.traverse_util.unflatten_dict(flat, sep="/"),
     triangles=topology["triangles"],
     landmark_vertices=topology["landmark_vertices"],
     mirror_vertices=topology.get("mirror_vertices"),
-    provenance=provenance,
     phase=phase,
+    **provenance,
   )
+  try:
+    validate_morphable_model(network.mean_face())
+  except (ValueError, TypeError) as error:
+    raise UserError(f"{folder / _TOPOLOGY}: {error}") from error
+  return network
 
 
 def abstract_params(model: FaceModel) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def _first_params(
   if init_from is None:
     _logger.info("fresh params, seed %d", seed)
     return init_params(jax.random.key(seed), model, morphable_model)
-  loaded = export_lib.load_export(init_from)
+  loaded = export_lib.load_network(init_from)
   if loaded.model != model:
     raise UserError(
       f"init_from: expected an export of {model}, got {loaded.model} in"
@@ -253,7 +253,7 @@ def _first_params(
   if far > 0.01:
     raise UserError(
       f"init_from: expected an export trained with the 3DMM"
-      f" {morphable_model.name!r}, got one with {loaded.provenance['name']!r},"
+      f" {morphable_model.name!r}, got one with {loaded.name!r},"
       f" whose mean shape is up to {far:.3g} mm off, in {init_from}"
     )
   _logger.info("params from %s (%s)", init_from, loaded.phase)
@@ -340,7 +340,7 @@ def _export(
   folder = workdir / export_lib.FOLDER
   targets = [folder / phase.name] if phase.name in named else []
   for target in [*targets, folder] if last else targets:
-    export_lib.save_export(
+    export_lib.save_network(
       target, model, final_params(state), morphable_model, phase=phase.name
     )
     _logger.info("%s: exported to %s", phase.name, target)

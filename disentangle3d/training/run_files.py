@@ -121,10 +121,8 @@ def write_run_info(
   config = json.loads(json.dumps(config))
   info = {
     "config": config,
-    "morphable_model": {
-      name: getattr(morphable_model, name)
-      for name in ("name", "source", "licence", "num_vertices")
-    },
+    "morphable_model": morphable_model.provenance
+    | {"num_vertices": morphable_model.num_vertices},
     "versions": {
       "python": platform.python_version(),
       **{package: _version(package) for package in _PACKAGES},

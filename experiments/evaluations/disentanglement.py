@@ -6,7 +6,7 @@ import pathlib
 from data_prep.datasets.synthetic_set import settings_of, world_of
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.dataset import read_manifest
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from experiments.measures.disentanglement import CODES, measure_disentanglement
 from experiments.pages.disentanglement import disentanglement_blocks
 from experiments.pages.findings import PAGE, Findings, save_findings
@@ -17,7 +17,7 @@ from experiments.sets.synthetic import EXPRESSION, OUTDOOR, YAW, world_of_set
 
 def evaluate_disentanglement(
   output: str,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   dataset: str,
   *,
   people: int,

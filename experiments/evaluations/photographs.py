@@ -4,7 +4,7 @@ import pathlib
 
 from disentangle3d.reporting.html_page import write_page
 from disentangle3d.training.dataset import load_dataset_model, open_dataset
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.types import UserError
 from experiments.pages.photo_report import build_page, photographs_of
@@ -18,7 +18,7 @@ def report_photographs(
   Args:
     output: The .html to write.
     dataset: Of build_dataset.
-    before: Export or workdir to start from.
+    before: Network or workdir to start from.
     after: Workdir of the training on the split `train`.
 
   Raises:
@@ -30,7 +30,7 @@ def report_photographs(
   model = load_dataset_model(split)
   reader = RecordReader(split)
   photos = photographs_of(reader.read_records(range(len(reader))), model)
-  networks = {"before": load_export(before), "after": load_export(after)}
+  networks = {"before": load_network(before), "after": load_network(after)}
   for name, network in networks.items():
     if network.model.num_vertices != model.num_vertices:
       raise UserError(

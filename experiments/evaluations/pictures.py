@@ -6,7 +6,7 @@ import pathlib
 from data_prep.datasets.synthetic_set import settings_of
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.dataset import read_manifest
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.pages.bases import bases_section, read_bases
 from experiments.pages.findings import PAGE, Findings, save_findings
@@ -23,7 +23,7 @@ from experiments.sets.synthetic import EXPRESSION, OUTDOOR
 
 def draw_pictures(
   output: str,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   *,
   dataset: str | None,
   photos: str | None,
@@ -88,7 +88,7 @@ def draw_pictures(
 def _synthetic(
   dataset: str,
   name: str,
-  network: Export,
+  network: Network,
   folders: Sequence[MeshFolder],
   *,
   people: int,
@@ -114,7 +114,7 @@ def _synthetic(
 
 
 def _check(
-  networks: Mapping[str, Export], datasets: Sequence[str], bases: int
+  networks: Mapping[str, Network], datasets: Sequence[str], bases: int
 ) -> None:
   """Looks at what can be wrong before anything is drawn."""
   for dataset in datasets:

@@ -18,7 +18,7 @@ from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.dataset import read_manifest
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.measures.reconstruction import measure_set
 from experiments.measures.scans import make_maker, measure_scans
@@ -65,7 +65,7 @@ class ReconstructionTest:
 
 
 def evaluate_reconstruction(
-  output: str, networks: Mapping[str, Export], test: ReconstructionTest
+  output: str, networks: Mapping[str, Network], test: ReconstructionTest
 ) -> pathlib.Path:
   """Scores networks, fits, meshes and mean shape; prints their means.
 
@@ -99,7 +99,7 @@ def evaluate_reconstruction(
 
 def _synthetic(
   test: ReconstructionTest,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   meshes: Sequence[MeshFolder],
   pairs: Sequence[tuple[str, str]],
 ) -> Iterator[_Part]:
@@ -129,7 +129,7 @@ def _synthetic(
 
 def _scans(
   test: ReconstructionTest,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   meshes: Sequence[MeshFolder],
   pairs: Sequence[tuple[str, str]],
 ) -> Iterator[_Part]:
@@ -153,7 +153,7 @@ def _scans(
 
 
 def _read_fitter(
-  test: ReconstructionTest, networks: Mapping[str, Export]
+  test: ReconstructionTest, networks: Mapping[str, Network]
 ) -> MorphableModel | None:
   sizes = {one.model.num_vertices for one in networks.values()}
   if len(sizes) > 1:
@@ -168,7 +168,7 @@ def _read_fitter(
 
 
 def _read_meshes(
-  test: ReconstructionTest, networks: Mapping[str, Export]
+  test: ReconstructionTest, networks: Mapping[str, Network]
 ) -> list[MeshFolder]:
   network = next(iter(networks.values()))
   return read_mesh_folders(

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from disentangle3d.reporting.html_page import Section
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.measures.verification import measure_faces
 from experiments.pages.findings import PAGE, Findings, save_findings
@@ -21,7 +21,7 @@ from experiments.sets.faces import FaceSet
 
 def evaluate_verification(
   output: str,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   sets: Sequence[FaceSet],
   *,
   other_scores: Mapping[str, np.ndarray],

@@ -16,7 +16,7 @@ from disentangle3d.inference import reconstruct, unit_length
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.mobileface import Depthwise, grouped_convolution
 from disentangle3d.output_files import new_folder
-from disentangle3d.training.export import Export, abstract_params
+from disentangle3d.training.export import Network, abstract_params
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 _STABLEHLO, _PARAMS = "reconstruct.stablehlo", "params.safetensors"
@@ -100,7 +100,7 @@ def stablehlo_program(
   return bytes(exported.serialize())
 
 
-def onnx_model(network: Export) -> bytes:
+def onnx_model(network: Network) -> bytes:
   """The same program with its params as an ONNX model.
 
   Args:
@@ -158,7 +158,7 @@ def _any_batch() -> jax.ShapeDtypeStruct:
 
 
 def export_network(
-  network: Export,
+  network: Network,
   output: pathlib.Path,
   *,
   platforms: Sequence[str] = PLATFORMS,
@@ -213,7 +213,7 @@ def _contiguous(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
   return {name: np.ascontiguousarray(leaf) for name, leaf in arrays.items()}
 
 
-def _about(network: Export, platforms: Sequence[str]) -> dict[str, Any]:
+def _about(network: Network, platforms: Sequence[str]) -> dict[str, Any]:
   model = network.model
   return {
     "model": {

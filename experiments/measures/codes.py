@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.inference import encode
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import Latents
 from experiments.sets.faces import Images
 
@@ -13,7 +13,7 @@ _BATCH = 50
 
 
 def encode_photos(
-  network: Export, images: Images, *, mirrored: bool = False
+  network: Network, images: Images, *, mirrored: bool = False
 ) -> Latents:
   """Codes of any number of photos, on the host; one program for all.
 

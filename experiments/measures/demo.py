@@ -23,7 +23,7 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.geometry import Camera
 from disentangle3d.inference import reconstruct
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from experiments.measures.codes import encode_photos
 from experiments.sets.heldout import (
   MEAN_SHAPE,
@@ -168,7 +168,7 @@ def evaluate(
   settings: SyntheticSet,
   world: SyntheticWorld,
   fitter: MorphableModel,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
 ) -> Results:
   """Measures networks on the held-out people of a world."""
   heldout = heldout_people(settings, world, fitter)
@@ -220,7 +220,7 @@ def _rows_to_show(heldout: HeldOut) -> np.ndarray:
   return np.array(rows)
 
 
-def _faces(heldout: HeldOut, rows: np.ndarray, network: Export) -> list[Face]:
+def _faces(heldout: HeldOut, rows: np.ndarray, network: Network) -> list[Face]:
   photos, fits = heldout.photos, heldout.multi
   run = jax.jit(functools.partial(reconstruct, model=network.model))
   made = jax.device_get(run(network.params, jnp.asarray(photos.image[rows])))

@@ -21,7 +21,7 @@ from disentangle3d.evaluation.disentanglement import (
 from disentangle3d.evaluation.pair_plans import draw_pairs, plan_pairs
 from disentangle3d.evaluation.reconstruction import shape_error
 from disentangle3d.evaluation.shape_scores import Method
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import Latents
 from experiments.measures.codes import encode_photos
 from experiments.sets.heldout import HeldOut, shape_methods, true_shapes
@@ -67,7 +67,7 @@ class Disentanglement:
 
 
 def measure_disentanglement(
-  network: Export,
+  network: Network,
   outdoor: HeldOut,
   yaw: HeldOut,
   expression: HeldOut,
@@ -136,7 +136,7 @@ def code_findings(
 
 
 def _swap(
-  network: Export, heldout: HeldOut, count: int
+  network: Network, heldout: HeldOut, count: int
 ) -> tuple[Interval, Interval]:
   count = min(count, heldout.num_photos)
   rows = np.linspace(0, heldout.num_photos - 1, count).round().astype(np.int32)

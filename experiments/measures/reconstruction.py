@@ -20,7 +20,7 @@ from disentangle3d.evaluation.shape_scores import Method, ShapeScores
 from disentangle3d.evaluation.side_by_side import SideBySide, side_by_side
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.synthetic_world import SyntheticWorld
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.sets.heldout import (
   HeldOut,
@@ -72,7 +72,7 @@ def measure_set(
   settings: SyntheticSet,
   world: SyntheticWorld,
   fitter: MorphableModel,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   *,
   meshes: Sequence[MeshFolder] = (),
   people: int,

@@ -18,7 +18,7 @@ from disentangle3d.fitting.batched_fitting import (
   fit_subjects,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT, photo_methods
 from experiments.sets.meshes import MeshFolder, read_prediction
@@ -97,7 +97,7 @@ class Maker:
 
 def make_maker(
   photos: Sequence[ScanPhoto],
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   *,
   fitter: MorphableModel | None,
   folders: Sequence[MeshFolder] = (),
@@ -115,7 +115,7 @@ def make_maker(
   model = fitter
   fits: dict[str, ImageFits] = {}
   if model is None:
-    model = _without_modes(first)
+    model = first.mean_face()
   elif any(photo.visibility.any() for photo in photos):
     fits = _fits(photos, model)
   images = np.stack([photo.image for photo in photos])
@@ -212,16 +212,3 @@ def measure_scans(
       groups=faces.people[rows],
     )
   return ScanResults(faces, scores, first, table)
-
-
-def _without_modes(network: Export) -> MorphableModel:
-  """A model of a network's mean shape alone."""
-  mean = np.asarray(network.params["mean_shape"], np.float32).reshape(-1, 3)
-  empty = np.zeros((*mean.shape, 0), np.float32)
-  return MorphableModel(
-    mean_shape=mean,
-    identity_basis=empty,
-    expression_basis=empty,
-    triangles=network.triangles,
-    landmark_vertices=network.landmark_vertices,
-  )

@@ -14,7 +14,7 @@ from disentangle3d.evaluation.identification import (
 )
 from disentangle3d.evaluation.presets import PRESETS, verify_codes
 from disentangle3d.evaluation.verification import VerificationResult, verify
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import Latents, UserError
 from experiments.measures.codes import encode_photos
 from experiments.sets.faces import FaceSet, Images
@@ -47,7 +47,7 @@ class FaceResults:
 
 def measure_faces(
   faces: FaceSet,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   *,
   other_scores: Mapping[str, Float[np.ndarray, "Q"]] | None = None,
   seed: int = 0,
@@ -176,7 +176,7 @@ def _features(
 def _fusion(
   faces: FaceSet,
   rows: Mapping[str, CodeScores],
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   other_scores: Mapping[str, np.ndarray] | None,
 ) -> dict[str, VerificationResult]:
   """Each system by itself, then their sum after either normalisation."""

@@ -16,7 +16,7 @@ from disentangle3d.geometry import unflatten_vertices
 from disentangle3d.reporting.figures import error_views, render_shape
 from disentangle3d.reporting.galleries import ColorBar, gallery
 from disentangle3d.reporting.html_page import Block, Picture, Section
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 
 LATENT = 2 / 3
@@ -40,7 +40,7 @@ class Bases:
   residual: Float[np.ndarray, "N V 3"]
 
 
-def read_bases(network: Export, count: int) -> Bases:
+def read_bases(network: Network, count: int) -> Bases:
   """The first `count` basis vectors of both decoders.
 
   Raises:
@@ -68,7 +68,7 @@ def distances(moved: Float[np.ndarray, "N V 3"]) -> Float[np.ndarray, "N V"]:
 
 
 def bases_section(
-  networks: Mapping[str, Export], *, count: int, size_px: int = 512
+  networks: Mapping[str, Network], *, count: int, size_px: int = 512
 ) -> Section:
   """The bases of networks, one network a row.
 

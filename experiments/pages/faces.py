@@ -36,9 +36,6 @@ _UNITS = {
   "residual_decoder": "mm²",
   "identification": "nats",
 }
-_WIDTH_PX = 240
-
-
 # Captions and pictures of one face.
 FacePictures = Sequence[tuple[str, UInt8[np.ndarray, "H W 3"]]]
 
@@ -48,7 +45,7 @@ _estimate_camera = jax.jit(estimate_camera)
 def face_row(pictures: FacePictures) -> Grid:
   """`face_pictures` as a block of a page."""
   return Grid(
-    [Picture(image, text, width_px=_WIDTH_PX) for text, image in pictures]
+    [Picture(image, text) for text, image in pictures], columns=len(pictures)
   )
 
 

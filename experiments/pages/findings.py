@@ -139,6 +139,8 @@ def load_findings(folder: str | os.PathLike[str]) -> Findings:
       if any(len(cells) != width for cells in rows.values()):
         raise UserError(f"{key}: expected {width} cells a row")
     return Findings(content["title"], sections, measured)
+  except UserFileNotFoundError:
+    raise
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise UserError(f"{path}: expected {_FORMAT!r} ({error})") from error
 
@@ -162,7 +164,12 @@ def _to_json(block: Block, pictures: list[bytes]) -> dict[str, Any]:
       }
     case Grid():
       inner = [_to_json(picture, pictures) for picture in block.pictures]
-      return {"kind": kind, "pictures": inner, "caption": block.caption}
+      return {
+        "kind": kind,
+        "pictures": inner,
+        "caption": block.caption,
+        "columns": block.columns,
+      }
     case Table():
       rows = [[_cell(cell) for cell in row] for row in block.rows]
       fields = dataclasses.asdict(dataclasses.replace(block, rows=()))
@@ -193,7 +200,7 @@ def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
         return Picture(np.asarray(image.convert("RGB")), **fields)
     case "Grid":
       pictures = [_from_json(one, folder) for one in fields["pictures"]]
-      return Grid(pictures, fields["caption"])
+      return Grid(pictures, fields["caption"], fields.get("columns"))
     case "Table":
       return Table(**fields)
     case "Paragraph":

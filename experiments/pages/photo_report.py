@@ -30,7 +30,7 @@ from disentangle3d.reporting.html_page import (
   page,
 )
 from disentangle3d.reporting.pictures import contact_sheet
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.training.input_pipeline import decode_image
 from experiments.configs.default import PHASES
 from experiments.measures.codes import encode_photos
@@ -114,7 +114,7 @@ def fit_rmse_px(
 
 
 def verification_rows(
-  photos: Photographs, networks: Mapping[str, Export]
+  photos: Photographs, networks: Mapping[str, Network]
 ) -> dict[str, CodeScores]:
   """Identity and residual codes of each network, and the baselines."""
   plan = plan_pairs(photos.people)
@@ -140,7 +140,7 @@ def verification_rows(
 def build_page(
   photos: Photographs,
   model: MorphableModel,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   runs: Mapping[str, pathlib.Path],
 ) -> str:
   """The page; the last network is the one that is drawn."""
@@ -202,7 +202,7 @@ def _overlays(photos: Photographs, model: MorphableModel) -> list[Block]:
 
 
 def _faces(
-  photos: Photographs, model: MorphableModel, network: Export
+  photos: Photographs, model: MorphableModel, network: Network
 ) -> list[Block]:
   _, first = np.unique(photos.people, return_index=True)
   blocks: list[Block] = []

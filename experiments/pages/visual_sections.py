@@ -13,7 +13,7 @@ from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.inference import reconstruct
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.dataset import open_dataset
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
 from experiments.pages.galleries import (
@@ -46,7 +46,7 @@ STRIP_PHOTOS = 6
 def synthetic_photos(
   set_name: str,
   settings: SyntheticSet,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   meshes: Sequence[MeshFolder],
   *,
   people: int,
@@ -111,7 +111,7 @@ def synthetic_photos(
 
 def dataset_photos(
   dataset: str | pathlib.Path,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   meshes: Sequence[MeshFolder],
   *,
   people: int,
@@ -156,7 +156,7 @@ def dataset_photos(
 
 def people_section(
   what: str,
-  network: Export,
+  network: Network,
   name: str,
   photos: Sequence[GalleryPhoto],
   *,
@@ -198,7 +198,7 @@ def people_section(
 
 
 def expressions_section(
-  network: Export, photos: Sequence[GalleryPhoto], size_px: int
+  network: Network, photos: Sequence[GalleryPhoto], size_px: int
 ) -> Section:
   """Fig. 8: one person, every expression."""
   picture = photo_gallery(
@@ -213,7 +213,7 @@ def expressions_section(
   return Section("Fig. 8: expressions", [picture])
 
 
-def _mean(network: Export) -> Scan:
+def _mean(network: Network) -> Scan:
   return scan_of(
     np.asarray(network.params["mean_shape"], np.float32).reshape(-1, 3),
     network.triangles,

@@ -32,7 +32,7 @@ from disentangle3d.geometry import (
   similarity_2d,
   transform_camera,
 )
-from disentangle3d.training.export import Export, load_export
+from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import (
   CROP_TEMPLATE,
   IMAGE_HEIGHT,
@@ -104,11 +104,11 @@ def load_maker(method: str, path: str | os.PathLike[str]) -> FaceMaker:
     ValueError: It is damaged.
   """
   if method == "network":
-    return network_maker(load_export(path))
+    return network_maker(load_network(path))
   return fit_maker(load_morphable_model(path))
 
 
-def network_maker(network: Export) -> FaceMaker:
+def network_maker(network: Network) -> FaceMaker:
   """Faces by a trained network; one identity is the mean of codes."""
   params = jax.tree.map(jnp.asarray, network.params)
 
@@ -182,11 +182,7 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
     triangles=np.asarray(model.triangles),
     landmark_vertices=np.asarray(model.landmark_vertices),
     mirror_vertices=None if mirror is None else np.asarray(mirror),
-    provenance={
-      "name": model.name,
-      "source": model.source,
-      "licence": model.licence,
-    },
+    provenance=model.provenance,
   )
 
 

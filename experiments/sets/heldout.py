@@ -31,7 +31,7 @@ from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import ImageFits
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 
 MEAN_SHAPE = "mean shape"
 SINGLE_FIT = "landmark fit, this photo only"
@@ -120,7 +120,7 @@ def true_shapes(
 
 
 def score_heldout(
-  heldout: HeldOut, networks: Mapping[str, Export]
+  heldout: HeldOut, networks: Mapping[str, Network]
 ) -> dict[str, ShapeScores]:
   """Scores the mean shape, both landmark fits, and the networks."""
   return score_shapes(
@@ -132,7 +132,7 @@ def score_heldout(
 
 
 def shape_methods(
-  heldout: HeldOut, networks: Mapping[str, Export]
+  heldout: HeldOut, networks: Mapping[str, Network]
 ) -> dict[str, Method]:
   """What `score_heldout` scores, by name."""
   return photo_methods(
@@ -147,7 +147,7 @@ def photo_methods(
   fitter: MorphableModel,
   images: UInt8[np.ndarray, "P 112 96 3"],
   fits: Mapping[str, ImageFits],
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
 ) -> dict[str, Method]:
   """The mean shape, landmark fits, and networks, by name.
 

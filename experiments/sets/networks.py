@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.training.export import Export, load_export
+from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import UserError
 
 NETWORK_HELP = (
@@ -14,7 +14,7 @@ NETWORK_HELP = (
 
 def read_networks(
   named: Sequence[str], fitter: MorphableModel | None = None
-) -> dict[str, Export]:
+) -> dict[str, Network]:
   """The networks of `--network=NAME=PATH` flags, in their order.
 
   Args:
@@ -26,21 +26,21 @@ def read_networks(
       another number of vertices.
     UserFileNotFoundError: There is no export.
   """
-  networks: dict[str, Export] = {}
+  networks: dict[str, Network] = {}
   for value in named:
     name, separator, path = value.partition("=")
     if not (name and separator and path):
       raise UserError(f"--network: expected NAME=PATH, got {value!r}")
     if name in networks:
       raise UserError(f"--network: expected names that differ, got {name!r}")
-    networks[name] = load_export(path)
+    networks[name] = load_network(path)
   if fitter is not None:
     check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
   return networks
 
 
 def check_vertices(
-  networks: Mapping[str, Export], num_vertices: int, whose: str
+  networks: Mapping[str, Network], num_vertices: int, whose: str
 ) -> None:
   """Raises ValueError unless all networks have as many vertices."""
   for name, network in networks.items():

@@ -13,7 +13,7 @@ from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.pictures import contact_sheet, picture_png
-from disentangle3d.training.export import Export, load_export
+from disentangle3d.training.export import Network, load_network
 from experiments.configs import demo as demo_config
 from experiments.configs import demo_control
 from experiments.measures.demo import (
@@ -54,15 +54,15 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> Results:
     config = demo_config.get_config()
     config.seed = settings.seed
     _train(config, trained, dataset, fitter)
-  networks[AFTER_PRETRAINING] = load_export(trained / "export" / "decoders")
-  networks[AFTER_JOINT] = load_export(trained)
+  networks[AFTER_PRETRAINING] = load_network(trained / "export" / "decoders")
+  networks[AFTER_JOINT] = load_network(trained)
   control = workdir / "control"
   config = demo_control.get_config()
   config.seed = settings.seed
   config.init_from = str(trained / "export" / "decoders")
   with _timed(seconds, "the control"):
     _train(config, control, dataset, fitter)
-  networks[CONTROL] = load_export(control)
+  networks[CONTROL] = load_network(control)
   with _timed(seconds, "evaluation"):
     results = evaluate(settings, world, fitter, networks)
   with _timed(seconds, "report"):
@@ -98,7 +98,7 @@ def _write_face(
   workdir: pathlib.Path,
   results: Results,
   pictures: Sequence[FacePictures],
-  network: Export,
+  network: Network,
 ) -> None:
   face = results.faces[0]
   for suffix in (".glb", ".ply"):

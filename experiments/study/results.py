@@ -10,7 +10,7 @@ from data_prep.datasets.synthetic_set import photos_of
 from disentangle3d.evaluation.pair_plans import PairPlan, draw_pairs, usual_plan
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import flatten_vertices
-from disentangle3d.training.export import Export, load_export
+from disentangle3d.training.export import Network, load_network
 from experiments.measures.demo import ALBEDOS
 from experiments.measures.disentanglement import (
   Disentanglement,
@@ -70,7 +70,7 @@ class DecoderFindings:
   changed_mm: tuple[float, float] | None
 
 
-def trained_networks(study: Study, seed: int) -> dict[str, Export]:
+def trained_networks(study: Study, seed: int) -> dict[str, Network]:
   """The networks that were trained with a seed, by the names tables print.
 
   Raises:
@@ -78,18 +78,18 @@ def trained_networks(study: Study, seed: int) -> dict[str, Export]:
   """
   paper = run_folder(study, PAPER, seed) / "export"
   networks = {
-    AFTER_PRETRAINING: load_export(paper / "decoders"),
-    HALF_WEIGHT: load_export(paper / "joint_recognition"),
+    AFTER_PRETRAINING: load_network(paper / "decoders"),
+    HALF_WEIGHT: load_network(paper / "joint_recognition"),
   }
   for name, variant in VARIANTS.items():
     if name == PAPER or is_trained(run_folder(study, name, seed)):
-      networks[variant.title] = load_export(run_folder(study, name, seed))
+      networks[variant.title] = load_network(run_folder(study, name, seed))
   return networks
 
 
 def measure_study(
   study: Study,
-  networks: Mapping[str, Export],
+  networks: Mapping[str, Network],
   *,
   bound_people: int,
   protocol_photos: int,
@@ -137,7 +137,7 @@ def measure_study(
 
 
 def _verify(
-  study: Study, heldout: HeldOut, networks: Mapping[str, Export]
+  study: Study, heldout: HeldOut, networks: Mapping[str, Network]
 ) -> dict[str, FaceResults]:
   people = heldout.photos.person
   plan = usual_plan(people, usual=_PLAN)
@@ -165,7 +165,7 @@ def _verify(
 
 
 def _decoders(
-  fitter: MorphableModel, networks: Mapping[str, Export]
+  fitter: MorphableModel, networks: Mapping[str, Network]
 ) -> dict[str, DecoderFindings]:
   modes = np.concatenate(
     [np.asarray(fitter.identity_basis), np.asarray(fitter.expression_basis)], -1
@@ -183,7 +183,7 @@ def _decoders(
   }
 
 
-def kernels_of(network: Export) -> tuple[np.ndarray, np.ndarray]:
+def kernels_of(network: Network) -> tuple[np.ndarray, np.ndarray]:
   """The identity and the residual decoder's columns, as rows `[C, 3V]`."""
   return (
     np.asarray(network.params["identity_decoder"]["kernel"]),

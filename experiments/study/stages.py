@@ -19,7 +19,7 @@ from data_prep.datasets.synthetic_set import (
   world_of,
 )
 from disentangle3d.output_files import replace_file
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
   CASIA_NUM_CLASSES,
@@ -274,7 +274,7 @@ def evaluate(study: Study, seed: int, measuring: Measuring) -> None:
 
 
 def _timing_and_bases(
-  networks: Mapping[str, Export], images: int
+  networks: Mapping[str, Network], images: int
 ) -> dict[str, Findings]:
   """Table 4 and Fig. 9, of the paper's run."""
   paper = VARIANTS[PAPER].title

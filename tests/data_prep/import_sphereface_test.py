@@ -13,7 +13,7 @@ import numpy as np
 from data_prep import import_sphereface
 from data_prep.trunks.sphereface import read_weights, trunk_params
 from disentangle3d.network.sphereface import SphereFace, scale_images
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from tests.data_prep.files import torch_layout
 from tests.data_prep.files.caffe_layout import caffemodel
 from tests.fixtures import REPOSITORY, random_morphable_model
@@ -160,11 +160,11 @@ class FileTest(parameterized.TestCase):
     write(path, self.weights)
     basis = random_morphable_model()
     import_sphereface.import_sphereface(path, output, basis, licence="MIT")
-    export = load_export(output)
+    export = load_network(output)
     self.assertEqual(export.model.trunk, "sphere4")
     self.assertEqual(export.model.num_vertices, basis.num_vertices)
-    self.assertIn("trunk's weights: MIT", export.provenance["licence"])
-    self.assertIn("sphere4.pth", export.provenance["source"])
+    self.assertIn("trunk's weights: MIT", export.licence)
+    self.assertIn("sphere4.pth", export.source)
     _, expected = trunk_params(self.weights)
     jax.tree.map(
       np.testing.assert_array_equal, export.params["encoder"]["trunk"], expected

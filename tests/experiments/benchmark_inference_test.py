@@ -9,7 +9,7 @@ import pytest
 
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from experiments.benchmarks.inference import (
   PLAIN,
   PREPARED,
@@ -119,7 +119,7 @@ class TrainedTest(parameterized.TestCase):
       config.phases[name].steps = steps
     config.log_every = config.checkpoint_every = steps
     self.assertTrue(train(config, folder).complete)
-    network = load_export(folder)
+    network = load_network(folder)
     methods = find_methods(network.params, network.model)
     rows = measure({trunk: methods}, photos(), rounds=1)[trunk]
     self.assertLess(rows[PREPARED]["difference_code"], 1e-4)

@@ -16,8 +16,8 @@ from disentangle3d.inference import encode, face_embedding, reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import (
   abstract_params,
-  load_export,
-  save_export,
+  load_network,
+  save_network,
 )
 from experiments.exports.programs import (
   OUTPUTS,
@@ -81,7 +81,7 @@ class ExportTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.create_tempdir().full_path)
-    save_export(
+    save_network(
       self.folder / "net",
       MODEL,
       self.params,
@@ -91,7 +91,7 @@ class ExportTest(absltest.TestCase):
 
   def test_a_fresh_process_without_flax_gets_the_same_faces(self):
     output = self.folder / "exported"
-    export_network(load_export(self.folder / "net"), output)
+    export_network(load_network(self.folder / "net"), output)
     np.save(output / "images.npy", photos())
     run = subprocess.run(
       [sys.executable, "-c", _FRESH],
@@ -134,7 +134,7 @@ class ExportTest(absltest.TestCase):
   def test_onnx_without_its_extra_leaves_nothing(self):
     output = self.folder / "exported"
     with self.assertRaisesRegex(ModuleNotFoundError, "extra `onnx`"):
-      export_network(load_export(self.folder / "net"), output, with_onnx=True)
+      export_network(load_network(self.folder / "net"), output, with_onnx=True)
     self.assertFalse(output.exists())
 
   @unittest.skipUnless(
@@ -149,7 +149,7 @@ class ExportTest(absltest.TestCase):
   def test_onnxruntime_gets_the_same_faces_of_the_mobile_trunk(self):
     model, basis = MODEL.clone(trunk="mobile"), random_morphable_model()
     params = random_params(model)
-    save_export(self.folder / "mobile", model, params, basis, phase="test")
+    save_network(self.folder / "mobile", model, params, basis, phase="test")
     made = reconstruct_arrays(
       flax.traverse_util.flatten_dict(params, sep="/"), photos(), model=model
     )
@@ -161,7 +161,7 @@ class ExportTest(absltest.TestCase):
     output = self.folder / "exported"
     # The converter's own traces add arrays of different ranks.
     with jax.numpy_rank_promotion("allow"):
-      export_network(load_export(network), output, with_onnx=True)
+      export_network(load_network(network), output, with_onnx=True)
     session = onnxruntime.InferenceSession(str(output / "reconstruct.onnx"))
     for batch in (1, 3):
       made = session.run(list(OUTPUTS), {"images": photos()[:batch]})

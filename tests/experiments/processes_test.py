@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 import numpy as np
 import pytest
 
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from disentangle3d.training.run_files import read_metrics
 from tests.fixtures import REPOSITORY
 from tests.training.cases import write_tiny_dataset
@@ -114,7 +114,7 @@ class ProcessesTest(parameterized.TestCase):
       self.assertEqual(a.keys(), b.keys())
       for name in ("loss", "identification", "head_norm"):
         np.testing.assert_allclose(a[name], b[name], rtol=1e-4, err_msg=name)
-    params = [load_export(self.root / name).params for name in ("one", "two")]
+    params = [load_network(self.root / name).params for name in ("one", "two")]
     kernels = [p["identity_decoder"]["kernel"] for p in params]
     np.testing.assert_allclose(*kernels, atol=1e-4)
 

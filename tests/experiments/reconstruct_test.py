@@ -25,7 +25,7 @@ from disentangle3d.geometry import (
 )
 from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import load_export, save_export
+from disentangle3d.training.export import load_network, save_network
 from experiments.photographs.files import face_folders
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import fit_maker, network_maker
@@ -111,8 +111,8 @@ class ReconstructTest(absltest.TestCase):
     scratch = tempfile.TemporaryDirectory()
     cls.addClassCleanup(scratch.cleanup)
     cls.scratch = pathlib.Path(scratch.name)
-    save_export(cls.scratch / "net", MODEL, params, cls.basis, phase="test")
-    cls.export = load_export(cls.scratch / "net")
+    save_network(cls.scratch / "net", MODEL, params, cls.basis, phase="test")
+    cls.export = load_network(cls.scratch / "net")
     cls.maker = network_maker(cls.export)
     mean = jnp.asarray(cls.basis.mean_shape)
     points = landmark_points(cls.basis, mean)

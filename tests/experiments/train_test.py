@@ -12,7 +12,7 @@ from absl.testing import absltest
 import numpy as np
 import pytest
 
-from disentangle3d.training.export import load_export
+from disentangle3d.training.export import load_network
 from disentangle3d.training.run_files import read_metrics
 from tests.fixtures import REPOSITORY
 from tests.killing import run_killed
@@ -86,7 +86,7 @@ class TrainTest(absltest.TestCase):
     straight = self.root / "straight"
     _run(_command(straight, *arguments))
     kernels = [
-      load_export(path).params["identity_decoder"]["kernel"]
+      load_network(path).params["identity_decoder"]["kernel"]
       for path in (self.workdir, straight)
     ]
     np.testing.assert_array_equal(*kernels)
@@ -157,7 +157,7 @@ class TrainTest(absltest.TestCase):
     self.assertEqual(code, 0, errors)
     self.assertIn(f"going on from step {stopped}", errors)
     self.assertIn("train: done, exported to", output)
-    self.assertEqual(load_export(self.workdir).model.trunk, "tiny")
+    self.assertEqual(load_network(self.workdir).model.trunk, "tiny")
     lines = read_metrics(self.workdir)
     self.assertEqual(lines[-1]["step"], 1000)
     self.assertLess(lines[-1]["loss"], 0.01 * lines[0]["loss"])

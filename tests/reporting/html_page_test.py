@@ -112,6 +112,18 @@ class PageTest(parameterized.TestCase):
     widths = [a["style"] for tag, a in reader.tags if tag == "figure"]
     self.assertEqual(widths, ["width: 5px", "width: 40px"])
 
+  def test_pictures_of_a_row_share_its_width(self):
+    """However wide they are: `auto` tracks and flex boxes would wrap."""
+    wide = np.zeros((2, 900, 3), np.uint8)
+    reader = _page(hp.Grid([hp.Picture(wide)] * 5, columns=5))
+    (style,) = [
+      a["style"] for _, a in reader.tags if a.get("class") == "columns"
+    ]
+    self.assertEqual(style, "--columns: 5")
+    rules = hp.page("", []).partition(".columns {")[2].partition("}")[0]
+    self.assertIn("display: grid", rules)
+    self.assertIn("repeat(var(--columns), minmax(0, 1fr))", rules)
+
   def test_cells_of_a_table(self):
     reader = _page(
       hp.Table(

@@ -5,11 +5,13 @@ from absl.testing import absltest
 import jax
 import numpy as np
 
+from disentangle3d.inference import encode
 from disentangle3d.training.export import (
   abstract_params,
-  load_export,
-  save_export,
+  load_network,
+  save_network,
 )
+from disentangle3d.types import UserError
 from tests.training.cases import MODEL, MORPHABLE_MODEL
 
 
@@ -24,13 +26,13 @@ class ExportTest(absltest.TestCase):
       abstract_params(MODEL),
     )
     head = {"identity_head": {"kernel": np.ones((12, 4), np.float32)}}
-    save_export(
+    save_network(
       self.folder, MODEL, self.params | head, MORPHABLE_MODEL, phase="encoder"
     )
 
   def test_export_comes_back_without_the_head(self):
     for path in (self.folder, self.workdir):
-      got = load_export(path)
+      got = load_network(path)
       self.assertEqual(got.model, MODEL)
       self.assertEqual(
         jax.tree.structure(got.params), jax.tree.structure(self.params)
@@ -41,24 +43,24 @@ class ExportTest(absltest.TestCase):
         got.landmark_vertices, MORPHABLE_MODEL.landmark_vertices
       )
       self.assertIsNone(got.mirror_vertices)
-      self.assertEqual(got.provenance["licence"], "Apache-2.0")
+      self.assertEqual(got.licence, "Apache-2.0")
       self.assertEqual(got.phase, "encoder")
 
   def test_it_can_be_written_again(self):
     other = self.params | {"mean_shape": np.zeros((120, 3), np.float32)}
-    save_export(self.folder, MODEL, other, MORPHABLE_MODEL, phase="decoders")
-    got = load_export(self.folder)
+    save_network(self.folder, MODEL, other, MORPHABLE_MODEL, phase="decoders")
+    got = load_network(self.folder)
     self.assertEqual(np.abs(got.params["mean_shape"]).max(), 0)
     names = sorted(path.name for path in self.folder.iterdir())
     self.assertEqual(names, ["face_model.json", "params.npz", "topology.npz"])
 
   def _refused(self, error, message):
     with self.assertRaisesRegex(error, message):
-      load_export(self.folder)
+      load_network(self.folder)
 
   def test_missing_folder_and_file(self):
     with self.assertRaisesRegex(FileNotFoundError, "nowhere: no face_model"):
-      load_export(self.workdir / "nowhere")
+      load_network(self.workdir / "nowhere")
     (self.folder / "params.npz").unlink()
     self._refused(FileNotFoundError, "params.npz: no such file")
 
@@ -82,9 +84,43 @@ class ExportTest(absltest.TestCase):
       path.write_text(json.dumps(about | {"model": model}))
       self._refused(ValueError, message)
 
+  def test_a_mesh_that_does_not_fit(self):
+    path = self.folder / "topology.npz"
+    whole = dict(np.load(path))
+    for change, message in (
+      ({"triangles": np.full((1, 3), 120, np.int32)}, "triangles: .*0 to 119"),
+      (
+        {"landmark_vertices": np.zeros(5, np.int32)},
+        r"landmark_vertices: expected shape \[68\]",
+      ),
+      ({"mirror_vertices": np.zeros(120)}, "mirror_vertices: .*integer"),
+    ):
+      np.savez(path, **(whole | change))
+      self._refused(UserError, f"topology.npz: {message}")
+    np.savez(path, triangles=whole["triangles"])
+    self._refused(UserError, "topology.npz: expected landmark_vertices")
+
+  def test_a_network_goes_into_jit_as_one_value(self):
+    network = load_network(self.folder)
+    run = jax.jit(
+      lambda network, crops: encode(network.params, crops, model=network.model)
+    )
+    crops = np.zeros((1, 112, 96, 3), np.uint8)
+    expected = encode(network.params, crops, model=network.model)
+    np.testing.assert_allclose(
+      run(network, crops).identity, expected.identity, atol=1e-5
+    )
+
+  def test_its_mean_face_has_its_mesh_and_licence(self):
+    face = load_network(self.folder).mean_face()
+    np.testing.assert_array_equal(face.mean_shape, self.params["mean_shape"])
+    np.testing.assert_array_equal(face.triangles, MORPHABLE_MODEL.triangles)
+    self.assertEqual(face.provenance, MORPHABLE_MODEL.provenance)
+    self.assertEqual((face.identity_dim, face.expression_dim), (0, 0))
+
   def test_params_that_are_not_finite(self):
     bad = self.params | {"mean_shape": np.full((120, 3), np.nan, np.float32)}
-    save_export(self.folder, MODEL, bad, MORPHABLE_MODEL, phase="encoder")
+    save_network(self.folder, MODEL, bad, MORPHABLE_MODEL, phase="encoder")
     self._refused(ValueError, "finite numbers in mean_shape")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from disentangle3d.network.margins import MARGINS, HeadSetting
 from disentangle3d.training.checkpoint import latest_step
-from disentangle3d.training.export import load_export, save_export
+from disentangle3d.training.export import load_network, save_network
 from disentangle3d.training.loop import (
   LoopOptions,
   should_run,
@@ -92,10 +92,12 @@ class ResumeTest(absltest.TestCase):
     self.assertTrue(resumed.complete)
     _assert_same(straight.params, resumed.params)
     self.assertIn("identity_head", straight.params)
-    _assert_same(load_export(root / "a").params, load_export(root / "b").params)
-    between = load_export(root / "a" / "export" / "decoders")
+    _assert_same(
+      load_network(root / "a").params, load_network(root / "b").params
+    )
+    between = load_network(root / "a" / "export" / "decoders")
     self.assertEqual(between.phase, "decoders")
-    self.assertNotIn("identity_head", load_export(root / "a").params)
+    self.assertNotIn("identity_head", load_network(root / "a").params)
 
 
 class StartTest(absltest.TestCase):
@@ -114,7 +116,7 @@ class StartTest(absltest.TestCase):
     fresh = _run(self.root / "a", [self.decoders]).params
     other = jax.tree.map(np.zeros_like, fresh)
     other["mean_shape"] = np.asarray(MORPHABLE_MODEL.mean_shape)
-    save_export(self.root / "x", MODEL, other, MORPHABLE_MODEL, phase="x")
+    save_network(self.root / "x", MODEL, other, MORPHABLE_MODEL, phase="x")
     init = {"init_from": str(self.root / "x")}
     started = _run(self.root / "b", [self.decoders], **init).params
     self.assertEqual(np.abs(jax.tree.leaves(started["encoder"])[0]).max(), 0)
@@ -130,7 +132,7 @@ class StartTest(absltest.TestCase):
   def test_init_from_another_network_or_3dmm_is_refused(self):
     params = _run(self.root / "a", [self.decoders]).params
     moved = params | {"mean_shape": params["mean_shape"] + 1}
-    save_export(self.root / "x", MODEL, moved, MORPHABLE_MODEL, phase="x")
+    save_network(self.root / "x", MODEL, moved, MORPHABLE_MODEL, phase="x")
     with self.assertRaisesRegex(ValueError, "mean shape is up to 1 mm off"):
       _run(self.root / "b", [self.decoders], init_from=str(self.root / "x"))
     with self.assertRaisesRegex(ValueError, "init_from: expected an export of"):

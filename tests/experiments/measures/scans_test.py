@@ -19,7 +19,7 @@ from data_prep.stages.rows import (
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.geometry import rotation_from_euler
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import load_export, save_export
+from disentangle3d.training.export import load_network, save_network
 from experiments.measures.scans import make_maker, measure_scans
 from experiments.pages import paper_tables as paper_figures
 from experiments.pages.scans import scan_rows, scan_sections
@@ -44,8 +44,8 @@ def _network(folder, fitter):
     trunk="tiny", identity_dim=12, residual_dim=5, num_vertices=120
   )
   params = init_params(jax.random.key(0), model, fitter)
-  save_export(folder, model, params, fitter, phase="joint_reconstruction")
-  return load_export(folder)
+  save_network(folder, model, params, fitter, phase="joint_reconstruction")
+  return load_network(folder)
 
 
 def _row(aligned, photo, landmarks=None):

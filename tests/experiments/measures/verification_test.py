@@ -11,7 +11,7 @@ from data_prep.stages.rows import PhotoRow, manifest_path, write_manifest
 from disentangle3d.evaluation.pairs import pair_scores
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.pictures import picture_png
-from disentangle3d.training.export import Export
+from disentangle3d.training.export import Network
 from experiments.measures.codes import encode_photos
 from experiments.measures.verification import (
   eigenfaces,
@@ -81,14 +81,11 @@ def _network():
   )
   morphable = random_morphable_model()
   params = init_params(jax.random.key(0), model, morphable)
-  return Export(
+  return Network(
     model=model,
     params=jax.device_get(params),
     triangles=morphable.triangles,
     landmark_vertices=morphable.landmark_vertices,
-    mirror_vertices=None,
-    provenance={},
-    phase="",
   )
 
 

@@ -39,7 +39,7 @@ def _findings():
   blocks = [
     Paragraph("<text>"),
     table,
-    Grid([Picture(image, "one", is_photo=True)]),
+    Grid([Picture(image, "one", is_photo=True)], columns=5),
     Picture(chart, "chart"),
   ]
   measured = {TABLE_2: {"ours": (np.float64(2.5),)}, LFW: {"ours": [None] * 5}}
@@ -62,6 +62,7 @@ class FindingsTest(absltest.TestCase):
       grid.pictures[0].image,
       _findings().sections[0].blocks[2].pictures[0].image,
     )
+    self.assertEqual(grid.columns, 5)
     self.assertEqual(chart.width_px, 518)
     self.assertTrue(grid.pictures[0].is_photo)
     self.assertFalse(chart.is_photo)
