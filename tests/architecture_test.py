@@ -54,6 +54,7 @@ _SOLE_IMPORTERS = {
   "orbax": ("disentangle3d/training/checkpoint.py",),
   "grain": ("disentangle3d/training/input_pipeline.py",),
   "trimesh": ("disentangle3d/faces/meshes.py",),
+  "igl": ("disentangle3d/evaluation/surfaces.py",),
   "cv2": ("data_prep/",),
   "ml_collections": ("experiments/",),
   "absl": ("data_prep/", "experiments/"),

@@ -170,7 +170,11 @@ def icp(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Correspondence:
-  """The surface's closest points, in its own frame and moved."""
+  """The surface's closest points, in its own frame and moved.
+
+  Its normals are the directions of the points from it: where several triangles
+  meet, any one's own would be a matter of rounding.
+  """
 
   own: np.ndarray
   moved: np.ndarray
@@ -182,12 +186,15 @@ def _correspond(
   surface: Surface, fixed: np.ndarray, motion: Motion
 ) -> _Correspondence:
   # Moving the points back leaves the surface's index as it is.
-  found = closest_points(surface, motion.inverse(fixed))
+  asked = motion.inverse(fixed)
+  found = closest_points(surface, asked)
+  towards = (asked - found.point) / np.maximum(found.distance_mm, 1e-9)[:, None]
   away = motion.scale * found.distance_mm
   return _Correspondence(
     own=found.point,
     moved=motion.apply(found.point),
-    normal=found.normal @ motion.rotation.T,
+    normal=np.where(found.distance_mm[:, None] > 1e-9, towards, found.normal)
+    @ motion.rotation.T,
     rms_mm=float(np.sqrt(np.mean(away**2))),
   )
 

@@ -52,6 +52,8 @@ class ClosestPointsTest(parameterized.TestCase):
     nearest = start + np.clip(share, 0, 1)[..., None] * along
     away = np.linalg.norm(points[:, None] - nearest, axis=-1).min(1)
     np.testing.assert_allclose(found.distance_mm, away, atol=1e-4)
+    within = surfaces.closest_points(surface, corners.mean(1))
+    np.testing.assert_allclose(within.distance_mm, 0, atol=1e-5)
 
   def test_plane_sphere_and_segment(self):
     """The plane z = 0, a finely cut sphere, a triangle without area."""
@@ -81,10 +83,11 @@ class ClosestPointsTest(parameterized.TestCase):
 
   def test_points_of_the_surface_have_no_distance(self):
     vertices, triangles = _bumpy()
-    surface = surfaces.make_surface(vertices.astype(np.float32), triangles)
+    vertices = vertices.astype(np.float32)
+    surface = surfaces.make_surface(vertices, triangles)
     rng = np.random.default_rng(3)
     weights = rng.dirichlet(np.ones(3), len(triangles))
-    points = np.einsum("fk,fki->fi", weights, surface.corners)
+    points = np.einsum("fk,fki->fi", weights, vertices[triangles].astype(float))
     found = surfaces.closest_points(surface, points)
     np.testing.assert_allclose(found.distance_mm, 0, atol=1e-9)
 
