@@ -224,6 +224,19 @@ class CommandsTest(absltest.TestCase):
           wrong += [f"{_name(path)}: {words[0]}: {w}" for w in warnings]
     self.assertEmpty(wrong)
 
+  def test_renamed_flags_are_in_the_changelog(self):
+    renamed = set()
+    for name, binary in _BINARIES.items():
+      with flagsaver.flagsaver(), mock.patch.dict(flag_words._OLD, clear=True):
+        _define_flags(binary)
+        renamed |= {(name, old, new) for old, new in flag_words._OLD.items()}
+    told = re.findall(
+      r"^\| `(\w+)` \| `--([\w.]+)` \| `--([\w.]+)` \|$",
+      _read(REPOSITORY / "CHANGELOG.md"),
+      re.MULTILINE,
+    )
+    self.assertEqual(set(told), renamed)
+
   def test_flags_exist(self):
     every = _OF_OTHERS.union(*map(_flags_of, _BINARIES.values()))
     wrong = [
