@@ -303,6 +303,14 @@ class NamesTest(absltest.TestCase):
       for name in re.findall(r"\bd3d\.([a-zA-Z_]\w*)", text):
         self.assertTrue(hasattr(d3d, name), f"{_name(path)}: d3d.{name}")
 
+  def test_dotted_names(self):
+    for path in _OF_TODAY:
+      for span in _spans(_read(path)):
+        if re.fullmatch(
+          r"(disentangle3d|data_prep|experiments)(\.[a-z_]\w*)+", span
+        ):
+          self.assertTrue(_resolves(span), f"{_name(path)}: {span}")
+
   def test_rooms(self):
     text = _read(REPOSITORY / "docs/design.md")
     told = re.findall(r"^\| `(\w+/\w+)/` \|(.*)", text, re.MULTILINE)
@@ -324,17 +332,23 @@ class NamesTest(absltest.TestCase):
     self.assertNotEmpty(rows)
     for old, new in rows:
       for module in _SPAN.findall(old):
-        self.assertFalse(_path(module).with_suffix(".py").exists(), module)
+        file = REPOSITORY.joinpath(*module.split(".")).with_suffix(".py")
+        self.assertFalse(file.exists(), module)
       for module in _SPAN.findall(new):
-        files = (
-          _path(module).with_suffix(".py"),
-          _path(module) / "__init__.py",
-        )
-        self.assertTrue(any(file.exists() for file in files), module)
+        self.assertTrue(_is_module(module), module)
 
 
-def _path(module: str) -> pathlib.Path:
-  return REPOSITORY.joinpath(*module.split("."))
+def _resolves(dotted: str) -> bool:
+  """Whether a dotted name is a module, or something in one."""
+  module, _, name = dotted.rpartition(".")
+  return _is_module(dotted) or (
+    _is_module(module) and hasattr(importlib.import_module(module), name)
+  )
+
+
+def _is_module(dotted: str) -> bool:
+  path = REPOSITORY.joinpath(*dotted.split("."))
+  return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
 class WordsTest(absltest.TestCase):
