@@ -42,6 +42,7 @@ from disentangle3d.geometry import (
   transform_camera,
 )
 from disentangle3d.inference import (
+  cast_params,
   decode,
   encode,
   face_embedding,
@@ -52,6 +53,8 @@ from disentangle3d.inference import (
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import Latents, Reconstruction
+
+__version__ = "0.1.0"
 
 __all__ = [
   "Camera",
@@ -68,6 +71,7 @@ __all__ = [
   "SyntheticWorld",
   "VerificationResult",
   "align_similarity",
+  "cast_params",
   "decode",
   "encode",
   "estimate_camera",

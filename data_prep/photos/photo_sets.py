@@ -25,11 +25,6 @@ from data_prep.files.recordio import RecordFile, read_names
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
-# What the flags that name a set say of it.
-PHOTO_SET = (
-  "The folder of photos, a folder a person; or a .zip, .tar, .tar.gz of one, or"
-  " a .rec."
-)
 _SEPARATOR = "::"
 _ARCHIVES = {
   ".zip": ZipArchive,

@@ -62,7 +62,7 @@ class HeldExamples(Protocol):
 
   @property
   def mapped_axis(self) -> int | None:
-    """As `jax.pmap` takes it: 0, or None where each device has the whole."""
+    """The axis of the devices: 0, or None where each device has the whole."""
 
   def __len__(self) -> int:
     """The number of examples."""

@@ -37,8 +37,8 @@ from disentangle3d.training.phases import (
   sharded_entries,
 )
 from disentangle3d.training.placement import (
-  AXIS,
   host_copy,
+  map_step,
   place_rows,
   place_state,
   replicate,
@@ -67,8 +67,8 @@ class LoopOptions:
       changed; every step is waited for.
   """
 
-  log_every: int
-  checkpoint_every: int
+  log_every: int = 100
+  checkpoint_every: int = 1000
   profile_steps: int = 0
   profile_folder: str = "profile"
   debug_nans: bool = False
@@ -199,14 +199,7 @@ def train_phase(
     state, metrics = train_step(state, batch, key)
     return state, pack_metrics(metrics)
 
-  mapped = jax.pmap(
-    packed_step,
-    axis_name=AXIS,
-    in_axes=(axes, _batch_axes(phase_input), None),
-    out_axes=(axes, None),
-    devices=list(devices),
-    donate_argnums=0,
-  )
+  mapped = map_step(packed_step, devices, state=axes, held=phase_input.held)
   key = replicated_key(phase.seed, devices)
   basis = replicate(phase_input.basis, devices)
   state = place_state(state, devices, sharded)
@@ -251,12 +244,6 @@ def train_phase(
   trace.stop()
   saved = on_host(state)
   return saved, is_complete(saved, phase, total)
-
-
-def _batch_axes(phase_input: PhaseInput) -> TrainBatch:
-  """Which parts of a batch each device has its own rows of."""
-  held = None if phase_input.held is None else phase_input.held.mapped_axis
-  return TrainBatch(0, 0, 0, 0, 0, basis=None, index=0, held=held)
 
 
 def is_complete(state: TrainState, phase: Phase, total: int) -> bool:

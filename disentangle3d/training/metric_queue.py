@@ -140,7 +140,7 @@ def _check_finite(
 def check_finite_state(phase: Phase, step: int, state: TrainState) -> None:
   """Looks for what a step spoiled: which params, which optimizer memory.
 
-  JAX's own `jax_debug_nans` sees nothing that happens inside `jax.pmap`.
+  JAX's own `jax_debug_nans` sees nothing that happens inside a mapped step.
 
   Raises:
     NonFiniteLossError: Names the step and the first few arrays.

@@ -1,4 +1,9 @@
-"""How arrays lie on the devices of all processes.
+"""How arrays lie on the devices of all processes, and what maps over them.
+
+`jax.pmap` is this project's sharding, and stands here only. Each device runs
+the program of one device on its rows, and what crosses devices is written out
+(`lax.pmean`, `lax.all_gather`): the same bits wherever an example lies, and no
+partitioner that decides.
 
 Everything is a global array over one mesh axis, "data". A replicated array is
 whole on every device; rows `[devices, ...]` have one a device. A sharded entry
@@ -17,9 +22,52 @@ import jax.random
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from disentangle3d.training.batches import HeldExamples, TrainBatch
 from disentangle3d.training.state import TrainState
 
 AXIS = "data"
+
+
+def over_devices(
+  function: Callable[..., Any], devices: Sequence[jax.Device], **axes: Any
+) -> Any:
+  """`jax.pmap` of a function over the axis "data".
+
+  Args:
+    function: What each device does.
+    devices: Which.
+    **axes: What else `jax.pmap` takes: `in_axes`, `out_axes`,
+      `donate_argnums`.
+  """
+  return jax.pmap(function, axis_name=AXIS, devices=list(devices), **axes)
+
+
+def map_step(
+  step: Callable[[TrainState, TrainBatch, jax.Array], tuple[TrainState, Any]],
+  devices: Sequence[jax.Device],
+  *,
+  state: TrainState,
+  held: HeldExamples | None = None,
+) -> Any:
+  """A train step over the devices; its state is donated.
+
+  Args:
+    step: Of state, batch and key, to the new state and metrics that are the
+      same on every device.
+    devices: What trains.
+    state: The mapped axes of the state, of `state_axes`.
+    held: What the batches take their examples from, if anything.
+  """
+  # Each device has its own rows of everything but the basis.
+  held_axis = None if held is None else held.mapped_axis
+  batch = TrainBatch(0, 0, 0, 0, 0, basis=None, index=0, held=held_axis)
+  return over_devices(
+    step,
+    devices,
+    in_axes=(state, batch, None),
+    out_axes=(state, None),
+    donate_argnums=0,
+  )
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
@@ -105,7 +153,7 @@ def place_state(
 
 
 def state_axes(state: TrainState, sharded: Sequence[str]) -> TrainState:
-  """The mapped axes of a state, as `jax.pmap` takes them.
+  """The mapped axes of a state, as `map_step` takes them.
 
   None where a leaf is replicated: with an axis of devices there, XLA would
   copy Adam's moments.

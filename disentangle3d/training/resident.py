@@ -2,7 +2,7 @@
 
 The host says which examples a step takes, by the same order as for a dataset
 on disk (`input_pipeline.example_indices`); the step takes them, inside
-`jax.pmap` over the axis "data".
+the map over the axis "data".
 
 The set is cut over the devices, not repeated: of n examples each of D devices
 holds ceil(n / D), 32.3 kB a crop (488,848 of them are 15.8 GB, on one device

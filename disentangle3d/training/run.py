@@ -68,14 +68,14 @@ def run_phases(
   model: FaceModel,
   morphable_model: MorphableModel,
   phase_input: PhaseInput,
-  devices: Sequence[jax.Device],
   workdir: str | os.PathLike[str],
-  seed: int,
-  init_from: str | None,
-  options: LoopOptions,
-  export_phases: Sequence[str],
-  report: Report,
-  should_stop: Callable[[], bool],
+  devices: Sequence[jax.Device] | None = None,
+  seed: int = 0,
+  init_from: str | None = None,
+  options: LoopOptions | None = None,
+  export_phases: Sequence[str] = (),
+  report: Report = lambda phase, step, values: None,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
   """Runs phases in order, going on where an earlier run left off.
 
@@ -84,12 +84,12 @@ def run_phases(
     model: The network.
     morphable_model: Mean shape, topology and provenance.
     phase_input: Examples and target basis.
-    devices: What to train on.
     workdir: Where checkpoints and exports go.
+    devices: What to train on; None takes all there are.
     seed: Of fresh params.
     init_from: An export, or a workdir with one, whose params to start from;
       None starts fresh.
-    options: How often to log and save.
+    options: How often to log and save; None is `LoopOptions()`.
     export_phases: Phases to export when they end, to `export/<name>`; the
       last phase always goes to `export`.
     report: Gets the metrics.
@@ -104,6 +104,7 @@ def run_phases(
     FileNotFoundError: `init_from` has no export.
     NonFiniteLossError: See `train_phase`.
   """
+  devices = jax.devices() if devices is None else devices
   check_phases(phases, len(devices), export_phases)
   workdir = pathlib.Path(workdir)
   first = _first_phase(phases, workdir)
@@ -131,7 +132,7 @@ def run_phases(
         phase_input=phase_input,
         devices=devices,
         checkpoints=checkpoints,
-        options=options,
+        options=options or LoopOptions(),
         report=report,
         should_stop=should_stop,
       )

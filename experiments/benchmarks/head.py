@@ -15,7 +15,7 @@ from disentangle3d.training.export import abstract_params
 from disentangle3d.training.optimizers import OptimizerSetting
 from disentangle3d.training.phases import HEAD, Phase
 from disentangle3d.training.placement import (
-  AXIS,
+  map_step,
   place_rows,
   place_state,
   replicated_key,
@@ -130,16 +130,7 @@ def measure_head(
   )
   key = replicated_key(0, devices)
   compiled = (
-    jax.pmap(
-      step,
-      axis_name=AXIS,
-      in_axes=(axes, 0, None),
-      out_axes=(axes, None),
-      devices=list(devices),
-      donate_argnums=0,
-    )
-    .lower(state, batch, key)
-    .compile()
+    map_step(step, devices, state=axes).lower(state, batch, key).compile()
   )
   seconds = []
   for _ in range(_STEPS):

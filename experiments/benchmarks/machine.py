@@ -6,6 +6,8 @@ import time
 import jax
 import jax.numpy as jnp
 
+from disentangle3d.training.placement import over_devices
+
 PRECISIONS = ("float32", "bfloat16")
 # Large enough that a product is limited by arithmetic alone.
 _MATRIX = {"cpu": 2048}
@@ -34,7 +36,7 @@ def matrix_peak(
   def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, preferred_element_type=a.dtype)
 
-  run = jax.pmap(product, devices=list(devices))
+  run = over_devices(product, devices)
   key = jax.random.key(0)
   shape = (len(devices), size, size)
   matrix = jax.random.normal(key, shape, jnp.float32).astype(precision)

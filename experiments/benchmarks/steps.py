@@ -20,7 +20,7 @@ from disentangle3d.training.batches import (
 )
 from disentangle3d.training.phases import HEAD, Phase, sharded_entries
 from disentangle3d.training.placement import (
-  AXIS,
+  map_step,
   place_rows,
   place_state,
   replicate,
@@ -43,7 +43,7 @@ class PreparedStep:
   """A step and what it is called with.
 
   Attributes:
-    mapped: `jax.pmap` of it: state, batch and key to state and metrics; the
+    mapped: It over the devices: state, batch and key to state and metrics; the
       state is donated.
     state: On the devices.
     batch: Same.
@@ -135,20 +135,13 @@ def prepare_step(
     rows = rows.replace(index=order.astype(np.int32))
   sharded = sharded_entries(phase)
   axes = state_axes(host, sharded)
-  held_axis = None if held is None else held.mapped_axis
   basis = target_basis(_morphable_model(model))
   return PreparedStep(
-    mapped=jax.pmap(
+    mapped=map_step(
       make_train_step(model, phase, steps_per_epoch=1, num_classes=num_classes),
-      axis_name=AXIS,
-      in_axes=(
-        axes,
-        TrainBatch(0, 0, 0, 0, 0, basis=None, index=0, held=held_axis),
-        None,
-      ),
-      out_axes=(axes, None),
-      devices=list(devices),
-      donate_argnums=0,
+      devices,
+      state=axes,
+      held=held,
     ),
     state=place_state(host, devices, sharded),
     batch=place_rows(rows, devices).replace(

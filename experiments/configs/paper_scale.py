@@ -8,7 +8,7 @@ scaled to the batch.
 Command: python -m experiments.paper_scale --workdir=<folder> [--scale=...]
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.configs import default
@@ -23,6 +23,8 @@ EPOCHS = {"encoder": 15, "joint_recognition": 10, "joint_reconstruction": 20}
 def get_config() -> ConfigDict:
   """The config for as many photos as CASIA-WebFace has."""
   config = default.get_config()
+  # None: "float32" on a CPU, "bfloat16" on anything else.
+  config.model.dtype = config_dict.placeholder(str)
   config.epochs = ConfigDict(EPOCHS)
   config.batch_size = 256  # of phases I and III
   config.log_every = 50

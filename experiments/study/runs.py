@@ -25,7 +25,7 @@ from experiments.study.people import (
   true_targets,
 )
 from experiments.study.variants import PAPER, VARIANTS, Variant, config_of
-from experiments.training.runs import train_on
+from experiments.training.runs import train
 
 
 class Stopped(Exception):
@@ -148,16 +148,16 @@ def train_variant(
     targets.expression,
     devices=jax.devices(),
   )
-  return train_on(
-    PhaseInput(
-      reader=None,
-      num_examples=study.people.num_photos,
-      num_classes=len(study.people.counts),
-      basis=jax.tree.map(np.asarray, basis),
-      held=held,
-    ),
-    fitter,
+  phase_input = PhaseInput(
+    reader=None,
+    num_examples=study.people.num_photos,
+    num_classes=len(study.people.counts),
+    basis=jax.tree.map(np.asarray, basis),
+    held=held,
+  )
+  return train(
     config,
     run_folder(study, name, seed),
+    examples=(phase_input, fitter),
     should_stop=should_stop,
   )

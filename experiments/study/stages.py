@@ -10,7 +10,6 @@ import os
 import pathlib
 import time
 
-import jax
 from ml_collections import ConfigDict
 
 from data_prep.datasets.synthetic_set import (
@@ -55,6 +54,7 @@ from experiments.study.runs import (
 )
 from experiments.study.variants import PAPER, VARIANTS
 from experiments.training.host import stop_on_signals
+from experiments.training.inputs import face_model_of
 
 _BASES, _PICTURE_PX = 4, 256
 _TIMED_BATCHES = (1, 8, 32)
@@ -127,8 +127,7 @@ def open_study(
   workdir = pathlib.Path(workdir)
   _keep_settings(workdir, {"scale": scale} | dataclasses.asdict(settings))
   config = with_steps(config, people.num_photos)
-  if jax.default_backend() != "cpu":
-    config.model.dtype = "bfloat16"
+  config.model.dtype = face_model_of(config).dtype
   world, fitter = world_of(settings)
   batch = render_batch_size or render_batch()
 

@@ -37,14 +37,18 @@ _RECORDS_A_TURN = 1024
 
 
 def face_model_of(config: ConfigDict) -> FaceModel:
-  """The network of a config.
+  """The network of a config; its dtype by the backend where that is None.
 
   Raises:
     UserError: `config.model` has a field that FaceModel has not, or names
       no preset.
   """
+  settings = config.model.to_dict()
+  if settings.get("dtype") is None:
+    on_cpu = jax.default_backend() == "cpu"
+    settings["dtype"] = "float32" if on_cpu else "bfloat16"
   try:
-    model = FaceModel(**config.model)
+    model = FaceModel(**settings)
   except TypeError as error:
     raise UserError(f"config.model: {error}") from error
   try:

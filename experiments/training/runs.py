@@ -14,14 +14,9 @@ import tqdm
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.network.face_model import FaceModel, count_params
 from disentangle3d.training.export import abstract_params
-from disentangle3d.training.loop import (
-  LoopOptions,
-  PhaseInput,
-)
+from disentangle3d.training.loop import LoopOptions, PhaseInput
 from disentangle3d.training.phases import Phase
-from disentangle3d.training.processes import (
-  is_first_process,
-)
+from disentangle3d.training.processes import is_first_process
 from disentangle3d.training.run import Outcome, check_phases, run_phases
 from disentangle3d.training.run_files import MetricLog, write_run_info
 from experiments.training.inputs import face_model_of, open_input
@@ -30,8 +25,6 @@ from experiments.training.summary import saturation_warning, write_summary
 
 # What makes a run another one.
 _FIXED = ("model", "identity_head.kind", "seed", "fake.num_classes")
-
-
 # What may change without a word when a run goes on.
 _FREE = (
   "dataset",
@@ -41,8 +34,6 @@ _FREE = (
   "log_every",
   "checkpoint_every",
 )
-
-
 _logger = logging.getLogger("disentangle3d.train")
 
 
@@ -50,6 +41,7 @@ def train(
   config: ConfigDict,
   workdir: str | os.PathLike[str],
   *,
+  examples: tuple[PhaseInput, MorphableModel] | None = None,
   should_stop: Callable[[], bool] = lambda: False,
   profile_steps: int = 0,
   debug_nans: bool = False,
@@ -59,6 +51,8 @@ def train(
   Args:
     config: See `experiments/configs/default.py`.
     workdir: Where everything goes.
+    examples: What the caller has to train on, and the 3DMM of its
+      coefficients; None takes what the config says.
     should_stop: Asked after every step; True saves and returns.
     profile_steps: Steps of each phase to trace, to `profile/`.
     debug_nans: Look for NaN after every step.
@@ -67,55 +61,15 @@ def train(
     How it ended.
 
   Raises:
-    ValueError: The config, the dataset, or what is on disk is at odds; names
+    UserError: The config, the dataset, or what is on disk is at odds; names
       what and where.
-    FileNotFoundError: The dataset or `init_from` is not there.
-    NonFiniteLossError: The loss became NaN or infinite.
-  """
-  devices = jax.devices()
-  check_phases(phases_of(config), len(devices), config.export_phases)
-  phase_input, morphable_model = open_input(config, devices)
-  return train_on(
-    phase_input,
-    morphable_model,
-    config,
-    workdir,
-    should_stop=should_stop,
-    profile_steps=profile_steps,
-    debug_nans=debug_nans,
-  )
-
-
-def train_on(
-  phase_input: PhaseInput,
-  morphable_model: MorphableModel,
-  config: ConfigDict,
-  workdir: str | os.PathLike[str],
-  *,
-  should_stop: Callable[[], bool] = lambda: False,
-  profile_steps: int = 0,
-  debug_nans: bool = False,
-) -> Outcome:
-  """As `train`, on examples that the caller has.
-
-  Args:
-    phase_input: The examples; `config.dataset` and `config.input` say nothing.
-    morphable_model: The 3DMM of their coefficients.
-    config: As for `train`.
-    workdir: Same.
-    should_stop: Same.
-    profile_steps: Same.
-    debug_nans: Same.
-
-  Returns:
-    How it ended.
-
-  Raises:
-    ValueError: The config or what is on disk is at odds.
-    FileNotFoundError: `init_from` is not there.
+    UserFileNotFoundError: The dataset or `init_from` is not there.
     NonFiniteLossError: The loss became NaN or infinite.
   """
   phases = phases_of(config)
+  devices = jax.devices()
+  check_phases(phases, len(devices), config.export_phases)
+  phase_input, morphable_model = examples or open_input(config, devices)
   model = face_model_of(config)
   options = LoopOptions(
     config.log_every,
@@ -124,8 +78,6 @@ def train_on(
     profile_folder=str(pathlib.Path(workdir) / "profile"),
     debug_nans=debug_nans,
   )
-  devices = jax.devices()
-  check_phases(phases, len(devices), config.export_phases)
   if is_first_process():
     write_run_info(
       workdir,
@@ -146,8 +98,8 @@ def train_on(
       model=model,
       morphable_model=morphable_model,
       phase_input=phase_input,
-      devices=devices,
       workdir=workdir,
+      devices=devices,
       seed=config.seed,
       init_from=config.init_from,
       options=options,

@@ -1,11 +1,12 @@
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import absltest
 import pytest
 
-from experiments.configs import paper_scale as config
+from experiments.configs import paper_scale
 from experiments.study.stages import check_order, open_study
 from tests.fixtures import REPOSITORY
 
@@ -14,13 +15,14 @@ _VERTICES = 1_500
 
 def _open(workdir, **changes):
   values = {
+    "config": paper_scale.get_config(),
     "scale": 0.0004,
     "morphable_model": None,
     "num_vertices": _VERTICES,
     "test_people": 6,
     "world_seed": 0,
   }
-  return open_study(workdir, config.get_config(), **values | changes)
+  return open_study(workdir, **values | changes)
 
 
 class OpenStudyTest(absltest.TestCase):
@@ -51,6 +53,16 @@ class OpenStudyTest(absltest.TestCase):
       _open(self.workdir, world_seed=1)
     with self.assertRaisesRegex(ValueError, "expected scale 0.0004 .* got 0.5"):
       _open(self.workdir, scale=0.5)
+
+  def test_the_dtype_is_the_configs_where_it_has_one(self):
+    self.assertEqual(_open(self.workdir).config.model.dtype, "float32")
+    config = paper_scale.get_config()
+    for backend in ("cpu", "gpu"):
+      with mock.patch("jax.default_backend", return_value=backend):
+        for dtype in ("float32", "bfloat16"):
+          config.model.dtype = dtype
+          study = _open(self.workdir, config=config)
+          self.assertEqual(study.config.model.dtype, dtype)
 
   def test_scales_beyond_the_papers_are_refused(self):
     for scale in (0, -1, 1.5, float("nan")):
