@@ -1,4 +1,4 @@
-"""Runs the Python of README.md, block after block, as a reader would.
+"""Runs the documents' Python, block after block, as a reader would.
 
 In a folder where `runs/demo/training` is a tiny network; `images` are there, as
 the first block says. A block that begins with `# server.py` is a file of its
@@ -10,7 +10,7 @@ import pathlib
 import re
 import tempfile
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
@@ -26,15 +26,16 @@ def python_blocks(text):
   return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-class ReadmeTest(absltest.TestCase):
-  def test_its_python_runs(self):
+class ReadmeTest(parameterized.TestCase):
+  @parameterized.parameters("README.md", "docs/using.md")
+  def test_its_python_runs(self, document):
     basis = procedural_face_model(
       num_vertices=600, identity_dim=8, expression_dim=4
     )
     params = init_params(jax.random.key(0), MODEL, basis)
     rng = np.random.default_rng(0)
     names = {"images": rng.integers(0, 256, (3, 112, 96, 3), np.uint8)}
-    blocks = python_blocks((REPOSITORY / "README.md").read_text("utf-8"))
+    blocks = python_blocks((REPOSITORY / document).read_text("utf-8"))
     self.assertNotEmpty(blocks)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
       save_network(
@@ -45,7 +46,7 @@ class ReadmeTest(absltest.TestCase):
         phase="test",
       )
       for number, block in enumerate(blocks):
-        code = compile(block, f"README.md, Python block {number}", "exec")
+        code = compile(block, f"{document}, Python block {number}", "exec")
         if not block.startswith("# server.py"):
           exec(code, names)
     self.assertEqual(names["faces"].shape.shape, (3, 600, 3))

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 import numpy as np
 
+from disentangle3d.evaluation.bootstrap import Interval
 from disentangle3d.reporting.charts import figure_image, figure_png
 from disentangle3d.reporting.pictures import picture_jpeg, picture_png
 
@@ -178,13 +179,15 @@ def mean_std(mean: float, std: float, *, digits: int = 2) -> str:
   return f"{text} ± {format_number(std, digits=digits)}"
 
 
-def interval(mean: float, low: float, high: float, *, digits: int = 2) -> str:
-  """`2.41 [2.30, 2.52]`; a dash where the mean is missing."""
-  text = format_number(mean, digits=digits)
-  if text == DASH:
-    return text
-  ends = [format_number(end, digits=digits) for end in (low, high)]
-  return f"{text} [{ends[0]}, {ends[1]}]"
+def interval(found: Interval | None, *, digits: int = 2) -> str:
+  """`2.41 [2.30, 2.52]`; a dash where nothing was found."""
+  if found is None:
+    return DASH
+  mean, low, high = (
+    format_number(value, digits=digits)
+    for value in (found.mean, found.low, found.high)
+  )
+  return f"{mean} [{low}, {high}]"
 
 
 def _block(block: Block) -> str:
