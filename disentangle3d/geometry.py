@@ -144,33 +144,6 @@ def euler_from_rotation(
   return yaw, pitch, roll
 
 
-def rotation_from_vector(
-  vector: Float[Array, "... 3"],
-) -> Float[Array, "... 3 3"]:
-  """Rotation by |vector| radians about vector (Rodrigues' formula).
-
-  Args:
-    vector: Axis times angle, `[..., 3]`; zero gives the identity, with a
-      finite derivative.
-
-  Returns:
-    Rotations, `[..., 3, 3]`.
-  """
-  check_array("vector", vector, "... 3")
-  square = jnp.sum(vector * vector, -1)
-  small = square < 1e-6
-  angle = jnp.sqrt(jnp.where(small, 1.0, square))
-  sinc = jnp.where(small, 1 - square / 6, jnp.sin(angle) / angle)
-  cosc = jnp.where(small, 0.5 - square / 24, (1 - jnp.cos(angle)) / angle**2)
-  x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-  zero = jnp.zeros_like(x)
-  cross = _matrix3([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
-  eye = jnp.broadcast_to(jnp.eye(3, dtype=cross.dtype), cross.shape)
-  return (
-    eye + sinc[..., None, None] * cross + cosc[..., None, None] * cross @ cross
-  )
-
-
 def nearest_rotation(
   matrix: Float[Array, "... 3 3"],
 ) -> Float[Array, "... 3 3"]:

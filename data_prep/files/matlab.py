@@ -1,8 +1,10 @@
 """Reads named variables of MATLAB 5 to 7 files: numbers, texts, cells of both.
 
-scipy.io.loadmat reads these as well, but believes every size it meets, so a
-damaged file may ask for all memory. Here no array is made before its bytes are
-there.
+Not with scipy.io.loadmat, which believes what a file says: it makes a cell
+array of any size before it looks for the cells (200 bytes ask for 7 GB), and
+some thousand cells in one another end the process with a segmentation fault.
+whosmat cannot tell beforehand, as it does not see what cells hold. Here no
+array is made before its bytes are there.
 
 A file is 128 bytes of header and a row of elements: type u32, length u32, that
 many bytes, padded to a multiple of 8 (up to 4 bytes may share the 8 of type
@@ -124,9 +126,9 @@ class _Reader:
     self.where = where
     self.at = 0
 
-  def error(self, problem: str, at: int | None = None) -> ValueError:
+  def error(self, problem: str, at: int | None = None) -> UserError:
     place = self.at if at is None else at
-    return ValueError(f"{self.where} {place}: {problem}")
+    return UserError(f"{self.where} {place}: {problem}")
 
   def element(self, end: int | None = None) -> _Element:
     """The next one, which must lie before `end`; goes on behind it."""

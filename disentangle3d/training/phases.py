@@ -350,12 +350,6 @@ def joint_phase(
   )
 
 
-def control_of(phase: Phase) -> Phase:
-  """The same phase with the weight of the identification loss at 0."""
-  weights = {t: w for t, w in phase.weights.items() if t != "identification"}
-  return dataclasses.replace(phase, weights=weights)
-
-
 def without_residual(phase: Phase) -> Phase:
   """The same phase with the residual decoder left as it starts, near zero."""
   name = "residual_decoder"

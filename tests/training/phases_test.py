@@ -5,7 +5,6 @@ import jax.numpy as jnp
 
 from disentangle3d.training.phases import (
   Plateau,
-  control_of,
   initial_plateau,
   is_saturated,
   split_params,
@@ -81,11 +80,9 @@ class PhaseTest(parameterized.TestCase):
     self.assertEqual(weights[3], {"reconstruction": 1.0, "identification": 1.0})
 
   def test_control_differs_in_the_identification_only(self):
-    phase = tiny_phases()[2]
-    control = control_of(phase)
+    phase, control = tiny_phases()[2], tiny_phases(identification=0.0)[2]
     self.assertEqual(dict(control.weights), {"reconstruction": 0.5})
     self.assertEqual(dataclasses.replace(control, weights=phase.weights), phase)
-    self.assertEqual(tiny_phases(identification=0.0)[2], control)
 
   def test_without_residual_its_decoder_is_frozen_in_every_phase(self):
     for phase in tiny_phases():
