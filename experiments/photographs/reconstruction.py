@@ -110,7 +110,8 @@ def reconstruct_photos(
     )
     images = read_photos(files, every=options.every)
     made = _make_faces(names, sightings, maker, options)
-    row, shown = 0, []
+    row = 0
+    shown: list[Shown] = []
     for index, photo in enumerate(
       tqdm.tqdm(images, total=len(names), desc="writing", unit="photo")
     ):
