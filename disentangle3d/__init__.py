@@ -13,7 +13,7 @@ Measures live in `d3d.evaluation.reconstruction`, `d3d.evaluation.verification`
 and `d3d.evaluation.disentanglement`. Nothing here jits, prints or keeps state.
 """
 
-from typing import TYPE_CHECKING, Any
+import typing as _typing
 
 from disentangle3d import evaluation, faces, fitting, network, training
 from disentangle3d.evaluation.reconstruction import ShapeError
@@ -58,7 +58,7 @@ from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import Latents, Reconstruction
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
   from disentangle3d.faces.meshes import write_mesh
 
 __version__ = "0.1.0"
@@ -108,7 +108,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
   # It brings trimesh, for which those who write no mesh need not wait.
   if name == "write_mesh":
     from disentangle3d.faces.meshes import write_mesh
