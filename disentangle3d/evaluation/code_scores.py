@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval
@@ -30,10 +30,10 @@ class CodeScores:
 
 
 def score_pairs(
-  codes: Float[np.ndarray, "P D"],
+  codes: Float[Array | np.ndarray, "P D"],
   pairs: Pairs,
   *,
-  mirrored: Float[np.ndarray, "P D"] | None = None,
+  mirrored: Float[Array | np.ndarray, "P D"] | None = None,
 ) -> CodeScores:
   """Verifies given pairs by the cosine of codes, as the paper does.
 

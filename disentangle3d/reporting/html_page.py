@@ -37,6 +37,9 @@ class Preformatted:
   text: str
 
 
+Row = Sequence[str | float | int | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
   """A table; numbers stand to the right, texts to the left.
@@ -51,7 +54,7 @@ class Table:
   """
 
   header: Sequence[str]
-  rows: Sequence[Sequence[str | float | int | None]]
+  rows: Sequence[Row]
   caption: str = ""
   text_columns: Sequence[int] = (0,)
   digits: int = 2

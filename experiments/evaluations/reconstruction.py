@@ -82,7 +82,7 @@ def evaluate_reconstruction(
     UserError: A file is damaged, or the networks are of another mesh than
       what they are scored on.
   """
-  pairs = list(itertools.combinations(reversed(networks), 2))
+  pairs = list(itertools.combinations(reversed(list(networks)), 2))
   meshes = _read_meshes(test, networks)
   parts = itertools.chain(
     _synthetic(test, networks, meshes, pairs),

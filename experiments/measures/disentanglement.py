@@ -91,7 +91,7 @@ def measure_disentanglement(
   """
   sets = {"outdoor": outdoor, "yaw": yaw, "expression": expression}
   codes = {
-    name: encode_photos(network, heldout.photos.image)
+    name: encode_photos(network, np.asarray(heldout.photos.image))
     for name, heldout in sets.items()
   }
   swapped, own = _swap(network, outdoor, swaps)
@@ -151,7 +151,7 @@ def _swap(
 def swap_errors(
   made: Sequence[Float[np.ndarray, "N V 3"]],
   truth: Sequence[Float[np.ndarray, "N V 3"]],
-  people: Int[np.ndarray, "N"],
+  people: Int[Array | np.ndarray, "N"],
   landmark_vertices: Int[np.ndarray, "68"],
 ) -> tuple[Interval, Interval]:
   """The swap test: identity of each photo with the residual of another's.
@@ -171,7 +171,8 @@ def swap_errors(
   """
   partners = swap_partners(people)
   swapped, true_swapped = (
-    swap_shapes(*pair, partners) for pair in (made, truth)
+    swap_shapes(shape, identity_shape, partners)
+    for shape, identity_shape in (made, truth)
   )
   return (
     _error(swapped, true_swapped, landmark_vertices, people),
@@ -180,7 +181,10 @@ def swap_errors(
 
 
 def _error(
-  made: np.ndarray, truth: np.ndarray, marks: np.ndarray, people: np.ndarray
+  made: np.ndarray,
+  truth: np.ndarray,
+  marks: np.ndarray,
+  people: Array | np.ndarray,
 ) -> Interval:
   def error(rows: np.ndarray) -> Array:
     found = shape_error(

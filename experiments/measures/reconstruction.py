@@ -60,7 +60,7 @@ class SetResults:
   @property
   def people(self) -> np.ndarray:
     """Who is in each photo."""
-    return self.heldout.photos.person
+    return np.asarray(self.heldout.photos.person)
 
   @property
   def yaw_deg(self) -> np.ndarray:
@@ -114,7 +114,8 @@ def measure_set(
   if bound_people:
     chosen = np.unique(heldout.photos.person)[:bound_people]
     scores[LOWER_BOUND] = bound_scores(heldout, chosen)
-  maps, table = {}, None
+  maps: dict[str, np.ndarray] = {}
+  table = None
   if protocol_photos:
     maps, table = _compare(
       heldout,
@@ -165,7 +166,7 @@ def mesh_scores(
   missing = np.full(heldout.num_photos, np.nan)
   return (
     f" ({', '.join(remarks)})" if remarks else "",
-    ShapeScores(*errors[:2], missing, missing, *errors[2:]),
+    ShapeScores(errors[0], errors[1], missing, missing, errors[2], errors[3]),
   )
 
 
@@ -212,7 +213,9 @@ def bound_scores(heldout: HeldOut, people: Int[np.ndarray, "S"]) -> ShapeScores:
       done[person] = _both(neutral, identity_shape[0])
     errors[2:, row] = done[person]
   missing = np.full(heldout.num_photos, np.nan)
-  return ShapeScores(*errors[:2], missing, missing, *errors[2:])
+  return ShapeScores(
+    errors[0], errors[1], missing, missing, errors[2], errors[3]
+  )
 
 
 def _both(projector: Projector, truth: np.ndarray) -> np.ndarray:

@@ -192,7 +192,7 @@ def measure_scans(
       )
   missing = np.full(count, np.nan)
   scores = {
-    name: ShapeScores(*found[:2], missing, missing, *found[2:])
+    name: ShapeScores(found[0], found[1], missing, missing, found[2], found[3])
     for name, found in errors.items()
   }
   table = None

@@ -122,8 +122,9 @@ def loss_figures(
           steps, values = zip(*points, strict=True)
           by_unit.setdefault(unit, {})[name] = Series(steps, values)
     for unit, series in by_unit.items():
-      values = [value for line in series.values() for value in line.y]
-      wide = min(values) > 0 and max(values) > 10 * min(values)
+      all_values = [value for line in series.values() for value in line.y]
+      low, high = min(all_values), max(all_values)
+      wide = low > 0 and high > 10 * low
       chart = loss_curves(series, unit=unit, title=phase, log_y=wide)
       pictures.append(Picture(chart, f"{phase}: loss against the step"))
   return [Grid(pictures)] if pictures else []

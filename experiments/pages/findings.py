@@ -212,8 +212,12 @@ def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
       with Image.open(io.BytesIO(path.read_bytes())) as image:
         return Picture(np.asarray(image.convert("RGB")), **fields)
     case "Grid":
-      pictures = [_from_json(one, folder) for one in fields["pictures"]]
-      return Grid(pictures, fields["caption"], fields.get("columns"))
+      pictures = (_from_json(one, folder) for one in fields["pictures"])
+      return Grid(
+        [one for one in pictures if isinstance(one, Picture)],
+        fields["caption"],
+        fields.get("columns"),
+      )
     case "Table":
       return Table(**fields)
     case "Paragraph":

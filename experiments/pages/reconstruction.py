@@ -18,6 +18,7 @@ from disentangle3d.reporting.html_page import (
   Block,
   Grid,
   Picture,
+  Row,
   Section,
   Table,
   format_number,
@@ -92,7 +93,7 @@ def set_sections(
       expression_charts(
         results.scores,
         results.people,
-        results.heldout.photos.expression_class,
+        np.asarray(results.heldout.photos.expression_class),
         EXPRESSION_NAMES,
       )
     )
@@ -120,7 +121,7 @@ def paper_rows(results: SetResults) -> Measured:
     return {TABLE_1: yaw_rows(results.scores, results.yaw_deg, YAW)}
   if results.name == OUTDOOR:
     return {TABLE_2: mean_rows(results.scores, OUTDOOR)}
-  kinds = results.heldout.photos.expression_class
+  kinds = np.asarray(results.heldout.photos.expression_class)
   return expression_rows(
     results.scores, kinds, range(EXPRESSION_CLASSES), EXPRESSION
   )
@@ -147,7 +148,8 @@ def expression_rows(
     for name, one in scores.items():
       values = getattr(one, field)
       means = [_mean(values[kinds == k]) for k in classes]
-      whole = None if None in means else float(np.mean(means))
+      known = [mean for mean in means if mean is not None]
+      whole = float(np.mean(known)) if len(known) == len(means) else None
       measured[key][f"{name}, {where}"] = (whole,)
   return measured
 
@@ -222,7 +224,7 @@ def summary_table(
     for title, field in _COLUMNS.items()
     if any(np.isfinite(getattr(one, field)).any() for one in scores.values())
   }
-  rows = []
+  rows: list[Row] = []
   for name, one in scores.items():
     found = [_interval(getattr(one, f), people) for f in columns.values()]
     photos = int(np.isfinite(one.within).sum())
@@ -324,8 +326,10 @@ def expression_charts(
         _interval(values[kinds == k], people[kinds == k])
         for k in range(len(names))
       ]
-      series[name] = _gaps(f and f.mean for f in found)
-      errors[name] = _gaps(f and (f.high - f.low) / 2 for f in found)
+      series[name] = _gaps(None if f is None else f.mean for f in found)
+      errors[name] = _gaps(
+        None if f is None else (f.high - f.low) / 2 for f in found
+      )
     chart = bar_chart(
       names, series, y_label=f"RMSE of the {what} (mm)", errors=errors
     )

@@ -82,10 +82,11 @@ def report_sections(parts: Mapping[str, Findings]) -> list[Section]:
   sections = [Section("The paper's tables", tables), *joined.sections]
   missing = {k: v for k, v in PARTS.items() if k not in parts}
   if missing:
-    rows = [
-      (name, f"experiments.{command}") for name, command in missing.items()
-    ]
-    table = Table(("part", "what measures it"), rows, text_columns=(0, 1))
+    table = Table(
+      ("part", "what measures it"),
+      [(name, f"experiments.{command}") for name, command in missing.items()],
+      text_columns=(0, 1),
+    )
     sections.append(
       Section("Not measured", [Paragraph("Dashes above:"), table])
     )

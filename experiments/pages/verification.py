@@ -13,6 +13,7 @@ from disentangle3d.reporting.html_page import (
   Grid,
   Paragraph,
   Picture,
+  Row,
   Section,
   Table,
   interval,
@@ -158,7 +159,7 @@ def _presets(results: FaceResults) -> Table:
 
 def _galleries(results: FaceResults) -> Table:
   galleries = results.galleries or {}
-  rows = [
+  rows: list[Row] = [
     (name, found.rank_1, *map(float, found.tar_at_far))
     for name, found in galleries.items()
   ]

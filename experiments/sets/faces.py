@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 from typing import Protocol
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from data_prep.datasets.synthetic_set import settings_of, world_of
@@ -73,10 +73,12 @@ class FaceSet:
   fitted: Float[np.ndarray, "P I"] | None = None
   training_images: UInt8[np.ndarray, "T 112 96 3"] | None = None
 
-  def pool(self, codes: Float[np.ndarray, "P D"]) -> Float[np.ndarray, "U D"]:
+  def pool(
+    self, codes: Float[Array | np.ndarray, "P D"]
+  ) -> Float[np.ndarray, "U D"]:
     """The codes of the units: the mean of their frames' at unit length."""
     if self.frames is None:
-      return codes
+      return np.asarray(codes)
     rows = unit_rows(codes).astype(np.float32)
     return np.stack([rows[frames].mean(0) for frames in self.frames])
 
@@ -113,7 +115,7 @@ def albedo_sets(
   Raises:
     UserError: There are fewer than four people.
   """
-  people = heldout.photos.person
+  people = np.asarray(heldout.photos.person)
   pairs = draw_pairs(people, usual_plan(people, usual=usual))
   return {
     albedo: FaceSet(

@@ -57,6 +57,8 @@ def read_mesh_folders(
     UserFileNotFoundError: There is no such folder.
   """
   folders: list[MeshFolder] = []
+  # As surfaces keep them: `corresponds` asks whether they are the same array.
+  triangles = np.asarray(triangles, np.int64)
   for name, path in parse_all_named("meshes", named).items():
     folder = pathlib.Path(path)
     if not folder.is_dir():

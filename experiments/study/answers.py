@@ -9,6 +9,7 @@ from disentangle3d.evaluation.bootstrap import Interval, paired_bootstrap
 from disentangle3d.evaluation.code_scores import auc_difference
 from disentangle3d.reporting.html_page import (
   Paragraph,
+  Row,
   Section,
   Table,
   format_number,
@@ -141,7 +142,7 @@ def figures_table(
   """Means over seeds, with the standard deviation where there are several."""
   names = list(dict.fromkeys(n for found in by_seed.values() for n in found))
   columns: list[str] = []
-  rows = []
+  rows: list[Row] = []
   for name in names:
     found = [figures[name] for figures in by_seed.values() if name in figures]
     columns = list(found[0])
@@ -165,11 +166,14 @@ def _auc(
 ) -> Difference:
   faces = results.faces[albedo]
   one, other = (faces.rows[f"{kind}, {name}"] for name in (first, second))
+  people = faces.faces.people
+  if people is None:
+    raise ValueError(f"{faces.faces.name}: expected who is in each photo")
   return Difference(
     f"AUC of the {kind}, points, {albedo} albedo",
     first,
     second,
-    auc_difference(one, other, faces.faces.people),
+    auc_difference(one, other, people),
     more_is_better=kind == IDENTITY,
   )
 

@@ -103,9 +103,9 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
         f"person {photos.person[row]},"
         f" yaw {np.degrees(photos.yaw_rad[row]):.0f}°"
       ),
-      image=photos.image[row],
-      landmarks=photos.landmarks[row],
-      visibility=photos.visibility[row],
+      image=np.asarray(photos.image[row]),
+      landmarks=np.asarray(photos.landmarks[row]),
+      visibility=np.asarray(photos.visibility[row]),
       fit=fitted[place],
       fit_camera=jax.tree.map(lambda leaf, r=row: leaf[r], fits.camera),
       shape=made[place],

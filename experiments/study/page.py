@@ -58,7 +58,7 @@ def save_results(
     The folder that has `evaluation/` in it, for `experiments.report`.
   """
   folder = study.workdir / f"{people}-{seed}"
-  pairs = list(itertools.combinations(reversed(results.decoders), 2))[:6]
+  pairs = list(itertools.combinations(reversed(list(results.decoders)), 2))[:6]
   parts: dict[str, Findings] = {}
   parts["reconstruction"] = join_findings(
     "Reconstruction",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 
+import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
@@ -141,7 +142,7 @@ def _verify(
   indices = study.people.indices()
   world = study.world.replace(photos_per_person=MOST_PHOTOS)
   chosen = indices[evenly(len(indices), MOST_LEARNT)]
-  learnt = photos_of(world, study.settings.seed, chosen).image
+  learnt = np.asarray(photos_of(world, study.settings.seed, chosen).image)
   sets = albedo_sets(heldout, learnt, usual=_PLAN)
   return {
     albedo: measure_faces(faces, networks) for albedo, faces in sets.items()
@@ -154,7 +155,7 @@ def _decoders(
   modes = np.concatenate(
     [np.asarray(fitter.identity_basis), np.asarray(fitter.expression_basis)], -1
   )
-  rows = np.asarray(flatten_vertices(np.moveaxis(modes, -1, 0)))
+  rows = np.asarray(flatten_vertices(jnp.asarray(np.moveaxis(modes, -1, 0))))
   first = networks.get(AFTER_PRETRAINING)
   return {
     name: DecoderFindings(
