@@ -10,6 +10,7 @@ import numpy as np
 
 from data_prep.datasets.synthetic_set import SyntheticSet
 from disentangle3d.evaluation.bootstrap import mean_and_interval
+from disentangle3d.machine import machine_name
 from disentangle3d.reporting.charts import Series, line_chart
 from disentangle3d.reporting.figures import heat_map
 from disentangle3d.reporting.html_page import (
@@ -22,7 +23,6 @@ from disentangle3d.reporting.html_page import (
   page,
   write_page,
 )
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.reporting.pictures import contact_sheet, enlarge
 from experiments.configs.default import PHASES
 from experiments.measures.demo import (
