@@ -93,10 +93,10 @@ def settings_from_flags() -> Settings:
   """
   values = flags.FLAGS
   try:
-    thresholds = tuple(float(text) for text in values.thresholds)
+    first, second, third = map(float, values.thresholds)
   except ValueError as error:
     raise UserError(f"--thresholds: expected numbers, {error}") from error
-  return Settings(values.min_size, values.factor, thresholds)
+  return Settings(values.min_size, values.factor, (first, second, third))
 
 
 def main() -> None:

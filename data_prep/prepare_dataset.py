@@ -73,7 +73,7 @@ def main() -> None:
   """Runs all stages."""
   values = flags.FLAGS
   for name in ("photos", "morphable_model"):
-    path = pathlib.Path(values[name].value.split("::")[0])
+    path = pathlib.Path(getattr(values, name).split("::")[0])
     if not path.exists():
       raise UserFileNotFoundError(f"--{name}: {path}: no such file or folder")
   options = {

@@ -11,6 +11,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+import numpy as np
 
 from disentangle3d.types import check_array
 
@@ -25,9 +26,9 @@ class Camera:
     translation: Image position of the model's origin, `[..., 2]`, pixels.
   """
 
-  scale: Float[Array, "..."]
-  rotation: Float[Array, "... 3 3"]
-  translation: Float[Array, "... 2"]
+  scale: Float[Array | np.ndarray, "..."]
+  rotation: Float[Array | np.ndarray, "... 3 3"]
+  translation: Float[Array | np.ndarray, "... 2"]
 
 
 def project(
@@ -56,9 +57,8 @@ def project(
     [[1.0], [-1.0]], points.dtype
   ).reshape((1,) * len(batch) + (2, 1))
   turned = jnp.einsum("...ij,...pj->...pi", axes, points)
-  return (
-    camera.scale[..., None, None] * turned + camera.translation[..., None, :]
-  )
+  scale, translation = map(jnp.asarray, (camera.scale, camera.translation))
+  return scale[..., None, None] * turned + translation[..., None, :]
 
 
 def transform_camera(camera: Camera, matrix: Float[Array, "... 2 3"]) -> Camera:
@@ -92,9 +92,9 @@ def transform_camera(camera: Camera, matrix: Float[Array, "... 2 3"]) -> Camera:
 
 
 def rotation_from_euler(
-  yaw: Float[Array, "..."],
-  pitch: Float[Array, "..."],
-  roll: Float[Array, "..."],
+  yaw: Float[Array | np.ndarray, "..."],
+  pitch: Float[Array | np.ndarray, "..."],
+  roll: Float[Array | np.ndarray, "..."],
 ) -> Float[Array, "... 3 3"]:
   """R_z(roll) R_x(pitch) R_y(yaw), radians.
 
@@ -120,7 +120,7 @@ def rotation_from_euler(
 
 
 def euler_from_rotation(
-  rotation: Float[Array, "... 3 3"],
+  rotation: Float[Array | np.ndarray, "... 3 3"],
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
   """Inverts `rotation_from_euler`; the only source of yaw in tables.
 
@@ -274,7 +274,8 @@ def similarity_2d(
 
 
 def apply_affine(
-  matrix: Float[Array, "... 2 3"], points: Float[Array, "... P 2"]
+  matrix: Float[Array | np.ndarray, "... 2 3"],
+  points: Float[Array | np.ndarray, "... P 2"],
 ) -> Float[Array, "... P 2"]:
   """Matrix [points, 1], the same matrix for all P points."""
   linear = jnp.einsum("...ij,...pj->...pi", matrix[..., :2], points)
@@ -294,7 +295,7 @@ def invert_affine(matrix: Float[Array, "... 2 3"]) -> Float[Array, "... 2 3"]:
 
 
 def five_points(
-  landmarks: Float[Array, "... 68 2"],
+  landmarks: Float[Array | np.ndarray, "... 68 2"],
 ) -> Float[Array, "... 5 2"]:
   """The alignment's five points from iBUG-68: eye means, nose tip, mouth."""
   check_array("landmarks", landmarks, "... 68 2")

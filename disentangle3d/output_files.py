@@ -41,12 +41,11 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def replace_npz(
-  path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]
+  path: str | os.PathLike[str], arrays: Mapping[str, Any]
 ) -> None:
   """Writes arrays by name (no pickle) under another name, then renames it."""
-  named: dict[str, Any] = dict(arrays)
   with new_file(path) as partial, partial.open("wb") as file:
-    np.savez(file, **named)
+    np.savez(file, **dict(arrays))
 
 
 @contextlib.contextmanager

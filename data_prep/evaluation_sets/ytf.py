@@ -40,7 +40,7 @@ def read_splits(path: str | os.PathLike[str]) -> PairList:
         f"{here}: expected split, video, video, 0 or 1, got {line[:60]!r}"
       )
     split, same = parse_numbers((fields[0], fields[3]), 2, here)
-    rows.append((*_checked(here, split, same), *fields[1:3]))
+    rows.append((*_checked(here, split, same), fields[1], fields[2]))
   return _whole_list(path, rows)
 
 

@@ -23,7 +23,7 @@ from disentangle3d.types import UserError, UserFileNotFoundError
 
 # No photo is larger, so nothing larger is read or unpacked in one piece.
 _MOST_BYTES = 1 << 28
-_COMPRESSED_TAR: dict[bytes, Callable[[pathlib.Path], Any]] = {
+_COMPRESSED_TAR: dict[bytes, Callable[..., Any]] = {
   b"\x1f\x8b": gzip.open,
   b"BZ": bz2.open,
   b"\xfd7": lzma.open,
@@ -188,11 +188,13 @@ class TarArchive:
     return content
 
   def __del__(self) -> None:
-    if getattr(self, "_stream", None) is not None:
-      self._stream.close()
+    stream = getattr(self, "_stream", None)
+    if stream is not None:
+      stream.close()
 
   def _opened(self) -> IO[bytes]:
-    return (self._open or open)(self.path, "rb")
+    opener: Callable[..., Any] = self._open or open
+    return opener(self.path, "rb")
 
 
 class _Bounded(io.RawIOBase):

@@ -17,7 +17,7 @@ import dataclasses
 import os
 import pathlib
 import struct
-from typing import Any
+from typing import Any, Literal
 import zlib
 
 from jaxtyping import Float
@@ -26,6 +26,7 @@ import numpy as np
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _HEADER_BYTES = 128
+_ORDERS: dict[bytes, Literal["<", ">"]] = {b"IM": "<", b"MI": ">"}
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {
   **{1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4"},
@@ -62,7 +63,7 @@ def read_mat(
   if not path.is_file():
     raise UserFileNotFoundError(f"{path}: no such file")
   content = path.read_bytes()
-  order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
+  order = _ORDERS.get(content[126:_HEADER_BYTES])
   is_hdf5 = content.startswith((b"MATLAB 7.3", b"\x89HDF"))
   if order is None or is_hdf5 or content[:4] == bytes(4):
     kind = "one of version 7.3 (save it with -v7)" if is_hdf5 else "none"
@@ -120,7 +121,9 @@ class _Element:
 class _Reader:
   """Elements one after the other out of bytes in memory."""
 
-  def __init__(self, content: bytes, order: str, where: str) -> None:
+  def __init__(
+    self, content: bytes, order: Literal["<", ">"], where: str
+  ) -> None:
     self.content = content
     self.order = order
     self.where = where
@@ -242,6 +245,7 @@ def _read_value(
 ) -> Any:
   end = element.start + element.length
   after, reader.at = reader.at, head.at
+  value: Any
   count = 1
   for size in head.shape:
     count *= size

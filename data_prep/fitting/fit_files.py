@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from typing import Any
 import zipfile
 
 from jaxtyping import Float
@@ -55,7 +56,7 @@ def write_fits(path: str | os.PathLike[str], fits: Fits) -> None:
     UserError: Names the field, what was expected and what came.
   """
   _check_fits(fits)
-  arrays = {
+  arrays: dict[str, Any] = {
     field.name: np.asarray(getattr(fits, field.name))
     for field in dataclasses.fields(Fits)
   }
