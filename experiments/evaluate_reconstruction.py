@@ -155,18 +155,6 @@ def _check(values: flags.FlagValues) -> None:
       raise UserError(
         f"--write_photos: {photos}: expected a new or an empty folder"
       )
-<<<<<<< HEAD
-=======
-  for flag in (
-    "people",
-    "bound_people",
-    "protocol_photos",
-    "frames_per_person",
-  ):
-    value = getattr(values, flag)
-    if value < 0:
-      raise UserError(f"--{flag}: expected at least 0, got {value}")
->>>>>>> main
 
 
 if __name__ == "__main__":
