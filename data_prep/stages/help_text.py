@@ -80,7 +80,7 @@ def _default(flag: flags.Flag) -> str:
     value = ",".join(map(str, value))
   if not isinstance(value, str | int | float | None):
     # A config, which is given as the path of its file.
-    value = flag.default_as_str.strip("'")
+    value = (flag.default_as_str or "").strip("'")
   if value in (None, "", False) and not isinstance(value, int | float):
     return ""
   if flag.boolean:
