@@ -24,7 +24,7 @@ def disentanglement_blocks(
   found: Mapping[str, Disentanglement], outdoor: HeldOut
 ) -> list[Block]:
   """Tables of all networks, and the differences between them."""
-  people = outdoor.photos.person
+  people = np.asarray(outdoor.photos.person)
   blocks: list[Block] = [
     code_table(found, code, len(np.unique(people))) for code in CODES
   ]
