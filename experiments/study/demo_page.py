@@ -19,6 +19,7 @@ from disentangle3d.reporting.html_page import (
   Picture,
   Section,
   Table,
+  format_number,
   page,
   write_page,
 )
@@ -99,7 +100,7 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
     Face(
       title=(
         f"person {photos.person[row]},"
-        f" yaw {np.degrees(photos.yaw_rad[row]):.0f}°"
+        f" yaw {format_number(np.degrees(photos.yaw_rad[row]), digits=0)}°"
       ),
       image=np.asarray(photos.image[row]),
       landmarks=np.asarray(photos.landmarks[row]),
