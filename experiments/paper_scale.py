@@ -13,7 +13,6 @@ program on a CPU:
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from data_prep.stages import command_line
 from disentangle3d.types import NUM_VERTICES
@@ -26,15 +25,14 @@ from experiments.study.stages import (
   run_study,
 )
 from experiments.study.variants import PAPER, VARIANTS
+from experiments.training.config_flag import define_config
 from experiments.training.host import keep_freed_memory, quieten_libraries
 
 
 def _define_flags() -> None:
-  config_flags.DEFINE_config_file(
-    "config",
-    "experiments/configs/paper_scale.py",
-    "Rates, epochs, batch and trunk.",
-    lock_config=True,
+  define_config(
+    "The config file: rates, epochs, batch and trunk.",
+    default="experiments/configs/paper_scale.py",
   )
   flags.DEFINE_string("workdir", None, "Where everything goes.", required=True)
   flags.DEFINE_float("scale", 1.0, "Share of the paper's people and photos.")

@@ -7,9 +7,9 @@ import os
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import define_path
 from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.processes import (
   Cluster,
@@ -17,6 +17,7 @@ from disentangle3d.training.processes import (
   watched,
 )
 from disentangle3d.types import UserError
+from experiments.training.config_flag import define_config
 from experiments.training.host import (
   keep_freed_memory,
   quieten_libraries,
@@ -26,11 +27,9 @@ from experiments.training.runs import train
 
 
 def _define_flags() -> None:
-  config_flags.DEFINE_config_file(
-    "config", None, "Config file, see experiments/configs.", lock_config=True
-  )
-  flags.DEFINE_string(
-    "workdir", None, "Where checkpoints, metrics and the export go."
+  define_config()
+  define_path(
+    "workdir", "Where checkpoints, metrics and the export go.", required=True
   )
   flags.DEFINE_bool(
     "deterministic", False, "On a GPU: the same bits every time, if slower."
@@ -55,7 +54,6 @@ def _define_flags() -> None:
   )
   flags.DEFINE_integer("num_processes", 1, "How many processes there are.")
   flags.DEFINE_integer("process_id", 0, "Which one this is, from 0.")
-  flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
