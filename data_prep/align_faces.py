@@ -19,6 +19,12 @@ from data_prep.photos.crops import (
   TEMPLATES,
 )
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  STAGE_OUTPUT,
+  define_output,
+  define_path,
+  define_shard,
+)
 from data_prep.stages.folder import (
   parse_share,
 )
@@ -26,20 +32,18 @@ from data_prep.stages.folder import (
 
 def define_flags() -> None:
   """Defines --located, --output, --template, --shard."""
-  flags.DEFINE_string(
-    "located", None, "What locate_landmarks wrote.", required=True
+  define_path(
+    "located", "The folder that locate_landmarks wrote.", required=True
   )
-  flags.DEFINE_string(
-    "output", None, "The folder to write, or to go on with.", required=True
-  )
+  define_output(STAGE_OUTPUT)
   flags.DEFINE_enum(
     "template",
     "sphereface",
     list(TEMPLATES),
-    "Of the crops: sphereface is 112 x 96, which training takes; arcface is"
-    " 112 x 112.",
+    "The template of the crops: sphereface makes 112 x 96, which training"
+    " takes; arcface makes 112 x 112.",
   )
-  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
+  define_shard()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 r"""Makes the dataset that training reads out of fitted photos.
 
-    python -m data_prep.build_dataset --fits=fitted --output=dataset \
+    python -m data_prep.build_dataset --fitted=fitted --output=dataset \
       --heldout_people=6
 
 People, not photos, are split: nobody in "heldout" is in "train". Labels count
@@ -18,31 +18,37 @@ from absl import flags, logging
 
 from data_prep.datasets.building import build_dataset
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  STAGE_OUTPUT,
+  define_output,
+  define_path,
+  define_shard,
+  was,
+)
 from data_prep.stages.folder import (
   parse_share,
 )
 
 
 def define_flags() -> None:
-  """Defines --fits, --output, --heldout_people, --seed, --shard."""
-  flags.DEFINE_string("fits", None, "What fit_faces wrote.", required=True)
-  flags.DEFINE_string(
-    "output", None, "The folder to write, or to go on with.", required=True
-  )
+  """Defines --fitted, --output, --heldout_people, --seed, --shard."""
+  define_path("fitted", "The folder that fit_faces wrote.", required=True)
+  define_output(STAGE_OUTPUT)
   flags.DEFINE_string(
     "heldout_people",
     None,
     "How many people to hold out, or their names with commas between them.",
     required=True,
   )
-  flags.DEFINE_integer("seed", 0, "Of the pick of the people held out.")
-  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
+  flags.DEFINE_integer("seed", 0, "Decides which people are held out.")
+  define_shard()
+  was(fits="fitted")
 
 
 def main() -> None:
   """Builds and reports."""
   manifest = build_dataset(
-    pathlib.Path(flags.FLAGS.fits),
+    pathlib.Path(flags.FLAGS.fitted),
     pathlib.Path(flags.FLAGS.output),
     heldout=flags.FLAGS.heldout_people,
     seed=flags.FLAGS.seed,

@@ -1,7 +1,7 @@
 r"""Turns a published 3D morphable model into this project's `.npz`.
 
     python -m data_prep.convert_morphable_model --format=ict_facekit \
-      --source=FaceXModel --output=ict_facekit.npz --preview=ict_facekit.png
+      --source=FaceXModel --output_file=ict.npz --preview=ict.png
 
 The output is in millimetres and standard deviations, has its landmarks
 checked, and carries its licence and source, as every file made with it does.
@@ -24,6 +24,11 @@ from data_prep.models.formats import (
 from data_prep.models.landmark_checks import check_landmarks
 from data_prep.models.preview import draw_model_landmarks
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_output_file,
+  define_path,
+  was,
+)
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
@@ -40,61 +45,78 @@ _FLAGS = {
 }
 _PATHS = {
   "expression_source": (
-    "Model_Expression.mat or Exp_Pca.bin (3ddfa, bfm2009), or blendshapes"
-    " (surrey)."
+    "The expressions: Model_Expression.mat or Exp_Pca.bin of 3ddfa and bfm2009,"
+    " or the blendshapes of surrey."
   ),
-  "expression_std": "std_exp.txt for Exp_Pca.bin; the one beside it.",
+  "expression_std": (
+    "The std_exp.txt that goes with Exp_Pca.bin; the one beside it where it is"
+    " not given."
+  ),
   "trim_index": "The .mat with trimIndex, for expressions of 53,215 vertices.",
-  "landmark_embedding": "FLAME's landmark_embedding.npy.",
+  "landmark_embedding": "The landmark_embedding.npy of FLAME.",
 }
 
 
 def define_flags() -> None:
-  """Defines --format, --source, --output and the formats' options."""
-  sources = "; ".join(
-    f"{name}: {form.source}" for name, form in FORMATS.items()
+  """Defines --format, --source, --output_file and the formats' options."""
+  sources = ". ".join(
+    f"For {name}, {form.source}" for name, form in FORMATS.items()
   )
   flags.DEFINE_enum(
     "format", None, list(FORMATS), "What the source is.", required=True
   )
-  flags.DEFINE_string("source", None, f"For {sources}.", required=True)
-  flags.DEFINE_string("output", None, "The .npz to write.", required=True)
-  flags.DEFINE_string(
-    "preview", None, "A .png to write: the landmarks, numbered."
+  define_path("source", f"What is read. {sources}.", required=True)
+  define_output_file("The .npz to write.")
+  define_path(
+    "preview", "A .png to write, the mean face with its landmarks numbered."
   )
+  was(output="output_file")
   flags.DEFINE_integer(
-    "identity_modes", None, "How many identity modes; all.", lower_bound=1
+    "identity_modes",
+    None,
+    "How many identity modes are kept; all where it is not given.",
+    lower_bound=1,
   )
   flags.DEFINE_integer(
     "expression_modes",
     None,
-    "How many expression modes; all, or at most 29 made of blendshapes.",
+    "How many expression modes are kept; all where it is not given, or 29 where"
+    " they are made of blendshapes.",
     lower_bound=1,
   )
   flags.DEFINE_integer(
     "nearest_vertices",
     None,
-    "Keep so many vertices nearest the nose tip, 0 for all; 29,495 for 3ddfa,"
-    " else all.",
+    "How many vertices nearest the nose tip are kept, 0 for all; where it is"
+    " not given, 29,495 of 3ddfa and all of others.",
     lower_bound=0,
   )
-  flags.DEFINE_string(
-    "landmarks", None, "A text of 68 vertices, from 0; -1 for none."
+  define_path(
+    "landmarks",
+    "A text file with the vertices of the 68 landmarks, counted from 0, and -1"
+    " for none.",
   )
-  flags.DEFINE_string("licence", None, "Terms of use to record.")
+  flags.DEFINE_string(
+    "licence", None, "The terms of use to record in place of the format's."
+  )
   _define_format_flags()
 
 
 def _define_format_flags() -> None:
   """Those that only some formats have."""
   flags.DEFINE_enum(
-    "region", "full", list(ict_facekit.REGIONS), "How much of the head."
+    "region",
+    "full",
+    list(ict_facekit.REGIONS),
+    "How much of the head of ict_facekit is kept.",
   )
   flags.DEFINE_integer(
-    "seed", 0, "Of the random expressions that blendshapes' modes come from."
+    "seed",
+    0,
+    "Decides the random expressions that the modes of blendshapes come from.",
   )
   for name, what in _PATHS.items():
-    flags.DEFINE_string(name, None, what)
+    define_path(name, what)
   flags.DEFINE_enum(
     "expression_mean",
     "modes",
@@ -102,18 +124,24 @@ def _define_format_flags() -> None:
     "Where the mean expression goes: into the modes about the neutral face, or"
     " onto the neutral.",
   )
-  flags.DEFINE_enum("unit", "mm", list(npz_arrays.UNITS_MM), "Of npz_arrays.")
+  flags.DEFINE_enum(
+    "unit", "mm", list(npz_arrays.UNITS_MM), "The unit of npz_arrays."
+  )
   flags.DEFINE_integer(
-    "index_base", 0, "The first vertex's number.", lower_bound=0, upper_bound=1
+    "index_base",
+    0,
+    "The number of the first vertex in npz_arrays.",
+    lower_bound=0,
+    upper_bound=1,
   )
 
 
 def main() -> None:
   """Converts one model."""
-  output = pathlib.Path(flags.FLAGS.output)
+  output = pathlib.Path(flags.FLAGS.output_file)
   preview = flags.FLAGS.preview and pathlib.Path(flags.FLAGS.preview)
   for name, path, suffix in (
-    ("output", output, ".npz"),
+    ("output_file", output, ".npz"),
     ("preview", preview, ".png"),
   ):
     if path and (path.suffix != suffix or path.is_dir()):

@@ -1,11 +1,11 @@
 r"""Finds the face in every photo of a set: box and five points, by MTCNN.
 
-    python -m data_prep.detect_faces --images=orl_faces --output=detected
+    python -m data_prep.detect_faces --photos=orl_faces --output=detected
 
 The set is a folder with a folder a person, or a zip, tar or RecordIO file of
-one (`photos.py`). The output's manifest (`manifests.py`) has a row for every
-photo, also for those in which no face was found. With --five_points the points
-come from a published list instead, and the boxes from the points.
+one. The output's manifest (`stages/rows.py`) has a row for every photo, also
+for those in which no face was found. With --five_points the points come from a
+published list instead, and the boxes from the points.
 
 Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
@@ -27,8 +27,17 @@ from data_prep.faces.detection_rows import (
   CHOICES,
 )
 from data_prep.faces.mtcnn.detector import Settings
-from data_prep.photos.photo_sets import PHOTO_SET, list_photos
+from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  STAGE_OUTPUT,
+  define_output,
+  define_path,
+  define_photos,
+  define_photos_per_shard,
+  define_shard,
+  was,
+)
 from data_prep.stages.folder import (
   parse_share,
 )
@@ -36,24 +45,17 @@ from disentangle3d.types import UserError
 
 
 def define_flags() -> None:
-  """Defines --images, --output, what to look for, and how to share it."""
-  flags.DEFINE_string("images", None, PHOTO_SET, required=True)
-  flags.DEFINE_string(
-    "output", None, "The folder to write, or to go on with.", required=True
-  )
-  flags.DEFINE_string(
-    "photo_licence",
-    "not given",
-    "Terms of use of the photos, to be written into all that is made of them.",
-  )
+  """Defines --photos, --output, what to look for, and how to share it."""
+  define_photos()
+  define_output(STAGE_OUTPUT)
   flags.DEFINE_float(
     "min_size", PAPER.min_size_px, "The smallest face to find, in pixels."
   )
   flags.DEFINE_float(
     "factor",
     PAPER.factor,
-    "Each level of the pyramid over the one before; the package mtcnn has"
-    " 0.709, which takes half the time.",
+    "The size of each level of the pyramid over the one before; the package"
+    " mtcnn has 0.709, which takes half the time.",
   )
   flags.DEFINE_list(
     "thresholds",
@@ -64,26 +66,23 @@ def define_flags() -> None:
     "faces",
     "centre",
     list(CHOICES),
-    "Which face of a photo: the nearest to its centre, the largest, or all.",
+    "Which face of a photograph is taken: the nearest to its centre, the"
+    " largest, or all.",
   )
   flags.DEFINE_integer(
     "longest_px",
     LONGEST_PX,
-    "Photos with a longer side are shrunk to it before faces are looked for.",
+    "Photographs with a longer side are shrunk to it before faces are looked"
+    " for.",
     lower_bound=32,
   )
-  flags.DEFINE_string(
+  define_path(
     "five_points",
-    None,
-    "A list of five points a photo (LFW's or CASIA's), in place of MTCNN.",
+    "In place of MTCNN, a list of five points a photograph (LFW's or CASIA's).",
   )
-  flags.DEFINE_integer(
-    "photos_per_shard",
-    PHOTOS_PER_SHARD,
-    "Photos a manifest shard; a killed run loses one at most.",
-    lower_bound=1,
-  )
-  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
+  define_photos_per_shard(PHOTOS_PER_SHARD)
+  define_shard()
+  was(images="photos")
 
 
 def settings_from_flags() -> Settings:
@@ -94,10 +93,10 @@ def settings_from_flags() -> Settings:
   """
   values = flags.FLAGS
   try:
-    thresholds = tuple(float(text) for text in values.thresholds)
+    first, second, third = map(float, values.thresholds)
   except ValueError as error:
     raise UserError(f"--thresholds: expected numbers, {error}") from error
-  return Settings(values.min_size, values.factor, thresholds)
+  return Settings(values.min_size, values.factor, (first, second, third))
 
 
 def main() -> None:
@@ -113,7 +112,7 @@ def main() -> None:
   for name, terms in source.licences.items():
     logging.info("Licence of %s: %s.", name, terms)
   detect_faces(
-    list_photos(values.images),
+    list_photos(values.photos),
     pathlib.Path(values.output),
     source,
     photo_licence=values.photo_licence,

@@ -1,7 +1,7 @@
 r"""Fits a morphable model to the landmarks of aligned photos.
 
-    python -m data_prep.fit_faces --landmarks=aligned --model=model.npz \
-      --output=fitted
+    python -m data_prep.fit_faces --aligned=aligned \
+      --morphable_model=model.npz --output=fitted
 
 All photos of a subject share one identity (3.3.2, Eq. 6-7). Landmarks are taken
 to the crop first; coefficients, cameras and distances are the crop's.
@@ -19,6 +19,14 @@ from absl import flags, logging
 from data_prep.fitting.shards import CONTOURS, FitSettings
 from data_prep.fitting.stage import fit_faces
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  STAGE_OUTPUT,
+  define_morphable_model,
+  define_output,
+  define_path,
+  define_shard,
+  was,
+)
 from data_prep.stages.folder import (
   parse_share,
 )
@@ -30,47 +38,42 @@ from disentangle3d.fitting.options import ROBUST_COSTS
 
 
 def define_flags() -> None:
-  """Defines --landmarks, --model, --output, and how to fit."""
+  """Defines --aligned, --morphable_model, --output, and how to fit."""
   defaults = FitSettings()
-  flags.DEFINE_string(
-    "landmarks",
-    None,
-    "What align_faces wrote, one manifest shard of it, or folders of .pts.",
+  define_path(
+    "aligned",
+    "The folder that align_faces wrote, one manifest shard of it, or a folder"
+    " of .pts files with a folder a person.",
     required=True,
   )
-  flags.DEFINE_string(
-    "model", None, "The .npz convert_morphable_model wrote.", required=True
-  )
-  flags.DEFINE_string(
-    "output",
-    None,
-    "The folder to write; new, empty, or of an earlier run to go on with.",
-    required=True,
-  )
-  flags.DEFINE_string(
-    "shard", "0/1", "This machine's part, i/n with i from 0 to n - 1."
-  )
+  define_morphable_model(required=True)
+  define_output(STAGE_OUTPUT)
+  define_shard()
+  was(landmarks="aligned", model="morphable_model")
   flags.DEFINE_float(
     "landmark_std_px",
     defaults.options.landmark_std_px,
-    "Noise of the landmarks in crop pixels; 0 takes the prior out.",
+    "The noise of the landmarks in crop pixels; 0 takes the prior out.",
     lower_bound=0.0,
   )
   flags.DEFINE_enum(
-    "robust", defaults.options.robust, ROBUST_COSTS, "Cost of a distance."
+    "robust",
+    defaults.options.robust,
+    ROBUST_COSTS,
+    "The cost of a distance.",
   )
   flags.DEFINE_float(
     "robust_scale_px",
     defaults.options.robust_scale_px,
-    "From where on a landmark counts as an outlier, crop pixels.",
+    "The distance in crop pixels beyond which a landmark is an outlier.",
     lower_bound=0.0,
   )
   flags.DEFINE_enum(
     "contour",
     defaults.contour,
     CONTOURS,
-    "Whose jaw contours follow the silhouette: detector is those of detectors"
-    " that report the visible contour.",
+    "Whose jaw contours follow the silhouette; detector stands for those of"
+    " detectors that report the visible contour.",
   )
   flags.DEFINE_float(
     "max_relative_error",
@@ -81,11 +84,14 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "images_per_shard",
     defaults.images_per_shard,
-    "About how many; a kill loses at most one shard.",
+    "About how many photographs a shard has; a killed run loses one shard at"
+    " most.",
     lower_bound=1,
   )
   flags.DEFINE_bool(
-    "skip_bad", False, "Goes on without rows that cannot be used, listed."
+    "skip_bad",
+    False,
+    "Goes on without rows that cannot be used, and lists them.",
   )
 
 
@@ -109,8 +115,8 @@ def main() -> None:
   """Fits and reports."""
   output = pathlib.Path(flags.FLAGS.output)
   counts = fit_faces(
-    pathlib.Path(flags.FLAGS.landmarks),
-    load_morphable_model(flags.FLAGS.model),
+    pathlib.Path(flags.FLAGS.aligned),
+    load_morphable_model(flags.FLAGS.morphable_model),
     output,
     settings=settings_from_flags(),
     share=parse_share(flags.FLAGS.shard),

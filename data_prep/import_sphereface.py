@@ -16,6 +16,11 @@ import pathlib
 from absl import flags, logging
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_morphable_model,
+  define_output,
+  define_path,
+)
 from data_prep.trunks.sphereface import _CHANNEL_ORDERS, import_sphereface
 from disentangle3d.faces.morphable_model import (
   load_morphable_model,
@@ -25,29 +30,29 @@ from disentangle3d.faces.procedural import procedural_face_model
 
 def define_flags() -> None:
   """Defines --weights, --output and what else the network consists of."""
-  flags.DEFINE_string(
+  define_path(
     "weights",
-    None,
-    "The published file: .pth of the PyTorch port, or .caffemodel.",
+    "The published file, a .pth of the PyTorch port or a .caffemodel.",
     required=True,
   )
-  flags.DEFINE_string("output", None, "The folder to write.", required=True)
-  flags.DEFINE_string(
-    "morphable_model",
-    None,
-    "The .npz that the network is to be trained with; none takes the"
-    " procedural model in the paper's sizes.",
+  define_output()
+  define_morphable_model(
+    "The 3D morphable model that the network is to be trained with, an .npz of"
+    " convert_morphable_model; the procedural model in the paper's sizes where"
+    " it is not given."
   )
   flags.DEFINE_enum(
     "channels",
     "bgr",
     list(_CHANNEL_ORDERS),
-    "Order of the colours that the weights were trained on.",
+    "The order of the colours that the weights were trained on.",
   )
   flags.DEFINE_string(
-    "licence", "not given", "Terms of use of the weights, to be kept with them."
+    "licence",
+    "not given",
+    "The terms of use of the weights, which are kept with them.",
   )
-  flags.DEFINE_integer("seed", 0, "Of the layers that are fresh.")
+  flags.DEFINE_integer("seed", 0, "Decides the layers that are fresh.")
 
 
 def main() -> None:

@@ -2,10 +2,10 @@ r"""Finds the 68 landmarks of the face in every photo.
 
     python -m data_prep.locate_landmarks --detected=detected --output=located
 
-Takes the boxes that detect_faces found; or, with --images in place of
+Takes the boxes that detect_faces found; or, with --photos in place of
 --detected, looks for the faces itself. Landmarks come from dlib, from FAN in an
 environment of its own, or from .pts files. The output's manifest
-(`manifests.py`) has a row for every photo, the unusable ones with the reason.
+(`stages/rows.py`) has a row for every photo, the unusable ones with the reason.
 
 Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
@@ -27,6 +27,15 @@ from data_prep.faces.location import (
 )
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  STAGE_OUTPUT,
+  define_output,
+  define_path,
+  define_photos,
+  define_photos_per_shard,
+  define_shard,
+  was,
+)
 from data_prep.stages.folder import (
   parse_share,
 )
@@ -35,59 +44,42 @@ from disentangle3d.types import UserError
 
 def define_flags() -> None:
   """Defines what to look at, what with, and how to share it."""
-  flags.DEFINE_string("detected", None, "What detect_faces wrote.")
-  flags.DEFINE_string(
-    "images",
-    None,
-    "In place of --detected: the folder of photos, a folder a person; or a"
-    " .zip, .tar, .tar.gz of one, or a .rec.",
-  )
-  flags.DEFINE_string(
-    "output", None, "The folder to write, or to go on with.", required=True
-  )
-  flags.DEFINE_string(
-    "photo_licence",
-    "not given",
-    "With --images: terms of use of the photos, to be written into all that is"
-    " made of them.",
-  )
-  flags.DEFINE_integer(
-    "photos_per_shard",
-    PHOTOS_PER_SHARD,
-    "With --images: photos a manifest shard; a killed run loses one at most.",
-    lower_bound=1,
-  )
+  define_path("detected", "The folder that detect_faces wrote.")
+  define_photos(instead_of="detected")
+  define_output(STAGE_OUTPUT)
+  define_photos_per_shard(PHOTOS_PER_SHARD)
   flags.DEFINE_enum("locator", "dlib", LOCATORS, "What finds the landmarks.")
-  flags.DEFINE_string(
+  define_path(
     "fan_python",
-    None,
-    "With --locator=fan: the Python of an environment with face-alignment.",
+    "With --locator=fan, the Python of an environment with face-alignment.",
   )
   flags.DEFINE_string(
-    "fan_device", "cpu", "With --locator=fan: PyTorch's device, e.g. cuda."
+    "fan_device", "cpu", "With --locator=fan, PyTorch's device, e.g. cuda."
   )
-  flags.DEFINE_string(
+  define_path(
     "points",
-    None,
-    "With --locator=pts: the folder of <image_id without suffix>.pts files.",
+    "With --locator=pts, the folder of <image_id without suffix>.pts files.",
   )
   flags.DEFINE_string(
-    "points_licence", "not given", "With --locator=pts: terms of the points."
+    "points_licence",
+    "not given",
+    "With --locator=pts, the terms of use of the points.",
   )
-  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
+  define_shard()
+  was(images="photos")
 
 
 def main() -> None:
   """Locates and reports."""
   values = flags.FLAGS
   share = parse_share(values.shard)
-  if bool(values.images) == bool(values.detected):
-    raise UserError("--detected, --images: expected exactly one of the two")
+  if bool(values.photos) == bool(values.detected):
+    raise UserError("--detected, --photos: expected exactly one of the two")
   if values.detected:
     faces = rows_of_stage(pathlib.Path(values.detected))
   else:
     faces = rows_of_photos(
-      list_photos(values.images),
+      list_photos(values.photos),
       photo_licence=values.photo_licence,
       photos_per_shard=values.photos_per_shard,
     )

@@ -1,7 +1,7 @@
 r"""From photographs to a dataset in one command.
 
-    python -m data_prep.prepare_dataset --images=photos --model=model.npz \
-      --output=prepared --heldout_people=6
+    python -m data_prep.prepare_dataset --photos=photos \
+      --morphable_model=model.npz --output=prepared --heldout_people=6
 
 Runs the five stages one after another, each with a folder of its own, and
 writes a page of pictures that shows what they made of each photo:
@@ -25,9 +25,16 @@ from data_prep.datasets.preparation import (
   prepare_dataset,
 )
 from data_prep.faces.location import LOCATORS
-from data_prep.photos.photo_sets import PHOTO_SET
 from data_prep.stages import command_line
 from data_prep.stages.child_process import run_module
+from data_prep.stages.flag_words import (
+  STAGE_OUTPUT,
+  define_morphable_model,
+  define_output,
+  define_photos,
+  define_shard,
+  was,
+)
 from data_prep.stages.folder import (
   parse_share,
 )
@@ -36,42 +43,37 @@ from disentangle3d.types import UserFileNotFoundError
 
 def define_flags() -> None:
   """Defines what most sets need of the stages' flags, and --set."""
-  flags.DEFINE_string("images", None, PHOTO_SET, required=True)
-  flags.DEFINE_string(
-    "model", None, "The .npz convert_morphable_model wrote.", required=True
-  )
-  flags.DEFINE_string(
-    "output", None, "The folder to write, or to go on with.", required=True
-  )
+  define_photos()
+  define_morphable_model(required=True)
+  define_output(STAGE_OUTPUT)
   flags.DEFINE_string(
     "heldout_people",
     None,
     "How many people to hold out, or their names with commas between them.",
     required=True,
   )
-  flags.DEFINE_string(
-    "photo_licence",
-    "not given",
-    "Terms of use of the photos, to be written into all that is made of them.",
-  )
   flags.DEFINE_enum("locator", "dlib", LOCATORS, "What finds the landmarks.")
   flags.DEFINE_multi_string(
     "set",
     [],
-    "A flag of a stage, stage.flag=value, e.g. detect_faces.faces=largest or"
-    " locate_landmarks.fan_python=fan/bin/python; may be repeated.",
+    "A flag of a stage as stage.flag=value, e.g. detect_faces.faces=largest or"
+    " locate_landmarks.fan_python=fan/bin/python.",
   )
-  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
+  define_shard()
   flags.DEFINE_integer(
-    "pictures", 200, "Photos on the page, at most.", lower_bound=1
+    "pictures",
+    200,
+    "How many photographs the page shows at most.",
+    lower_bound=1,
   )
+  was(images="photos", model="morphable_model")
 
 
 def main() -> None:
   """Runs all stages."""
   values = flags.FLAGS
-  for name in ("images", "model"):
-    path = pathlib.Path(values[name].value.split("::")[0])
+  for name in ("photos", "morphable_model"):
+    path = pathlib.Path(getattr(values, name).split("::")[0])
     if not path.exists():
       raise UserFileNotFoundError(f"--{name}: {path}: no such file or folder")
   options = {
@@ -83,7 +85,7 @@ def main() -> None:
   for stage, own in asked.items():
     options.setdefault(stage, {}).update(own)
   output = pathlib.Path(values.output)
-  steps = plan_steps(values.images, values.model, output, options)
+  steps = plan_steps(values.photos, values.morphable_model, output, options)
   share = parse_share(values.shard)
   for step in steps:
     # Wrong flags are told now, not after the stages before.

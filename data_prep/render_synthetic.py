@@ -26,37 +26,81 @@ from data_prep.datasets.synthetic_set import (
   world_of,
 )
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  MORPHABLE_MODEL,
+  STAGE_OUTPUT,
+  define_morphable_model,
+  define_output,
+  define_shard,
+)
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.synthetic_world import (
   ALBEDOS,
   JAWS,
 )
 
+_NUMBERS = {
+  "people": "How many people the split train has.",
+  "photos_per_person": "How many photographs each person of train has.",
+  "heldout_people": "How many people the split heldout has.",
+  "heldout_photos_per_person": (
+    "How many photographs each person of heldout has."
+  ),
+  "num_vertices": "How many vertices the procedural face has.",
+  "identity_modes": (
+    "How many identity modes the fitter has; where it is not given, all of"
+    " --morphable_model or 199 of the procedural face."
+  ),
+  "expression_modes": (
+    "How many expression modes the fitter has; where it is not given, all of"
+    " --morphable_model or 29 of the procedural face."
+  ),
+}
 
-def _define_flags() -> None:
-  flags.DEFINE_string(
-    "output", None, "The folder to write, or to go on with.", required=True
-  )
-  flags.DEFINE_string("shard", "0/1", "This machine's part, i/n.")
+
+def define_flags() -> None:
+  """Defines --output, --write, --shard, and a flag a setting of the set."""
+  settings = SyntheticSet()
+  define_output(STAGE_OUTPUT)
+  define_shard()
   flags.DEFINE_enum(
     "write",
     "dataset",
     ("dataset", "aligned"),
-    "A dataset for training, or crops and landmarks for fit_faces.",
+    "What is written, a dataset for training or crops and landmarks for"
+    " fit_faces.",
   )
-  for field in dataclasses.fields(SyntheticSet):
-    help_text = f"See SyntheticSet.{field.name}."
-    match field.name:
-      case "albedo":
-        flags.DEFINE_enum("albedo", field.default, ALBEDOS, help_text)
-      case "jaw":
-        flags.DEFINE_enum("jaw", field.default, JAWS, help_text)
-      case "morphable_model":
-        flags.DEFINE_string("morphable_model", None, help_text)
-      case "landmark_noise_px":
-        flags.DEFINE_float(field.name, field.default, help_text)
-      case _:
-        flags.DEFINE_integer(field.name, field.default, help_text)
+  for name, help_text in _NUMBERS.items():
+    flags.DEFINE_integer(
+      name, getattr(settings, name), help_text, lower_bound=1
+    )
+  flags.DEFINE_integer(
+    "seed", settings.seed, "Decides all that is random about the photographs."
+  )
+  flags.DEFINE_enum(
+    "albedo",
+    settings.albedo,
+    ALBEDOS,
+    "Whether the colours of a face go with the person, change with every"
+    " photograph, or are the same for all.",
+  )
+  flags.DEFINE_enum(
+    "jaw",
+    settings.jaw,
+    JAWS,
+    "Whether the landmarks of the jaw are vertices, or follow the visible"
+    " contour as detectors report it.",
+  )
+  flags.DEFINE_float(
+    "landmark_noise_px",
+    settings.landmark_noise_px,
+    "The standard deviation of the noise of the landmarks in crop pixels.",
+    lower_bound=0,
+  )
+  define_morphable_model(
+    f"{MORPHABLE_MODEL} The fitter takes its first modes; without it, the world"
+    " is the procedural face, which has more modes than the fitter."
+  )
 
 
 def main() -> None:
@@ -86,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -11,6 +11,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+import numpy as np
 
 from disentangle3d.types import check_array
 
@@ -25,9 +26,9 @@ class Camera:
     translation: Image position of the model's origin, `[..., 2]`, pixels.
   """
 
-  scale: Float[Array, "..."]
-  rotation: Float[Array, "... 3 3"]
-  translation: Float[Array, "... 2"]
+  scale: Float[Array | np.ndarray, "..."]
+  rotation: Float[Array | np.ndarray, "... 3 3"]
+  translation: Float[Array | np.ndarray, "... 2"]
 
 
 def project(
@@ -56,9 +57,8 @@ def project(
     [[1.0], [-1.0]], points.dtype
   ).reshape((1,) * len(batch) + (2, 1))
   turned = jnp.einsum("...ij,...pj->...pi", axes, points)
-  return (
-    camera.scale[..., None, None] * turned + camera.translation[..., None, :]
-  )
+  scale, translation = map(jnp.asarray, (camera.scale, camera.translation))
+  return scale[..., None, None] * turned + translation[..., None, :]
 
 
 def transform_camera(camera: Camera, matrix: Float[Array, "... 2 3"]) -> Camera:
@@ -92,9 +92,9 @@ def transform_camera(camera: Camera, matrix: Float[Array, "... 2 3"]) -> Camera:
 
 
 def rotation_from_euler(
-  yaw: Float[Array, "..."],
-  pitch: Float[Array, "..."],
-  roll: Float[Array, "..."],
+  yaw: Float[Array | np.ndarray, "..."],
+  pitch: Float[Array | np.ndarray, "..."],
+  roll: Float[Array | np.ndarray, "..."],
 ) -> Float[Array, "... 3 3"]:
   """R_z(roll) R_x(pitch) R_y(yaw), radians.
 
@@ -120,7 +120,7 @@ def rotation_from_euler(
 
 
 def euler_from_rotation(
-  rotation: Float[Array, "... 3 3"],
+  rotation: Float[Array | np.ndarray, "... 3 3"],
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
   """Inverts `rotation_from_euler`; the only source of yaw in tables.
 
@@ -142,33 +142,6 @@ def euler_from_rotation(
   )
   roll = jnp.arctan2(-rotation[..., 0, 1], rotation[..., 1, 1])
   return yaw, pitch, roll
-
-
-def rotation_from_vector(
-  vector: Float[Array, "... 3"],
-) -> Float[Array, "... 3 3"]:
-  """Rotation by |vector| radians about vector (Rodrigues' formula).
-
-  Args:
-    vector: Axis times angle, `[..., 3]`; zero gives the identity, with a
-      finite derivative.
-
-  Returns:
-    Rotations, `[..., 3, 3]`.
-  """
-  check_array("vector", vector, "... 3")
-  square = jnp.sum(vector * vector, -1)
-  small = square < 1e-6
-  angle = jnp.sqrt(jnp.where(small, 1.0, square))
-  sinc = jnp.where(small, 1 - square / 6, jnp.sin(angle) / angle)
-  cosc = jnp.where(small, 0.5 - square / 24, (1 - jnp.cos(angle)) / angle**2)
-  x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-  zero = jnp.zeros_like(x)
-  cross = _matrix3([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
-  eye = jnp.broadcast_to(jnp.eye(3, dtype=cross.dtype), cross.shape)
-  return (
-    eye + sinc[..., None, None] * cross + cosc[..., None, None] * cross @ cross
-  )
 
 
 def nearest_rotation(
@@ -301,7 +274,8 @@ def similarity_2d(
 
 
 def apply_affine(
-  matrix: Float[Array, "... 2 3"], points: Float[Array, "... P 2"]
+  matrix: Float[Array | np.ndarray, "... 2 3"],
+  points: Float[Array | np.ndarray, "... P 2"],
 ) -> Float[Array, "... P 2"]:
   """Matrix [points, 1], the same matrix for all P points."""
   linear = jnp.einsum("...ij,...pj->...pi", matrix[..., :2], points)
@@ -321,7 +295,7 @@ def invert_affine(matrix: Float[Array, "... 2 3"]) -> Float[Array, "... 2 3"]:
 
 
 def five_points(
-  landmarks: Float[Array, "... 68 2"],
+  landmarks: Float[Array | np.ndarray, "... 68 2"],
 ) -> Float[Array, "... 5 2"]:
   """The alignment's five points from iBUG-68: eye means, nose tip, mouth."""
   check_array("landmarks", landmarks, "... 68 2")

@@ -6,6 +6,7 @@ jit, vmap, pmap and differentiate it. `params` comes from `init_params`,
 where a batch is, and comes back without the batch axis.
 """
 
+import functools
 import os
 from typing import Any
 
@@ -77,8 +78,8 @@ def encode(
       f" {list(scaled.shape)}"
     )
   if scaled.ndim == 4:
-    return _encode_batch(params, scaled, model)
-  latents = _encode_batch(params, scaled[None], model)
+    return _apply(params, model, scaled, "encode")
+  latents = _apply(params, model, scaled[None], "encode")
   return jax.tree.map(lambda code: code[0], latents)
 
 
@@ -88,16 +89,14 @@ def prepare_params(
   model: FaceModel = _PAPER_MODEL,
   backend: str | None = None,
 ) -> dict[str, Any]:
-  """Params that make `encode` and all above it faster.
+  """Params that make `encode` and all above it faster on a CPU.
 
   Call it once, outside of jit, and give the result where params go; compile
   with `network.compilation.inference_compiler_options()`. Training and export
   want the plain params.
 
-  In float32 on CPU the trunk's kernels are transformed for Winograd's
-  convolutions: results differ by rounding only (1e-4 at most in a code). In
-  another precision what is computed in it is stored in it, half as large, not
-  to be converted in every call: the same numbers are computed.
+  The trunk's kernels are transformed for Winograd's convolutions: results
+  differ by rounding only (1e-4 at most in a code).
 
   Args:
     params: Parameters of `model`; left as they are.
@@ -105,27 +104,50 @@ def prepare_params(
     backend: What it will run on; None is JAX's default.
 
   Returns:
-    Other params; in float32 `params` itself on other backends than CPU, and of
-    the trunk `mobile`, which suits itself to the platform.
+    Other params; `params` itself on other backends than CPU, in another
+    precision than float32, and of the trunk `mobile`, which suits itself to
+    the platform.
 
   Raises:
     ValueError: The model names no preset.
   """
-  encoder = params["encoder"]
-  if model.dtype != "float32":
-    trunk = _in_precision(encoder["trunk"], model.dtype)
-    decoders = {
-      name: _in_precision(params[name], model.dtype) for name in _DECODERS
-    }
-    return {**params, **decoders, "encoder": {**encoder, "trunk": trunk}}
-  if (backend or jax.default_backend()) != "cpu" or model.trunk == MOBILE:
+  if (
+    (backend or jax.default_backend()) != "cpu"
+    or model.dtype != "float32"
+    or model.trunk == MOBILE
+  ):
     return params
+  encoder = params["encoder"]
   trunk = winograd.prepare_trunk(encoder["trunk"], model.trunk)
   return {**params, "encoder": {**encoder, "trunk": trunk}}
 
 
-def _in_precision(params: Any, dtype: str) -> Any:
-  return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+def cast_params(
+  params: dict[str, Any], *, model: FaceModel = _PAPER_MODEL
+) -> dict[str, Any]:
+  """Params stored in the precision that the model computes in.
+
+  In bfloat16 they take half the memory, and no call converts them; the same
+  numbers are computed. The two small layers that make the codes and the mean
+  shape stay in float32, as they are computed. Training and export want the
+  plain params.
+
+  Args:
+    params: Parameters of `model`; left as they are.
+    model: What `params` belongs to.
+
+  Returns:
+    Other params; `params` itself of a model that computes in float32.
+  """
+  if model.dtype == "float32":
+    return params
+  cast = functools.partial(
+    jax.tree.map, lambda leaf: jnp.asarray(leaf, model.dtype)
+  )
+  encoder = params["encoder"]
+  decoders = {name: cast(params[name]) for name in _DECODERS}
+  encoder = {**encoder, "trunk": cast(encoder["trunk"])}
+  return {**params, **decoders, "encoder": encoder}
 
 
 def decode(
@@ -210,24 +232,6 @@ def unit_length(codes: Float[Array, "*B I"]) -> Float[Array, "*B I"]:
   check_array("codes", codes, "... I")
   square = jnp.sum(jnp.square(codes), -1, keepdims=True)
   return codes / jnp.sqrt(jnp.maximum(square, _SHORTEST**2))
-
-
-def _encode_batch(
-  params: dict[str, Any], scaled: Float[Array, "B 112 96 3"], model: FaceModel
-) -> Latents:
-  encoder = params.get("encoder", {})
-  if not winograd.is_prepared(encoder.get("trunk", {})):
-    return _apply(params, model, scaled, "encode")
-  features = winograd.fast_trunk(encoder["trunk"], scaled, preset=model.trunk)
-
-  # What `face_model.Encoder` does with the features.
-  def code(layer: dict[str, Array]) -> Array:
-    product = features @ jnp.asarray(layer["kernel"])
-    return jnp.tanh(product + layer["bias"].reshape(1, -1))
-
-  return Latents(
-    identity=code(encoder["identity_fc"]), residual=code(encoder["residual_fc"])
-  )
 
 
 def _apply(

@@ -43,13 +43,13 @@ def main() -> None:
     )
   print(f"{machine_name()}, against its CPU")
   failed = []
-  for check, argument in (
-    (check_rendering, settings),
-    (check_fit, settings),
-    (check_network, model),
-    (check_step, model),
+  for found in (
+    check_rendering(settings),
+    check_fit(settings),
+    check_network(model),
+    check_step(model),
   ):
-    for one in check(argument):
+    for one in found:
       word = "passed" if one.passed else "FAILED"
       print(f"{word}  {one.what}: {one.difference:.2g}, at most {one.bound:g}")
       if not one.passed:

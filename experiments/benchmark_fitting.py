@@ -39,7 +39,8 @@ def main() -> None:
   values = flags.FLAGS
   output = pathlib.Path(values.output)
   world, fitter = _models(values.morphable_model)
-  about, figures = _about(), {}
+  about = _about()
+  figures: dict[str, bytes] = {}
   tables, numbers = speed(fitter, num_images=values.images, with_eos=values.eos)
   if not values.speed_only:
     others, more, figures = accuracy(

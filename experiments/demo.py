@@ -37,7 +37,7 @@ def main() -> None:
     morphable_model=flags.FLAGS.morphable_model, seed=flags.FLAGS.seed
   )
   try:
-    gates = run_demo(workdir, settings).gates()
+    gates = run_demo(workdir, settings)
   except Stopped:
     print("demo: stopped, saved; run the same command to go on")
     return

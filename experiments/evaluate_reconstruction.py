@@ -145,10 +145,9 @@ def _check(values: flags.FlagValues) -> None:
     "protocol_photos",
     "frames_per_person",
   ):
-    if values[flag].value < 0:
-      raise UserError(
-        f"--{flag}: expected at least 0, got {values[flag].value}"
-      )
+    value = getattr(values, flag)
+    if value < 0:
+      raise UserError(f"--{flag}: expected at least 0, got {value}")
 
 
 if __name__ == "__main__":

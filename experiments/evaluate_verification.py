@@ -71,11 +71,10 @@ def main() -> None:
 def _together(
   values: flags.FlagValues, one: str, other: str
 ) -> tuple[str, str] | None:
-  if (values[one].value is None) != (values[other].value is None):
+  found = getattr(values, one), getattr(values, other)
+  if (found[0] is None) != (found[1] is None):
     raise UserError(f"--{one}, --{other}: expected both or neither")
-  if values[one].value is None:
-    return None
-  return values[one].value, values[other].value
+  return None if found[0] is None else found
 
 
 if __name__ == "__main__":

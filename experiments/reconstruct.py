@@ -88,7 +88,7 @@ def main() -> None:
   count = reconstruct_photos(
     list_files(values.images),
     output,
-    load_maker(values.method, values[needed].value),
+    load_maker(values.method, getattr(values, needed)),
     Finder(precropped=values.precropped),
     Options(
       pool=values.pool,

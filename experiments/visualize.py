@@ -57,10 +57,9 @@ def main() -> None:
 
 def _check(values: flags.FlagValues) -> None:
   for flag in ("bases", "people", "size_px"):
-    if values[flag].value < 1:
-      raise UserError(
-        f"--{flag}: expected at least 1, got {values[flag].value}"
-      )
+    value = getattr(values, flag)
+    if value < 1:
+      raise UserError(f"--{flag}: expected at least 1, got {value}")
   if values.meshes and not (values.dataset or values.photos):
     raise UserError("--meshes: expected --dataset or --photos beside it")
 

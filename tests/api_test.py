@@ -9,6 +9,9 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
+import tomllib
 import types
 
 from absl.testing import absltest, parameterized
@@ -17,7 +20,7 @@ import numpy as np
 
 import disentangle3d as d3d
 from disentangle3d.geometry import rotation_from_euler
-from tests.fixtures import random_morphable_model
+from tests.fixtures import REPOSITORY, random_morphable_model
 
 MODEL = d3d.FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
 
@@ -30,7 +33,52 @@ HOST_FUNCTIONS = {
   "procedural_face_model",
   "save_morphable_model",
   "synthetic_world",
+  "write_mesh",
 }
+
+PUBLIC_NAMES = [
+  "Camera",
+  "FaceModel",
+  "FitOptions",
+  "FitResult",
+  "Latents",
+  "MorphableModel",
+  "Network",
+  "Reconstruction",
+  "Rendering",
+  "ShapeError",
+  "SyntheticPhotos",
+  "SyntheticWorld",
+  "VerificationResult",
+  "align_similarity",
+  "cast_params",
+  "decode",
+  "encode",
+  "estimate_camera",
+  "evaluation",
+  "face_embedding",
+  "faces",
+  "fit_landmarks",
+  "fitting",
+  "init_params",
+  "jaw_contour",
+  "load_morphable_model",
+  "load_network",
+  "load_params",
+  "network",
+  "prepare_params",
+  "procedural_face_model",
+  "project",
+  "reconstruct",
+  "render",
+  "render_photos",
+  "save_morphable_model",
+  "synthesize_shape",
+  "synthetic_world",
+  "training",
+  "transform_camera",
+  "write_mesh",
+]
 
 # Long to compile, so done once, in the tests of their own modules.
 CHECKED_ELSEWHERE = {
@@ -38,6 +86,13 @@ CHECKED_ELSEWHERE = {
   "init_params",  # network/face_model_test.py
   "render",  # faces/rendering_test.py
   "render_photos",  # faces/synthetic_test.py
+}
+
+# What importing the package leaves to those who use it.
+HEAVY = {
+  *("array_record", "chex", "cv2", "grain", "igl", "matplotlib"),
+  *("ml_collections", "orbax", "PIL", "tensorboardX", "tensorstore"),
+  *("tqdm", "trimesh"),
 }
 
 # Checks a key instead of using it up.
@@ -74,9 +129,14 @@ def cameras(*batch):
   )
 
 
-def stacked_params():
+@functools.cache
+def network_params():
   params = d3d.init_params(jax.random.key(0), MODEL, random_morphable_model())
-  return jax.tree.map(lambda leaf: np.stack([leaf] * 3), params)
+  return jax.device_get(params)
+
+
+def stacked_params():
+  return jax.tree.map(lambda leaf: np.stack([leaf] * 3), network_params())
 
 
 def photos():
@@ -106,6 +166,11 @@ CASES = {
     d3d.align_similarity,
     (random(30, 3, scale=50), random(30, 3, seed=1, scale=50)),
     2e-3,
+  ),
+  "cast_params": lambda: (
+    face_call("cast_params"),
+    (stacked_params(),),
+    1e-5,
   ),
   "decode": lambda: (
     face_call("decode"),
@@ -176,13 +241,81 @@ class SignatureTest(parameterized.TestCase):
         self.assertEqual(place, 0, "the key comes first")
 
   def test_every_exported_name_exists_and_is_documented(self):
-    self.assertEqual(list(d3d.__all__), sorted(set(d3d.__all__)))
-    for name in d3d.__all__:
+    self.assertEqual(list(d3d.__all__), PUBLIC_NAMES)
+    self.assertEqual(PUBLIC_NAMES, sorted(set(PUBLIC_NAMES)))
+    for name in PUBLIC_NAMES:
       self.assertTrue(getattr(d3d, name).__doc__, name)
+
+  def test_what_is_in_the_package_is_exported_a_room_or_private(self):
+    loaded = {
+      name
+      for name in vars(d3d)
+      if not (name.startswith("_") or name in PUBLIC_NAMES)
+    }
+    rooms = {info.name for info in pkgutil.iter_modules(d3d.__path__)}
+    self.assertEmpty(loaded - rooms)
+
+  def test_the_version_stands_in_one_place(self):
+    self.assertRegex(d3d.__version__, r"^\d+\.\d+\.\d+$")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    self.assertEqual(project["project"]["dynamic"], ["version"])
+    self.assertEqual(
+      project["tool"]["setuptools"]["dynamic"]["version"],
+      {"attr": "disentangle3d.__version__"},
+    )
 
   def test_measures_are_reached_through_evaluation(self):
     self.assertTrue(callable(d3d.evaluation.reconstruction.shape_error))
     self.assertTrue(callable(d3d.evaluation.verification.verify))
+
+
+class ImportTest(absltest.TestCase):
+  def test_it_is_quick_and_brings_nothing_heavy(self):
+    program = (
+      "import sys, time, disentangle3d;"
+      "print(time.process_time(), *(m.split('.')[0] for m in sys.modules))"
+    )
+    run = subprocess.run(
+      [sys.executable, "-c", program],
+      cwd=REPOSITORY,
+      check=True,
+      capture_output=True,
+      text=True,
+    )
+    seconds, *modules = run.stdout.split()
+    self.assertEmpty(HEAVY & set(modules))
+    # Processor time, as other tests run beside; twice what it takes.
+    self.assertLess(float(seconds), 2)
+
+
+class StaticModelTest(absltest.TestCase):
+  """`jax.jit(d3d.reconstruct, static_argnames="model")`, as README shows."""
+
+  def test_each_function_of_a_network(self):
+    calls = {
+      "encode": photos(),
+      "face_embedding": photos(),
+      "reconstruct": photos(),
+      "decode": d3d.Latents(random(12), random(5)),
+    }
+    for name, argument in calls.items():
+      function = getattr(d3d, name)
+      compiled = jax.jit(function, static_argnames="model")
+      got = compiled.eval_shape(network_params(), argument, model=MODEL)
+      expected = jax.eval_shape(
+        functools.partial(function, model=MODEL), network_params(), argument
+      )
+      self.assertEqual(got, expected)
+
+  def test_an_equal_model_is_the_same_program(self):
+    compiled = jax.jit(d3d.decode, static_argnames="model")
+    latents = d3d.Latents(random(12), random(5))
+    got = compiled(network_params(), latents, model=MODEL)
+    again = compiled(network_params(), latents, model=MODEL.clone())
+    np.testing.assert_array_equal(got.shape, again.shape)
+    expected = d3d.decode(network_params(), latents, model=MODEL)
+    np.testing.assert_allclose(got.shape, expected.shape, atol=1e-4)
+    self.assertEqual(compiled._cache_size(), 1)
 
 
 class TransformTest(parameterized.TestCase):

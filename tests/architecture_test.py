@@ -23,7 +23,7 @@ _ROOMS = (
 )
 # The rooms of the two packages of binaries: each may import what stands behind
 # it, its own, and `disentangle3d` (experiments: `data_prep` too).
-_INNER_ROOMS = {
+INNER_ROOMS = {
   "data_prep": {
     "files": (),
     "stages": (),
@@ -110,7 +110,7 @@ class ArchitectureTest(absltest.TestCase):
 
   def test_rooms_of_binaries_import_along_their_arrows_only(self):
     wrong = []
-    for package, rooms in _INNER_ROOMS.items():
+    for package, rooms in INNER_ROOMS.items():
       folders = {
         path.parent.name for path in (REPOSITORY / package).glob("*/*.py")
       }
@@ -125,7 +125,7 @@ class ArchitectureTest(absltest.TestCase):
     self.assertEmpty(wrong)
 
   def test_the_arrows_make_no_circle(self):
-    for rooms in _INNER_ROOMS.values():
+    for rooms in INNER_ROOMS.values():
       left = dict(rooms)
       while left:
         free = [
@@ -137,18 +137,18 @@ class ArchitectureTest(absltest.TestCase):
 
   def test_no_binary_imports_another(self):
     wrong = []
-    for package in _INNER_ROOMS:
+    for package in INNER_ROOMS:
       binaries = {path.stem for path in (REPOSITORY / package).glob("*.py")}
       for path in sorted((REPOSITORY / package).glob("*.py")):
         for imported in _imports(ast.parse(path.read_text())):
           parts = imported.split(".")
-          if parts[0] in _INNER_ROOMS and parts[1] in binaries:
+          if parts[0] in INNER_ROOMS and parts[1] in binaries:
             wrong.append(f"{package}/{path.name} imports {imported}")
     self.assertEmpty(wrong)
 
   def test_every_room_says_what_it_is_for(self):
     for path in sorted(REPOSITORY.glob("*/*/__init__.py")):
-      if path.parent.parent.name in ("disentangle3d", *_INNER_ROOMS):
+      if path.parent.parent.name in ("disentangle3d", *INNER_ROOMS):
         docstring = ast.get_docstring(ast.parse(path.read_text()))
         self.assertTrue(docstring, path)
 

@@ -169,20 +169,24 @@ class InferenceTest(parameterized.TestCase):
     self.assertEqual(latents.residual.shape, (0, 5))
 
 
-class PreparedParamsTest(parameterized.TestCase):
+class CastParamsTest(parameterized.TestCase):
   @parameterized.parameters("tiny", "mobile")
   def test_what_is_stored_in_bfloat16_makes_the_same_faces(self, trunk):
     model = MODEL.clone(trunk=trunk, dtype="bfloat16")
     params = init_params(jax.random.key(0), model, random_morphable_model())
-    prepared = inference.prepare_params(params, model=model)
-    kernel = prepared["identity_decoder"]["kernel"]
+    cast = inference.cast_params(params, model=model)
+    kernel = cast["identity_decoder"]["kernel"]
     self.assertEqual(kernel.dtype, jnp.bfloat16)
     self.assertEqual(params["identity_decoder"]["kernel"].dtype, jnp.float32)
     jax.tree.map(
       np.testing.assert_array_equal,
-      inference.reconstruct(prepared, photos(), model=model),
+      inference.reconstruct(cast, photos(), model=model),
       inference.reconstruct(params, photos(), model=model),
     )
+
+  def test_what_computes_in_float32_stays_as_it_is(self):
+    params = init_params(jax.random.key(0), MODEL, random_morphable_model())
+    self.assertIs(inference.cast_params(params, model=MODEL), params)
 
 
 class LoadParamsTest(absltest.TestCase):

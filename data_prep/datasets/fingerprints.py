@@ -129,7 +129,7 @@ def _candidates(
     bands = [_band(hashes, int(low), int(high)) for hashes in (first, second)]
     orders = [np.argsort(band, kind="stable") for band in bands]
     ranked = [band[order] for band, order in zip(bands, orders, strict=True)]
-    for value in np.intersect1d(*bands):
+    for value in np.intersect1d(bands[0], bands[1]):
       rows, columns = (
         order[
           np.searchsorted(band, value) : np.searchsorted(band, value, "right")

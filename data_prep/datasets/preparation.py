@@ -24,11 +24,11 @@ STAGE = "prepare_dataset"
 
 # Each stage, its folder, and the flag that names the folder before.
 STAGES = (
-  ("detect_faces", "detected", "images"),
+  ("detect_faces", "detected", "photos"),
   ("locate_landmarks", "located", "detected"),
   ("align_faces", "aligned", "located"),
-  ("fit_faces", "fitted", "landmarks"),
-  ("build_dataset", "dataset", "fits"),
+  ("fit_faces", "fitted", "aligned"),
+  ("build_dataset", "dataset", "fitted"),
 )
 
 
@@ -38,7 +38,12 @@ PAGE = "photos.html"
 _ASK_AGAIN_S = 5.0
 
 
-_OWN_FLAGS = ("output", "shard", "model", *(source for *_, source in STAGES))
+_OWN_FLAGS = (
+  *("output", "shard", "morphable_model"),
+  *(source for *_, source in STAGES),
+  # Old names of the same.
+  *("images", "model", "landmarks", "fits"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +78,16 @@ class Step:
 
 
 def plan_steps(
-  images: str,
-  model: str,
+  photos: str,
+  morphable_model: str,
   output: pathlib.Path,
   options: Mapping[str, Mapping[str, str]],
 ) -> list[Step]:
   """The stages of a run.
 
   Args:
-    images: The photos, as `list_photos` takes them.
-    model: The .npz to fit.
+    photos: Where they are, as `list_photos` takes them.
+    morphable_model: The .npz to fit.
     output: The folder of them all.
     options: Flags by stage and name.
 
@@ -96,11 +101,11 @@ def plan_steps(
         f"--set: expected a flag of {', '.join(names)}, got one of {stage!r}"
       )
   steps = []
-  before = images
+  before = photos
   for stage, folder, source in STAGES:
     inputs = [f"--{source}={before}"]
     if stage == "fit_faces":
-      inputs.append(f"--model={model}")
+      inputs.append(f"--morphable_model={morphable_model}")
     steps.append(
       Step(stage, output / folder, inputs, dict(options.get(stage, {})))
     )

@@ -267,6 +267,8 @@ def _records(
       continue
     if row.image_id not in fits:
       raise UserError(f"{row.image_id}: ok in the manifest, but has no fit")
+    if row.crop_path is None:
+      raise UserError(f"{row.image_id}: ok in the manifest, but has no crop")
     png = row.crop_path.read_bytes()
     try:
       decode_image(png)

@@ -79,7 +79,7 @@ def _aligned_row(
   image_id = f"{subject}/photo{index:08d}"
   crop = folder / "crops" / f"{image_id}.png"
   crop.parent.mkdir(parents=True, exist_ok=True)
-  replace_file(crop, encode_image(photos.image[place]))
+  replace_file(crop, encode_image(np.asarray(photos.image[place])))
   landmarks = np.asarray(photos.landmarks[place])
   return PhotoRow(
     image_path=crop,

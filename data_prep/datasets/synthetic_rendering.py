@@ -129,7 +129,7 @@ def _records(
     person = int(photos.person[row])
     records.append(
       {
-        "image": encode_image(photos.image[row]),
+        "image": encode_image(np.asarray(photos.image[row])),
         "label": person - plan.first_person,
         "subject": f"person{person:06d}",
         "image_id": f"photo{index:08d}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.faces.morphable_model import (
@@ -144,9 +144,9 @@ def world_of(settings: SyntheticSet) -> tuple[SyntheticWorld, MorphableModel]:
 
 def fit_labels(
   fitter: FitModel,
-  landmarks: Float[np.ndarray, "M 68 2"],
-  visibility: Float[np.ndarray, "M 68"],
-  people: Int[np.ndarray, "M"],
+  landmarks: Float[Array | np.ndarray, "M 68 2"],
+  visibility: Float[Array | np.ndarray, "M 68"],
+  people: Int[Array | np.ndarray, "M"],
   *,
   progress: Callable[[int], None] | None = None,
 ) -> ImageFits:
@@ -161,9 +161,9 @@ def fit_labels(
   """
   return fit_subjects(
     fitter,
-    landmarks,
-    visibility,
-    people,
+    np.asarray(landmarks),
+    np.asarray(visibility),
+    np.asarray(people),
     options=FitOptions(),
     visible_contour=np.full(len(people), fitter.contour is not None),
     progress=progress,

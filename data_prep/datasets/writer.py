@@ -183,21 +183,24 @@ def _check_record(
   model: MorphableModel,
   content: _SplitContent,
 ) -> None:
-  here = f"splits[{split!r}]: {record.get('image_id')}"
+  # A key that is missing is found when the record is encoded.
+  image_id: Any = record.get("image_id")
+  subject: Any = record.get("subject")
+  label: Any = record.get("label")
+  here = f"splits[{split!r}]: {image_id}"
   for name, size in (
     ("identity_coefficients", model.identity_dim),
     ("expression_coefficients", model.expression_dim),
   ):
-    got = np.shape(record.get(name))
+    got = np.shape(record.get(name, 0))
     if got != (size,):
       raise UserError(
         f"{here}: expected {name} of shape [{size}] as the 3DMM has, got"
         f" {list(got)}"
       )
-  if record.get("image_id") in content.image_ids:
+  if image_id in content.image_ids:
     raise UserError(f"{here}: expected each image id once, got it again")
-  content.image_ids.add(record.get("image_id"))
-  subject, label = record.get("subject"), record.get("label")
+  content.image_ids.add(image_id)
   known = content.label_of.setdefault(subject, label)
   if known != label:
     raise UserError(

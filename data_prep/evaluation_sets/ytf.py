@@ -1,9 +1,8 @@
-r"""Reads what comes with the frames of YouTube Faces.
+"""Reads what comes with the frames of YouTube Faces.
 
 The frames are `frame_images_DB/Ann/3/3.618.jpg` (`photos.list_photos` takes
-that folder as it is), and beside the people's folders lie their boxes:
+that folder as it is); the pairs are in one of
 
-    Ann.labeled_faces.txt     Ann\3\3.618.jpg,0,262,165,132,132,0.0,1
     splits.txt                split number, first name, second name, ...
                               1, Ann/3, Bob/0, 0
     meta_data/meta_and_splits.mat     video_names {3425}, Splits [500, 3, 10]
@@ -12,44 +11,12 @@ that folder as it is), and beside the people's folders lie their boxes:
 import collections
 import os
 
-from jaxtyping import Float
 import numpy as np
 
 from data_prep.evaluation_sets.pair_lists import PairList, pair_list
 from data_prep.files.matlab import read_mat
 from data_prep.files.text_files import parse_numbers, read_text
 from disentangle3d.types import UserError
-
-
-def read_labeled_faces(
-  path: str | os.PathLike[str],
-) -> dict[str, Float[np.ndarray, "4"]]:
-  """The boxes of one person's frames.
-
-  Returns:
-    x0, y0, x1, y1, `[4]` float32, photo pixels, for every frame, by its
-    image_id "Ann/3/3.618.jpg".
-
-  Raises:
-    UserFileNotFoundError: There is no such file.
-    UserError: The file is malformed; names file, line and problem.
-  """
-  boxes = {}
-  for number, line in enumerate(read_text(path).splitlines(), start=1):
-    here = f"{path}, line {number}"
-    fields = line.split(",")
-    if len(fields) != 8:
-      raise UserError(f"{here}: expected 8 fields, got {len(fields)}")
-    x, y, width, height = parse_numbers(fields[2:6], 4, here)
-    if min(width, height) <= 0:
-      raise UserError(
-        f"{here}: expected a box with an area, got {width:g} x {height:g}"
-      )
-    boxes[fields[0].strip().replace("\\", "/")] = np.array(
-      [x - width / 2, y - height / 2, x + width / 2, y + height / 2],
-      np.float32,
-    )
-  return boxes
 
 
 def read_splits(path: str | os.PathLike[str]) -> PairList:
@@ -73,7 +40,7 @@ def read_splits(path: str | os.PathLike[str]) -> PairList:
         f"{here}: expected split, video, video, 0 or 1, got {line[:60]!r}"
       )
     split, same = parse_numbers((fields[0], fields[3]), 2, here)
-    rows.append((*_checked(here, split, same), *fields[1:3]))
+    rows.append((*_checked(here, split, same), fields[1], fields[2]))
   return _whole_list(path, rows)
 
 

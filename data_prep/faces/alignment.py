@@ -33,6 +33,8 @@ def align_row(
   """Writes one photo's crop under `folder`; the row with matrix and path."""
   if row.status != "ok":
     return row
+  if row.five_points is None:
+    return row.rejected("no five points")
   try:
     matrix = crop_matrix(row.five_points, template)
     photo = read_photo(row.image_path)

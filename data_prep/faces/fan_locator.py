@@ -15,7 +15,7 @@ import json
 import pathlib
 import subprocess
 import tempfile
-from typing import Any
+from typing import IO, Any, cast
 
 from jaxtyping import UInt8
 import numpy as np
@@ -59,6 +59,8 @@ class FanLocator:
       stdout=subprocess.PIPE,
       stderr=self._errors,
     )
+    self._input = cast(IO[bytes], self._process.stdin)
+    self._output = cast(IO[bytes], self._process.stdout)
     version = str(self._read().get("version"))
     self.settings: Mapping[str, object] = {
       "locator": "fan",
@@ -75,7 +77,7 @@ class FanLocator:
     """Ends the process."""
     self._process.kill()
     self._process.wait()
-    for stream in (self._process.stdin, self._process.stdout, self._errors):
+    for stream in (self._input, self._output, self._errors):
       stream.close()
 
   def locate(
@@ -84,7 +86,7 @@ class FanLocator:
     """See `Locator`; without a box, face-alignment's own detector is asked."""
     box = None if row.box is None else np.asarray(row.box, float).tolist()
     head = {"height": photo.shape[0], "width": photo.shape[1], "box": box}
-    pipe = self._process.stdin
+    pipe = self._input
     try:
       pipe.write(json.dumps(head).encode() + b"\n" + photo.tobytes())
       pipe.flush()
@@ -105,7 +107,7 @@ class FanLocator:
     )
 
   def _read(self) -> dict[str, Any]:
-    line = self._process.stdout.readline()
+    line = self._output.readline()
     if line:
       return json.loads(line)
     self._process.wait()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -74,7 +75,7 @@ def rows_of_photos(
 
   parts = split_shards(len(photos), photos_per_shard)
   return FaceRows(
-    shards=[lambda places=places: rows(places) for places in parts],
+    shards=[functools.partial(rows, places) for places in parts],
     num_photos=len(photos),
     licences={"photographs": photo_licence},
     settings={"boxes": "none", "photos_per_shard": photos_per_shard},
@@ -92,7 +93,7 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
   manifests = list_manifests(detected)
   contents = [path.read_bytes() for path in manifests]
   return FaceRows(
-    shards=[lambda path=path: read_manifest(path) for path in manifests],
+    shards=[functools.partial(read_manifest, path) for path in manifests],
     num_photos=sum(content.count(b"\n") for content in contents),
     licences=read_licences(detected),
     settings={"boxes": "detect_faces"},

@@ -1,8 +1,10 @@
 """Reads named variables of MATLAB 5 to 7 files: numbers, texts, cells of both.
 
-scipy.io.loadmat reads these as well, but believes every size it meets, so a
-damaged file may ask for all memory. Here no array is made before its bytes are
-there.
+Not with scipy.io.loadmat, which believes what a file says: it makes a cell
+array of any size before it looks for the cells (200 bytes ask for 7 GB), and
+some thousand cells in one another end the process with a segmentation fault.
+whosmat cannot tell beforehand, as it does not see what cells hold. Here no
+array is made before its bytes are there.
 
 A file is 128 bytes of header and a row of elements: type u32, length u32, that
 many bytes, padded to a multiple of 8 (up to 4 bytes may share the 8 of type
@@ -15,7 +17,7 @@ import dataclasses
 import os
 import pathlib
 import struct
-from typing import Any
+from typing import Any, Literal
 import zlib
 
 from jaxtyping import Float
@@ -24,6 +26,7 @@ import numpy as np
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _HEADER_BYTES = 128
+_ORDERS: dict[bytes, Literal["<", ">"]] = {b"IM": "<", b"MI": ">"}
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {
   **{1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4"},
@@ -60,7 +63,7 @@ def read_mat(
   if not path.is_file():
     raise UserFileNotFoundError(f"{path}: no such file")
   content = path.read_bytes()
-  order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
+  order = _ORDERS.get(content[126:_HEADER_BYTES])
   is_hdf5 = content.startswith((b"MATLAB 7.3", b"\x89HDF"))
   if order is None or is_hdf5 or content[:4] == bytes(4):
     kind = "one of version 7.3 (save it with -v7)" if is_hdf5 else "none"
@@ -118,15 +121,17 @@ class _Element:
 class _Reader:
   """Elements one after the other out of bytes in memory."""
 
-  def __init__(self, content: bytes, order: str, where: str) -> None:
+  def __init__(
+    self, content: bytes, order: Literal["<", ">"], where: str
+  ) -> None:
     self.content = content
     self.order = order
     self.where = where
     self.at = 0
 
-  def error(self, problem: str, at: int | None = None) -> ValueError:
+  def error(self, problem: str, at: int | None = None) -> UserError:
     place = self.at if at is None else at
-    return ValueError(f"{self.where} {place}: {problem}")
+    return UserError(f"{self.where} {place}: {problem}")
 
   def element(self, end: int | None = None) -> _Element:
     """The next one, which must lie before `end`; goes on behind it."""
@@ -240,6 +245,7 @@ def _read_value(
 ) -> Any:
   end = element.start + element.length
   after, reader.at = reader.at, head.at
+  value: Any
   count = 1
   for size in head.shape:
     count *= size

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import math
 import pathlib
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -135,7 +135,7 @@ def _as_array(value: Any) -> np.ndarray:
     case PickledArray(state=(shape, dtype, fortran, content)):
       return _whole(content, dtype, shape, "F" if fortran else "C")
     case PickledBuffer(arguments=(content, dtype, shape, "C" | "F" as order)):
-      return _whole(content, dtype, shape, order)
+      return _whole(content, dtype, shape, "F" if order == "F" else "C")
     case PickledScalar(arguments=(dtype, content)):
       return _whole(content, dtype, (), "C")
     case ChumpyArray(state={"x": array}):
@@ -152,7 +152,9 @@ def _as_array(value: Any) -> np.ndarray:
       raise UserError(f"a {type(value).__name__}")
 
 
-def _whole(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _whole(
+  content: Any, dtype: Any, shape: Any, order: Literal["C", "F"]
+) -> np.ndarray:
   kind = _dtype(dtype)
   sizes_fit = isinstance(shape, tuple) and all(
     isinstance(n, int) and n >= 0 for n in shape
@@ -187,4 +189,6 @@ def _dtype(value: Any) -> np.dtype:
   if not _TYPE_CODE.fullmatch(text) or order not in ("<", ">", "|", "="):
     raise UserError(f"dtype {text[:20]!r}")
   kind = np.dtype(object if "O" in text else text)
-  return kind if order in ("|", "=") else kind.newbyteorder(order)
+  if order in ("|", "="):
+    return kind
+  return kind.newbyteorder("<" if order == "<" else ">")

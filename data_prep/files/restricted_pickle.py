@@ -89,9 +89,7 @@ def load_next_pickle(
   forbidden = _FORBIDDEN | (set() if persistent_load else {_PERSISTENT})
   positions = _scan(stream, where, forbidden)
   unpickler = _Unpickler(stream, encoding=encoding)
-  if persistent_load:
-    unpickler.persistent_load = persistent_load
-  unpickler.prepare(where, allowed, iter(positions))
+  unpickler.prepare(where, allowed, iter(positions), persistent_load)
   try:
     return unpickler.load()
   except _Refused as error:
@@ -112,11 +110,21 @@ class _Unpickler(pickle.Unpickler):
   """Looks names up in the list of stand-ins only."""
 
   def prepare(
-    self, where: str, allowed: StandIns, positions: Iterator[int]
+    self,
+    where: str,
+    allowed: StandIns,
+    positions: Iterator[int],
+    persistent: Callable[[Any], Any] | None,
   ) -> None:
     self._where = where
     self._allowed = allowed
     self._positions = positions
+    self._persistent = persistent
+
+  def persistent_load(self, pid: Any) -> Any:
+    if self._persistent is None:
+      raise _Refused(f"{self._where}: expected no ids of other objects")
+    return self._persistent(pid)
 
   def find_class(self, module: str, name: str) -> Any:
     position = next(self._positions)
@@ -170,10 +178,12 @@ def _scan(
   The stream stays where it is. The opcodes run in their order, once each, so
   the n-th name looked up is the n-th in this list.
   """
-  positions = []
+  positions: list[int] = []
   start = content.tell()
   stream = _PlainLines(content.getvalue())
   stream.seek(start)
+  argument: Any
+  position: Any  # None only of a stream without tell
   try:
     for count, (opcode, argument, position) in enumerate(
       pickletools.genops(stream)

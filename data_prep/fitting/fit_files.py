@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import pathlib
+from typing import Any
 import zipfile
 
 from jaxtyping import Float
@@ -57,7 +58,7 @@ def write_fits(path: str | os.PathLike[str], fits: Fits) -> None:
   """
   _check_fits(fits)
   path = pathlib.Path(path)
-  arrays = {
+  arrays: dict[str, Any] = {
     field.name: np.asarray(getattr(fits, field.name))
     for field in dataclasses.fields(Fits)
   }

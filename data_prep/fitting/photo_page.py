@@ -27,6 +27,7 @@ from disentangle3d.reporting.html_page import (
   Paragraph,
   Picture,
   Preformatted,
+  Row,
   Section,
   Table,
   page,
@@ -84,7 +85,9 @@ def write_photo_page(
   """
   first, last = list(stages.values())[0], list(stages.values())[-1]
   fitted = stages.get("fit_faces")
-  model = fitted and load_morphable_model(fitted / MORPHABLE_MODEL)
+  model = None
+  if fitted is not None:
+    model = load_morphable_model(fitted / MORPHABLE_MODEL)
   ok, rejected = _choose(last, most, fitted=fitted is not None)
   names = {shown.row.image_id for shown in (*ok, *rejected)}
   detected = {
@@ -139,7 +142,7 @@ def _choose(
 def _numbers(
   stages: Mapping[str, pathlib.Path], commands: Sequence[str]
 ) -> Section:
-  counts = [
+  counts: list[Row] = [
     [stage, kind, count]
     for stage, folder in stages.items()
     for kind, count in read_counts(folder).items()
@@ -200,7 +203,11 @@ def _panels(
   """Photo, crop with landmarks, fit; grey where a photo did not come so far."""
   row = shown.row
   yield _photo_panel(shown.detected or row)
-  if row.crop_path is None:
+  if (
+    row.crop_path is None
+    or row.crop_from_photo is None
+    or row.landmarks is None
+  ):
     yield _nothing()
   else:
     crop = read_photo(row.crop_path)

@@ -83,7 +83,7 @@ def read_basel_h5(
         for key in (f"{part}/model/{n}" for n in _MODEL_KEYS)
       }
       cells = _numbers(file, "shape/representer/cells", size)
-      named = None if landmarks is not None else _named_points(file, size)
+      named = _named_points(file, size) if landmarks is None else {}
   except _Wrong as error:
     raise UserError(f"{source}: {error}") from None
   # libhdf5's errors come through as any of these.
@@ -106,7 +106,7 @@ def read_basel_h5(
   else:
     expression = modes_about_neutral(expression, offset)
   origin = "given list"
-  if named is not None:
+  if landmarks is None:
     landmarks, origin = _landmarks(where, mean, named)
   vertices = mean.size // 3
   return assemble_model(

@@ -79,7 +79,8 @@ def _grow(
     raise UserError("triangles: expected some at the nose tip, got none")
   first = int(start[farthest[start].argmin()])
   # An edge has two vertices of the crop, so each triangle adds at most one.
-  queue, seen, kept = [(0.0, first)], {first}, set()
+  queue, seen = [(0.0, first)], {first}
+  kept: set[int] = set()
   while queue and len(kept) < num_vertices:
     _, triangle = heapq.heappop(queue)
     kept.update(triangles[triangle].tolist())

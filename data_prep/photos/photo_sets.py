@@ -6,13 +6,14 @@ RecordIO file. A photo inside a file is named `set.zip::ann/1.png`, or
 `train.rec::17` by its record's key; every path to a photo may be such a name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
 import io
 import os
 import pathlib
 import re
+from typing import cast
 import warnings
 
 import cv2
@@ -25,13 +26,10 @@ from data_prep.files.recordio import RecordFile, read_names
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
-# What the flags that name a set say of it.
-PHOTO_SET = (
-  "The folder of photos, a folder a person; or a .zip, .tar, .tar.gz of one, or"
-  " a .rec."
-)
 _SEPARATOR = "::"
-_ARCHIVES = {
+_ARCHIVES: Mapping[
+  str, type[ZipArchive] | type[TarArchive] | type[RecordFile]
+] = {
   ".zip": ZipArchive,
   ".rec": RecordFile,
   ".tar": TarArchive,
@@ -137,7 +135,12 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     UserError: The file around it is broken; names it.
   """
   file, member = _split(path)
-  return _opened(file).read(member) if member else file.read_bytes()
+  if member:
+    return _opened(file).read(member)
+  try:
+    return file.read_bytes()
+  except FileNotFoundError as error:
+    raise UserFileNotFoundError(f"{path}: no such file") from error
 
 
 def decode_photo(
@@ -252,7 +255,7 @@ def _is_photo(name: str) -> bool:
 
 def _names_in_archive(path: pathlib.Path, root: str) -> tuple[list[str], str]:
   """Photos from the folder `root` on, and what to put before their names."""
-  archive = _opened(path)
+  archive = cast(ZipArchive | TarArchive, _opened(path))
   names = [name for name in archive.names() if _is_photo(name)]
   if not archive.in_order:
     names.sort(key=natural_key)

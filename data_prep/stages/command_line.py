@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import logging as python_logging
 import os
+import re
 import signal
 import sys
 from typing import NoReturn, TextIO, cast
@@ -10,7 +11,10 @@ from typing import NoReturn, TextIO, cast
 from absl import app, flags, logging
 
 from data_prep.stages.flag_words import today
+from data_prep.stages.help_text import help_text
 from disentangle3d.types import UserError
+
+_HELP = {"--help", "-help", "-h", "-?"}
 
 
 def run(
@@ -21,6 +25,7 @@ def run(
   A binary defines its flags here or just before, not at import, so that
   binaries with flags of the same name can be imported together.
 
+  `--help` prints the binary's text and flags, with exit status 0.
   Bad flags, a `UserError` out of `main`, and what the system refused (no such
   file, no permission, a full disk) become one line on stderr and exit status
   1, with `--verbosity=1` after their traceback; Ctrl-C becomes exit status
@@ -92,10 +97,20 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   words, warnings = today(argv)
   for warning in warnings:
     sys.stderr.write(f"WARNING: {warning}\n")
+  if _HELP.intersection(words):
+    purpose = sys.modules["__main__"].__doc__ or ""
+    own = flags.FLAGS.get_key_flags_for_module(argv[0])
+    sys.stdout.write(help_text(purpose, own))
+    sys.stdout.flush()
+    sys.exit(0)
+  # A config reads its overrides from here.
+  sys.argv[1:] = words[1:]
   try:
     return flags.FLAGS(words)
   except flags.Error as error:
-    _fail(f"{error} (--help lists the flags)")
+    missing = re.match(r"flag --(\w+)=None: Flag --\1 must have", str(error))
+    what = f"--{missing[1]}: expected a value, got none" if missing else error
+    _fail(f"{what} (--help lists the flags)")
   except (KeyError, TypeError, ValueError, OSError, ImportError) as error:
     # Overrides of a config that ml_collections refuses.
     _fail(str(error.args[0] if error.args else error))

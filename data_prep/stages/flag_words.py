@@ -31,20 +31,41 @@ NETWORK = (
 )
 MORPHABLE_MODEL = "The 3D morphable model, an .npz of convert_morphable_model."
 OUTPUT = "The folder to write."
+STAGE_OUTPUT = "The folder to write, or to go on with."
+DATASET = "The folder of build_dataset or render_synthetic."
 _OLD: dict[str, str] = {}
 
 
-class _PathParser(flags.ArgumentParser):
-  """Expands `~`, after the `NAME=` of a named path too."""
+def expand(path: str) -> str:
+  """The path with the home folder for a `~`, after a `NAME=` too."""
+  name, equals, rest = path.partition("=")
+  if equals and rest.startswith("~"):
+    return f"{name}={os.path.expanduser(rest)}"
+  return os.path.expanduser(path)
+
+
+class PathParser(flags.ArgumentParser):
+  """Expands `~`."""
 
   def parse(self, argument: str) -> str:
-    name, equals, path = argument.partition("=")
-    if equals and path.startswith("~"):
-      return f"{name}={os.path.expanduser(path)}"
-    return os.path.expanduser(argument)
+    """See `expand`."""
+    return expand(argument)
 
   def flag_type(self) -> str:
+    """What help calls it."""
     return "path"
+
+
+class PathListParser(flags.ListParser):
+  """Paths with commas between them, `~` expanded."""
+
+  def parse(self, argument: str | list[str]) -> list[str]:
+    """See `expand`."""
+    return [expand(path) for path in super().parse(argument)]
+
+  def flag_type(self) -> str:
+    """What help calls it."""
+    return "paths with commas between them"
 
 
 def define_path(
@@ -59,7 +80,7 @@ def define_path(
     required: Whether it must be given.
   """
   flags.DEFINE(
-    *(_PathParser(), name, default, help),
+    *(PathParser(), name, default, help),
     serializer=flags.ArgumentSerializer(),
     required=required,
   )
@@ -70,13 +91,22 @@ def define_paths(name: str, help: str, *, required: bool = False) -> None:
 
   Args:
     name: Of the flag.
-    help: A whole sentence; that it may be repeated is added.
+    help: A whole sentence.
     required: Whether it must be given at least once.
   """
   flags.DEFINE_multi(
-    *(_PathParser(), flags.ArgumentSerializer(), name),
+    *(PathParser(), flags.ArgumentSerializer(), name),
     None if required else [],
-    f"{help} Repeat the flag for more.",
+    help,
+    required=required,
+  )
+
+
+def define_path_list(name: str, help: str, *, required: bool = False) -> None:
+  """Defines a flag for paths with commas between them; see `define_path`."""
+  flags.DEFINE(
+    *(PathListParser(), name, None, help),
+    serializer=flags.CsvListSerializer(","),
     required=required,
   )
 
@@ -103,6 +133,61 @@ def define_output(
 ) -> None:
   """Defines `--output`, a folder."""
   define_path("output", help, default=default, required=required)
+
+
+def define_output_file(help: str, *, required: bool = True) -> None:
+  """Defines `--output_file`, where a single file is the product."""
+  define_path("output_file", help, required=required)
+
+
+def define_dataset(help: str = DATASET, *, required: bool = True) -> None:
+  """Defines `--dataset`, one folder."""
+  define_path("dataset", help, required=required)
+
+
+def define_photos(instead_of: str | None = None) -> None:
+  """Defines `--photos`, a set of photographs with a folder a person.
+
+  Args:
+    instead_of: The flag that may be given in place of it.
+  """
+  where = (
+    "a folder with a folder a person, a .zip, .tar or .tar.gz of such a folder,"
+    " or a .rec file"
+  )
+  define_path(
+    "photos",
+    f"In place of --{instead_of}, where the photographs are: {where}."
+    if instead_of
+    else f"Where the photographs are: {where}.",
+    required=not instead_of,
+  )
+  flags.DEFINE_string(
+    "photo_licence",
+    "not given",
+    "The terms of use of the photographs, which are written into all that is"
+    " made of them.",
+  )
+
+
+def define_photos_per_shard(default: int) -> None:
+  """Defines `--photos_per_shard`."""
+  flags.DEFINE_integer(
+    "photos_per_shard",
+    default,
+    "How many photographs a manifest shard has; a killed run loses one shard"
+    " at most.",
+    lower_bound=1,
+  )
+
+
+def define_shard() -> None:
+  """Defines `--shard`; read it by `stages.folder.parse_share`."""
+  flags.DEFINE_string(
+    "shard",
+    "0/1",
+    "Which part of the work is this machine's, i/n with i from 0 to n - 1.",
+  )
 
 
 def define_batch_sizes(default: Sequence[int], help: str) -> None:

@@ -2,13 +2,16 @@
 
 import dataclasses
 
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
-from disentangle3d.evaluation.pair_plans import PairPlan, draw_pairs
+from disentangle3d.evaluation.bootstrap import Interval
 from disentangle3d.evaluation.pairs import Pairs
 from disentangle3d.evaluation.presets import preset_scores, verify_codes
-from disentangle3d.evaluation.verification import VerificationResult
+from disentangle3d.evaluation.verification import (
+  VerificationResult,
+  bootstrap_auc_difference,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,32 +29,11 @@ class CodeScores:
   result: VerificationResult
 
 
-def score_codes(
-  codes: Float[np.ndarray, "P D"],
-  people: Int[np.ndarray, "P"],
-  plan: PairPlan,
-) -> CodeScores:
-  """Verifies by the cosine of codes.
-
-  Args:
-    codes: One a photo.
-    people: Who is in each photo.
-    plan: How to draw pairs.
-
-  Returns:
-    Scores and what they are worth.
-
-  Raises:
-    ValueError: There are too few people or photos for the plan.
-  """
-  return score_pairs(codes, draw_pairs(people, plan))
-
-
 def score_pairs(
-  codes: Float[np.ndarray, "P D"],
+  codes: Float[Array | np.ndarray, "P D"],
   pairs: Pairs,
   *,
-  mirrored: Float[np.ndarray, "P D"] | None = None,
+  mirrored: Float[Array | np.ndarray, "P D"] | None = None,
 ) -> CodeScores:
   """Verifies given pairs by the cosine of codes, as the paper does.
 
@@ -70,4 +52,25 @@ def score_pairs(
     preset_scores(codes, pairs, mirrored=mirrored),
     pairs,
     verify_codes(codes, pairs, mirrored=mirrored),
+  )
+
+
+def auc_difference(
+  first: CodeScores, second: CodeScores, people: Int[np.ndarray, "N"]
+) -> Interval:
+  """AUC of one code minus another's on the same pairs, people drawn again.
+
+  Args:
+    first: Scores of the one.
+    second: Scores of the other.
+    people: Who is in each photo.
+
+  Returns:
+    See `bootstrap_auc_difference`; percentage points.
+
+  Raises:
+    ValueError: The pairs are not as many.
+  """
+  return bootstrap_auc_difference(
+    first.scores, second.scores, first.pairs, people
   )

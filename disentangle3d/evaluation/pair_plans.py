@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxtyping import Int
+from jaxtyping import Array, Int
 import numpy as np
 
 from disentangle3d.evaluation.pairs import Pairs, make_pairs
@@ -24,7 +24,7 @@ class PairPlan:
   seed: int = 0
 
 
-def draw_pairs(people: Int[np.ndarray, "P"], plan: PairPlan) -> Pairs:
+def draw_pairs(people: Int[Array | np.ndarray, "P"], plan: PairPlan) -> Pairs:
   """The pairs of a plan.
 
   Raises:
@@ -38,7 +38,7 @@ def draw_pairs(people: Int[np.ndarray, "P"], plan: PairPlan) -> Pairs:
   )
 
 
-def plan_pairs(people: Int[np.ndarray, "P"]) -> PairPlan:
+def plan_pairs(people: Int[Array | np.ndarray, "P"]) -> PairPlan:
   """As many folds as leave two people in each, at most ten.
 
   Raises:
@@ -57,7 +57,7 @@ def plan_pairs(people: Int[np.ndarray, "P"]) -> PairPlan:
 
 
 def usual_plan(
-  people: Int[np.ndarray, "P"], *, usual: PairPlan = PairPlan()
+  people: Int[Array | np.ndarray, "P"], *, usual: PairPlan = PairPlan()
 ) -> PairPlan:
   """A plan where the smallest fold has the genuine pairs, else `plan_pairs`'s.
 

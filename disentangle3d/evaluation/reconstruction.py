@@ -81,10 +81,10 @@ class ShapeError:
 
 
 def shape_error(
-  predicted: Float[Array, "*B V 3"],
-  truth: Float[Array, "*B V 3"],
+  predicted: Float[Array | np.ndarray, "*B V 3"],
+  truth: Float[Array | np.ndarray, "*B V 3"],
   *,
-  landmark_vertices: Int[Array, "68"],
+  landmark_vertices: Int[Array | np.ndarray, "68"],
   protocol: str | Protocol = "liu2018",
   radius_mm: float = RADIUS_MM,
   triangles: Int[Array, "F 3"] | None = None,
@@ -162,9 +162,9 @@ def _summary(
 
 def _host_error(
   protocol: str,
-  predicted: Array,
-  truth: Array,
-  landmark_vertices: Array,
+  predicted: Array | np.ndarray,
+  truth: Array | np.ndarray,
+  landmark_vertices: Array | np.ndarray,
   triangles: Array | None,
   radius_mm: float,
 ) -> ShapeError:

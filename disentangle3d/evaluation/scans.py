@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
-import scipy.spatial
+import scipy
 
 from disentangle3d.evaluation.surfaces import Surface, make_surface
 from disentangle3d.types import NOSE_TIP, check_array

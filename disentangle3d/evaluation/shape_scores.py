@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.reconstruction import shape_error
+from disentangle3d.evaluation.rows import in_batches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +29,12 @@ class Method:
 
   shapes: Callable[[Any, Int[Array, "B"]], tuple[Array, Array]]
   data: Any
+
+  def make(
+    self, rows: Int[Array | np.ndarray, "B"]
+  ) -> tuple[Float[Array, "B V 3"], Float[Array, "B V 3"]]:
+    """Shapes and identity shapes of some photos."""
+    return self.shapes(self.data, jnp.asarray(rows))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,21 +81,17 @@ def score_shapes(
     Scores, by the methods' names.
   """
   batch_size = batch_size or (10 if jax.default_backend() == "cpu" else 100)
-  fields = [field.name for field in dataclasses.fields(ShapeScores)]
-  found: dict[str, list[np.ndarray]] = {name: [] for name in methods}
-  for start in range(0, num_photos, batch_size):
-    batch = np.arange(start, start + batch_size)
-    rows = jnp.asarray(np.minimum(batch, num_photos - 1))
-    true_shapes = truth.shapes(truth.data, rows)
-    for name, method in methods.items():
-      predicted = method.shapes(method.data, rows)
-      errors = _compare(predicted, true_shapes, jnp.asarray(landmark_vertices))
-      found[name].append(np.asarray(errors))
-  scores = {}
-  for name, batches in found.items():
-    errors = np.concatenate(batches, -1)[:, :num_photos]
-    scores[name] = ShapeScores(**dict(zip(fields, errors, strict=True)))
-  return scores
+  marks = jnp.asarray(landmark_vertices)
+
+  def score(rows: Int[np.ndarray, "B"]) -> dict[str, tuple[Array, ...]]:
+    true_shapes = truth.make(rows)
+    return {
+      name: _compare(method.make(rows), true_shapes, marks)
+      for name, method in methods.items()
+    }
+
+  errors = in_batches(score, np.arange(num_photos), batch_size)
+  return {name: ShapeScores(*found) for name, found in errors.items()}
 
 
 @jax.jit
@@ -96,7 +99,7 @@ def _compare(
   predicted: tuple[Array, Array],
   truth: tuple[Array, Array],
   landmark_vertices: Array,
-) -> Float[Array, "6 B"]:
+) -> tuple[Float[Array, "B"], ...]:
   """The six numbers of `ShapeScores`, in the order of its fields."""
 
   def error(which: int, protocol: str) -> Any:
@@ -108,13 +111,11 @@ def _compare(
     )
 
   similar, rigid = error(0, "liu2018"), error(0, "liu2018_rigid")
-  return jnp.stack(
-    [
-      similar.rmse_mm,
-      rigid.rmse_mm,
-      similar.rmse_all_mm,
-      rigid.rmse_all_mm,
-      error(1, "liu2018").rmse_mm,
-      error(1, "liu2018_rigid").rmse_mm,
-    ]
+  return (
+    similar.rmse_mm,
+    rigid.rmse_mm,
+    similar.rmse_all_mm,
+    rigid.rmse_all_mm,
+    error(1, "liu2018").rmse_mm,
+    error(1, "liu2018_rigid").rmse_mm,
   )

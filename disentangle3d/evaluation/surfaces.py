@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, Int
 import numpy as np
-import scipy.spatial
+import scipy
 
 from disentangle3d.types import check_array
 
@@ -44,7 +44,7 @@ class Surface:
   triangles: Int[np.ndarray, "F 3"]
   normal: Float[np.ndarray, "F 3"]
   parts: list[_Simplices]
-  vertex_tree: scipy.spatial.cKDTree
+  vertex_tree: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 import numpy as np
-import scipy.spatial
+import scipy
 
 from disentangle3d.faces.head_closure import outer_border
 from disentangle3d.faces.morphable_model import MorphableModel

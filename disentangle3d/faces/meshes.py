@@ -3,7 +3,7 @@
 In memory always millimetres, 0-based counter-clockwise triangles, y up. OBJ
 and PLY have no unit and hold the same numbers; glTF prescribes metres, so a
 GLB holds them times 0.001 (the factor that brings a face to its true size in
-every viewer). trimesh, which only this module imports, brings three.js too.
+every viewer). Only this module imports trimesh.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,10 @@ import flax.struct
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 import trimesh
-from trimesh.viewer.notebook import scene_to_html
 
 from disentangle3d.types import UserError, UserFileNotFoundError, check_array
 
 METRES_PER_MILLIMETRE = 0.001
-# Where in trimesh's viewer page the library ends and its own code begins.
-_VIEWER_BEGINS = "var camera,controls,scene,"
 
 
 @flax.struct.dataclass
@@ -120,31 +117,6 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
   if problem:
     raise UserError(f"{path}: {problem}")
   return mesh
-
-
-def viewer_library() -> str:
-  """Three.js with its TrackballControls, as one script.
-
-  It is the library that trimesh itself puts into its viewer's page; the
-  script defines the global `THREE`.
-
-  Returns:
-    JavaScript, to stand in a page's `<script>`.
-
-  Raises:
-    UserError: The installed trimesh has another viewer; names the version.
-  """
-  # A scene must have an extent for trimesh to place its camera.
-  scene = trimesh.Scene(trimesh.Trimesh(np.eye(3), [[0, 1, 2]], process=False))
-  page = scene_to_html(scene)
-  _, _, rest = page.partition("<script>")
-  script, found, _ = rest.partition(_VIEWER_BEGINS)
-  if not found or "THREE.TrackballControls=" not in script:
-    raise UserError(
-      "trimesh: expected a viewer with three.js and TrackballControls in"
-      f" version {trimesh.__version__}, got another"
-    )
-  return script
 
 
 def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:

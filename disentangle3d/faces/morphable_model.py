@@ -40,8 +40,7 @@ _OPTIONAL_ARRAYS = {
 PROVENANCE = ("name", "source", "licence")
 
 
-@flax.struct.dataclass
-class MorphableModel:
+class MorphableModel(flax.struct.PyTreeNode):
   """A linear model of face shapes: s = mean + A_id alpha + A_exp beta.
 
   Attributes:
@@ -97,8 +96,8 @@ class MorphableModel:
 
 def synthesize_shape(
   model: MorphableModel,
-  identity_coefficients: Float[Array, "*B I"],
-  expression_coefficients: Float[Array, "*B E"],
+  identity_coefficients: Float[Array | np.ndarray, "*B I"],
+  expression_coefficients: Float[Array | np.ndarray, "*B E"],
 ) -> Float[Array, "*B V 3"]:
   """Shapes of a model (Eq. 6).
 
@@ -130,8 +129,8 @@ def synthesize_shape(
   identity_basis = flatten_basis(jnp.asarray(model.identity_basis))
   expression_basis = flatten_basis(jnp.asarray(model.expression_basis))
   flat = (
-    identity_coefficients @ identity_basis
-    + expression_coefficients @ expression_basis
+    jnp.asarray(identity_coefficients) @ identity_basis
+    + jnp.asarray(expression_coefficients) @ expression_basis
   )
   mean = flatten_vertices(jnp.asarray(model.mean_shape))
   return unflatten_vertices(

@@ -1,7 +1,7 @@
 """Where the 68 iBUG landmarks lie on the procedural face."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from disentangle3d.faces import procedural_surface as face
 from disentangle3d.faces.procedural_mesh import FaceMesh
@@ -118,7 +118,7 @@ def _on_surface(mesh: FaceMesh, taken: list[int]) -> dict[int, int]:
   )
   target_x = np.concatenate([jaw[:, 0], xy[:, 0]])
   cost += 1e6 * ((target_x == 0)[:, None] != on_midline[None])
-  rows, columns = linear_sum_assignment(cost)
+  rows, columns = scipy.optimize.linear_sum_assignment(cost)
   names = [*_JAW, *front]
   return {
     names[i]: int(candidates[j]) for i, j in zip(rows, columns, strict=True)

@@ -9,7 +9,7 @@ added by splitting triangles in mirror pairs.
 import dataclasses
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+import scipy
 
 from disentangle3d.faces import procedural_surface as face
 
@@ -109,7 +109,9 @@ def _grid_size(num_vertices: int) -> tuple[int, int]:
 def _rows(count: int) -> tuple[np.ndarray, int]:
   """Row parameters from the bottom, and the index of the mouth's."""
   at = _knot_indices(_ROW_SHARE, count - 1)
-  return PchipInterpolator(at, _ROW_KNOTS)(np.arange(count)), int(at[3])
+  return scipy.interpolate.PchipInterpolator(at, _ROW_KNOTS)(
+    np.arange(count)
+  ), int(at[3])
 
 
 def _columns(half: int) -> tuple[np.ndarray, int]:
@@ -124,7 +126,9 @@ def _columns(half: int) -> tuple[np.ndarray, int]:
     face.SIDE_ANGLE,
   ]
   at = _knot_indices(_COLUMN_SHARE, half)
-  return PchipInterpolator(at, knots)(np.arange(half + 1)), int(at[3])
+  return scipy.interpolate.PchipInterpolator(at, knots)(
+    np.arange(half + 1)
+  ), int(at[3])
 
 
 def _knot_indices(share: list[float], cells: int) -> np.ndarray:

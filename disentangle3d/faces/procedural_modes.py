@@ -13,7 +13,7 @@ from collections.abc import Callable
 import dataclasses
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # How many functions span the process of one parity.

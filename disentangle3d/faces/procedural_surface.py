@@ -7,10 +7,10 @@ is made for x >= 0; the other half is its mirror image. Heights, widths and
 depths are those of anthropometric tables for adults, rounded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+import scipy
 
 EYE = (31.0, 30.0)
 INNER_CANTHUS = (16.5, 29.0)
@@ -132,8 +132,12 @@ def angle_at(x: float, row: float) -> float:
   return float(np.arcsin(x / width))
 
 
-def _curve(x: Sequence[float], y: Sequence[float]) -> PchipInterpolator:
-  return PchipInterpolator(np.asarray(x, float), np.asarray(y, float))
+def _curve(
+  x: Sequence[float], y: Sequence[float]
+) -> Callable[[np.ndarray | float], np.ndarray]:
+  return scipy.interpolate.PchipInterpolator(
+    np.asarray(x, float), np.asarray(y, float)
+  )
 
 
 def _canthal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -60,8 +60,7 @@ _MARGIN = 16
 _SHAPES_A_TURN = 16
 
 
-@flax.struct.dataclass
-class SyntheticPhotos:
+class SyntheticPhotos(flax.struct.PyTreeNode):
   """Aligned crops and the truth about them.
 
   Attributes:

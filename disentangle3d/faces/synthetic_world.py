@@ -31,8 +31,7 @@ _DETAIL_WAVELENGTHS_MM = (10.0, 25.0)
 _TEMPORARY_WAVELENGTHS_MM = (8.0, 16.0)
 
 
-@flax.struct.dataclass
-class SyntheticWorld:
+class SyntheticWorld(flax.struct.PyTreeNode):
   """All that photos are made from.
 
   Attributes:

@@ -2,7 +2,7 @@
 
 from jaxtyping import Bool, Float, Int, UInt8
 import numpy as np
-from scipy import ndimage, spatial
+import scipy
 
 from disentangle3d.types import check_array
 
@@ -45,7 +45,7 @@ def vertex_colors(
   colors = np.zeros((len(points), 3), np.float32)
   where = points[seen].T[::-1]
   for channel in range(3):
-    colors[seen, channel] = ndimage.map_coordinates(
+    colors[seen, channel] = scipy.ndimage.map_coordinates(
       photo[..., channel].astype(np.float32), where, order=1
     )
   known = seen.copy()
@@ -54,6 +54,6 @@ def vertex_colors(
     colors[mirrored] = colors[mirror_vertices[mirrored]]
     known |= mirrored
   if not known.all():
-    _, nearest = spatial.cKDTree(vertices[known]).query(vertices[~known])
+    _, nearest = scipy.spatial.cKDTree(vertices[known]).query(vertices[~known])
     colors[~known] = colors[known][nearest]
   return np.round(np.clip(colors, 0, 255)).astype(np.uint8)

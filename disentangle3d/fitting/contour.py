@@ -11,8 +11,7 @@ far side, the candidate that lies farthest out under its present pose.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
-import scipy.sparse
-import scipy.sparse.csgraph
+import scipy
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import NUM_CONTOUR, check_array

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
+from disentangle3d.network import winograd
 from disentangle3d.network.decoders import LinearDecoder
 from disentangle3d.network.sphereface import xavier
 from disentangle3d.network.trunks import make_trunk
@@ -30,6 +31,8 @@ from disentangle3d.types import (
 class Encoder(nn.Module):
   """A trunk and two parallel FC layers ending in tanh (Fig. 3, Eq. 4).
 
+  The trunk's params may be those of `winograd.prepare_trunk`.
+
   Attributes:
     trunk: One of `trunks.TRUNKS`.
     identity_dim: I.
@@ -45,7 +48,11 @@ class Encoder(nn.Module):
   @nn.compact
   def __call__(self, images: Float[Array, "B 112 96 3"]) -> Latents:
     """Latents of mapped crops, each entry in [-1, 1]."""
-    features = make_trunk(self.trunk, self.dtype, name="trunk")(images)
+    stored = self.variables.get("params", {}).get("trunk", {})
+    if winograd.is_prepared(stored):
+      features = winograd.fast_trunk(stored, images, preset=self.trunk)
+    else:
+      features = make_trunk(self.trunk, self.dtype, name="trunk")(images)
     # The two small layers stay in float32: in bfloat16 codes would move in
     # steps of 0.004, near a tenth of the spread between people.
     features = features.astype(jnp.float32)

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 import numpy as np
 
+from disentangle3d.evaluation.bootstrap import Interval
 from disentangle3d.reporting.charts import figure_image, figure_png
 from disentangle3d.reporting.pictures import picture_jpeg, picture_png
 
@@ -36,6 +37,9 @@ class Preformatted:
   text: str
 
 
+Row = Sequence[str | float | int | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
   """A table; numbers stand to the right, texts to the left.
@@ -50,7 +54,7 @@ class Table:
   """
 
   header: Sequence[str]
-  rows: Sequence[Sequence[str | float | int | None]]
+  rows: Sequence[Row]
   caption: str = ""
   text_columns: Sequence[int] = (0,)
   digits: int = 2
@@ -178,13 +182,15 @@ def mean_std(mean: float, std: float, *, digits: int = 2) -> str:
   return f"{text} ± {format_number(std, digits=digits)}"
 
 
-def interval(mean: float, low: float, high: float, *, digits: int = 2) -> str:
-  """`2.41 [2.30, 2.52]`; a dash where the mean is missing."""
-  text = format_number(mean, digits=digits)
-  if text == DASH:
-    return text
-  ends = [format_number(end, digits=digits) for end in (low, high)]
-  return f"{text} [{ends[0]}, {ends[1]}]"
+def interval(found: Interval | None, *, digits: int = 2) -> str:
+  """`2.41 [2.30, 2.52]`; a dash where nothing was found."""
+  if found is None:
+    return DASH
+  mean, low, high = (
+    format_number(value, digits=digits)
+    for value in (found.mean, found.low, found.high)
+  )
+  return f"{mean} [{low}, {high}]"
 
 
 def _block(block: Block) -> str:

@@ -1,8 +1,8 @@
 """One self-contained page to turn faces by mouse: no network, one file.
 
 Photo, full shape, identity shape and a heat map of the residual side by side,
-and sliders that exaggerate identity and residual. Three.js comes out of the
-installed trimesh (`faces.meshes.viewer_library`).
+and sliders that exaggerate identity and residual. Three.js is in `three/`, as
+its npm package has it; `three/update.sh` takes another version.
 """
 
 import base64
@@ -18,12 +18,12 @@ from jaxtyping import Float, Int, UInt8
 import numpy as np
 from PIL import Image
 
-from disentangle3d.faces.meshes import viewer_library
 from disentangle3d.types import check_array
 
 # Shapes are kept as whole numbers of these.
 _STEP_MM = 0.01
-_SCRIPT = pathlib.Path(__file__).with_name("viewer.js")
+_HERE = pathlib.Path(__file__).parent
+_LIBRARY = ("three/three.min.js", "three/TrackballControls.js")
 _PHOTO_PX = 480
 
 
@@ -95,10 +95,14 @@ def viewer_page(
     title=html.escape(title),
     style=_STYLE,
     heat=f"{heat_mm:.1f}",
-    library=viewer_library(),
+    library="\n".join(map(_text, _LIBRARY)),
     data=content,
-    script=_SCRIPT.read_text("utf-8"),
+    script=_text("viewer.js"),
   )
+
+
+def _text(name: str) -> str:
+  return (_HERE / name).read_text("utf-8")
 
 
 def _face(face: ViewerFace, mean_shape: np.ndarray) -> dict[str, Any]:

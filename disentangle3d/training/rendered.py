@@ -27,10 +27,10 @@ class FittedPhotos(flax.struct.PyTreeNode):
     expression_coefficients: `[n, E]`, standard deviations.
   """
 
-  photo: Int[Array, "n"]
-  label: Int[Array, "n"]
-  identity_coefficients: Float[Array, "n I"]
-  expression_coefficients: Float[Array, "n E"]
+  photo: Int[Array | np.ndarray, "n"]
+  label: Int[Array | np.ndarray, "n"]
+  identity_coefficients: Float[Array | np.ndarray, "n I"]
+  expression_coefficients: Float[Array | np.ndarray, "n E"]
 
 
 class RenderedExamples(flax.struct.PyTreeNode):

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import tempfile
 import time
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -73,7 +73,8 @@ def run_in_turn(
   with contextlib.ExitStack() as stack:
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     path = pathlib.Path(folder) / "photos.npz"
-    np.savez(path, **{f"{i:06d}": photo for i, photo in enumerate(photos)})
+    arrays: dict[str, Any] = {f"{i:06d}": p for i, p in enumerate(photos)}
+    np.savez(path, **arrays)
     packages = {
       f"package mtcnn, {at_once} at a time": stack.enter_context(
         _reference(reference_python, path, at_once, settings)
@@ -131,7 +132,7 @@ def _reference(
     text=True,
   ) as process:
     try:
-      if process.stdout.readline().strip() != "ready":
+      if cast(IO[str], process.stdout).readline().strip() != "ready":
         raise UserError(
           f"--reference_python: expected tensorflow and mtcnn in {python}"
         )
@@ -142,9 +143,10 @@ def _reference(
 
 
 def _ask(process: subprocess.Popen[str]) -> Run:
-  process.stdin.write("\n")
-  process.stdin.flush()
-  line = process.stdout.readline()
+  stdin, stdout = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
+  stdin.write("\n")
+  stdin.flush()
+  line = stdout.readline()
   if not line:
     raise UserError("--reference_python: the package's process has ended")
   return Run(*json.loads(line))

@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Array, Float
 import numpy as np
 import scipy.optimize
 from scipy.spatial.transform import Rotation
@@ -251,7 +251,7 @@ class EosFitter:
 
 
 def _orthonormal(
-  basis: np.ndarray, vertices: np.ndarray
+  basis: Array | np.ndarray, vertices: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Unit columns, and the variances that give the modes back."""
   flat = np.asarray(basis, np.float32)[vertices].reshape(-1, basis.shape[-1])

@@ -94,7 +94,12 @@ def speed(
   visibility = (rng.random(landmarks.shape[:2]) >= 0.2).astype(np.float32)
   found = []
   for name, (options, moves) in settings.items():
-    stamps = [time.perf_counter()]
+    stamps: list[float] = []
+
+    def stamp(_: object, stamps: list[float] = stamps) -> None:
+      stamps.append(time.perf_counter())
+
+    stamp(None)
     fit_subjects(
       model if moves else dataclasses.replace(model, contour=None),
       landmarks,
@@ -103,7 +108,7 @@ def speed(
       options=options,
       shapes=[shape],
       visible_contour=np.full(len(landmarks), moves),
-      progress=lambda _, stamps=stamps: stamps.append(time.perf_counter()),
+      progress=stamp,
     )
     seconds = np.diff(stamps)
     later = seconds[1:]

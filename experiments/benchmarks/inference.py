@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import UInt8
 import numpy as np
 
-from disentangle3d.inference import prepare_params, reconstruct
+from disentangle3d.inference import cast_params, prepare_params, reconstruct
 from disentangle3d.network.compilation import (
   cpu_compiler_options,
   inference_compiler_options,
@@ -78,9 +78,10 @@ def find_methods(
   """What can be measured of a network on this machine."""
   options = cpu_compiler_options()
   methods = {PLAIN: jax_method(params, model, options)}
-  faster = prepare_params(params, model=model), inference_compiler_options()
-  if faster[0] is not params or faster[1] != options:
-    methods[PREPARED] = jax_method(faster[0], model, faster[1])
+  prepared = prepare_params(cast_params(params, model=model), model=model)
+  faster = inference_compiler_options()
+  if prepared is not params or faster != options:
+    methods[PREPARED] = jax_method(prepared, model, faster)
   if pytorch and importlib.util.find_spec("torch"):
     # PyTorch is not installed for anything else.
     from experiments.benchmarks.torch_inference import (

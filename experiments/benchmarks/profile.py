@@ -1,6 +1,6 @@
 """Which operations a device spends its time on, from a trace."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 import pathlib
 import re
@@ -32,12 +32,13 @@ def costliest_operations(
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
       run()
-    totals: Counter[str] = Counter()
+    totals: dict[str, float] = defaultdict(float)
     for path in pathlib.Path(folder).rglob("*.xplane.pb"):
       for name, duration_ns in _operations(path):
         totals[name] += duration_ns
   busy = sum(totals.values())
-  return [(name, spent / busy) for name, spent in totals.most_common(count)]
+  ranked = sorted(totals.items(), key=lambda item: item[1], reverse=True)
+  return [(name, spent / busy) for name, spent in ranked[:count]]
 
 
 def _operations(path: pathlib.Path) -> Iterator[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from disentangle3d.inference import decode, encode, reconstruct
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.reporting.html_page import Paragraph, Section, Table
+from disentangle3d.reporting.html_page import Block, Paragraph, Section, Table
 from disentangle3d.reporting.machine import machine_name
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.pages.findings import (
@@ -101,7 +102,13 @@ def time_network(
       compiler_options=cpu_compiler_options(),
     )
 
-  whole, encoder, decoders = map(program, (reconstruct, encode, decode))
+  whole, encoder, decoders = (
+    program(function) for function in (reconstruct, encode, decode)
+  )
+
+  def fetched(run: Callable[..., Any], given: Any, _: int) -> Any:
+    return jax.device_get(run(params, given))
+
   codes = jax.device_get(encoder(params, jnp.asarray(photos)))
   parts = {
     "image to 3D face": (whole, photos),
@@ -110,7 +117,7 @@ def time_network(
   }
   return {
     name: time_calls(
-      lambda _, run=run, given=given: jax.device_get(run(params, given)),
+      functools.partial(fetched, run, given),
       batch_size=batch_size,
       images=images,
     )
@@ -158,7 +165,7 @@ def timing_findings(
     f"{what}, batch {timing.batch_size}": (timing.mean,)
     for timing in dict.fromkeys((whole[0], best))
   }
-  blocks = [
+  blocks: list[Block] = [
     Paragraph(f"{what}, JAX {jax.__version__}."),
     timing_table(found),
     paper_table(TABLE_4, rows),

@@ -130,8 +130,11 @@ def measure_step(
 
 
 def _peak_bytes(devices: Sequence[jax.Device]) -> float:
-  used = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in devices]
-  return math.nan if None in used else float(max(used))
+  used = [
+    (device.memory_stats() or {}).get("peak_bytes_in_use", math.nan)
+    for device in devices
+  ]
+  return float(np.max(used))
 
 
 def _program_bytes(compiled: Any) -> float:
@@ -206,7 +209,7 @@ def table_of(rows: Sequence[StepSpeed]) -> str:
 
 def chart_of(rows: Sequence[StepSpeed], *, weak: bool) -> bytes:
   """Images/s over devices as PNG, a line a batch and precision."""
-  series = {}
+  series: dict[str, tuple[list[int], list[float]]] = {}
   for row in sorted(rows, key=lambda row: row.devices):
     batch = row.batch_size // row.devices if weak else row.batch_size
     name = f"{row.precision}, batch {batch}" + (" a device" if weak else "")

@@ -22,8 +22,8 @@ from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.measures.reconstruction import measure_set
 from experiments.measures.scans import make_maker, measure_scans
-from experiments.pages.findings import PAGE, Findings, save_findings
-from experiments.pages.paper_tables import Cell, Measured
+from experiments.pages.findings import PAGE, join_findings, save_findings
+from experiments.pages.paper_tables import Measured
 from experiments.pages.reconstruction import paper_rows, set_sections
 from experiments.pages.scans import scan_rows, scan_sections
 from experiments.sets.heldout import photo_names
@@ -82,18 +82,13 @@ def evaluate_reconstruction(
     UserError: A file is damaged, or the networks are of another mesh than
       what they are scored on.
   """
-  pairs = list(itertools.combinations(reversed(networks), 2))
+  pairs = list(itertools.combinations(reversed(list(networks)), 2))
   meshes = _read_meshes(test, networks)
-  sections: list[Section] = []
-  measured: dict[str, Mapping[str, Sequence[Cell]]] = {}
-  for part, rows in (
-    *_synthetic(test, networks, meshes, pairs),
-    *_scans(test, networks, meshes, pairs),
-  ):
-    sections += part
-    for key, more in rows.items():
-      measured[key] = {**measured.get(key, {}), **more}
-  save_findings(output, Findings("Reconstruction", sections, measured))
+  parts = itertools.chain(
+    _synthetic(test, networks, meshes, pairs),
+    _scans(test, networks, meshes, pairs),
+  )
+  save_findings(output, join_findings("Reconstruction", parts))
   return pathlib.Path(output) / PAGE
 
 

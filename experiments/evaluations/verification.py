@@ -5,17 +5,11 @@ import pathlib
 
 import numpy as np
 
-from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.measures.verification import measure_faces
-from experiments.pages.findings import PAGE, Findings, save_findings
-from experiments.pages.paper_tables import FUSION, LFW, YTF, Cell
-from experiments.pages.verification import (
-  face_sections,
-  fusion_cells,
-  paper_cells,
-)
+from experiments.pages.findings import PAGE, join_findings, save_findings
+from experiments.pages.verification import face_rows, face_sections
 from experiments.sets.faces import FaceSet
 
 
@@ -42,19 +36,14 @@ def evaluate_verification(
   """
   if other_scores and len(sets) > 1:
     raise UserError(f"--scores: expected one set of faces, got {len(sets)}")
-  sections: list[Section] = []
-  measured: dict[str, dict[str, Sequence[Cell]]] = {}
+  parts = []
   for faces in sets:
     results = measure_faces(faces, networks, other_scores=other_scores)
-    sections += face_sections(results)
-    key = YTF if faces.frames is not None else LFW
-    measured.setdefault(key, {}).update(paper_cells(results))
-    if results.fusion:
-      measured.setdefault(FUSION, {}).update(fusion_cells(results))
+    parts.append((face_sections(results), face_rows(results)))
     for name, scored in results.rows.items():
       auc = scored.result.auc
       print(
         f"{faces.name}: {name}: AUC {auc.mean:.2f} ± {auc.std:.2f}", flush=True
       )
-  save_findings(output, Findings("Verification", sections, measured))
+  save_findings(output, join_findings("Verification", parts))
   return pathlib.Path(output) / PAGE

@@ -1,15 +1,17 @@
-"""How well a network's codes tell people apart, on photos never trained on."""
+"""Codes of any number of photos."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.inference import encode
 from disentangle3d.training.export import Network
 from disentangle3d.types import Latents
 from experiments.sets.faces import Images
 
 _BATCH = 50
+_encode = jax.jit(encode, static_argnames="model")
 
 
 def encode_photos(
@@ -22,16 +24,11 @@ def encode_photos(
     images: The crops.
     mirrored: Of the crops turned left to right.
   """
-  run = jax.jit(
-    lambda params, batch: encode(params, batch, model=network.model)
-  )
   params = jax.tree.map(jnp.asarray, network.params)
-  parts = []
-  for start in range(0, len(images), _BATCH):
-    rows = np.minimum(np.arange(start, start + _BATCH), len(images) - 1)
-    batch = images[rows]
-    batch = batch[:, :, ::-1] if mirrored else batch
-    codes = run(params, jnp.asarray(batch))
-    parts.append(jax.tree.map(np.asarray, codes))
-  joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-  return jax.tree.map(lambda leaf: leaf[: len(images)], joined)
+
+  def codes(rows: np.ndarray) -> Latents:
+    crops = images[rows]
+    crops = crops[:, :, ::-1] if mirrored else crops
+    return _encode(params, jnp.asarray(crops), model=network.model)
+
+  return in_batches(codes, np.arange(len(images)), _BATCH)

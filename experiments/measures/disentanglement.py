@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval, mean_and_interval
@@ -20,11 +20,11 @@ from disentangle3d.evaluation.disentanglement import (
 )
 from disentangle3d.evaluation.pair_plans import draw_pairs, plan_pairs
 from disentangle3d.evaluation.reconstruction import shape_error
-from disentangle3d.evaluation.shape_scores import Method
+from disentangle3d.evaluation.rows import evenly, in_batches
 from disentangle3d.training.export import Network
 from disentangle3d.types import Latents
 from experiments.measures.codes import encode_photos
-from experiments.sets.heldout import HeldOut, shape_methods, true_shapes
+from experiments.sets.heldout import HeldOut, shape_methods, truth_of
 
 CODES = ("identity", "residual")
 YAW_BINS_DEG = (0, 30, 60, 90)
@@ -91,7 +91,7 @@ def measure_disentanglement(
   """
   sets = {"outdoor": outdoor, "yaw": yaw, "expression": expression}
   codes = {
-    name: encode_photos(network, heldout.photos.image)
+    name: encode_photos(network, np.asarray(heldout.photos.image))
     for name, heldout in sets.items()
   }
   swapped, own = _swap(network, outdoor, swaps)
@@ -138,27 +138,20 @@ def code_findings(
 def _swap(
   network: Network, heldout: HeldOut, count: int
 ) -> tuple[Interval, Interval]:
-  count = min(count, heldout.num_photos)
-  rows = np.linspace(0, heldout.num_photos - 1, count).round().astype(np.int32)
-  people = heldout.photos.person[rows]
+  rows = evenly(heldout.num_photos, count)
   method = shape_methods(heldout, {"it": network})["it"]
-  made = shapes_of(method, rows)
-  truth = tuple(
-    np.concatenate(parts)
-    for parts in zip(
-      *(true_shapes(heldout, part) for part in _batches(rows)), strict=True
-    )
-  )
-  truth = tuple(part[:count] for part in truth)
   return swap_errors(
-    made, truth, people, np.asarray(heldout.fitter.landmark_vertices)
+    in_batches(method.make, rows, _BATCH),
+    in_batches(truth_of(heldout).make, rows, _BATCH),
+    heldout.photos.person[rows],
+    np.asarray(heldout.fitter.landmark_vertices),
   )
 
 
 def swap_errors(
   made: Sequence[Float[np.ndarray, "N V 3"]],
   truth: Sequence[Float[np.ndarray, "N V 3"]],
-  people: Int[np.ndarray, "N"],
+  people: Int[Array | np.ndarray, "N"],
   landmark_vertices: Int[np.ndarray, "68"],
 ) -> tuple[Interval, Interval]:
   """The swap test: identity of each photo with the residual of another's.
@@ -178,7 +171,8 @@ def swap_errors(
   """
   partners = swap_partners(people)
   swapped, true_swapped = (
-    swap_shapes(*pair, partners) for pair in (made, truth)
+    swap_shapes(shape, identity_shape, partners)
+    for shape, identity_shape in (made, truth)
   )
   return (
     _error(swapped, true_swapped, landmark_vertices, people),
@@ -186,40 +180,19 @@ def swap_errors(
   )
 
 
-def shapes_of(
-  method: Method, rows: np.ndarray
-) -> tuple[Float[np.ndarray, "B V 3"], Float[np.ndarray, "B V 3"]]:
-  """A method's full and identity shapes, a batch of one size at a time."""
-  parts = [
-    method.shapes(method.data, jnp.asarray(batch)) for batch in _batches(rows)
-  ]
-  shape, identity_shape = (
-    np.concatenate([np.asarray(part) for part in one])[: len(rows)]
-    for one in zip(*parts, strict=True)
-  )
-  return shape, identity_shape
-
-
-def _batches(rows: np.ndarray) -> Sequence[np.ndarray]:
-  """Batches of one size; the last is filled up with the last row."""
-  starts = range(0, len(rows), _BATCH)
-  return [
-    rows[np.minimum(np.arange(s, s + _BATCH), len(rows) - 1)] for s in starts
-  ]
-
-
 def _error(
-  made: np.ndarray, truth: np.ndarray, marks: np.ndarray, people: np.ndarray
+  made: np.ndarray,
+  truth: np.ndarray,
+  marks: np.ndarray,
+  people: Array | np.ndarray,
 ) -> Interval:
-  parts = [
-    np.asarray(
-      shape_error(
-        jnp.asarray(made[batch]),
-        jnp.asarray(truth[batch]),
-        landmark_vertices=jnp.asarray(marks),
-      ).rmse_mm
+  def error(rows: np.ndarray) -> Array:
+    found = shape_error(
+      jnp.asarray(made[rows]),
+      jnp.asarray(truth[rows]),
+      landmark_vertices=jnp.asarray(marks),
     )
-    for batch in _batches(np.arange(len(made)))
-  ]
-  errors = np.concatenate(parts)[: len(made)].astype(np.float64)
+    return found.rmse_mm
+
+  errors = in_batches(error, np.arange(len(made)), _BATCH).astype(np.float64)
   return mean_and_interval(errors, groups=people)

@@ -14,6 +14,7 @@ from disentangle3d.evaluation.lower_bound import (
   project_truth,
 )
 from disentangle3d.evaluation.reconstruction import shape_error
+from disentangle3d.evaluation.rows import evenly, in_batches
 from disentangle3d.evaluation.scan_protocols import scan_error
 from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.evaluation.shape_scores import Method, ShapeScores
@@ -59,7 +60,7 @@ class SetResults:
   @property
   def people(self) -> np.ndarray:
     """Who is in each photo."""
-    return self.heldout.photos.person
+    return np.asarray(self.heldout.photos.person)
 
   @property
   def yaw_deg(self) -> np.ndarray:
@@ -75,9 +76,9 @@ def measure_set(
   networks: Mapping[str, Network],
   *,
   meshes: Sequence[MeshFolder] = (),
-  people: int,
-  bound_people: int,
-  protocol_photos: int,
+  people: int = 0,
+  bound_people: int = 0,
+  protocol_photos: int = 0,
 ) -> SetResults:
   """Renders the set's photos of unseen people, and scores everything.
 
@@ -113,15 +114,15 @@ def measure_set(
   if bound_people:
     chosen = np.unique(heldout.photos.person)[:bound_people]
     scores[LOWER_BOUND] = bound_scores(heldout, chosen)
-  maps, table = {}, None
+  maps: dict[str, np.ndarray] = {}
+  table = None
   if protocol_photos:
-    rows = (
-      np.linspace(0, heldout.num_photos - 1, protocol_photos)
-      .round()
-      .astype(np.int32)
+    maps, table = _compare(
+      heldout,
+      shape_methods(heldout, networks),
+      folders,
+      evenly(heldout.num_photos, protocol_photos),
     )
-    methods = shape_methods(heldout, networks)
-    maps, table = _compare(heldout, methods, folders, rows)
   return SetResults(name, heldout, scores, maps, table)
 
 
@@ -165,7 +166,7 @@ def mesh_scores(
   missing = np.full(heldout.num_photos, np.nan)
   return (
     f" ({', '.join(remarks)})" if remarks else "",
-    ShapeScores(*errors[:2], missing, missing, *errors[2:]),
+    ShapeScores(errors[0], errors[1], missing, missing, errors[2], errors[3]),
   )
 
 
@@ -212,7 +213,9 @@ def bound_scores(heldout: HeldOut, people: Int[np.ndarray, "S"]) -> ShapeScores:
       done[person] = _both(neutral, identity_shape[0])
     errors[2:, row] = done[person]
   missing = np.full(heldout.num_photos, np.nan)
-  return ShapeScores(*errors[:2], missing, missing, *errors[2:])
+  return ShapeScores(
+    errors[0], errors[1], missing, missing, errors[2], errors[3]
+  )
 
 
 def _both(projector: Projector, truth: np.ndarray) -> np.ndarray:
@@ -232,7 +235,10 @@ def _compare(
   rows: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], SideBySide]:
   truth, _ = true_shapes(heldout, rows)
-  made = {name: _shapes(method, rows) for name, method in methods.items()}
+  made = {
+    name: in_batches(method.make, rows, _BATCH)[0]
+    for name, method in methods.items()
+  }
   marks = np.asarray(heldout.fitter.landmark_vertices)
   maps = {}
   for name, shapes in made.items():
@@ -261,13 +267,3 @@ def _compare(
     groups=heldout.photos.person[rows],
   )
   return maps, table
-
-
-def _shapes(method: Method, rows: np.ndarray) -> np.ndarray:
-  """A method's full shapes, a batch of one size at a time."""
-  parts = []
-  for start in range(0, len(rows), _BATCH):
-    batch = np.minimum(np.arange(start, start + _BATCH), len(rows) - 1)
-    shapes, _ = method.shapes(method.data, jnp.asarray(rows[batch]))
-    parts.append(np.asarray(shapes))
-  return np.concatenate(parts)[: len(rows)]

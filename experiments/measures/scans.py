@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 
-import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
 
+from disentangle3d.evaluation.rows import equal_batches, evenly
 from disentangle3d.evaluation.scan_protocols import scan_error
 from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.evaluation.shape_scores import Method, ShapeScores
@@ -71,14 +71,13 @@ class Maker:
     self, photos: Sequence[ScanPhoto], rows: Sequence[int]
   ) -> Iterator[tuple[int, dict[str, tuple[Scan | None, Scan | None]]]]:
     """For each row, by method: full and identity shape, or None."""
-    for start in range(0, len(rows), _BATCH):
-      part = list(rows[start : start + _BATCH])
-      filled = jnp.asarray(part + part[-1:] * (_BATCH - len(part)))
+    for batch in equal_batches(np.asarray(rows), _BATCH):
       shapes = {
-        name: [np.asarray(one) for one in method.shapes(method.data, filled)]
+        name: [np.asarray(one) for one in method.make(batch)]
         for name, method in self.methods.items()
       }
-      for place, row in enumerate(part):
+      # The last row fills the last batch.
+      for place, row in enumerate(dict.fromkeys(batch.tolist())):
         made: dict[str, tuple[Scan | None, Scan | None]] = {
           name: (self._scan(whole[place]), self._scan(neutral[place]))
           for name, (whole, neutral) in shapes.items()
@@ -193,13 +192,12 @@ def measure_scans(
       )
   missing = np.full(count, np.nan)
   scores = {
-    name: ShapeScores(*found[:2], missing, missing, *found[2:])
+    name: ShapeScores(found[0], found[1], missing, missing, found[2], found[3])
     for name, found in errors.items()
   }
   table = None
-  chosen = min(protocol_photos, count)
-  if chosen:
-    rows = np.linspace(0, count - 1, chosen).round().astype(int).tolist()
+  if protocol_photos:
+    rows = evenly(count, protocol_photos).tolist()
     table = compare_scans(
       maker.names,
       (

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from disentangle3d.evaluation.verification import bootstrap_auc_difference
+from disentangle3d.evaluation.code_scores import auc_difference
 from disentangle3d.faces.synthetic_world import EXPRESSION_CLASSES
 from disentangle3d.reporting.html_page import (
   Block,
@@ -28,36 +28,39 @@ def disentanglement_blocks(
   """Tables of all networks, and the differences between them."""
   people = outdoor.photos.person
   blocks: list[Block] = [
-    _table(found, code, len(np.unique(people))) for code in CODES
+    code_table(found, code, len(np.unique(people))) for code in CODES
   ]
-  rows = [
-    (
-      name,
-      *(
-        interval(one.mean, one.low, one.high)
-        for one in (result.swapped, result.own)
-      ),
-    )
-    for name, result in found.items()
-  ]
-  blocks.append(
-    Table(
-      ("", "identity of A, residual of B", "A itself"),
-      rows,
-      caption=(
-        "Swap test: RMSE in mm (liu2018) against the true combination, 95 %"
-        " intervals over people. Components that are apart swap without loss."
-      ),
-    )
-  )
+  blocks.append(swap_table(found))
   for code in CODES:
     blocks += _differences(found, code, people)
   return blocks
 
 
-def _table(
+def swap_table(found: Mapping[str, Disentanglement]) -> Table:
+  """What is lost where one photo's residual is put on another's identity."""
+  return Table(
+    ("", "identity of A, residual of B", "A itself"),
+    [
+      (name, interval(one.swapped), interval(one.own))
+      for name, one in found.items()
+    ],
+    caption=(
+      "Swap test: RMSE in mm (liu2018) against the true combination, 95 %"
+      " intervals over people. Components that are apart swap without loss."
+    ),
+  )
+
+
+def code_table(
   found: Mapping[str, Disentanglement], code: str, people: int
 ) -> Table:
+  """What one code of each network knows.
+
+  Args:
+    found: By network.
+    code: One of `CODES`.
+    people: How many were measured.
+  """
   rows = []
   for name, result in found.items():
     findings = result.codes[code]
@@ -105,22 +108,19 @@ def _table(
 
 
 def _differences(
-  found: Mapping[str, Disentanglement], code: str, people: np.ndarray
+  found: Mapping[str, Disentanglement], code: str, people: Array | np.ndarray
 ) -> list[Block]:
   lines: list[Block] = []
   for first, second in itertools.combinations(reversed(list(found)), 2):
     one, other = (found[n].codes[code].verification for n in (first, second))
-    difference = bootstrap_auc_difference(
-      one.scores, other.scores, one.pairs, people
-    )
-    shown = interval(difference.mean, difference.low, difference.high)
+    difference = auc_difference(one, other, people)
     verdict = "no difference shown"
     if difference.low > 0 or difference.high < 0:
       verdict = "a difference"
     lines.append(
       Paragraph(
-        f"AUC of the {code} code, {first} − {second}: {shown} points (95 %,"
-        f" people drawn again): {verdict}."
+        f"AUC of the {code} code, {first} − {second}: {interval(difference)}"
+        f" points (95 %, people drawn again): {verdict}."
       )
     )
   return lines

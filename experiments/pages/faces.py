@@ -1,20 +1,21 @@
 """Parts that the reports share: tables, loss curves, rows of faces."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import pathlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 import numpy as np
 
-from disentangle3d.evaluation.code_scores import CodeScores
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   landmark_mask,
   landmark_points,
 )
 from disentangle3d.fitting.camera import estimate_camera
+from disentangle3d.geometry import Camera
 from disentangle3d.reporting.charts import Series, loss_curves
 from disentangle3d.reporting.figures import overlay_mesh, render_shape
 from disentangle3d.reporting.html_page import (
@@ -23,9 +24,7 @@ from disentangle3d.reporting.html_page import (
   Picture,
 )
 from disentangle3d.reporting.pictures import draw_landmarks
-from disentangle3d.reporting.roc_charts import roc_curves
 from disentangle3d.training.run_files import read_metrics
-from experiments.measures.demo import Face
 
 # The terms of each phase's loss, and the unit they are logged in.
 _UNITS = {
@@ -36,6 +35,33 @@ _UNITS = {
   "residual_decoder": "mm²",
   "identification": "nats",
 }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Face:
+  """One photo, and the shapes that were made of it.
+
+  Attributes:
+    title: What to call it.
+    image: The crop, `[112, 96, 3]` uint8.
+    landmarks: In the crop, `[68, 2]`, pixels.
+    visibility: `[68]`.
+    fit: The shape of the landmark fit, `[V, 3]`, mm.
+    fit_camera: The camera of the fit.
+    shape: The network's full shape, `[V, 3]`, mm.
+    identity_shape: The network's identity shape, `[V, 3]`, mm.
+  """
+
+  title: str
+  image: UInt8[np.ndarray, "112 96 3"]
+  landmarks: Float[np.ndarray, "68 2"]
+  visibility: Float[np.ndarray, "68"]
+  fit: Float[np.ndarray, "V 3"]
+  fit_camera: Camera
+  shape: Float[np.ndarray, "V 3"]
+  identity_shape: Float[np.ndarray, "V 3"]
+
+
 # Captions and pictures of one face.
 FacePictures = Sequence[tuple[str, UInt8[np.ndarray, "H W 3"]]]
 
@@ -74,12 +100,6 @@ def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
   ]
 
 
-def roc_figure(rows: Mapping[str, CodeScores], *, title: str) -> Picture:
-  """The ROC curves of all rows."""
-  curves = {name: scored.result.roc for name, scored in rows.items()}
-  return Picture(roc_curves(curves, title=title), title)
-
-
 def loss_figures(
   workdirs: Mapping[str, pathlib.Path], phases: Sequence[str]
 ) -> list[Block]:
@@ -102,8 +122,9 @@ def loss_figures(
           steps, values = zip(*points, strict=True)
           by_unit.setdefault(unit, {})[name] = Series(steps, values)
     for unit, series in by_unit.items():
-      values = [value for line in series.values() for value in line.y]
-      wide = min(values) > 0 and max(values) > 10 * min(values)
+      all_values = [value for line in series.values() for value in line.y]
+      low, high = min(all_values), max(all_values)
+      wide = low > 0 and high > 10 * low
       chart = loss_curves(series, unit=unit, title=phase, log_y=wide)
       pictures.append(Picture(chart, f"{phase}: loss against the step"))
   return [Grid(pictures)] if pictures else []

@@ -6,7 +6,7 @@ themselves. Written under another name and renamed, so a folder is whole or
 not there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import io
 import json
@@ -34,7 +34,7 @@ from disentangle3d.reporting.html_page import (
 )
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.types import UserError, UserFileNotFoundError
-from experiments.pages.paper_tables import PAPER_TABLES, Measured
+from experiments.pages.paper_tables import PAPER_TABLES, Cell, Measured
 
 FILE, PAGE = "section.json", "page.html"
 _FORMAT = "disentangle3d sections, version 1"
@@ -54,6 +54,19 @@ class Findings:
   title: str
   sections: Sequence[Section]
   measured: Measured
+
+
+def join_findings(
+  title: str, parts: Iterable[tuple[Sequence[Section], Measured]]
+) -> Findings:
+  """One after the other; rows for one of the paper's tables go together."""
+  sections: list[Section] = []
+  measured: dict[str, dict[str, Sequence[Cell]]] = {}
+  for part, tables in parts:
+    sections += part
+    for key, rows in tables.items():
+      measured.setdefault(key, {}).update(rows)
+  return Findings(title, sections, measured)
 
 
 def check_output(folder: str | os.PathLike[str]) -> None:
@@ -199,8 +212,12 @@ def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
       with Image.open(io.BytesIO(path.read_bytes())) as image:
         return Picture(np.asarray(image.convert("RGB")), **fields)
     case "Grid":
-      pictures = [_from_json(one, folder) for one in fields["pictures"]]
-      return Grid(pictures, fields["caption"], fields.get("columns"))
+      pictures = (_from_json(one, folder) for one in fields["pictures"])
+      return Grid(
+        [one for one in pictures if isinstance(one, Picture)],
+        fields["caption"],
+        fields.get("columns"),
+      )
     case "Table":
       return Table(**fields)
     case "Paragraph":

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, UInt8
 import numpy as np
 
-from disentangle3d.evaluation.code_scores import CodeScores, score_codes
-from disentangle3d.evaluation.pair_plans import plan_pairs
+from disentangle3d.evaluation.pair_plans import draw_pairs, plan_pairs
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   landmark_mask,
@@ -33,20 +32,12 @@ from disentangle3d.reporting.pictures import contact_sheet
 from disentangle3d.training.export import Network
 from disentangle3d.training.input_pipeline import decode_image
 from experiments.configs.default import PHASES
-from experiments.measures.codes import encode_photos
-from experiments.measures.demo import Face
-from experiments.pages.faces import (
-  face_pictures,
-  face_row,
-  loss_figures,
-  roc_figure,
-)
-from experiments.pages.verification import verification_table
+from experiments.measures.verification import measure_faces
+from experiments.pages.faces import Face, face_pictures, face_row, loss_figures
+from experiments.pages.verification import face_sections
+from experiments.sets.faces import FaceSet
 
-_ROWS_SHOWN = 6
-
-
-_OVERLAYS_SHOWN = 60
+_ROWS_SHOWN, _OVERLAYS_SHOWN = 6, 60
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,30 +104,6 @@ def fit_rmse_px(
   return np.sqrt(np.sum(weight * square, -1) / np.sum(weight, -1))
 
 
-def verification_rows(
-  photos: Photographs, networks: Mapping[str, Network]
-) -> dict[str, CodeScores]:
-  """Identity and residual codes of each network, and the baselines."""
-  plan = plan_pairs(photos.people)
-  pixels = photos.images.reshape(len(photos.images), -1).astype(np.float32)
-  rows = {}
-  codes = {
-    name: encode_photos(n, photos.images) for name, n in networks.items()
-  }
-  for name, latents in codes.items():
-    rows[f"identity code, {name}"] = score_codes(
-      latents.identity, photos.people, plan
-    )
-  for name, latents in codes.items():
-    rows[f"residual code, {name}"] = score_codes(
-      latents.residual, photos.people, plan
-    )
-  rows["raw pixels"] = score_codes(
-    pixels - pixels.mean(1, keepdims=True), photos.people, plan
-  )
-  return rows
-
-
 def build_page(
   photos: Photographs,
   model: MorphableModel,
@@ -144,31 +111,22 @@ def build_page(
   runs: Mapping[str, pathlib.Path],
 ) -> str:
   """The page; the last network is the one that is drawn."""
-  rows = verification_rows(photos, networks)
   network = list(networks.values())[-1]
-  caption = (
-    f"Percent, mean ± std over person-disjoint folds of"
-    f" {len(np.unique(photos.people))} people never trained on."
+  faces = FaceSet(
+    name="people never trained on",
+    images=photos.images,
+    pairs=draw_pairs(photos.people, plan_pairs(photos.people)),
+    people=photos.people,
   )
   errors = Table(
     ("", "RMSE (mm)"),
     [(name, None) for name in ("landmark fit", *networks)],
     caption="Photographs have no 3D truth, so there is nothing to measure.",
   )
-  identity = {k: v for k, v in rows.items() if not k.startswith("residual")}
   sections = [
     Section("Fits over the photographs", _overlays(photos, model)),
     Section("Reconstructions", _faces(photos, model, network)),
-    Section(
-      "Verification",
-      [
-        verification_table(
-          {name: scored.result for name, scored in rows.items()},
-          caption=caption,
-        ),
-        roc_figure(identity, title="ROC, people never trained on"),
-      ],
-    ),
+    *face_sections(measure_faces(faces, networks)),
     Section("3D error", [errors]),
     Section("Losses", loss_figures(runs, PHASES)),
   ]

@@ -15,10 +15,10 @@ from disentangle3d.faces.synthetic_world import EXPRESSION_CLASSES
 from disentangle3d.reporting.charts import Series, bar_chart, line_chart
 from disentangle3d.reporting.figures import heat_map
 from disentangle3d.reporting.html_page import (
-  DASH,
   Block,
   Grid,
   Picture,
+  Row,
   Section,
   Table,
   format_number,
@@ -43,6 +43,17 @@ EXPRESSION_NAMES = (
   *(f"expression {number}" for number in range(1, EXPRESSION_CLASSES)),
 )
 _MAPS_SHOWN = 8
+# Degrees: around each angle of a sweep, and of photos taken anyhow.
+YAW_STEPS = tuple(range(-95, 96, 10))
+_TURNED = (0, 10, 20, 30, 40, 60, 90)
+_COLUMNS = {
+  "full shape": "within",
+  "full shape, rigid": "within_rigid",
+  "all vertices": "everywhere",
+  "all vertices, rigid": "everywhere_rigid",
+  "identity shape": "identity_within",
+  "identity shape, rigid": "identity_within_rigid",
+}
 _FIGURES = (
   (FIGURE_6, "full shape", "within"),
   (FIGURE_7, "identity shape", "identity_within"),
@@ -73,13 +84,16 @@ def set_sections(
   if differences:
     blocks.append(difference_table(results.scores, results.people, differences))
   if results.name == YAW:
-    blocks.append(yaw_chart(results.scores, results.yaw_deg))
+    blocks.append(yaw_chart(results.scores, results.yaw_deg, YAW_STEPS))
+  elif results.name == OUTDOOR:
+    turned = np.abs(results.yaw_deg)
+    blocks.append(yaw_chart(results.scores, turned, _TURNED, "|yaw|"))
   elif results.name == EXPRESSION:
     blocks.append(
       expression_charts(
         results.scores,
         results.people,
-        results.heldout.photos.expression_class,
+        np.asarray(results.heldout.photos.expression_class),
         EXPRESSION_NAMES,
       )
     )
@@ -107,7 +121,7 @@ def paper_rows(results: SetResults) -> Measured:
     return {TABLE_1: yaw_rows(results.scores, results.yaw_deg, YAW)}
   if results.name == OUTDOOR:
     return {TABLE_2: mean_rows(results.scores, OUTDOOR)}
-  kinds = results.heldout.photos.expression_class
+  kinds = np.asarray(results.heldout.photos.expression_class)
   return expression_rows(
     results.scores, kinds, range(EXPRESSION_CLASSES), EXPRESSION
   )
@@ -134,7 +148,8 @@ def expression_rows(
     for name, one in scores.items():
       values = getattr(one, field)
       means = [_mean(values[kinds == k]) for k in classes]
-      whole = None if None in means else float(np.mean(means))
+      known = [mean for mean in means if mean is not None]
+      whole = float(np.mean(known)) if len(known) == len(means) else None
       measured[key][f"{name}, {where}"] = (whole,)
   return measured
 
@@ -166,13 +181,6 @@ def _interval(values: np.ndarray, people: np.ndarray) -> Interval | None:
   return mean_and_interval(values[known], groups=people[known])
 
 
-def shown_interval(found: Interval | None, *, digits: int = 2) -> str:
-  """`2.41 [2.30, 2.52]`, or a dash."""
-  if found is None:
-    return DASH
-  return interval(found.mean, found.low, found.high, digits=digits)
-
-
 def protocol_table(table: SideBySide) -> Table:
   """Rows of protocols, columns of methods, with 95 % intervals."""
   methods = list(table.scores)
@@ -182,7 +190,7 @@ def protocol_table(table: SideBySide) -> Table:
       continue
     cells = [table.interval(method, column) for method in methods]
     digits = 4 if "printed" in column else 2
-    rows.append((column, *(shown_interval(c, digits=digits) for c in cells)))
+    rows.append((column, *(interval(c, digits=digits) for c in cells)))
   for reading in ("median", "mean", "std"):
     numbers = [getattr(table.now[method], reading, None) for method in methods]
     rows.append(
@@ -211,31 +219,22 @@ def summary_table(
     people: Who is in each photo.
     caption: What follows the number of people.
   """
-  rows = []
+  columns = {
+    title: field
+    for title, field in _COLUMNS.items()
+    if any(np.isfinite(getattr(one, field)).any() for one in scores.values())
+  }
+  rows: list[Row] = []
   for name, one in scores.items():
-    columns = (
-      one.within,
-      one.within_rigid,
-      one.identity_within,
-      one.identity_within_rigid,
-    )
-    found = [_interval(column, people) for column in columns]
+    found = [_interval(getattr(one, f), people) for f in columns.values()]
     photos = int(np.isfinite(one.within).sum())
-    rows.append((name, *map(shown_interval, found), photos))
-  header = (
-    "",
-    "full shape",
-    "full shape, rigid",
-    "identity shape",
-    "identity shape, rigid",
-    "photos",
-  )
+    rows.append((name, *map(interval, found), photos))
   return Table(
-    header,
+    ("", *columns, "photos"),
     rows,
     caption=(
-      "RMSE in mm within 95 mm of the nose tip (liu2018), mean over"
-      f" {len(people)} photos, 95 % intervals draw people:"
+      "RMSE in mm within 95 mm of the nose tip (liu2018) unless over all"
+      f" vertices, mean over {len(people)} photos, 95 % intervals draw people:"
       f" {len(np.unique(people))} {caption}"
     ),
   )
@@ -251,7 +250,7 @@ def difference_table(
     (
       f"{first} − {second}",
       *(
-        shown_interval(
+        interval(
           paired_bootstrap(
             getattr(scores[first], field),
             getattr(scores[second], field),
@@ -271,24 +270,33 @@ def difference_table(
 
 
 def yaw_chart(
-  scores: Mapping[str, ShapeScores], yaw_deg: np.ndarray
+  scores: Mapping[str, ShapeScores],
+  yaw_deg: np.ndarray,
+  edges_deg: Sequence[float],
+  what: str = "yaw",
 ) -> Picture:
-  """Error of the full shape against the yaw, left and right apart."""
-  steps = (10 * np.round(yaw_deg / 10)).astype(int)
-  places = np.unique(steps)
+  """Mean error of the full shape in bins of yaw.
+
+  Args:
+    scores: By method.
+    yaw_deg: Of each photo.
+    edges_deg: Where bins begin and end.
+    what: The angle's name.
+  """
+  bins = np.digitize(yaw_deg, edges_deg)
+  filled = [bins == place for place in np.unique(bins)]
+  places = [float(yaw_deg[inside].mean()) for inside in filled]
   series = {
-    name: Series(
-      places, _gaps(_mean(one.within[steps == place]) for place in places)
-    )
+    name: Series(places, _gaps(_mean(one.within[inside]) for inside in filled))
     for name, one in scores.items()
   }
   chart = line_chart(
     series,
-    x_label="yaw (degrees)",
+    x_label=f"{what} (degrees)",
     y_label="RMSE within 95 mm (mm)",
     legend_below=True,
   )
-  return Picture(chart, "3D error against yaw")
+  return Picture(chart, f"3D error against {what}")
 
 
 def _gaps(values: Iterable[float | None]) -> list[float]:
@@ -318,8 +326,10 @@ def expression_charts(
         _interval(values[kinds == k], people[kinds == k])
         for k in range(len(names))
       ]
-      series[name] = _gaps(f and f.mean for f in found)
-      errors[name] = _gaps(f and (f.high - f.low) / 2 for f in found)
+      series[name] = _gaps(None if f is None else f.mean for f in found)
+      errors[name] = _gaps(
+        None if f is None else (f.high - f.low) / 2 for f in found
+      )
     chart = bar_chart(
       names, series, y_label=f"RMSE of the {what} (mm)", errors=errors
     )

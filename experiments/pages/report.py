@@ -1,6 +1,6 @@
 """All evaluations of a workdir on one page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import pathlib
 
 from disentangle3d.reporting.html_page import (
@@ -14,8 +14,13 @@ from disentangle3d.training.run_files import METRICS
 from disentangle3d.types import UserFileNotFoundError
 from experiments.configs.default import PHASES
 from experiments.pages.faces import loss_figures
-from experiments.pages.findings import FILE, Findings, load_findings
-from experiments.pages.paper_tables import PAPER_TABLES, Cell, paper_table
+from experiments.pages.findings import (
+  FILE,
+  Findings,
+  join_findings,
+  load_findings,
+)
+from experiments.pages.paper_tables import PAPER_TABLES, paper_table
 
 # What makes each part; the page says so where a part is missing.
 PARTS = {
@@ -68,20 +73,20 @@ def read_parts(workdir: pathlib.Path) -> dict[str, Findings]:
 
 def report_sections(parts: Mapping[str, Findings]) -> list[Section]:
   """The paper's tables first, then each part's own sections."""
-  measured: dict[str, dict[str, Sequence[Cell]]] = {}
-  for findings in parts.values():
-    for key, rows in findings.measured.items():
-      measured.setdefault(key, {}).update(rows)
-  tables = [paper_table(key, measured.get(key, {})) for key in PAPER_TABLES]
-  sections = [Section("The paper's tables", tables)]
-  for findings in parts.values():
-    sections += findings.sections
+  joined = join_findings(
+    "", [(found.sections, found.measured) for found in parts.values()]
+  )
+  tables = [
+    paper_table(key, joined.measured.get(key, {})) for key in PAPER_TABLES
+  ]
+  sections = [Section("The paper's tables", tables), *joined.sections]
   missing = {k: v for k, v in PARTS.items() if k not in parts}
   if missing:
-    rows = [
-      (name, f"experiments.{command}") for name, command in missing.items()
-    ]
-    table = Table(("part", "what measures it"), rows, text_columns=(0, 1))
+    table = Table(
+      ("part", "what measures it"),
+      [(name, f"experiments.{command}") for name, command in missing.items()],
+      text_columns=(0, 1),
+    )
     sections.append(
       Section("Not measured", [Paragraph("Dashes above:"), table])
     )

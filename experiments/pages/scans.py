@@ -20,6 +20,7 @@ from experiments.pages.paper_tables import (
   paper_table,
 )
 from experiments.pages.reconstruction import (
+  YAW_STEPS,
   cumulative_chart,
   difference_table,
   expression_charts,
@@ -58,7 +59,7 @@ def scan_sections(
   if differences:
     blocks.append(difference_table(scores, faces.people, differences))
   if faces.name == BU3DFE_YAW:
-    blocks.append(yaw_chart(scores, _yaw_deg(results)))
+    blocks.append(yaw_chart(scores, _yaw_deg(results), YAW_STEPS))
   elif faces.name == BU3DFE:
     kinds = _kinds(results)
     present = np.unique(kinds)

@@ -5,16 +5,15 @@ import itertools
 
 import numpy as np
 
+from disentangle3d.evaluation.code_scores import auc_difference
 from disentangle3d.evaluation.presets import PRESETS
-from disentangle3d.evaluation.verification import (
-  VerificationResult,
-  bootstrap_auc_difference,
-)
+from disentangle3d.evaluation.verification import VerificationResult
 from disentangle3d.reporting.html_page import (
   Block,
   Grid,
   Paragraph,
   Picture,
+  Row,
   Section,
   Table,
   interval,
@@ -22,7 +21,14 @@ from disentangle3d.reporting.html_page import (
 )
 from disentangle3d.reporting.roc_charts import det_curves, roc_curves
 from experiments.measures.verification import IDENTITY, RESIDUAL, FaceResults
-from experiments.pages.paper_tables import Cell, number_or_none
+from experiments.pages.paper_tables import (
+  FUSION,
+  LFW,
+  YTF,
+  Cell,
+  Measured,
+  number_or_none,
+)
 
 _STATISTICS = {
   "Accuracy": "accuracy",
@@ -70,21 +76,22 @@ def face_sections(results: FaceResults) -> list[Section]:
   return [Section(f"Verification: {faces.name}", blocks)]
 
 
-def paper_cells(results: FaceResults) -> dict[str, Sequence[Cell]]:
-  """The set's rows of the paper's Table 3."""
-  return {
-    f"{name}, {results.faces.name}": verification_cells(scored.result)
-    for name, scored in results.rows.items()
-    if not name.startswith(RESIDUAL)
+def face_rows(results: FaceResults) -> Measured:
+  """The set's rows of the paper's Table 3, and of 4.2's fusion."""
+  faces = results.faces
+  measured: dict[str, Mapping[str, Sequence[Cell]]] = {
+    LFW if faces.frames is None else YTF: {
+      f"{name}, {faces.name}": verification_cells(scored.result)
+      for name, scored in results.rows.items()
+      if not name.startswith(RESIDUAL)
+    }
   }
-
-
-def fusion_cells(results: FaceResults) -> dict[str, Sequence[Cell]]:
-  """The set's rows of 4.2: accuracy of each system and of their sums."""
-  return {
-    f"{name}, {results.faces.name}": (number_or_none(one.accuracy.mean),)
-    for name, one in results.fusion.items()
-  }
+  if results.fusion:
+    measured[FUSION] = {
+      f"{name}, {faces.name}": (number_or_none(one.accuracy.mean),)
+      for name, one in results.fusion.items()
+    }
+  return measured
 
 
 def verification_cells(result: VerificationResult) -> list[Cell]:
@@ -121,12 +128,9 @@ def _differences(results: FaceResults) -> list[Block]:
     parts = []
     for first, second in itertools.combinations(reversed(names), 2):
       one, other = results.rows[first], results.rows[second]
-      found = bootstrap_auc_difference(
-        one.scores, other.scores, one.pairs, results.faces.people
-      )
-      shown = interval(found.mean, found.low, found.high)
+      found = auc_difference(one, other, results.faces.people)
       short = [name.removeprefix(f"{kind}, ") for name in (first, second)]
-      parts.append(f"{short[0]} − {short[1]}: {shown}")
+      parts.append(f"{short[0]} − {short[1]}: {interval(found)}")
     if parts:
       lines.append(
         Paragraph(
@@ -155,7 +159,7 @@ def _presets(results: FaceResults) -> Table:
 
 def _galleries(results: FaceResults) -> Table:
   galleries = results.galleries or {}
-  rows = [
+  rows: list[Row] = [
     (name, found.rank_1, *map(float, found.tar_at_far))
     for name, found in galleries.items()
   ]

@@ -97,7 +97,7 @@ def synthetic_photos(
   return [
     GalleryPhoto(
       title=titles[place],
-      image=photos.image[row],
+      image=np.asarray(photos.image[row]),
       shapes={TRUTH: truth[place]}
       | others[place]
       | {name: whole[place] for name, (whole, _) in made.items()},

@@ -212,8 +212,8 @@ def _result(
     degrees = np.degrees([float(angle) for angle in angles])
     result["camera"] = {
       "scale_px_per_mm": float(f"{camera.scale:.7g}"),
-      "rotation": _numbers(camera.rotation, 7),
-      "translation_px": _numbers(camera.translation, 4),
+      "rotation": _numbers(np.asarray(camera.rotation), 7),
+      "translation_px": _numbers(np.asarray(camera.translation), 4),
       "yaw_pitch_roll_degrees": _numbers(degrees, 3),
     }
     result["projected_landmarks"] = [

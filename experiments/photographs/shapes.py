@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.faces.found_faces import FoundFace
 from disentangle3d import inference
+from disentangle3d.evaluation.rows import equal_batches
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -124,7 +125,7 @@ def network_maker(network: Network) -> FaceMaker:
 
   def encode(faces: Sequence[FoundFace], pooled: bool) -> Codes:
     parts = []
-    for rows in _batches(len(faces)):
+    for rows in equal_batches(np.arange(len(faces)), _BATCH):
       crops = np.stack([faces[row].crop for row in rows])
       parts.append(jax.device_get(read(params, crops)))
     identity = np.concatenate([part.identity for part in parts])[: len(faces)]
@@ -236,7 +237,7 @@ def photo_cameras(
   visibility = visibility * (maker.landmark_vertices >= 0)[None]
   known = has_camera(faces)
   parts = []
-  for rows in _batches(len(faces)):
+  for rows in equal_batches(np.arange(len(faces)), _BATCH):
     shape, _ = maker.decode(codes.identity[rows], codes.residual[rows])
     cameras = _crop_cameras(
       shape[:, np.maximum(maker.landmark_vertices, 0)],
@@ -277,7 +278,7 @@ def face_maps(
 ) -> list[Maps]:
   """Shapes and maps of some faces; one program for any number."""
   made = []
-  for rows in _batches(len(faces)):
+  for rows in equal_batches(np.arange(len(faces)), _BATCH):
     shape, identity_shape = maker.decode(
       codes.identity[rows], codes.residual[rows]
     )
@@ -297,14 +298,6 @@ def face_maps(
         )
       )
   return made
-
-
-def _batches(count: int) -> list[np.ndarray]:
-  """Rows in batches of one size; the last row fills the last batch."""
-  return [
-    np.minimum(np.arange(start, start + _BATCH), count - 1)
-    for start in range(0, count, _BATCH)
-  ]
 
 
 @jax.jit

@@ -9,16 +9,18 @@ import dataclasses
 import pathlib
 from typing import Protocol
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from data_prep.datasets.synthetic_set import settings_of, world_of
 from disentangle3d.evaluation.pair_plans import (
+  PairPlan,
   draw_pairs,
   plan_pairs,
   usual_plan,
 )
 from disentangle3d.evaluation.pairs import Pairs, unit_rows
+from disentangle3d.evaluation.rows import evenly
 from disentangle3d.fitting.batched_fitting import fit_subjects
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import (
@@ -28,10 +30,12 @@ from disentangle3d.training.dataset import (
 )
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
-from experiments.sets.heldout import heldout_people, photos_with_albedo
+from experiments.sets.heldout import HeldOut, heldout_people, photos_with_albedo
 
-ALBEDOS = ("per_person", "per_photo")
-_TRAINING_PHOTOS = 1000
+PER_PERSON, PER_PHOTO = ALBEDOS = ("per_person", "per_photo")
+_PLAN = PairPlan()
+# Photos that a baseline learns from.
+MOST_LEARNT = 1000
 
 
 class Images(Protocol):
@@ -69,10 +73,12 @@ class FaceSet:
   fitted: Float[np.ndarray, "P I"] | None = None
   training_images: UInt8[np.ndarray, "T 112 96 3"] | None = None
 
-  def pool(self, codes: Float[np.ndarray, "P D"]) -> Float[np.ndarray, "U D"]:
+  def pool(
+    self, codes: Float[Array | np.ndarray, "P D"]
+  ) -> Float[np.ndarray, "U D"]:
     """The codes of the units: the mean of their frames' at unit length."""
     if self.frames is None:
-      return codes
+      return np.asarray(codes)
     rows = unit_rows(codes).astype(np.float32)
     return np.stack([rows[frames].mean(0) for frames in self.frames])
 
@@ -87,12 +93,32 @@ def synthetic_sets(dataset: str | pathlib.Path) -> list[FaceSet]:
   """
   settings = settings_of(read_manifest(dataset), dataset)
   heldout = heldout_people(settings, *world_of(settings))
-  people = heldout.photos.person
-  # The demo's 40 people fill the usual plan; fewer want a smaller one.
-  pairs = draw_pairs(people, usual_plan(people))
-  learnt = training_images(dataset)
-  return [
-    FaceSet(
+  return list(albedo_sets(heldout, training_images(dataset)).values())
+
+
+def albedo_sets(
+  heldout: HeldOut,
+  learnt: UInt8[np.ndarray, "T 112 96 3"],
+  *,
+  usual: PairPlan = _PLAN,
+) -> dict[str, FaceSet]:
+  """Held-out people with either albedo; the same pairs for both.
+
+  Args:
+    heldout: Their photos.
+    learnt: Photos of other people, for methods that learn.
+    usual: How pairs are drawn, where there are people enough.
+
+  Returns:
+    By albedo.
+
+  Raises:
+    UserError: There are fewer than four people.
+  """
+  people = np.asarray(heldout.photos.person)
+  pairs = draw_pairs(people, usual_plan(people, usual=usual))
+  return {
+    albedo: FaceSet(
       name=f"synthetic, {albedo}",
       images=photos_with_albedo(heldout, albedo),
       pairs=pairs,
@@ -101,7 +127,7 @@ def synthetic_sets(dataset: str | pathlib.Path) -> list[FaceSet]:
       training_images=learnt,
     )
     for albedo in ALBEDOS
-  ]
+  }
 
 
 def photo_set(dataset: str | pathlib.Path) -> FaceSet:
@@ -147,8 +173,7 @@ def training_images(
     ValueError: The dataset is damaged.
   """
   reader = RecordReader(open_dataset(dataset, "train", verify=False))
-  count = min(len(reader), _TRAINING_PHOTOS)
-  rows = np.linspace(0, len(reader) - 1, count).round().astype(int)
+  rows = evenly(len(reader), MOST_LEARNT)
   return np.stack(
     [decode_image(record["image"]) for record in reader.read_records(rows)]
   )

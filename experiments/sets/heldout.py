@@ -86,7 +86,7 @@ def heldout_people(
     indices=indices,
     photos=photos,
     single=fit(np.arange(len(indices))),
-    multi=fit(photos.person),
+    multi=fit(np.asarray(photos.person)),
   )
 
 
@@ -105,9 +105,9 @@ def photos_with_albedo(
 ) -> UInt8[np.ndarray, "P 112 96 3"]:
   """The same photos with skin, hair and eyes coloured another way."""
   if albedo == heldout.world.albedo:
-    return heldout.photos.image
+    return np.asarray(heldout.photos.image)
   world = heldout.world.replace(albedo=albedo)
-  return photos_of(world, heldout.seed, heldout.indices).image
+  return np.asarray(photos_of(world, heldout.seed, heldout.indices).image)
 
 
 def true_shapes(
@@ -137,7 +137,7 @@ def shape_methods(
   """What `score_heldout` scores, by name."""
   return photo_methods(
     heldout.fitter,
-    heldout.photos.image,
+    np.asarray(heldout.photos.image),
     {SINGLE_FIT: heldout.single, MULTI_FIT: heldout.multi},
     networks,
   )

@@ -22,6 +22,7 @@ from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
 from data_prep.photos.photo_sets import decode_photo, read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
+from disentangle3d.evaluation.rows import evenly
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
 
@@ -154,7 +155,9 @@ def ytf_set(
   videos = find_videos(
     listed.names, [row.image_id for row in rows], where=str(aligned)
   )
-  kept = [_evenly(video, frames) for video in videos]
+  kept = [
+    [video[place] for place in evenly(len(video), frames)] for video in videos
+  ]
   ends = np.cumsum([len(video) for video in kept])
   return FaceSet(
     name="YTF",
@@ -226,9 +229,3 @@ def _people(listed: PairList) -> Int[np.ndarray, "U"]:
   """By the name before the slash: "Ann/Ann_0001", "Ann/3"."""
   names = [name.split("/")[0] for name in listed.names]
   return np.unique(names, return_inverse=True)[1].astype(np.int32)
-
-
-def _evenly(items: Sequence[int], most: int) -> list[int]:
-  count = min(len(items), most)
-  places = np.linspace(0, len(items) - 1, count).round().astype(int)
-  return [items[place] for place in places]

@@ -119,7 +119,8 @@ def render_scan(
     UserError: A landmark that the crop needs is missing.
   """
   camera = crop_cameras(landmarks, yaw_deg)
-  albedo = np.broadcast_to(np.float32(_SKIN), vertices.shape)
+  skin = np.asarray(_SKIN, np.float32)
+  albedo: np.ndarray = np.broadcast_to(skin, vertices.shape)
   if colors is not None:
     albedo = colors.astype(np.float32) / 255
   known = np.isfinite(landmarks).all(1)

@@ -22,6 +22,7 @@ from data_prep.evaluation_sets.vrml_texture import read_vrml_colors
 from data_prep.fitting.shards import follows_silhouette
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
+from disentangle3d.evaluation.rows import evenly
 from disentangle3d.evaluation.scans import Scan, make_scan
 from disentangle3d.geometry import apply_affine
 from disentangle3d.types import UserError
@@ -344,6 +345,4 @@ def _check_found(
 
 
 def _evenly(rows: Sequence[PhotoRow], most: int) -> list[PhotoRow]:
-  count = min(len(rows), most) if most else len(rows)
-  places = np.linspace(0, len(rows) - 1, count).round().astype(int)
-  return [rows[place] for place in places]
+  return [rows[place] for place in evenly(len(rows), most or len(rows))]

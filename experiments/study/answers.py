@@ -6,17 +6,18 @@ import dataclasses
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval, paired_bootstrap
-from disentangle3d.evaluation.verification import bootstrap_auc_difference
+from disentangle3d.evaluation.code_scores import auc_difference
 from disentangle3d.reporting.html_page import (
-  Block,
   Paragraph,
+  Row,
   Section,
   Table,
   format_number,
   interval,
 )
-from experiments.measures.demo import ALBEDOS
 from experiments.measures.verification import IDENTITY, RESIDUAL
+from experiments.pages.disentanglement import code_table, swap_table
+from experiments.sets.faces import ALBEDOS
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT
 from experiments.sets.synthetic import EXPRESSION, OUTDOOR, YAW
 from experiments.study.results import (
@@ -141,7 +142,7 @@ def figures_table(
   """Means over seeds, with the standard deviation where there are several."""
   names = list(dict.fromkeys(n for found in by_seed.values() for n in found))
   columns: list[str] = []
-  rows = []
+  rows: list[Row] = []
   for name in names:
     found = [figures[name] for figures in by_seed.values() if name in figures]
     columns = list(found[0])
@@ -165,14 +166,14 @@ def _auc(
 ) -> Difference:
   faces = results.faces[albedo]
   one, other = (faces.rows[f"{kind}, {name}"] for name in (first, second))
-  value = bootstrap_auc_difference(
-    one.scores, other.scores, one.pairs, faces.faces.people
-  )
+  people = faces.faces.people
+  if people is None:
+    raise ValueError(f"{faces.faces.name}: expected who is in each photo")
   return Difference(
     f"AUC of the {kind}, points, {albedo} albedo",
     first,
     second,
-    value,
+    auc_difference(one, other, people),
     more_is_better=kind == IDENTITY,
   )
 
@@ -206,7 +207,7 @@ def _table(differences: list[Difference]) -> Table:
         one.what,
         one.first,
         one.second,
-        interval(one.value.mean, one.value.low, one.value.high),
+        interval(one.value),
         one.verdict(),
       )
       for one in differences
@@ -234,43 +235,13 @@ def _span(results: PaperResults) -> Section:
 
 
 def _steadiness(results: PaperResults) -> Section:
-  rows = []
-  for name, found in results.disentanglement.items():
-    code = found.codes["identity"]
-    drift = dict(zip(code.yaw_drift.bins, code.yaw_drift.distance, strict=True))
-    changed = code.expression_drift.distance[code.expression_drift.bins != 0]
-    rows.append(
-      (
-        name,
-        code.variance_ratio,
-        *(drift.get(place) for place in (1, 2, 3)),
-        float(np.mean(changed)),
-        code.yaw_drift.strangers,
-        interval(found.swapped.mean, found.swapped.low, found.swapped.high),
-        interval(found.own.mean, found.own.low, found.own.high),
-      )
-    )
-  table = Table(
-    (
-      "",
-      "variance between / within people",
-      "drift 30°",
-      "60°",
-      "90°",
-      "drift, expression",
-      "strangers",
-      "swapped, mm",
-      "own, mm",
-    ),
-    rows,
-    caption=(
-      "The identity code. Drift is 1 − cosine to the same person's frontal or"
-      " neutral photos; strangers, that between people. Swapped: RMSE of one"
-      " photo's identity with another's residual against the true combination."
-    ),
+  found = results.disentanglement
+  people = len(np.unique(results.outdoor.photos.person))
+  return Section(
+    "Is identity steady over yaw and expression?",
+    [
+      Paragraph("Less drift than strangers have keeps people apart."),
+      code_table(found, "identity", people),
+      swap_table(found),
+    ],
   )
-  blocks: list[Block] = [
-    Paragraph("Less drift than strangers have keeps people apart."),
-    table,
-  ]
-  return Section("Is identity steady over yaw and expression?", blocks)

@@ -16,14 +16,19 @@ from disentangle3d.reporting.pictures import contact_sheet, picture_png
 from disentangle3d.training.export import Network, load_network
 from experiments.configs import demo as demo_config
 from experiments.configs import demo_control
-from experiments.measures.demo import (
+from experiments.measures.reconstruction import measure_set
+from experiments.measures.verification import measure_faces
+from experiments.pages.faces import Face, FacePictures, face_pictures
+from experiments.sets.faces import PER_PERSON, albedo_sets, training_images
+from experiments.sets.synthetic import OUTDOOR
+from experiments.study.demo_page import faces_to_show, write_report
+from experiments.study.gates import (
   AFTER_JOINT,
   AFTER_PRETRAINING,
   CONTROL,
-  evaluate,
+  Gate,
+  demo_gates,
 )
-from experiments.pages.demo import Results, write_report
-from experiments.pages.faces import FacePictures, face_pictures
 from experiments.study.runs import Stopped
 from experiments.training.host import stop_on_signals
 from experiments.training.runs import train
@@ -31,12 +36,15 @@ from experiments.training.runs import train
 _FACES_IN_PICTURE = 3
 
 
-def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> Results:
+def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> list[Gate]:
   """All stages; those that an earlier run finished are not done again.
 
   Args:
     workdir: Where everything goes.
     settings: What the world is made of.
+
+  Returns:
+    What was demanded of the figures, and whether it holds.
 
   Raises:
     Stopped: Ctrl-C or SIGTERM came; what was done is saved.
@@ -48,34 +56,45 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> Results:
   dataset = workdir / "dataset"
   with _timed(seconds, "photos, fits and dataset"):
     render_dataset(dataset, settings, world, fitter)
-  networks = {}
   trained = workdir / "training"
   with _timed(seconds, "training, phases I to III"):
     config = demo_config.get_config()
     config.seed = settings.seed
     _train(config, trained, dataset, fitter)
-  networks[AFTER_PRETRAINING] = load_network(trained / "export" / "decoders")
-  networks[AFTER_JOINT] = load_network(trained)
   control = workdir / "control"
   config = demo_control.get_config()
   config.seed = settings.seed
   config.init_from = str(trained / "export" / "decoders")
   with _timed(seconds, "the control"):
     _train(config, control, dataset, fitter)
-  networks[CONTROL] = load_network(control)
+  networks = {
+    AFTER_PRETRAINING: load_network(trained / "export" / "decoders"),
+    CONTROL: load_network(control),
+    AFTER_JOINT: load_network(trained),
+  }
   with _timed(seconds, "evaluation"):
-    results = evaluate(settings, world, fitter, networks)
+    photos = measure_set(OUTDOOR, settings, world, fitter, networks)
+    sets = albedo_sets(photos.heldout, training_images(dataset))
+    verified = {
+      albedo: measure_faces(faces, networks) for albedo, faces in sets.items()
+    }
+    gates = demo_gates(photos, verified[PER_PERSON])
   with _timed(seconds, "report"):
-    pictures = [face_pictures(face, fitter) for face in results.faces]
+    shown = faces_to_show(photos.heldout, networks[AFTER_JOINT])
+    pictures = [face_pictures(face, fitter) for face in shown.faces]
     write_report(
       workdir / "report.html",
-      results,
+      photos,
+      verified,
+      gates,
+      shown,
       pictures,
       runs={"training": trained, "control": control},
+      settings=settings,
       seconds=seconds,
     )
-    _write_face(workdir, results, pictures, networks[AFTER_JOINT])
-  return results
+    _write_face(workdir, shown.faces[0], pictures, networks[AFTER_JOINT])
+  return gates
 
 
 def _train(
@@ -96,11 +115,10 @@ def _train(
 
 def _write_face(
   workdir: pathlib.Path,
-  results: Results,
+  face: Face,
   pictures: Sequence[FacePictures],
   network: Network,
 ) -> None:
-  face = results.faces[0]
   for suffix in (".glb", ".ply"):
     write_mesh(workdir / f"face{suffix}", face.shape, network.triangles)
   shown = [item for row in pictures[:_FACES_IN_PICTURE] for item in row]

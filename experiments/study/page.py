@@ -14,10 +14,10 @@ from disentangle3d.reporting.machine import machine_name
 from disentangle3d.reporting.markdown import markdown
 from disentangle3d.types import UserFileNotFoundError
 from experiments.pages.disentanglement import disentanglement_blocks
-from experiments.pages.findings import Findings, save_findings
-from experiments.pages.paper_tables import LFW, paper_table
+from experiments.pages.findings import Findings, join_findings, save_findings
+from experiments.pages.paper_tables import paper_table
 from experiments.pages.reconstruction import paper_rows, set_sections
-from experiments.pages.verification import face_sections, paper_cells
+from experiments.pages.verification import face_rows, face_sections
 from experiments.study.answers import answers, figures_table, key_figures
 from experiments.study.results import PaperResults
 from experiments.study.runs import Study
@@ -58,27 +58,18 @@ def save_results(
     The folder that has `evaluation/` in it, for `experiments.report`.
   """
   folder = study.workdir / f"{people}-{seed}"
-  pairs = list(itertools.combinations(reversed(results.decoders), 2))[:6]
+  pairs = list(itertools.combinations(reversed(list(results.decoders)), 2))[:6]
   parts: dict[str, Findings] = {}
-  parts["reconstruction"] = Findings(
+  parts["reconstruction"] = join_findings(
     "Reconstruction",
-    [s for found in results.sets.values() for s in set_sections(found, pairs)],
-    {
-      key: rows
+    [
+      (set_sections(found, pairs), paper_rows(found))
       for found in results.sets.values()
-      for key, rows in paper_rows(found).items()
-    },
+    ],
   )
-  parts["verification"] = Findings(
+  parts["verification"] = join_findings(
     "Verification",
-    [s for faces in results.faces.values() for s in face_sections(faces)],
-    {
-      LFW: {
-        name: cells
-        for faces in results.faces.values()
-        for name, cells in paper_cells(faces).items()
-      }
-    },
+    [(face_sections(one), face_rows(one)) for one in results.faces.values()],
   )
   parts["disentanglement"] = Findings(
     "Disentanglement",

@@ -3,23 +3,24 @@
 from collections.abc import Mapping
 import dataclasses
 
+import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
 from data_prep.datasets.synthetic_set import photos_of
-from disentangle3d.evaluation.pair_plans import PairPlan, draw_pairs, usual_plan
+from disentangle3d.evaluation.pair_plans import PairPlan
+from disentangle3d.evaluation.rows import evenly
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import flatten_vertices
 from disentangle3d.training.export import Network, load_network
-from experiments.measures.demo import ALBEDOS
 from experiments.measures.disentanglement import (
   Disentanglement,
   measure_disentanglement,
 )
 from experiments.measures.reconstruction import SetResults, measure_set
 from experiments.measures.verification import FaceResults, measure_faces
-from experiments.sets.faces import FaceSet
-from experiments.sets.heldout import HeldOut, photos_with_albedo
+from experiments.sets.faces import MOST_LEARNT, albedo_sets
+from experiments.sets.heldout import HeldOut
 from experiments.sets.synthetic import EXPRESSION, OUTDOOR, TEST_SETS, YAW
 from experiments.study.people import MOST_PHOTOS
 from experiments.study.runs import Study, is_trained, run_folder
@@ -28,7 +29,6 @@ from experiments.study.variants import PAPER, VARIANTS
 AFTER_PRETRAINING, HALF_WEIGHT = "after I + II", "after III, λ_R 0.5"
 # 4.2's protocol: 6,000 pairs in ten folds.
 _PLAN = PairPlan(folds=10, pairs_per_fold=600)
-_LEARNT_FROM = 1_000
 _SWAPS = 100
 
 
@@ -139,28 +139,13 @@ def measure_study(
 def _verify(
   study: Study, heldout: HeldOut, networks: Mapping[str, Network]
 ) -> dict[str, FaceResults]:
-  people = heldout.photos.person
-  plan = usual_plan(people, usual=_PLAN)
-  pairs = draw_pairs(people, plan)
   indices = study.people.indices()
-  chosen = np.linspace(
-    0, len(indices) - 1, min(len(indices), _LEARNT_FROM)
-  ).round()
   world = study.world.replace(photos_per_person=MOST_PHOTOS)
-  learnt = photos_of(world, study.settings.seed, indices[chosen.astype(int)])
+  chosen = indices[evenly(len(indices), MOST_LEARNT)]
+  learnt = np.asarray(photos_of(world, study.settings.seed, chosen).image)
+  sets = albedo_sets(heldout, learnt, usual=_PLAN)
   return {
-    albedo: measure_faces(
-      FaceSet(
-        name=f"synthetic, {albedo}",
-        images=photos_with_albedo(heldout, albedo),
-        pairs=pairs,
-        people=people,
-        fitted=heldout.single.identity_coefficients,
-        training_images=learnt.image,
-      ),
-      networks,
-    )
-    for albedo in ALBEDOS
+    albedo: measure_faces(faces, networks) for albedo, faces in sets.items()
   }
 
 
@@ -170,7 +155,7 @@ def _decoders(
   modes = np.concatenate(
     [np.asarray(fitter.identity_basis), np.asarray(fitter.expression_basis)], -1
   )
-  rows = np.asarray(flatten_vertices(np.moveaxis(modes, -1, 0)))
+  rows = np.asarray(flatten_vertices(jnp.asarray(np.moveaxis(modes, -1, 0))))
   first = networks.get(AFTER_PRETRAINING)
   return {
     name: DecoderFindings(

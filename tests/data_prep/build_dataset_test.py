@@ -294,7 +294,7 @@ class BuildDatasetTest(absltest.TestCase):
     other = self.output.with_name("killed")
     command = (
       "data_prep.build_dataset",
-      f"--fits={self.folder}",
+      f"--fitted={self.folder}",
       f"--output={other}",
       "--heldout_people=p9",
     )

@@ -38,7 +38,7 @@ class ConvertMorphableModelTest(absltest.TestCase):
     values = {
       "format": "ict_facekit",
       "source": self.source,
-      "output": self.output,
+      "output_file": self.output,
       "region": "narrow",
       "identity_modes": 1,
       "expression_modes": 4,
@@ -62,7 +62,7 @@ class ConvertMorphableModelTest(absltest.TestCase):
     broken = self.source / "shape07.obj"
     broken.write_bytes(broken.read_bytes()[:300_000])
     other = self.output.parent / "other.npz"
-    result = _convert(*self._flags(output=other))
+    result = _convert(*self._flags(output_file=other))
     self.assertEqual(result.returncode, 1)
     last = result.stderr.splitlines()[-1]
     self.assertRegex(
@@ -77,7 +77,11 @@ class ConvertMorphableModelTest(absltest.TestCase):
     source = self.source / "mine.npz"
     preview = self.output.with_name("model.png")
     arguments = (
-      *("--format=npz_arrays", f"--source={source}", f"--output={self.output}"),
+      *(
+        "--format=npz_arrays",
+        f"--source={source}",
+        f"--output_file={self.output}",
+      ),
       *(f"--preview={preview}", "--licence=mine", "--nearest_vertices=500"),
     )
     arrays = {

@@ -274,8 +274,8 @@ class FitFacesTest(absltest.TestCase):
     model = self.folder / "model.npz"
     save_morphable_model(model, _MODEL)
     return [
-      f"--landmarks={landmarks}",
-      f"--model={model}",
+      f"--aligned={landmarks}",
+      f"--morphable_model={model}",
       f"--output={output}",
     ]
 

@@ -328,7 +328,7 @@ class InspectDatasetTest(parameterized.TestCase):
           "-m",
           "data_prep.inspect_dataset",
           f"--dataset={self.folder}",
-          f"--output={self.page}",
+          f"--output_file={self.page}",
         ],
         capture_output=True,
         text=True,

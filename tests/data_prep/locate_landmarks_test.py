@@ -177,7 +177,7 @@ class LocateLandmarksTest(absltest.TestCase):
       (points / f"p{person}" / f"{photo}.pts").write_text(
         f"version: 1\nn_points: 68\n{{\n{xy}\n}}\n"
       )
-    flags = [f"--images={self.images}", "--locator=pts"]
+    flags = [f"--photos={self.images}", "--locator=pts"]
     flags += [f"--points={points}", "--photos_per_shard=1"]
     command = [sys.executable, "-m", "data_prep.locate_landmarks", *flags]
     whole = self.folder / "whole"

@@ -36,8 +36,8 @@ def _command(images: pathlib.Path, folder: pathlib.Path, *more: str):
     sys.executable,
     "-m",
     "data_prep.prepare_dataset",
-    f"--images={images}",
-    f"--model={folder / 'model.npz'}",
+    f"--photos={images}",
+    f"--morphable_model={folder / 'model.npz'}",
     f"--output={folder / 'prepared'}",
     "--heldout_people=1",
     *more,
@@ -71,7 +71,7 @@ class PlanTest(parameterized.TestCase):
         [
           "-m",
           "data_prep.detect_faces",
-          "--images=photos.zip",
+          "--photos=photos.zip",
           "--output=out/detected",
           "--factor=0.7",
           "--x=a=b",
@@ -91,15 +91,15 @@ class PlanTest(parameterized.TestCase):
         [
           "-m",
           "data_prep.fit_faces",
-          "--landmarks=out/aligned",
-          "--model=m.npz",
+          "--aligned=out/aligned",
+          "--morphable_model=m.npz",
           "--output=out/fitted",
           "--contour=on",
         ],
         [
           "-m",
           "data_prep.build_dataset",
-          "--fits=out/fitted",
+          "--fitted=out/fitted",
           "--output=out/dataset",
         ],
       ],
@@ -228,7 +228,7 @@ class PrepareDatasetTest(absltest.TestCase):
     )
     said = _run(_command(self.folder / "gone", self.folder), status=1)
     self.assertEqual(
-      said, f"ERROR: --images: {self.folder}/gone: no such file or folder\n"
+      said, f"ERROR: --photos: {self.folder}/gone: no such file or folder\n"
     )
     self.assertFalse(self.output.exists())
 

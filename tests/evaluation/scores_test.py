@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from disentangle3d.evaluation.code_scores import score_codes
+from disentangle3d.evaluation.code_scores import auc_difference, score_pairs
 from disentangle3d.evaluation.pair_plans import (
   PairPlan,
   draw_pairs,
@@ -64,25 +64,28 @@ class CodeScoresTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
     self.people = np.repeat(np.arange(20), 6).astype(np.int32)
-    self.plan = PairPlan(folds=5, pairs_per_fold=60)
+    self.pairs = draw_pairs(self.people, PairPlan(folds=5, pairs_per_fold=60))
 
   def test_codes_that_name_the_person_are_perfect(self):
     codes = np.eye(20, dtype=np.float32)[self.people]
-    result = score_codes(codes, self.people, self.plan).result
+    result = score_pairs(codes, self.pairs).result
     self.assertEqual(result.auc.mean, 100)
     self.assertEqual(result.accuracy.mean, 100)
 
   def test_codes_of_noise_are_chance(self):
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(120, 40)).astype(np.float32)
-    result = score_codes(codes, self.people, self.plan).result
+    result = score_pairs(codes, self.pairs).result
     self.assertBetween(result.auc.mean, 40, 60)
 
-  def test_every_row_of_a_table_compares_the_same_pairs(self):
-    rng = np.random.default_rng(1)
-    codes = rng.normal(size=(2, 120, 4)).astype(np.float32)
-    first, second = (score_codes(c, self.people, self.plan) for c in codes)
-    np.testing.assert_array_equal(first.pairs.first, second.pairs.first)
+  def test_a_code_differs_from_itself_by_nothing_and_from_chance_by_half(self):
+    codes = np.eye(20, dtype=np.float32)[self.people]
+    perfect = score_pairs(codes, self.pairs)
+    chance = score_pairs(np.ones_like(codes), self.pairs)
+    none = auc_difference(perfect, perfect, self.people)
+    self.assertEqual((none.mean, none.low, none.high), (0, 0, 0))
+    half = auc_difference(perfect, chance, self.people)
+    self.assertEqual((half.mean, half.low, half.high), (50, 50, 50))
 
 
 class PairPlanTest(absltest.TestCase):
@@ -91,7 +94,7 @@ class PairPlanTest(absltest.TestCase):
     plan = plan_pairs(people)
     self.assertEqual(plan.folds, 3)
     codes = np.eye(6, dtype=np.float32)[people]
-    scored = score_codes(codes, people.astype(np.int32), plan)
+    scored = score_pairs(codes, draw_pairs(people.astype(np.int32), plan))
     self.assertEqual(scored.result.auc.mean, 100)
 
   def test_three_people_cannot_be_verified(self):

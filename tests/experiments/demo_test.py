@@ -20,8 +20,8 @@ settings = SyntheticSet(
     people=8, photos_per_person=4, heldout_people=20,
     heldout_photos_per_person=8, num_vertices=600, identity_modes=8,
     expression_modes=4)
-results = demo.run_demo(pathlib.Path(sys.argv[1]), settings)
-print(len(results.gates()), "gates")
+gates = demo.run_demo(pathlib.Path(sys.argv[1]), settings)
+print(len(gates), "gates")
 """
 
 
@@ -41,7 +41,13 @@ class DemoTest(absltest.TestCase):
     self.assertEqual(run.returncode, 0, run.stderr[-2000:])
     self.assertIn("4 gates", run.stdout)
     page = (workdir / "report.html").read_text()
-    for title in ("Gates", "3D error", "Verification", "Losses"):
+    for title in (
+      "Gates",
+      "3D error: synthetic_outdoor",
+      "Verification: synthetic, per_person",
+      "Verification: synthetic, per_photo",
+      "Losses",
+    ):
       self.assertIn(f">{title}</h2>", page)
     # No link leads out; pictures in base64 have no colon.
     self.assertFalse("://" in page)

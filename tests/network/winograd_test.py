@@ -116,6 +116,11 @@ class PrepareTest(parameterized.TestCase):
         inference.prepare_params(params, model=model, backend=backend), params
       )
 
+  def test_another_precision_keeps_its_params(self):
+    model = FaceModel("tiny", 12, 5, 120, dtype="bfloat16")
+    params = trained_like(model)
+    self.assertIs(inference.prepare_params(params, model=model), params)
+
   def test_filters_are_transformed_once(self):
     trunk = trained_like(FaceModel("tiny", 12, 5, 120))["encoder"]["trunk"]
     prepared = prepare_trunk(trunk, "tiny")

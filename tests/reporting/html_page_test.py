@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 import numpy as np
 from PIL import Image
 
+from disentangle3d.evaluation.bootstrap import Interval
 from disentangle3d.reporting import html_page as hp
 
 
@@ -142,9 +143,9 @@ class PageTest(parameterized.TestCase):
     (hp.mean_std(94.431, 1.466), "94.43 ± 1.47"),
     (hp.mean_std(94.431, float("nan"), digits=1), "94.4"),
     (hp.mean_std(float("nan"), float("nan")), "–"),
-    (hp.interval(2.41, 2.3, 2.52, digits=1), "2.4 [2.3, 2.5]"),
-    (hp.interval(-0.2, -0.4, 0.1), "−0.20 [−0.40, 0.10]"),
-    (hp.interval(float("nan"), 0.0, 1.0), "–"),
+    (hp.interval(Interval(2.41, 2.3, 2.52, 0.95), digits=1), "2.4 [2.3, 2.5]"),
+    (hp.interval(Interval(-0.2, -0.4, 0.1, 0.95)), "−0.20 [−0.40, 0.10]"),
+    (hp.interval(None), "–"),
     (hp.format_number(np.float32(2.5)), "2.50"),
     (hp.format_number(np.int64(25)), "25"),
   )

@@ -14,6 +14,7 @@ from PIL import Image
 import pytest
 
 from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.reporting import viewer
 from disentangle3d.reporting.viewer import ViewerFace, viewer_page
 
 _BROWSER = next(
@@ -70,6 +71,13 @@ class ViewerPageTest(absltest.TestCase):
     self.assertNotIn("a</script><b>", self.page)
     self.assertIn("<h1>a &lt; b</h1>", self.page)
     self.assertEqual(data_of(self.page)["faces"][0]["title"], self.face.title)
+
+  def test_the_library_is_whole_and_the_version_it_says(self):
+    folder = pathlib.Path(viewer.__file__).parent / "three"
+    release = (folder / "VERSION").read_text().split(".")[1]
+    self.assertRegex(self.page, rf'const \w="{release}"')
+    self.assertIn("class TrackballControls", self.page)
+    self.assertIn("three.js authors", (folder / "LICENSE").read_text())
 
   def test_other_shapes_are_refused(self):
     with self.assertRaisesRegex(ValueError, "faces: expected at least one"):

@@ -224,7 +224,8 @@ def _detect(
   settings: Settings,
 ) -> tuple[Array, Array, Array]:
   """Boxes `[B, R, 4]`, points `[B, R, 5, 2]`, scores `[B, R]`, 0 if none."""
-  shapes = level_shapes(images.shape[1:3], settings)
+  _, height, width, _ = images.shape
+  shapes = level_shapes((height, width), settings)
   if pyramid is None:
     pyramid = shrink(images, sizes, levels, shapes) if shapes else []
   boxes, present = _propose(
@@ -281,24 +282,24 @@ def _propose(
   """Squares where a face may be, `[B, P, 4]`, and which there are."""
   count = len(levels)
   scores, offsets, windows, scale_of, level_of = [], [], [], [], []
-  for level, (small, scale) in enumerate(zip(pyramid, scales, strict=True)):
-    score, offset = pnet(weights, small, levels[:, level])
+  for number, (small, factor) in enumerate(zip(pyramid, scales, strict=True)):
+    score, offset = pnet(weights, small, levels[:, number])
     scores.append(score.reshape(count, -1))
     offsets.append(offset.reshape(count, -1, 4))
     rows, columns = np.mgrid[: score.shape[1], : score.shape[2]]
     windows.append(np.stack([columns, rows], -1).reshape(-1, 2))
-    scale_of.append(np.full(rows.size, scale, np.float32))
-    level_of.append(np.full(rows.size, level, np.int32))
+    scale_of.append(np.full(rows.size, factor, np.float32))
+    level_of.append(np.full(rows.size, number, np.int32))
   if not scores:
     return jnp.zeros((count, 1, 4)), jnp.zeros((count, 1), bool)
-  corner = PNET_STRIDE * np.concatenate(windows).astype(np.float32)
+  corners = PNET_STRIDE * np.concatenate(windows).astype(np.float32)
   score, offset, corner, scale, level = _best(
     jnp.concatenate(scores, 1),
-    min(_PROPOSALS, len(corner)),
+    min(_PROPOSALS, len(corners)),
     jnp.concatenate(offsets, 1),
     *(
       jnp.broadcast_to(jnp.asarray(x)[None], (count, *x.shape))
-      for x in (corner, np.concatenate(scale_of), np.concatenate(level_of))
+      for x in (corners, np.concatenate(scale_of), np.concatenate(level_of))
     ),
   )
   window = jnp.concatenate([corner + 1, corner + PNET_WINDOW], -1)

@@ -6,6 +6,7 @@ tokens: nothing is imported, called or unpickled, any word that such a file
 does not need is refused, and the shapes must be the networks'.
 """
 
+from collections.abc import Mapping
 import importlib.util
 import io
 import math
@@ -50,7 +51,11 @@ _ONET = {
   "points": (256, 10),
   "face": (256, 2),
 }
-_LAYERS = {"pnet": _PNET, "rnet": _RNET, "onet": _ONET}
+_LAYERS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+  "pnet": _PNET,
+  "rnet": _RNET,
+  "onet": _ONET,
+}
 _OUTPUTS = ("box", "face", "points")
 # All that the pickle of a list of little-endian float32 arrays spells out.
 _WORDS = {
@@ -150,6 +155,7 @@ def _parse_arrays(
   numbers: list[int] | None = None
   shape: tuple[int, ...] = ()
   before, value = "", None
+  argument: Any
   for token, argument, position in pickletools.genops(file):
     if token.name == "MEMOIZE":
       remembered.append(value)

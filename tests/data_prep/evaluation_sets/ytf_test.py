@@ -7,7 +7,6 @@ import scipy.io
 
 from data_prep.evaluation_sets.pair_lists import find_videos
 from data_prep.evaluation_sets.ytf import (
-  read_labeled_faces,
   read_meta_and_splits,
   read_splits,
 )
@@ -28,33 +27,6 @@ class _Case(parameterized.TestCase):
     scratch = tempfile.TemporaryDirectory()
     self.addCleanup(scratch.cleanup)
     self.folder = pathlib.Path(scratch.name)
-
-
-class LabeledFacesTest(_Case):
-  def test_boxes_are_about_their_centres(self):
-    path = self.folder / "Richard_Gere.labeled_faces.txt"
-    path.write_text(
-      "Richard_Gere\\3\\3.618.jpg,0,262,165,132,132,0.0,1\r\n"
-      "Richard_Gere\\3\\3.619.jpg,0,260,164,131,129,0.0,1\r\n"
-    )
-    boxes = read_labeled_faces(path)
-    self.assertEqual(
-      list(boxes), ["Richard_Gere/3/3.618.jpg", "Richard_Gere/3/3.619.jpg"]
-    )
-    np.testing.assert_array_equal(
-      list(boxes.values()), [[196, 99, 328, 231], [194.5, 99.5, 325.5, 228.5]]
-    )
-
-  @parameterized.named_parameters(
-    ("fields", "a\\3\\3.1.jpg,0,262\n", "line 1: expected 8 fields, got 3"),
-    ("word", "a,0,262,x,132,132,0.0,1\n", "line 1: expected 4 numbers"),
-    ("flat", "a,0,262,1,0,132,0.0,1\n", "line 1: expected a box with an area"),
-  )
-  def test_a_malformed_line_is_named(self, content, problem):
-    path = self.folder / "a.labeled_faces.txt"
-    path.write_text(content)
-    with self.assertRaisesRegex(ValueError, f"faces.txt, {problem}"):
-      read_labeled_faces(path)
 
 
 class SplitsTest(_Case):

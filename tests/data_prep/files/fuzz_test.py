@@ -22,18 +22,14 @@ import scipy.io
 from data_prep.evaluation_sets.bnd import read_bnd
 from data_prep.evaluation_sets.lfw import read_lfw_pairs
 from data_prep.evaluation_sets.ljson import read_ljson
-from data_prep.evaluation_sets.mat_landmarks import read_mat_landmarks
 from data_prep.evaluation_sets.scans import ScanFiles, read_scan
 from data_prep.evaluation_sets.verification_bin import read_verification_bin
 from data_prep.evaluation_sets.vrml import read_vrml
-from data_prep.evaluation_sets.ytf import (
-  read_labeled_faces,
-  read_meta_and_splits,
-  read_splits,
-)
+from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
 from data_prep.faces.pts import read_pts
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.caffe_files import read_caffemodel
+from data_prep.files.matlab import read_arrays
 from data_prep.files.npy_files import open_npz, read_npy_dict
 from data_prep.files.pickled_arrays import as_array, read_pickled_objects
 from data_prep.files.recordio import RecordFile, read_names
@@ -58,6 +54,10 @@ from tests.data_prep.files import (
   torch_layout,
 )
 from tests.data_prep.files.fuzzing import FEW, damaged
+
+
+def _read_numbers(path: pathlib.Path) -> None:
+  read_arrays(path, ("w",))
 
 
 def _image(kind: str, mode: str = "RGB") -> bytes:
@@ -212,8 +212,8 @@ READERS = (
     )
     for protocol in (0, 2, 4)
   ),
-  ("face.mat", _mat(pt3d_68=np.ones((3, 68))), read_mat_landmarks),
-  ("small.mat", _mat(True, pt3d_68=np.ones((3, 68))), read_mat_landmarks),
+  ("face.mat", _mat(w=np.ones((3, 68))), _read_numbers),
+  ("small.mat", _mat(True, w=np.ones((3, 68))), _read_numbers),
   ("ytf.mat", _mat(video_names=_VIDEO_NAMES, Splits=_SPLITS),
    read_meta_and_splits),
   ("face.pts", pts_test.pts_bytes(np.ones((68, 2))), read_pts),
@@ -245,8 +245,6 @@ READERS = (
    read_caffemodel),
   ("pairs.txt", lfw_test.LIST.encode(), read_lfw_pairs),
   ("splits.txt", ytf_test.SPLITS.encode(), read_splits),
-  ("ann.labeled_faces.txt", b"ann\\3\\3.6.jpg,0,262,165,132,132,0.0,1\n",
-   read_labeled_faces),
 )  # fmt: skip
 
 

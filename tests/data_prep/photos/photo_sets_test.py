@@ -269,7 +269,7 @@ class PhotosTest(parameterized.TestCase):
     content = path.read_bytes()
     path.write_bytes(content.replace(b"text", b"tex!"))
     with self.assertRaisesRegex(
-      ValueError, "set.zip::a/1.png: broken member: byte 0: its checksum"
+      ValueError, "set.zip::a/1.png: broken member: byte 0: Bad CRC"
     ):
       read_photo(f"{path}::a/1.png")
     path.unlink()

@@ -9,6 +9,7 @@ from scipy.optimize import approx_fprime
 
 from disentangle3d.fitting.landmark_fitting import FitOptions, fit_landmarks
 from disentangle3d.geometry import Camera, project
+from disentangle3d.types import UserError
 from experiments.benchmarks.fitting_oracles import (
   EosFitter,
   ScipyProblem,
@@ -136,7 +137,7 @@ class EosFitterTest(absltest.TestCase):
 
   @unittest.skipIf(importlib.util.find_spec("eos"), "eos-py is installed")
   def test_without_the_package_it_says_what_to_install(self):
-    with self.assertRaisesRegex(ImportError, r"disentangle3d\[benchmark\]"):
+    with self.assertRaisesRegex(UserError, r"disentangle3d\[benchmark\]"):
       EosFitter(_model())
 
 

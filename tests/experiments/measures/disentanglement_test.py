@@ -3,18 +3,15 @@
 import types
 
 from absl.testing import absltest
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.evaluation.disentanglement import swap_partners
 from disentangle3d.evaluation.reconstruction import shape_error
-from disentangle3d.evaluation.shape_scores import Method
 from disentangle3d.types import Latents
 from experiments.configs import demo, demo_identity_shape
 from experiments.measures.disentanglement import (
   code_findings,
-  shapes_of,
   swap_errors,
 )
 from experiments.training.phases import phases_of
@@ -68,18 +65,6 @@ class CodeFindingsTest(absltest.TestCase):
     self.assertEqual(found.expression.accuracy, 100)
     self.assertLess(found.expression_drift.distance[0], 0.01)
     self.assertGreater(found.expression_drift.distance[1:].min(), 0.9)
-
-
-class ShapesTest(absltest.TestCase):
-  def test_batches_of_one_size_give_every_row_once(self):
-    stored = jnp.arange(30 * 6.0).reshape(30, 2, 3)
-    method = Method(
-      jax.jit(lambda data, rows: (data[rows], -data[rows])), stored
-    )
-    rows = np.arange(3, 27, 2).astype(np.int32)
-    shape, identity_shape = shapes_of(method, rows)
-    np.testing.assert_array_equal(shape, stored[rows])
-    np.testing.assert_array_equal(identity_shape, -stored[rows])
 
 
 class SwapTest(absltest.TestCase):

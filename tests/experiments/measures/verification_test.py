@@ -18,11 +18,8 @@ from experiments.measures.verification import (
   identify_in_gallery,
   measure_faces,
 )
-from experiments.pages.verification import (
-  face_sections,
-  fusion_cells,
-  paper_cells,
-)
+from experiments.pages.paper_tables import FUSION, LFW
+from experiments.pages.verification import face_rows, face_sections
 from experiments.sets import published as published_sets
 from experiments.sets.scores import read_scores
 from tests.fixtures import random_morphable_model
@@ -175,7 +172,7 @@ class MeasureFacesTest(absltest.TestCase):
     )
     self.assertEqual(results.rows["raw pixels"].result.auc.mean, 100)
     self.assertEqual(results.galleries["raw pixels"].rank_1, 100)
-    cells = paper_cells(results)["raw pixels, LFW view 2"]
+    cells = face_rows(results)[LFW]["raw pixels, LFW view 2"]
     # Two impostor pairs a fold: no TAR at such FARs.
     self.assertEqual(cells[2], (100.0, 0.0))
     self.assertEqual(cells[3:], [None, None])
@@ -196,7 +193,7 @@ class MeasureFacesTest(absltest.TestCase):
     )
     self.assertLen(results.fusion, 7)
     name = self.faces.name
-    cells = fusion_cells(results)
+    cells = face_rows(results)[FUSION]
     self.assertEqual(cells[f"best, {name}"], (100.0,))
     for normalisation in ("z_score", "min_max"):
       self.assertEqual(

@@ -1,0 +1,183 @@
+"""The flags of every binary: one vocabulary, whole sentences, old names."""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import importlib
+import os
+import pkgutil
+import shlex
+import sys
+from typing import Any
+from unittest import mock
+
+from absl import flags
+from absl.testing import absltest, parameterized
+
+from data_prep.stages import flag_words
+from data_prep.stages.help_text import help_text, sentences
+from tests.fixtures import REPOSITORY
+
+_PACKAGES = ("data_prep",)
+# Other words for what the vocabulary has a word for.
+_FORBIDDEN = {
+  *("params", "checkpoint", "model", "models", "networks", "mm", "before"),
+  *("image", "images", "photo", "img", "data", "synthetic", "fits", "after"),
+  *("out", "out_dir", "output_dir", "output_path", "folder", "dir"),
+  *("batch", "batches", "bs", "num_people", "n_people", "random_seed"),
+}
+# What of a flag's name says that it takes a path.
+_PATHS = {
+  *("output", "output_file", "workdir", "dataset", "network", "photos"),
+  *("morphable_model", "meshes", "scores", "source", "aligned"),
+}
+
+
+def binaries() -> list[str]:
+  """The modules at the top of both packages that can be run."""
+  found = []
+  for package in _PACKAGES:
+    for module in pkgutil.iter_modules([str(REPOSITORY / package)]):
+      path = REPOSITORY / package / f"{module.name}.py"
+      if path.is_file() and "command_line.run(" in path.read_text("utf-8"):
+        found.append(f"{package}.{module.name}")
+  return found
+
+
+@contextlib.contextmanager
+def defined(binary: str) -> Iterator[dict[str, flags.Flag]]:
+  """A binary's flags, which are gone after the context."""
+  before = set(flags.FLAGS)
+  with mock.patch.dict(flag_words._OLD, clear=True):
+    try:
+      importlib.import_module(binary).define_flags()
+      yield {name: flags.FLAGS[name] for name in set(flags.FLAGS) - before}
+    finally:
+      for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+
+
+def parse(command: str) -> tuple[dict[str, Any], list[str]]:
+  """Values and warnings of a command line, `<package>.<binary> --flag=...`."""
+  binary, *words = shlex.split(command)
+  with defined(binary) as own:
+    words, warnings = flag_words.today([binary, *words])
+    with mock.patch.object(sys, "argv", words):
+      left = flags.FLAGS(words)
+    if left[1:]:
+      raise AssertionError(f"no flag: {left[1:]}")
+    return {name: flag.value for name, flag in own.items()}, warnings
+
+
+class VocabularyTest(parameterized.TestCase):
+  @parameterized.parameters(*binaries())
+  def test_one_word_for_one_thing_in_whole_sentences(self, binary):
+    with defined(binary) as own:
+      self.assertNotEmpty(own)
+      for name, flag in own.items():
+        said = sentences(flag)
+        self.assertRegex(said, r"^[A-Z].*[^.]\.$", name)
+        self.assertNotRegex(said, r"\n|  ", name)
+        self.assertNotIn(name, _FORBIDDEN)
+        if name in _PATHS or name.rpartition("_")[2] in _PATHS:
+          self.assertIn("path", flag.flag_type(), name)
+      for old, new in flag_words._OLD.items():
+        self.assertNotIn(old, own)
+        self.assertIn(new.partition("=")[0].partition(".")[0], own)
+
+  @parameterized.parameters(*binaries())
+  def test_help_fits_in_80_columns(self, binary):
+    with defined(binary) as own:
+      purpose = importlib.import_module(binary).__doc__
+      text = help_text(purpose, list(own.values()))
+    self.assertIn(f"python -m {binary} --", purpose)
+    for line in text.splitlines():
+      self.assertLessEqual(len(line), 80, line)
+    oddities = r"None|\[\]|\['|<\w+\||repeat this|[A-Z]\n\n"
+    self.assertNotRegex(text.partition("\nFlags:")[2], oddities)
+
+  def test_the_home_folder_stands_for_a_tilde(self):
+    home = os.path.expanduser("~")
+    values, _ = parse(
+      "data_prep.locate_landmarks --photos=~/photos --output=~/o --points=~/p"
+    )
+    self.assertEqual(
+      (values["photos"], values["output"], values["points"]),
+      (f"{home}/photos", f"{home}/o", f"{home}/p"),
+    )
+
+
+# Commands of the README and BUILD.md that had other names of flags, what they
+# ask for in today's, and how many old names they have.
+_OLD_COMMANDS = (
+  (
+    "data_prep.convert_morphable_model --format=ict_facekit"
+    " --source=FaceXModel --output=ict.npz",
+    {"output_file": "ict.npz"},
+    1,
+  ),
+  (
+    "data_prep.prepare_dataset --images=photos --model=ict.npz"
+    " --output=prepared --heldout_people=6",
+    {"photos": "photos", "morphable_model": "ict.npz", "output": "prepared"},
+    2,
+  ),
+  (
+    "data_prep.inspect_dataset --dataset=dataset --output=page.html",
+    {"dataset": "dataset", "output_file": "page.html"},
+    1,
+  ),
+  (
+    "data_prep.detect_faces --images orl_faces --output=detected",
+    {"photos": "orl_faces"},
+    1,
+  ),
+  (
+    "data_prep.locate_landmarks --images=photos --output=located",
+    {"photos": "photos"},
+    1,
+  ),
+  (
+    "data_prep.fit_faces --landmarks=aligned --model=model.npz --output=fitted",
+    {"aligned": "aligned", "morphable_model": "model.npz"},
+    2,
+  ),
+  (
+    "data_prep.build_dataset --fits=fitted --output=dataset --heldout_people=6",
+    {"fitted": "fitted"},
+    1,
+  ),
+  # Nothing of these was renamed.
+  ("data_prep.render_synthetic --output=runs/synthetic", {}, 0),
+  ("data_prep.render_synthetic --output=a --write=aligned", {}, 0),
+  (
+    "data_prep.import_sphereface --weights=sphere20a.pth"
+    " --output=runs/sphere20",
+    {},
+    0,
+  ),
+  (
+    "data_prep.locate_landmarks --detected=detected --output=located"
+    " --locator=fan --fan_python=fan/bin/python",
+    {},
+    0,
+  ),
+  (
+    "data_prep.align_faces --located=a --output=b --template=arcface",
+    {},
+    0,
+  ),
+)
+
+
+class OldCommandsTest(parameterized.TestCase):
+  @parameterized.parameters(*_OLD_COMMANDS)
+  def test_they_mean_what_they_meant(
+    self, command: str, expected: Mapping[str, Any], count: int
+  ):
+    values, warnings = parse(command)
+    self.assertLen(warnings, count)
+    self.assertEqual({name: values[name] for name in expected}, dict(expected))
+
+
+if __name__ == "__main__":
+  absltest.main()
