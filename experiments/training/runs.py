@@ -86,7 +86,7 @@ def train(
   """
   phases = phases_of(config, optimizers or {})
   export_phases = todays_phases(config.export_phases)
-  every_loss = LOSSES | dict(losses or {})
+  every_loss = {**LOSSES, **(losses or {})}
   _check_weights(phases, losses or {})
   devices = jax.devices()
   check_phases(phases, len(devices), export_phases, every_loss)
