@@ -26,34 +26,39 @@ from experiments.training.host import (
 from experiments.training.runs import train
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
+  """Defines --config, --workdir, and how and with whom to train."""
   define_config()
   define_path(
-    "workdir", "Where checkpoints, metrics and the export go.", required=True
+    "workdir",
+    "The folder where checkpoints, metrics and the export go.",
+    required=True,
   )
   flags.DEFINE_bool(
-    "deterministic", False, "On a GPU: the same bits every time, if slower."
+    "deterministic",
+    False,
+    "Whether a GPU gives the same bits every time, if slower.",
   )
   flags.DEFINE_bool(
     "debug_nans",
     False,
-    "Stop at the first step that makes a NaN or infinity of a parameter, and"
-    " name it; every step is waited for.",
+    "Whether to stop at the first step that makes a NaN or infinity of a"
+    " parameter, and name it; every step is waited for.",
   )
   flags.DEFINE_integer(
     "profile_steps",
     0,
-    "Steps of each phase to trace, to <workdir>/profile.",
+    "How many steps of each phase are traced, to <workdir>/profile.",
     lower_bound=0,
   )
   flags.DEFINE_string(
     "coordinator",
     "",
-    "For several processes: host:port of process 0, or auto under SLURM, Open"
-    " MPI and on TPU pods.",
+    "The address of process 0 where there are several, host:port, or auto"
+    " under SLURM, Open MPI and on TPU pods.",
   )
   flags.DEFINE_integer("num_processes", 1, "How many processes there are.")
-  flags.DEFINE_integer("process_id", 0, "Which one this is, from 0.")
+  flags.DEFINE_integer("process_id", 0, "Which of them this is, from 0.")
 
 
 def main() -> None:
@@ -90,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)
