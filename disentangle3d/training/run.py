@@ -108,7 +108,7 @@ def run_phases(
     NonFiniteLossError: See `train_phase`.
   """
   devices = jax.devices() if devices is None else devices
-  check_phases(phases, len(devices), export_phases, losses)
+  check_phases(phases, len(devices), export_phases, losses=losses)
   workdir = pathlib.Path(workdir)
   first = _first_phase(phases, workdir)
   first_params = functools.partial(
@@ -159,6 +159,7 @@ def check_phases(
   phases: Sequence[Phase],
   num_devices: int,
   export_phases: Sequence[str],
+  *,
   losses: Mapping[str, Loss] = LOSSES,
 ) -> None:
   """Checks what can be known before anything is computed.

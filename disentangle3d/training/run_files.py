@@ -171,12 +171,12 @@ def _compare_runs(
     _logger.warning("%s: was %s when this run began, is %s", name, was, now)
 
 
-def flat_config(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_config(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
   """The leaves of nested mappings by their paths, "a.b"."""
   flat: dict[str, Any] = {}
   for name, value in tree.items():
     if isinstance(value, dict) and value:
-      flat |= flat_config(value, f"{prefix}{name}.")
+      flat |= flat_config(value, prefix=f"{prefix}{name}.")
     else:
       flat[f"{prefix}{name}"] = value
   return flat

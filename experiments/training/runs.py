@@ -89,7 +89,7 @@ def train(
   every_loss = {**LOSSES, **(losses or {})}
   _check_weights(phases, losses or {})
   devices = jax.devices()
-  check_phases(phases, len(devices), export_phases, every_loss)
+  check_phases(phases, len(devices), export_phases, losses=every_loss)
   phase_input, morphable_model = examples or open_input(config, devices)
   model = face_model_of(config)
   options = LoopOptions(
