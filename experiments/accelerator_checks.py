@@ -14,8 +14,8 @@ from data_prep.datasets.synthetic_set import (
   SyntheticSet,
 )
 from data_prep.stages import command_line
+from disentangle3d.machine import machine_name
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.types import UserError
 from experiments.benchmarks.accelerator_checks import (
   check_fit,

@@ -58,8 +58,8 @@ def main() -> None:
   output.mkdir(parents=True, exist_ok=True)
   print(page)
   text = json.dumps({"about": about, **numbers}, indent=2) + "\n"
-  replace_file(output / "fitting.json", text.encode())
-  replace_file(output / "fitting.md", page.encode())
+  replace_file(output / "fitting.json", text)
+  replace_file(output / "fitting.md", page)
   for name, content in figures.items():
     replace_file(output / name, content)
 

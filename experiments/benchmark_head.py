@@ -63,7 +63,7 @@ def main() -> None:
   print(table_of(costs))
   if values.output:
     text = json.dumps([dataclasses.asdict(cost) for cost in costs], indent=2)
-    replace_file(pathlib.Path(values.output), text.encode())
+    replace_file(pathlib.Path(values.output), text)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from disentangle3d.machine import machine_name
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.trunks import TRUNKS
 from disentangle3d.output_files import replace_file
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
 from experiments.benchmarks.inference import (
@@ -121,7 +121,7 @@ def main() -> None:
       "dataset": values.dataset,
       "results": results,
     }
-    replace_file(output, (json.dumps(about, indent=1) + "\n").encode())
+    replace_file(output, json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ no other decoder could save.
 from absl import flags
 
 from data_prep.stages import command_line
-from disentangle3d.reporting.machine import cpu_name
+from disentangle3d.machine import cpu_name
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import RecordReader
 from experiments.benchmarks.input import measure

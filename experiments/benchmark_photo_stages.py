@@ -57,7 +57,7 @@ def main() -> None:
     fitted=values.fitted,
   )
   if values.output:
-    replace_file(pathlib.Path(values.output), text.encode())
+    replace_file(pathlib.Path(values.output), text)
   print(text)
 
 

@@ -21,10 +21,10 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from disentangle3d.machine import machine_name
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
 from disentangle3d.output_files import replace_file
-from disentangle3d.reporting.machine import machine_name
 from experiments.benchmarks.steps import INPUTS
 from experiments.benchmarks.training import _study, _write, chart_of, table_of
 

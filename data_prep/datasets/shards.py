@@ -36,7 +36,7 @@ from data_prep.fitting.shards import landmarks_in_crop
 from data_prep.stages.folder import StageFolder
 from data_prep.stages.rows import PhotoRow, count_rows, read_shard_rows
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import new_file, replace_file
 from disentangle3d.training.records import decode_image
 from disentangle3d.types import UserError
 
@@ -147,14 +147,8 @@ def write_shard(
   """
   files = {}
   for split, (name, records) in splits.items():
-    partial = folder.path / (
-      f".{split}-{shard:05d}-of-{folder.num_shards:05d}.partial"
-    )
-    try:
+    with new_file(folder.path / name) as partial:
       entry = write_records(partial, records)
-      partial.replace(folder.path / name)
-    finally:
-      partial.unlink(missing_ok=True)
     files[split] = {"name": name, **entry}
   content = {
     "files": files,
@@ -163,7 +157,7 @@ def write_shard(
     "rejected": dict(rejected),
   }
   text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-  replace_file(folder.manifest(shard), text.encode())
+  replace_file(folder.manifest(shard), text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,4 +129,4 @@ def _write_skipped(output: pathlib.Path, index: LandmarkIndex) -> None:
     for row in index.bad
   ]
   text = json.dumps(skipped, indent=2) + "\n"
-  replace_file(output / SKIPPED, text.encode())
+  replace_file(output / SKIPPED, text)

@@ -152,7 +152,7 @@ def write_fit_summary(folder: pathlib.Path, model: MorphableModel) -> None:
     "skipped_rows": len(json.loads((folder / "skipped.json").read_text())),
   }
   text = json.dumps(summary, indent=2, sort_keys=True) + "\n"
-  replace_file(folder / SUMMARY, text.encode())
+  replace_file(folder / SUMMARY, text)
   sections = [
     _numbers(summary, np.concatenate(rmse)),
     _coefficients(summary),

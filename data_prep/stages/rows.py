@@ -244,7 +244,7 @@ def write_manifest(
       raise UserError(f"{path}, {row.image_id}: {error}") from error
     seen.add(row.image_id)
     lines.append(json.dumps(_row_to_json(row, path.parent), allow_nan=False))
-  replace_file(path, ("\n".join(lines) + "\n" * bool(lines)).encode())
+  replace_file(path, "\n".join(lines) + "\n" * bool(lines))
 
 
 def count_rows(rows: Sequence[PhotoRow]) -> dict[str, int]:

@@ -1,12 +1,10 @@
 """The text files of a workdir: what ran, and its metrics."""
 
 from collections.abc import Mapping, Sequence
-import importlib.metadata
 import json
 import logging
 import os
 import pathlib
-import platform
 import subprocess
 from typing import Any
 
@@ -14,6 +12,8 @@ import jax
 import tensorboardX
 
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.machine import package_versions
+from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _logger = logging.getLogger(__name__)
@@ -123,19 +123,14 @@ def write_run_info(
     "config": config,
     "morphable_model": morphable_model.provenance
     | {"num_vertices": morphable_model.num_vertices},
-    "versions": {
-      "python": platform.python_version(),
-      **{package: _version(package) for package in _PACKAGES},
-    },
+    "versions": package_versions(_PACKAGES),
     "git_commit": _git_commit(),
     "devices": [str(device) for device in devices],
     "params": dict(params),
   }
   if path.is_file():
     _compare_runs(path, info, fixed, free)
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  partial.write_text(json.dumps(info, indent=2) + "\n")
-  partial.replace(path)
+  replace_file(path, json.dumps(info, indent=2) + "\n")
 
 
 def _compare_runs(
@@ -180,13 +175,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _is_under(name: str, entries: Sequence[str]) -> bool:
   return any(name == e or name.startswith(f"{e}.") for e in entries)
-
-
-def _version(package: str) -> str:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return "not installed"
 
 
 def _git_commit() -> str:

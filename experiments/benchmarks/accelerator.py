@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import re
 import subprocess
 import sys
@@ -15,6 +13,7 @@ from typing import Any
 
 from absl import logging
 
+from disentangle3d.machine import package_versions
 from disentangle3d.reporting.html_page import Table
 from disentangle3d.reporting.markdown import markdown_table
 from disentangle3d.types import CASIA_NUM_IMAGES
@@ -304,14 +303,11 @@ def _number(value: float) -> str:
 
 def report(root: pathlib.Path, names: Sequence[str]) -> str:
   """The page: goals, then what each part printed, as far as there is any."""
-  versions = ", ".join(
-    f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES
-  )
+  versions = ", ".join(map(" ".join, package_versions(_PACKAGES).items()))
   sections = [
     f"# An accelerator, {datetime.date.today().isoformat()}",
     "",
-    f"`python -m experiments.accelerator`; {versions}, Python"
-    f" {platform.python_version()}. A dash: not measured.",
+    f"`python -m experiments.accelerator`; {versions}. A dash: not measured.",
   ]
   rows = [
     goal_row(goal, root / name) for name in names for goal in PARTS[name].goals

@@ -3,11 +3,8 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import datetime
-import importlib.metadata
-import platform
 from typing import Any
 
-import jax
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval
@@ -19,8 +16,8 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.synthetic_world import synthetic_world
 from disentangle3d.fitting.batched_fitting import fit_model
+from disentangle3d.machine import machine_name, package_versions
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.types import CASIA_NUM_IMAGES, IDENTITY_DIM, RESIDUAL_DIM
 from experiments.benchmarks import fitting_trials
 from experiments.benchmarks.fitting_trials import SEVEN
@@ -44,9 +41,7 @@ def _settings() -> dict[str, tuple[Any, bool]]:
 def _about() -> dict[str, str]:
   return {
     "machine": machine_name(),
-    "python": platform.python_version(),
-    "jax": jax.__version__,
-    "scipy": importlib.metadata.version("scipy"),
+    **package_versions(("jax", "scipy")),
     "date": datetime.date.today().isoformat(),
   }
 

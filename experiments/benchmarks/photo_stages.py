@@ -25,7 +25,7 @@ from data_prep.stages.rows import manifest_path, read_rows, write_manifest
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
 )
-from disentangle3d.reporting.machine import machine_name
+from disentangle3d.machine import machine_name
 from experiments.benchmarks.standard_photos import astronauts
 
 _HEAD, _WHOLE = 250, 512

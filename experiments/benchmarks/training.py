@@ -12,12 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from disentangle3d.machine import machine_name
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.operations import count_operations
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.types import UserError
 from experiments.benchmarks.machine import PRECISIONS, matrix_peak
 from experiments.benchmarks.profile import costliest_operations
@@ -279,7 +279,7 @@ def _write(
   about = {"machine": machine_name(), "jax": jax.__version__, **about}
   document = (json.dumps(about, indent=1) + "\n").encode()
   replace_file(folder / f"{name}.json", document)
-  replace_file(folder / f"{name}.md", (text + "\n").encode())
+  replace_file(folder / f"{name}.md", text + "\n")
 
 
 def _numbers(name: str, values: Sequence[str]) -> list[int]:

@@ -7,7 +7,6 @@ and only the fits are kept in a file.
 
 import dataclasses
 import functools
-import io
 import os
 import pathlib
 
@@ -22,7 +21,7 @@ from data_prep.datasets.synthetic_set import fit_labels
 from disentangle3d.faces.synthetic import render_photos, true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import replace_npz
 from disentangle3d.types import (
   IMAGE_HEIGHT,
   IMAGE_WIDTH,
@@ -214,9 +213,7 @@ _truths = jax.jit(true_coefficients)
 
 def save_targets(path: str | os.PathLike[str], targets: Targets) -> None:
   """Writes targets to an `.npz`, whole or not at all."""
-  buffer = io.BytesIO()
-  np.savez(buffer, **dataclasses.asdict(targets))
-  replace_file(path, buffer.getvalue())
+  replace_npz(path, dataclasses.asdict(targets))
 
 
 def load_targets(path: str | os.PathLike[str], *, photos: int) -> Targets:

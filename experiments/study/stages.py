@@ -184,7 +184,7 @@ def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
   settings = json.loads(json.dumps(settings))
   if not path.is_file():
     workdir.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(settings, indent=1).encode())
+    replace_file(path, json.dumps(settings, indent=1))
     return
   before = json.loads(path.read_text())
   for name, value in settings.items():
