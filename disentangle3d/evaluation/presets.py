@@ -75,7 +75,7 @@ def verify_codes(
     scores,
     pairs.same,
     folds=pairs.fold,
-    choose_threshold=find_preset(preset).choose_threshold,
+    choose_threshold=_find_preset(preset).choose_threshold,
   )
 
 
@@ -91,7 +91,7 @@ def preset_scores(
   Raises:
     ValueError, TypeError: As `verify_codes`.
   """
-  preset = find_preset(preset)
+  preset = _find_preset(preset)
   sizes = check_array("codes", codes, "N D")
   features = np.asarray(codes, np.float64)
   if mirrored is not None:
@@ -110,7 +110,7 @@ def preset_scores(
   return np.stack(rows)
 
 
-def find_preset(preset: str | VerificationPreset) -> VerificationPreset:
+def _find_preset(preset: str | VerificationPreset) -> VerificationPreset:
   """The preset of a name; a preset comes back as it is.
 
   Raises:

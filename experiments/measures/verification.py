@@ -21,7 +21,7 @@ from experiments.sets.faces import FaceSet, Images
 
 IDENTITY, RESIDUAL = "identity code", "residual code"
 EIGENFACES, PIXELS = "eigenfaces", "raw pixels"
-COEFFICIENTS = "3DMM coefficients, single-image fit"
+_COEFFICIENTS = "3DMM coefficients, single-image fit"
 _FACES, _TURN = 100, 500
 _KNOWN_SHARE = 0.7
 
@@ -149,7 +149,7 @@ def eigenfaces(
   return _by_turns(images, lambda part: (_grey(part) - mean) @ components)
 
 
-def raw_pixels(images: Images) -> Float[np.ndarray, "P D"]:
+def _raw_pixels(images: Images) -> Float[np.ndarray, "P D"]:
   """Grey values, each photo's mean taken off."""
   return _by_turns(images, lambda part: _grey(part).astype(np.float32))
 
@@ -164,12 +164,12 @@ def _features(
     for name, latents in codes.items()
   }
   if faces.fitted is not None:
-    features[COEFFICIENTS] = faces.pool(faces.fitted)
+    features[_COEFFICIENTS] = faces.pool(faces.fitted)
   if faces.training_images is not None:
     features[EIGENFACES] = faces.pool(
       eigenfaces(faces.training_images, faces.images)
     )
-  features[PIXELS] = faces.pool(raw_pixels(faces.images))
+  features[PIXELS] = faces.pool(_raw_pixels(faces.images))
   return features
 
 
