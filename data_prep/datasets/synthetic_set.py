@@ -209,6 +209,11 @@ def photos_of(
   return jax.tree.map(lambda leaf: leaf[: len(indices)], joined)
 
 
+def is_synthetic(manifest: Mapping[str, Any]) -> bool:
+  """Whether a dataset is of data_prep.render_synthetic."""
+  return "synthetic" in manifest.get("created", {}).get("settings", {})
+
+
 def settings_of(
   manifest: Mapping[str, Any], dataset: str | os.PathLike[str]
 ) -> SyntheticSet:
