@@ -32,9 +32,9 @@ from data_prep.fitting.fit_files import (
   read_fits,
 )
 from data_prep.fitting.landmark_index import LandmarkIndex
-from data_prep.fitting.shards import crop_landmarks
+from data_prep.fitting.shards import landmarks_in_crop
 from data_prep.stages.folder import StageFolder
-from data_prep.stages.rows import PhotoRow, count_rows, read_manifest
+from data_prep.stages.rows import PhotoRow, count_rows, read_shard_rows
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.output_files import new_file, replace_file
 from disentangle3d.training.records import decode_image
@@ -106,7 +106,7 @@ def make_shard(
     UserFileNotFoundError: The fits, or a crop, are gone.
     UserError: They are malformed, or a photo has no fit.
   """
-  rows = read_manifest(plan.fitted[shard], aligned=True)
+  rows = read_shard_rows(plan.fitted[shard], aligned=True)
   fits = _fits_by_image(plan.fitted[shard], model)
   write_shard(
     folder,
@@ -273,7 +273,7 @@ def _records(
       "label": label_of[row.subject],
       "subject": row.subject,
       "image_id": row.image_id,
-      "landmarks": crop_landmarks(row),
+      "landmarks": landmarks_in_crop(row),
       "visibility": row.visibility,
       "crop_from_photo": row.crop_from_photo,
       **fits[row.image_id],

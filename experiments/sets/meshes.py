@@ -96,7 +96,7 @@ def read_prediction(
 
 def corresponds(meshes: MeshFolder, scan: Scan) -> bool:
   """Whether vertex i of the mesh is vertex i of the 3DMM."""
-  return scan.surface.triangles is meshes.triangles
+  return np.array_equal(scan.surface.triangles, meshes.triangles)
 
 
 def _read_scan(

@@ -7,11 +7,12 @@ import sys
 import unittest
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import numpy as np
 
 from data_prep import import_sphereface
-from data_prep.trunks.sphereface import read_weights, trunk_params
+from data_prep.trunks.sphereface import read_trunk_weights, trunk_params
 from disentangle3d.network.sphereface import SphereFace, scale_images
 from disentangle3d.training.export import load_network
 from tests.data_prep.files import torch_layout
@@ -166,24 +167,20 @@ class FileTest(parameterized.TestCase):
     self.assertIn("trunk's weights: MIT", export.licence)
     self.assertIn("sphere4.pth", export.source)
     _, expected = trunk_params(self.weights)
-    jax.tree.map(
-      np.testing.assert_array_equal, export.params["encoder"]["trunk"], expected
-    )
+    chex.assert_trees_all_equal(export.params["encoder"]["trunk"], expected)
 
   @parameterized.named_parameters(("today", False), ("old", True))
   def test_a_caffe_model_gives_the_same_trunk(self, old):
     path = self.folder / "net.caffemodel"
     path.write_bytes(caffemodel(self.caffe_layers(), old=old))
-    preset, params = trunk_params(read_weights(path))
+    preset, params = trunk_params(read_trunk_weights(path))
     self.assertEqual(preset, "sphere4")
-    jax.tree.map(
-      np.testing.assert_array_equal, params, trunk_params(self.weights)[1]
-    )
+    chex.assert_trees_all_equal(params, trunk_params(self.weights)[1])
 
   def test_convolutions_without_biases_get_zeros(self):
     path = self.folder / "net.caffemodel"
     path.write_bytes(caffemodel(self.caffe_layers(biases=False)))
-    _, params = trunk_params(read_weights(path))
+    _, params = trunk_params(read_trunk_weights(path))
     np.testing.assert_array_equal(params["conv3_1"]["bias"], np.zeros(256))
 
   def test_rgb_weights_are_not_turned(self):
