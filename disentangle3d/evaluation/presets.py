@@ -52,6 +52,7 @@ def verify_codes(
   pairs: Pairs,
   *,
   mirrored: Float[Array | np.ndarray, "N D"] | None = None,
+  refused: Bool[Array | np.ndarray, "N"] | None = None,
   preset: str | VerificationPreset = "paper",
 ) -> VerificationResult:
   """Verifies by codes as the preset does.
@@ -60,6 +61,7 @@ def verify_codes(
     codes: One a photo, `[N, D]`.
     pairs: With their folds.
     mirrored: The codes of the mirrored photos, `[N, D]`; None has none.
+    refused: Photos whose pairs get the lowest score, -1, `[N]`; None for none.
     preset: A name in `PRESETS`, or a preset.
 
   Returns:
@@ -70,7 +72,9 @@ def verify_codes(
       finite, or the folds do not add up.
     TypeError: A dtype differs.
   """
-  scores = preset_scores(codes, pairs, mirrored=mirrored, preset=preset)
+  scores = preset_scores(
+    codes, pairs, mirrored=mirrored, refused=refused, preset=preset
+  )
   return verify(
     scores,
     pairs.same,
@@ -84,6 +88,7 @@ def preset_scores(
   pairs: Pairs,
   *,
   mirrored: Float[Array | np.ndarray, "N D"] | None = None,
+  refused: Bool[Array | np.ndarray, "N"] | None = None,
   preset: str | VerificationPreset = "paper",
 ) -> Float[np.ndarray, "P"] | Float[np.ndarray, "F P"]:
   """The cosines that a preset judges by, `[P]`, or `[folds, P]` if centred.
@@ -100,14 +105,14 @@ def preset_scores(
   if not np.isfinite(features).all():
     raise UserError("codes: expected finite numbers, got NaN or inf")
   if not preset.centred:
-    return pair_scores(features, pairs)
+    return _refuse(pair_scores(features, pairs), pairs, refused)
   parts = split_folds(pairs.same, pairs.fold)
   rows = []
   for part in parts:
     others = np.setdiff1d(np.arange(len(pairs.same)), part)
     both = np.concatenate([pairs.first[others], pairs.second[others]])
     rows.append(pair_scores(features - features[both].mean(0), pairs))
-  return np.stack(rows)
+  return _refuse(np.stack(rows), pairs, refused)
 
 
 def _find_preset(preset: str | VerificationPreset) -> VerificationPreset:
@@ -150,6 +155,16 @@ def _rightly_decided(
   genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])
   accepted = len(genuine) - np.searchsorted(genuine, thresholds)
   return accepted + np.searchsorted(impostor, thresholds)
+
+
+def _refuse(
+  scores: np.ndarray, pairs: Pairs, refused: Array | np.ndarray | None
+) -> np.ndarray:
+  """The lowest cosine where one of a pair is refused."""
+  if refused is None:
+    return scores
+  either = np.asarray(refused)[np.stack([pairs.first, pairs.second])].any(0)
+  return np.where(either, -1.0, scores)
 
 
 def _side_by_side(codes: np.ndarray, mirrored: np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def measure_faces(
   }
   features = _features(faces, codes)
   rows = {
-    name: score_pairs(feature, faces.pairs)
+    name: score_pairs(feature, faces.pairs, refused=faces.refused)
     for name, feature in features.items()
   }
   for name in networks:
@@ -84,11 +84,13 @@ def measure_faces(
       faces.pool(codes[name].identity),
       faces.pairs,
       mirrored=faces.pool(mirrored[name].identity),
+      refused=faces.refused,
     )
   galleries = None
   if faces.people is not None:
+    seen = slice(None) if faces.refused is None else ~faces.refused
     galleries = {
-      name: identify_in_gallery(feature, faces.people, seed=seed)
+      name: identify_in_gallery(feature[seen], faces.people[seen], seed=seed)
       for name, feature in features.items()
     }
   presets = {
@@ -96,6 +98,7 @@ def measure_faces(
       faces.pool(codes[name].identity),
       faces.pairs,
       mirrored=faces.pool(mirrored[name].identity),
+      refused=faces.refused,
       preset=preset,
     )
     for preset in PRESETS

@@ -30,6 +30,7 @@ from experiments.pages.paper_tables import (
   Measured,
   number_or_none,
 )
+from experiments.sets.missing import missing_note
 
 _STATISTICS = {
   "Accuracy": "accuracy",
@@ -49,6 +50,7 @@ def face_sections(results: FaceResults) -> list[Section]:
     f"{faces.name}: percent, mean ± std over {folds} folds,"
     f" {len(pairs.same):,} pairs, half of them genuine; a residual code should"
     " not tell people apart (AUC 50). A dash: too few impostor pairs a fold."
+    + missing_note(faces.policy, faces.missing)
   )
   of_rows = {name: scored.result for name, scored in rows.items()}
   blocks: list[Block] = [_verification_table(of_rows, caption=caption)]
