@@ -100,7 +100,7 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
     Face(
       title=(
         f"person {photos.person[row]},"
-        f" yaw {format_number(np.degrees(photos.yaw_rad[row]), digits=0)}°"
+        f" yaw {format_number(float(np.degrees(photos.yaw_rad[row])), digits=0)}°"
       ),
       image=np.asarray(photos.image[row]),
       landmarks=np.asarray(photos.landmarks[row]),
