@@ -98,10 +98,7 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
   )
   faces = [
     Face(
-      title=(
-        f"person {photos.person[row]},"
-        f" yaw {format_number(float(np.degrees(photos.yaw_rad[row])), digits=0)}°"
-      ),
+      title=f"person {photos.person[row]}, yaw {_whole_degrees(yaw)}",
       image=np.asarray(photos.image[row]),
       landmarks=np.asarray(photos.landmarks[row]),
       visibility=np.asarray(photos.visibility[row]),
@@ -110,10 +107,16 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
       shape=made[place],
       identity_shape=neutral[place],
     )
-    for place, row in enumerate(rows)
+    for place, (row, yaw) in enumerate(
+      zip(rows, photos.yaw_rad[rows], strict=True)
+    )
   ]
   errors = np.where(error.inside, error.distance_mm, np.nan)
   return ShownFaces(faces, truths, errors)
+
+
+def _whole_degrees(angle_rad: float) -> str:
+  return f"{format_number(float(np.degrees(angle_rad)), digits=0)}°"
 
 
 def write_report(
