@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import itertools
 
+from jaxtyping import Array
 import numpy as np
 
 from disentangle3d.evaluation.code_scores import auc_difference
