@@ -7,9 +7,13 @@
     faces = reconstruct(network.params, crops, model=network.model)
     faces.shape  # [B, V, 3], mm
 
+Crops of photographs come from `data_prep.faces.found_faces.find_face`.
+
 Measures live in `d3d.evaluation.reconstruction`, `d3d.evaluation.verification`
 and `d3d.evaluation.disentanglement`. Nothing here jits, prints or keeps state.
 """
+
+import typing as _typing
 
 from disentangle3d import evaluation, faces, fitting, network, training
 from disentangle3d.evaluation.reconstruction import ShapeError
@@ -54,6 +58,9 @@ from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import Latents, Reconstruction
 
+if _typing.TYPE_CHECKING:
+  from disentangle3d.faces.meshes import write_mesh
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -97,4 +104,14 @@ __all__ = [
   "synthetic_world",
   "training",
   "transform_camera",
+  "write_mesh",
 ]
+
+
+def __getattr__(name: str) -> object:
+  # It brings trimesh, for which those who write no mesh need not wait.
+  if name == "write_mesh":
+    from disentangle3d.faces.meshes import write_mesh
+
+    return write_mesh
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

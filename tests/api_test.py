@@ -33,6 +33,7 @@ HOST_FUNCTIONS = {
   "procedural_face_model",
   "save_morphable_model",
   "synthetic_world",
+  "write_mesh",
 }
 
 PUBLIC_NAMES = [
@@ -76,6 +77,7 @@ PUBLIC_NAMES = [
   "synthetic_world",
   "training",
   "transform_camera",
+  "write_mesh",
 ]
 
 # Long to compile, so done once, in the tests of their own modules.

@@ -1,20 +1,26 @@
 """Runs the documents' Python, block after block, as a reader would.
 
-In a folder where `runs/demo/training` is a tiny network; `images` are there, as
-the first block says. A block that begins with `# server.py` is a file of its
-own, which is only compiled.
+In a folder where `runs/demo/training` is a tiny network, and `photo.jpg` shows
+an astronaut; `images` are there. A block that begins with `# server.py` is a
+file of its own, which is only compiled.
 """
 
 import contextlib
+import importlib.util
 import pathlib
 import re
 import tempfile
+import unittest
 
 from absl.testing import absltest, parameterized
 import jax
 import numpy as np
+from PIL import Image
+import skimage.data
+import trimesh
 
 from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import save_network
 from tests.fixtures import REPOSITORY
@@ -26,6 +32,9 @@ def python_blocks(text):
   return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@unittest.skipUnless(
+  importlib.util.find_spec("mtcnn"), "the extra `detect` is not installed"
+)
 class ReadmeTest(parameterized.TestCase):
   @parameterized.parameters("README.md", "docs/using.md")
   def test_its_python_runs(self, document):
@@ -45,10 +54,17 @@ class ReadmeTest(parameterized.TestCase):
         basis,
         phase="test",
       )
+      Image.fromarray(skimage.data.astronaut()[:256, 96:352]).save("photo.jpg")
       for number, block in enumerate(blocks):
         code = compile(block, f"{document}, Python block {number}", "exec")
         if not block.startswith("# server.py"):
           exec(code, names)
+      if document == "README.md":
+        mesh = trimesh.load("face.glb", force="mesh", process=False)
+        face = reconstruct(params, names["found"].crop, model=MODEL)
+        # glTF is in metres.
+        np.testing.assert_allclose(1e3 * mesh.vertices, face.shape, atol=0.01)
+        np.testing.assert_array_equal(mesh.faces, basis.triangles)
     self.assertEqual(names["faces"].shape.shape, (3, 600, 3))
 
 

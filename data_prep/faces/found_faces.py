@@ -1,4 +1,4 @@
-"""The faces of a photo that is in memory: boxes, landmarks, crops.
+"""The faces of a photo: boxes, landmarks, crops.
 
 MTCNN finds the boxes and five points, dlib the 68 landmarks in each box. The
 crop is cut by the points of the landmarks (the alignment that training used),
@@ -7,6 +7,8 @@ by MTCNN's five where there are none.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
+import os
 import pathlib
 
 from jaxtyping import Float, UInt8
@@ -16,10 +18,15 @@ from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import Detector, Faces
 from data_prep.photos.crops import crop_matrix, warp_crop
+from data_prep.photos.loose_photos import read_loose_photo
 from data_prep.photos.resizing import points_before, resize_by
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.geometry import five_points
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
+from disentangle3d.types import (
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  UserError,
+)
 
 _LONGEST_PX = 1024
 # Around a box, in its sides, what the landmarks are looked for in.
@@ -117,6 +124,71 @@ class FaceFinder:
       visibility=visibility,
       notes=tuple(notes),
     )
+
+
+def find_face(
+  photo: str | os.PathLike[str] | UInt8[np.ndarray, "H W 3"],
+) -> FoundFace:
+  """The largest face of a photo, as `find_faces` finds it.
+
+  Args:
+    photo: A file, or RGB `[H, W, 3]`.
+
+  Returns:
+    The face; `crop` is what a network takes.
+
+  Raises:
+    UserError: The file is no photo, or there is no face in it.
+    ValueError: The array is no RGB photo of uint8.
+    ModuleNotFoundError: The extra `detect` is not installed.
+  """
+  return find_faces(photo)[0]
+
+
+def find_faces(
+  photo: str | os.PathLike[str] | UInt8[np.ndarray, "H W 3"],
+  *,
+  finder: FaceFinder | None = None,
+) -> list[FoundFace]:
+  """All faces of a photo, the largest first.
+
+  Args:
+    photo: A file, or RGB `[H, W, 3]`.
+    finder: Finds them; None takes MTCNN and dlib, loaded once a process.
+
+  Returns:
+    One face at least.
+
+  Raises:
+    UserError: The file is no photo, or there is no face in it.
+    ValueError: The array is no RGB photo of uint8.
+    ModuleNotFoundError: The extra `detect` is not installed.
+  """
+  where = ""
+  if isinstance(photo, (str, os.PathLike)):
+    where = f"{os.fspath(photo)}: "
+    read = read_loose_photo(photo)
+    if read.image is None:
+      raise UserError(f"{where}{read.reason}")
+    photo = read.image
+  if photo.dtype != np.uint8 or photo.shape[2:] != (3,):
+    raise ValueError(
+      f"photo: expected uint8 [H, W, 3], got {photo.dtype} {list(photo.shape)}"
+    )
+  faces = (finder or default_finder()).find(photo)
+  if not faces:
+    raise UserError(f"{where}no face found")
+  return faces
+
+
+@functools.cache
+def default_finder() -> FaceFinder:
+  """MTCNN and dlib, loaded once a process.
+
+  Raises:
+    ModuleNotFoundError: The extra `detect` is not installed.
+  """
+  return FaceFinder()
 
 
 def precropped_face(

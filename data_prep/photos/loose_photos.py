@@ -15,7 +15,12 @@ import cv2
 from jaxtyping import UInt8
 import numpy as np
 
-from data_prep.photos.photo_sets import SUFFIXES, decode_photo, natural_key
+from data_prep.photos.photo_sets import (
+  SUFFIXES,
+  decode_photo,
+  natural_key,
+  read_encoded,
+)
 from disentangle3d.types import UserFileNotFoundError
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
@@ -87,17 +92,20 @@ def read_photos(
     if path.suffix.lower() in VIDEO_SUFFIXES:
       yield from _frames(path, every)
     else:
-      yield _read(path)
+      yield read_loose_photo(path)
 
 
-def _is_known(path: pathlib.Path) -> bool:
-  known = path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
-  return known and path.is_file() and not path.name.startswith(".")
+def read_loose_photo(path: str | os.PathLike[str]) -> LoosePhoto:
+  """One photo, or why it cannot be read.
 
+  Args:
+    path: A file, or a photo in one (`set.zip::ann/1.png`).
 
-def _read(path: pathlib.Path) -> LoosePhoto:
+  Returns:
+    The photo, upright, what is transparent in it laid over white.
+  """
   try:
-    content = path.read_bytes()
+    content = read_encoded(path)
     image = decode_photo(content, path)
   except (ValueError, OSError) as error:
     return LoosePhoto(
@@ -114,6 +122,11 @@ def _read(path: pathlib.Path) -> LoosePhoto:
       image, told = _over_white(image, stored[..., 3])
       notes += told
   return LoosePhoto(str(path), image, tuple(notes))
+
+
+def _is_known(path: pathlib.Path) -> bool:
+  known = path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
+  return known and path.is_file() and not path.name.startswith(".")
 
 
 def _over_white(

@@ -135,7 +135,12 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     UserError: The file around it is broken; names it.
   """
   file, member = _split(path)
-  return _opened(file).read(member) if member else file.read_bytes()
+  if member:
+    return _opened(file).read(member)
+  try:
+    return file.read_bytes()
+  except FileNotFoundError as error:
+    raise UserFileNotFoundError(f"{path}: no such file") from error
 
 
 def decode_photo(

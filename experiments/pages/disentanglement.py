@@ -27,7 +27,7 @@ def disentanglement_blocks(
   found: Mapping[str, Disentanglement], outdoor: HeldOut
 ) -> list[Block]:
   """Tables of all networks, and the differences between them."""
-  people = outdoor.photos.person
+  people = np.asarray(outdoor.photos.person)
   blocks: list[Block] = [
     code_table(found, code, len(np.unique(people))) for code in CODES
   ]
@@ -109,7 +109,7 @@ def code_table(
 
 
 def _differences(
-  found: Mapping[str, Disentanglement], code: str, people: Array | np.ndarray
+  found: Mapping[str, Disentanglement], code: str, people: np.ndarray
 ) -> list[Block]:
   lines: list[Block] = []
   for first, second in itertools.combinations(reversed(list(found)), 2):

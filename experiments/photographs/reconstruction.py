@@ -32,7 +32,7 @@ from experiments.photographs.shapes import (
 from experiments.photographs.sightings import (
   Finder,
   Sighting,
-  find_faces,
+  find_sightings,
   track_faces,
 )
 from experiments.photographs.smoothing import smooth_tracks
@@ -94,7 +94,7 @@ def reconstruct_photos(
     UserError: There is no face in any photo, or `output` is taken.
   """
   with new_folder(output) as folder:
-    names, sightings, reasons = find_faces(
+    names, sightings, reasons = find_sightings(
       files, finder, every=options.every, largest=options.one_face
     )
     if maker.name == "fit":

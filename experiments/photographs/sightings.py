@@ -10,7 +10,12 @@ import numpy as np
 import tqdm
 
 from data_prep.faces.dlib_locator import DlibLocator
-from data_prep.faces.found_faces import FaceFinder, FoundFace, precropped_face
+from data_prep.faces.found_faces import (
+  FoundFace,
+  default_finder,
+  find_faces,
+  precropped_face,
+)
 from data_prep.photos.loose_photos import LoosePhoto, read_photos
 from disentangle3d.types import UserError
 
@@ -50,7 +55,7 @@ class Finder:
     self._precropped = precropped
     self._locate = None
     if not precropped:
-      self._find = FaceFinder().find
+      default_finder()
       return
     try:
       self._locate = DlibLocator().locate
@@ -67,13 +72,10 @@ class Finder:
       raise UserError(photo.reason)
     if self._precropped:
       return [precropped_face(photo.image, self._locate)]
-    found = self._find(photo.image)
-    if not found:
-      raise UserError("no face found")
-    return found
+    return find_faces(photo.image)
 
 
-def find_faces(
+def find_sightings(
   files: Sequence[pathlib.Path],
   finder: Finder,
   *,

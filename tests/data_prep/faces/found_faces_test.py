@@ -1,14 +1,21 @@
 import importlib.util
+import pathlib
 import unittest
 
 from absl.testing import absltest
 import numpy as np
+from PIL import Image
 import pytest
 
-from data_prep.faces.found_faces import FaceFinder, precropped_face
+from data_prep.faces.found_faces import (
+  FaceFinder,
+  find_face,
+  find_faces,
+  precropped_face,
+)
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import Faces
-from disentangle3d.types import CROP_TEMPLATE
+from disentangle3d.types import CROP_TEMPLATE, UserError
 
 
 def no_landmarks(photo, row):
@@ -78,13 +85,48 @@ class FaceFinderTest(absltest.TestCase):
   def test_the_astronauts_face_is_found(self):
     import skimage.data
 
-    (face,) = FaceFinder().find(skimage.data.astronaut())
+    face = find_face(skimage.data.astronaut())
     self.assertGreater(face.score, 0.9)
     x0, y0, x1, y1 = face.box
     self.assertTrue(170 < x0 < 200 and 250 < x1 < 280)
     self.assertTrue(50 < y0 < 90 and 150 < y1 < 190)
     nose = face.crop_from_photo @ [*face.landmarks[30], 1]
     np.testing.assert_allclose(nose, CROP_TEMPLATE[2], atol=6)
+
+
+class FindFacesTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.photo = np.zeros((1500, 2000, 3), np.uint8)
+    self.photo[:, :, 1] = 40
+    self.path = pathlib.Path(self.create_tempdir().full_path) / "two.png"
+
+  def test_a_file_and_its_pixels_give_the_same_faces(self):
+    Image.fromarray(self.photo).save(self.path)
+    finder = FaceFinder(two_boxes, no_landmarks)
+    for photo in (self.path, str(self.path), self.photo):
+      large, small = find_faces(photo, finder=finder)
+      np.testing.assert_allclose(large.box, [900, 200, 1700, 1100], atol=1e-2)
+      np.testing.assert_array_equal(small.crop[:, :, 1], 40)
+
+  def test_a_photo_without_a_face_says_so(self):
+    Image.fromarray(self.photo).save(self.path)
+    none = Faces(np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0))
+    finder = FaceFinder(lambda photos: [none], no_landmarks)
+    with self.assertRaisesRegex(UserError, "^no face found$"):
+      find_faces(self.photo, finder=finder)
+    with self.assertRaisesRegex(UserError, "two.png: no face found"):
+      find_faces(self.path, finder=finder)
+
+  def test_what_is_no_photo_is_refused(self):
+    with self.assertRaisesRegex(UserError, "two.png: no such file"):
+      find_face(self.path)
+    self.path.write_text("no photo")
+    with self.assertRaisesRegex(UserError, "two.png: cannot be read"):
+      find_face(self.path)
+    for photo in (self.photo[..., 0], self.photo / np.float32(255)):
+      with self.assertRaisesRegex(ValueError, r"photo: expected uint8 \[H, W"):
+        find_face(photo)
 
 
 class PrecroppedTest(absltest.TestCase):
