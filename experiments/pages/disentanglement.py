@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import itertools
 
-from jaxtyping import Array
 import numpy as np
 
 from disentangle3d.evaluation.code_scores import auc_difference
