@@ -6,12 +6,10 @@ write shards (`dataset_shards`) of the same files and manifest.
 
 from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
-import importlib.metadata
 import itertools
 import json
 import os
 import pathlib
-import platform
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -30,6 +28,7 @@ from disentangle3d.training.dataset import (
 )
 from disentangle3d.training.records import encode_record
 from disentangle3d.types import UserError
+from disentangle3d.versions import versions_of
 
 _PACKAGES = (
   "disentangle3d",
@@ -257,18 +256,8 @@ def write_dataset_manifest(
       "num_vertices": model.num_vertices,
       "sha256": sha256_of(folder / MORPHABLE_MODEL),
     },
-    "created": {"versions": _versions(), "settings": dict(settings)},
+    "created": {"versions": versions_of(_PACKAGES), "settings": dict(settings)},
   }
   text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
   replace_file(folder / MANIFEST, text.encode())
   return manifest
-
-
-def _versions() -> dict[str, str]:
-  versions = {"python": platform.python_version()}
-  for package in _PACKAGES:
-    try:
-      versions[package] = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-      versions[package] = "not installed"
-  return versions

@@ -1,12 +1,10 @@
 """The text files of a workdir: what ran, and its metrics."""
 
 from collections.abc import Mapping, Sequence
-import importlib.metadata
 import json
 import logging
 import os
 import pathlib
-import platform
 import subprocess
 from typing import Any
 
@@ -15,6 +13,7 @@ import tensorboardX
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.versions import versions_of
 
 _logger = logging.getLogger(__name__)
 RUN = "run.json"
@@ -123,10 +122,7 @@ def write_run_info(
     "config": config,
     "morphable_model": morphable_model.provenance
     | {"num_vertices": morphable_model.num_vertices},
-    "versions": {
-      "python": platform.python_version(),
-      **{package: _version(package) for package in _PACKAGES},
-    },
+    "versions": versions_of(_PACKAGES),
     "git_commit": _git_commit(),
     "devices": [str(device) for device in devices],
     "params": dict(params),
@@ -180,13 +176,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _is_under(name: str, entries: Sequence[str]) -> bool:
   return any(name == e or name.startswith(f"{e}.") for e in entries)
-
-
-def _version(package: str) -> str:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return "not installed"
 
 
 def _git_commit() -> str:
