@@ -1,24 +1,51 @@
 """Output that is either whole or not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import os
 import pathlib
 import secrets
 import shutil
+from typing import Any
+
+import numpy as np
 
 from disentangle3d.types import UserError
 
 
-def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
-  """Writes a file under another name, then renames it."""
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+  """A file to write, which gets its name only when the block ends well.
+
+  Args:
+    path: Its name; a file of this name is replaced.
+
+  Yields:
+    The name to write under, in the same folder.
+  """
   path = pathlib.Path(path)
   partial = _partial(path)
   try:
-    partial.write_bytes(content)
+    yield partial
     partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
+  """Writes a file, text as UTF-8, under another name, then renames it."""
+  with new_file(path) as partial:
+    partial.write_bytes(
+      content.encode() if isinstance(content, str) else content
+    )
+
+
+def replace_npz(
+  path: str | os.PathLike[str], arrays: Mapping[str, Any]
+) -> None:
+  """Writes arrays by name (no pickle) under another name, then renames it."""
+  with new_file(path) as partial, partial.open("wb") as file:
+    np.savez(file, **dict(arrays))
 
 
 @contextlib.contextmanager

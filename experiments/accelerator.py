@@ -44,7 +44,7 @@ def main() -> None:
   for name in values.part:
     if not run_part(name, root / name, tiny=values.tiny):
       failed.append(name)
-    replace_file(page, report(root, list(PARTS)).encode())
+    replace_file(page, report(root, list(PARTS)))
   print(page.read_text().split("\n## ")[0])
   if failed:
     raise UserError(f"{page}: {', '.join(failed)} failed; see there")

@@ -17,7 +17,7 @@ from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_output, define_path
 from experiments.benchmarks.detection import (
   STANDARD_PHOTOS,
-  photos_of,
+  photos_to_search,
   run_in_turn,
   table_of,
 )
@@ -56,7 +56,7 @@ def define_flags() -> None:
 def main() -> None:
   """Measures, prints and writes."""
   values = flags.FLAGS
-  photos = photos_of(values.photos, values.num_photos)
+  photos = photos_to_search(values.photos, values.num_photos)
   results = run_in_turn(
     photos,
     Settings(factor=values.factor),

@@ -15,17 +15,23 @@ from absl import flags
 
 from data_prep.datasets.synthetic_set import SyntheticSet
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  INSTEAD_OF_PROCEDURAL,
+  define_morphable_model,
+  define_path,
+)
 from experiments.study.demo import run_demo
 from experiments.study.runs import Stopped
 from experiments.training.host import keep_freed_memory, quieten_libraries
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("workdir", "runs/demo", "Where everything goes.")
-  flags.DEFINE_string(
-    "morphable_model", None, "An .npz to take instead of the procedural model."
+def define_flags() -> None:
+  """Defines --workdir, --morphable_model and --seed."""
+  define_path(
+    "workdir", "The folder where everything goes.", default="runs/demo"
   )
-  flags.DEFINE_integer("seed", 0, "Of the people, photos and training.")
+  define_morphable_model(INSTEAD_OF_PROCEDURAL)
+  flags.DEFINE_integer("seed", 0, "Decides people, photographs and training.")
 
 
 def main() -> None:
@@ -49,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -14,20 +14,32 @@ pictures only.
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_dataset,
+  define_networks,
+)
 from experiments.evaluations.disentanglement import evaluate_disentanglement
+from experiments.evaluations.flags import (
+  define_findings,
+  define_heldout_people,
+)
 from experiments.pages.findings import check_output
-from experiments.sets.networks import NETWORK_HELP, read_networks
+from experiments.sets.networks import read_networks
 from experiments.training.host import keep_freed_memory
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string(
-    "dataset", None, "A dataset of data_prep.render_synthetic.", required=True
+def define_flags() -> None:
+  """Defines networks, dataset, --output and how much to measure."""
+  define_dataset("The folder of render_synthetic.")
+  define_networks()
+  define_findings()
+  define_heldout_people()
+  flags.DEFINE_integer(
+    "swaps",
+    100,
+    "How many photographs have their residuals swapped.",
+    lower_bound=1,
   )
-  flags.DEFINE_multi_string("network", None, NETWORK_HELP, required=True)
-  flags.DEFINE_string("output", None, "Folder to write.", required=True)
-  flags.DEFINE_integer("people", 0, "Held-out people a set; 0 takes all.")
-  flags.DEFINE_integer("swaps", 100, "Photos whose residuals are swapped.")
 
 
 def main() -> None:
@@ -46,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

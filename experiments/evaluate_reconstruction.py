@@ -6,10 +6,10 @@ r"""The paper's reconstruction tables on people never trained on.
       --network="control: III without L_C=runs/demo/control" \
       --output=runs/demo/evaluation/reconstruction
 
-Renders the synthetic counterparts of MICC and BU-3DFE (`synthetic_sets`),
+Renders the synthetic counterparts of MICC and BU-3DFE (`sets/synthetic.py`),
 scores networks, landmark fits, mean shape, other methods' meshes and the best
 3DMM projection of the truth, and writes a folder for `experiments.report`.
-Real scans (`scan_sets`) come beside them or instead:
+Real scans (`sets/scans.py`) come beside them or instead:
 
     --florence=Florence --florence_landmarks=MICC_landmarks \
       --florence_frames=frames --florence_aligned=aligned     Table 2
@@ -25,64 +25,80 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_dataset,
+  define_morphable_model,
+  define_networks,
+  define_path,
+  was,
+)
 from disentangle3d.types import UserError
+from experiments.evaluations.flags import (
+  define_findings,
+  define_heldout_people,
+  define_meshes,
+  define_slow_parts,
+)
 from experiments.evaluations.reconstruction import (
   ReconstructionTest,
   evaluate_reconstruction,
 )
 from experiments.pages.findings import check_output
-from experiments.sets.meshes import MESHES_HELP
-from experiments.sets.networks import NETWORK_HELP, read_networks
+from experiments.sets.networks import read_networks
 from experiments.sets.scans import ScanFolders
 from experiments.sets.synthetic import TEST_SETS
 from experiments.training.host import keep_freed_memory
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string(
-    "dataset", None, "A dataset of data_prep.render_synthetic."
-  )
-  flags.DEFINE_multi_string("network", None, NETWORK_HELP, required=True)
-  flags.DEFINE_string("output", None, "Folder to write.", required=True)
-  flags.DEFINE_multi_string("meshes", [], MESHES_HELP)
+def define_flags() -> None:
+  """Defines networks, what to score them on, and --output."""
+  define_networks()
+  define_findings()
+  define_dataset("The folder of render_synthetic.", required=False)
   flags.DEFINE_multi_enum(
-    "set", list(TEST_SETS), list(TEST_SETS), "Which synthetic sets."
+    "test_set",
+    list(TEST_SETS),
+    list(TEST_SETS),
+    "Which synthetic sets are scored.",
   )
-  flags.DEFINE_integer("people", 0, "Held-out people a set; 0 takes all.")
-  flags.DEFINE_integer(
-    "bound_people", 4, "People whose true shapes are projected (slow)."
+  was(set="test_set")
+  define_heldout_people()
+  define_slow_parts()
+  define_meshes()
+  define_path(
+    "write_photos", "A new folder for the photographs of the sets, as PNG."
+  )
+  define_path("florence", "MICC Florence, the folder with subject_01 and on.")
+  define_path(
+    "florence_landmarks",
+    "The .ljson files of MICC Florence, where they are not beside the scans.",
+  )
+  define_path(
+    "florence_frames",
+    "The frames of the videos of MICC Florence, where they are not in"
+    " --florence.",
+  )
+  define_path(
+    "florence_aligned", "The folder that align_faces made of the frames."
+  )
+  flags.DEFINE_string(
+    "scene", "PTZ-Outdoor", "Which videos of MICC Florence are taken."
   )
   flags.DEFINE_integer(
-    "protocol_photos",
+    "frames_per_person",
     10,
-    "Photos of the first synthetic set, and of each set of scans, to compare"
-    " by every protocol (slow).",
+    "How many frames of a person of MICC Florence are taken, evenly; 0 takes"
+    " all.",
+    lower_bound=0,
   )
-  flags.DEFINE_string(
-    "write_photos", None, "A new folder for the photos of the sets, PNG."
+  define_path("bu3dfe", "BU-3DFE, the folder with F0001 to M0044.")
+  define_path(
+    "bu3dfe_aligned",
+    "The folder that align_faces made of the F2D photographs of BU-3DFE.",
   )
-  flags.DEFINE_string("florence", None, "MICC Florence: subject_01 ...")
-  flags.DEFINE_string(
-    "florence_landmarks", None, "The .ljson files; beside the scans if unset."
-  )
-  flags.DEFINE_string(
-    "florence_frames", None, "The videos' frames; in --florence if unset."
-  )
-  flags.DEFINE_string(
-    "florence_aligned", None, "What align_faces made of the frames."
-  )
-  flags.DEFINE_string("scene", "PTZ-Outdoor", "Of Florence's videos.")
-  flags.DEFINE_integer(
-    "frames_per_person", 10, "Of Florence, evenly taken; 0 takes all."
-  )
-  flags.DEFINE_string("bu3dfe", None, "BU-3DFE: F0001 to M0044.")
-  flags.DEFINE_string(
-    "bu3dfe_aligned", None, "What align_faces made of its F2D photos."
-  )
-  flags.DEFINE_string(
-    "morphable_model",
-    None,
-    "The 3DMM of the networks, .npz, for landmark fits of photos of scans.",
+  define_morphable_model(
+    "The 3D morphable model of the networks, an .npz of"
+    " convert_morphable_model, for landmark fits of photographs of scans."
   )
 
 
@@ -97,7 +113,7 @@ def main() -> None:
     read_networks(values.network),
     ReconstructionTest(
       dataset=values.dataset,
-      sets=values.set,
+      sets=values.test_set,
       people=values.people,
       bound_people=values.bound_people,
       scans=ScanFolders(
@@ -139,16 +155,7 @@ def _check(values: flags.FlagValues) -> None:
       raise UserError(
         f"--write_photos: {photos}: expected a new or an empty folder"
       )
-  for flag in (
-    "people",
-    "bound_people",
-    "protocol_photos",
-    "frames_per_person",
-  ):
-    value = getattr(values, flag)
-    if value < 0:
-      raise UserError(f"--{flag}: expected at least 0, got {value}")
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -3,47 +3,63 @@ r"""The paper's Table 3, and more, on any set of faces.
     python -m experiments.evaluate_verification \
       --network="after I + II=runs/demo/training/export/decoders" \
       --network="after III=runs/demo/training" \
-      --synthetic=runs/demo/dataset --output=runs/demo/evaluation/verification
+      --dataset=runs/demo/dataset --output=runs/demo/evaluation/verification
 
-`--synthetic` takes the held-out people of a dataset of render_synthetic,
-`--photos` those of a dataset of build_dataset, `--lfw_pairs` and
-`--ytf_splits` the published lists with the folder that align_faces made
-(`--lfw_aligned`, `--ytf_aligned`), `--bin` files like lfw.bin. Several sets
-may be asked for at once.
+`--dataset` takes the held-out people of a dataset of render_synthetic or
+build_dataset, `--lfw_pairs` and `--ytf_splits` the published lists with the
+folder that align_faces made (`--lfw_aligned`, `--ytf_aligned`), `--bin` files
+like lfw.bin. Several sets may be asked for at once.
 """
 
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_networks,
+  define_path,
+  define_paths,
+  was,
+)
 from disentangle3d.types import UserError
+from experiments.evaluations.flags import define_findings
 from experiments.evaluations.verification import evaluate_verification
 from experiments.pages.findings import check_output
-from experiments.sets.networks import NETWORK_HELP, read_networks
+from experiments.sets.networks import read_networks
 from experiments.sets.published import read_face_sets
 from experiments.sets.scores import read_scores
 from experiments.training.host import keep_freed_memory
 
 
-def _define_flags() -> None:
-  flags.DEFINE_multi_string("network", None, NETWORK_HELP, required=True)
-  flags.DEFINE_string("output", None, "Folder to write.", required=True)
-  flags.DEFINE_multi_string(
-    "synthetic", [], "A dataset of data_prep.render_synthetic."
+def define_flags() -> None:
+  """Defines networks, sets of faces, and --output."""
+  define_networks()
+  define_findings()
+  define_paths(
+    "dataset",
+    "A folder of build_dataset or render_synthetic, whose held-out people are"
+    " verified.",
   )
-  flags.DEFINE_multi_string("photos", [], "A dataset of build_dataset.")
-  flags.DEFINE_string("lfw_pairs", None, "LFW's pairs.txt.")
-  flags.DEFINE_string("lfw_aligned", None, "What align_faces made of LFW.")
-  flags.DEFINE_string(
-    "ytf_splits", None, "YTF's splits.txt or meta_and_splits.mat."
+  was(synthetic="dataset", photos="dataset")
+  define_path("lfw_pairs", "The pairs.txt of LFW.")
+  define_path("lfw_aligned", "The folder that align_faces made of LFW.")
+  define_path(
+    "ytf_splits", "The splits.txt or meta_and_splits.mat of YouTube Faces."
   )
-  flags.DEFINE_string("ytf_aligned", None, "What align_faces made of YTF.")
-  flags.DEFINE_integer("ytf_frames", 100, "At most so many frames a video.")
-  flags.DEFINE_multi_string("bin", [], "A file like lfw.bin.")
-  flags.DEFINE_multi_string(
+  define_path(
+    "ytf_aligned", "The folder that align_faces made of YouTube Faces."
+  )
+  flags.DEFINE_integer(
+    "ytf_frames",
+    100,
+    "How many frames of a video are taken at most.",
+    lower_bound=1,
+  )
+  define_paths("bin", "A file like lfw.bin.")
+  define_paths(
     "scores",
-    [],
-    "NAME=FILE: another system's scores to fuse with, one a line (.txt) or"
-    " [P] (.npy), in the order of the set's pairs; for one set only.",
+    "The scores of another system to fuse with, as NAME=PATH or PATH, one a"
+    " line (.txt) or [P] (.npy) in the order of the set's pairs; for one set"
+    " only.",
   )
 
 
@@ -56,8 +72,7 @@ def main() -> None:
     values.output,
     read_networks(values.network),
     read_face_sets(
-      synthetic=values.synthetic,
-      photos=values.photos,
+      datasets=values.dataset,
       lfw=_together(values, "lfw_pairs", "lfw_aligned"),
       ytf=_together(values, "ytf_splits", "ytf_aligned"),
       ytf_frames=values.ytf_frames,
@@ -78,4 +93,4 @@ def _together(
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

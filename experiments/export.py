@@ -1,6 +1,6 @@
 r"""Writes a trained network for use without this project.
 
-    python -m experiments.export --params=runs/demo/training --output=exported
+    python -m experiments.export --network=runs/demo/training --output=exported
 
 The folder gets the program as StableHLO (`jax.export`, any batch size, CPU,
 CUDA and TPU), its params as safetensors, and about.json, which says what goes
@@ -19,24 +19,24 @@ import pathlib
 from absl import flags, logging
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_network,
+  define_output,
+  was,
+)
 from disentangle3d.training.export import load_network
 from experiments.exports.programs import PLATFORMS, export_network
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string(
-    "params",
-    None,
-    "The workdir of a training, or what it exported.",
-    required=True,
-  )
-  flags.DEFINE_string(
-    "output", None, "The folder to write; new or empty.", required=True
-  )
+def define_flags() -> None:
+  """Defines --network, --output and the formats."""
+  define_network(required=True)
+  define_output("The folder to write, new or empty.")
   flags.DEFINE_list(
     "platforms", list(PLATFORMS), "What the StableHLO program may run on."
   )
-  flags.DEFINE_bool("onnx", False, "Writes an ONNX model, too.")
+  flags.DEFINE_bool("onnx", False, "Writes an ONNX model as well.")
+  was(params="network")
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
   values = flags.FLAGS
   output = pathlib.Path(values.output)
   names = export_network(
-    load_network(values.params),
+    load_network(values.network),
     output,
     platforms=values.platforms,
     with_onnx=values.onnx,
@@ -53,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

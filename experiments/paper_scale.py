@@ -16,7 +16,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  INSTEAD_OF_PROCEDURAL,
+  define_morphable_model,
+  define_path,
+  was,
+)
 from disentangle3d.types import NUM_VERTICES
+from experiments.evaluations.flags import define_slow_parts
 from experiments.study.runs import Stopped
 from experiments.study.stages import (
   PEOPLE,
@@ -29,45 +36,72 @@ from experiments.study.variants import PAPER, VARIANTS
 from experiments.training.host import keep_freed_memory, quieten_libraries
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
+  """Defines --config, --workdir, and what to do."""
   config_flags.DEFINE_config_file(
     "config",
     "experiments/configs/paper_scale.py",
-    "Rates, epochs, batch and trunk.",
+    "The config with rates, epochs, batch and trunk.",
     lock_config=True,
   )
-  flags.DEFINE_string("workdir", None, "Where everything goes.", required=True)
-  flags.DEFINE_float("scale", 1.0, "Share of the paper's people and photos.")
-  flags.DEFINE_string(
-    "morphable_model", None, "An .npz to take instead of the procedural model."
+  define_path("workdir", "The folder where everything goes.", required=True)
+  flags.DEFINE_float(
+    "scale",
+    1.0,
+    "The share of the paper's people and photographs, above 0 to 1.",
   )
-  flags.DEFINE_integer("num_vertices", NUM_VERTICES, "Of the procedural model.")
-  flags.DEFINE_enum("stage", "all", STAGES, "What to do.")
+  define_morphable_model(INSTEAD_OF_PROCEDURAL)
+  flags.DEFINE_integer(
+    "num_vertices",
+    NUM_VERTICES,
+    "How many vertices the procedural model has.",
+    lower_bound=1,
+  )
+  flags.DEFINE_enum("stage", "all", STAGES, "What is done.")
   flags.DEFINE_multi_enum(
     "ablation",
     [PAPER],
     list(VARIANTS),
-    "What to train; all that is trained is evaluated. Repeat for more.",
+    "What is trained; all that is trained is evaluated.",
   )
-  flags.DEFINE_integer("seed", 0, "Of the training.", lower_bound=0)
-  flags.DEFINE_integer("world_seed", 0, "Of people and photos.", lower_bound=0)
-  flags.DEFINE_enum("people", PEOPLE[0], PEOPLE, "Whom to evaluate on.")
-  flags.DEFINE_integer("test_people", 500, "Never trained on.")
-  flags.DEFINE_integer("validation_people", 200, "Neither, to choose rates by.")
+  flags.DEFINE_integer("seed", 0, "Decides the training.", lower_bound=0)
   flags.DEFINE_integer(
-    "bound_people", 4, "Test people whose true shapes are projected (slow)."
+    "world_seed", 0, "Decides people and photographs.", lower_bound=0
+  )
+  flags.DEFINE_enum(
+    "evaluate_on", PEOPLE[0], PEOPLE, "On which people is evaluated."
+  )
+  was(people="evaluate_on", render_batch="render_batch_size")
+  flags.DEFINE_integer(
+    "test_people",
+    500,
+    "How many people are never trained on.",
+    lower_bound=1,
   )
   flags.DEFINE_integer(
-    "protocol_photos", 10, "Photos to compare by every protocol (slow)."
+    "validation_people",
+    200,
+    "How many more people are never trained on, to choose rates by.",
+    lower_bound=1,
+  )
+  define_slow_parts()
+  flags.DEFINE_integer(
+    "timed_images",
+    700,
+    "How many reconstructions are timed at least.",
+    lower_bound=1,
   )
   flags.DEFINE_integer(
-    "timed_images", 700, "Reconstructions to time, at least.", lower_bound=1
-  )
-  flags.DEFINE_integer(
-    "render_batch", 0, "Photos at a time; 0 takes 256, on a CPU 16."
+    "render_batch_size",
+    0,
+    "How many photographs are rendered at a time; 0 takes 256, on a CPU 16.",
+    lower_bound=0,
   )
   flags.DEFINE_float(
-    "minutes", 0.0, "Stop training, saved, after so long; 0: never."
+    "minutes",
+    0.0,
+    "After how many minutes training stops, saved; 0 lets it run.",
+    lower_bound=0,
   )
 
 
@@ -84,7 +118,7 @@ def main() -> None:
     num_vertices=values.num_vertices,
     test_people=values.test_people,
     world_seed=values.world_seed,
-    render_batch_size=values.render_batch,
+    render_batch_size=values.render_batch_size,
   )
   try:
     run_study(
@@ -94,7 +128,7 @@ def main() -> None:
       seed=values.seed,
       minutes=values.minutes,
       measuring=Measuring(
-        people=values.people,
+        people=values.evaluate_on,
         validation_people=values.validation_people,
         bound_people=values.bound_people,
         protocol_photos=values.protocol_photos,
@@ -106,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

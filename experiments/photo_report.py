@@ -1,11 +1,12 @@
 r"""A page on real photographs: overlays, fits, and verification.
 
     python -m experiments.photo_report --dataset=runs/orl/dataset \
-      --before=runs/demo/training --after=runs/orl/training \
-      --output=runs/orl/report.html
+      --network=before=runs/demo/training --network=after=runs/orl/training \
+      --output_file=runs/orl/report.html
 
-Shows the people of the split `heldout`, before and after training on the
-split `train`. Photographs have no 3D truth: every RMSE is a dash.
+Shows the people of the split `heldout` as networks see them, named in the order
+of training, e.g. before and after training on the split `train`; faces and
+losses are the last one's. Photographs have no 3D truth: every RMSE is a dash.
 """
 
 import pathlib
@@ -13,29 +14,33 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_dataset,
+  define_networks,
+  define_output_file,
+  parse_all_named,
+  was,
+)
 from experiments.evaluations.photographs import report_photographs
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("dataset", None, "From build_dataset.", required=True)
-  flags.DEFINE_string(
-    "before", None, "Export or workdir to start from.", required=True
-  )
-  flags.DEFINE_string(
-    "after", None, "Workdir of the training on it.", required=True
-  )
-  flags.DEFINE_string("output", None, "The .html to write.", required=True)
+def define_flags() -> None:
+  """Defines --dataset, --network and --output_file."""
+  define_dataset("The folder of build_dataset.")
+  define_networks()
+  define_output_file("The .html to write.")
+  was(before="network=before", after="network=after", output="output_file")
 
 
 def main() -> None:
   """Reads the flags, writes the page."""
   values = flags.FLAGS
-  output = pathlib.Path(values.output)
+  output = pathlib.Path(values.output_file)
   report_photographs(
-    output, values.dataset, before=values.before, after=values.after
+    output, values.dataset, parse_all_named("network", values.network)
   )
   print(f"photo_report: open {output}")
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

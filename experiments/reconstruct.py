@@ -1,7 +1,7 @@
 r"""Photos in, 3D faces out.
 
-    python -m experiments.reconstruct --params=runs/demo/training \
-      --images='photos/*.jpg' --output=out
+    python -m experiments.reconstruct --network=runs/demo/training \
+      --photos='photos/*.jpg' --output=out
 
 Every face of every photo gets a folder `out/<photo>/face1` with its full and
 its identity shape (OBJ, PLY, GLB, coloured by the photo), the overlay in the
@@ -11,8 +11,8 @@ those without a face, with the reason.
 
 --pool takes the photos for one person, --smooth for the frames of a film (a
 video file does as well as a folder of frames; each person is followed),
---method=fit shows what the
-landmarks alone say, --precropped takes aligned crops.
+--method=fit shows what the landmarks alone say, --precropped takes aligned
+crops.
 """
 
 import pathlib
@@ -21,6 +21,13 @@ from absl import flags, logging
 
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_morphable_model,
+  define_network,
+  define_output,
+  define_path_list,
+  was,
+)
 from disentangle3d.types import UserError
 from experiments.photographs.files import FORMATS
 from experiments.photographs.reconstruction import Options, reconstruct_photos
@@ -28,49 +35,56 @@ from experiments.photographs.shapes import load_maker
 from experiments.photographs.sightings import Finder
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string(
-    "params", None, "The workdir of a training, or what it exported."
-  )
-  flags.DEFINE_list(
-    "images",
-    None,
-    "Photos, patterns as '*.jpg', folders, or videos, apart by commas.",
+def define_flags() -> None:
+  """Defines --network, --photos, --output and how to reconstruct."""
+  define_network()
+  define_path_list(
+    "photos",
+    "Photographs, patterns as '*.jpg', folders, or videos.",
     required=True,
   )
-  flags.DEFINE_string(
-    "output", None, "The folder to write; new or empty.", required=True
-  )
+  define_output("The folder to write, new or empty.")
   flags.DEFINE_enum(
     "method",
     "network",
     ["network", "fit"],
-    "The network of --params, or the landmark fit of --morphable_model.",
+    "What makes the faces, the network of --network or the landmark fit of"
+    " --morphable_model.",
   )
-  flags.DEFINE_string(
-    "morphable_model", None, "The .npz that --method=fit fits."
+  define_morphable_model(
+    "The 3D morphable model that --method=fit fits, an .npz of"
+    " convert_morphable_model."
   )
-  flags.DEFINE_bool("pool", False, "The photos are of one person.")
+  flags.DEFINE_bool("pool", False, "Takes all photographs to be of one person.")
   flags.DEFINE_bool(
-    "precropped", False, "The photos are aligned crops, 96 x 112 px."
+    "precropped",
+    False,
+    "Takes the photographs to be aligned crops of 96 x 112 px.",
   )
   flags.DEFINE_enum(
-    "faces", "all", ["all", "largest"], "Which faces of a photo."
+    "faces",
+    "all",
+    ["all", "largest"],
+    "Which faces of a photograph are taken.",
   )
   flags.DEFINE_float(
     "smooth",
     0.0,
     "Follows faces over frames, and smooths residual and camera of each by a"
-    " Gaussian over time; its standard deviation in frames.",
+    " Gaussian over time with this standard deviation in frames.",
     lower_bound=0.0,
   )
   flags.DEFINE_integer(
-    "every", 1, "Of a video every so many-th frame.", lower_bound=1
+    "every",
+    1,
+    "Takes every so many-th frame of a video.",
+    lower_bound=1,
   )
-  flags.DEFINE_list("formats", list(FORMATS), "Of the meshes.")
+  flags.DEFINE_list("formats", list(FORMATS), "The formats of the meshes.")
   flags.DEFINE_bool(
     "viewer", False, "Writes viewer.html, a page to turn the faces in."
   )
+  was(params="network", images="photos")
 
 
 def main() -> None:
@@ -81,12 +95,12 @@ def main() -> None:
     raise UserError(
       f"--formats: expected some of {', '.join(FORMATS)}, got {unknown[0]}"
     )
-  needed = "params" if values.method == "network" else "morphable_model"
+  needed = "network" if values.method == "network" else "morphable_model"
   if not values[needed].value:
     raise UserError(f"--{needed}: expected with --method={values.method}")
   output = pathlib.Path(values.output)
   count = reconstruct_photos(
-    list_files(values.images),
+    list_files(values.photos),
     output,
     load_maker(values.method, getattr(values, needed)),
     Finder(precropped=values.precropped),
@@ -103,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -12,11 +12,15 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_path,
+)
 from experiments.pages.report import write_evaluation_page
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("workdir", None, "Of a run.", required=True)
+def define_flags() -> None:
+  """Defines --workdir."""
+  define_path("workdir", "The folder of a run.", required=True)
 
 
 def main() -> None:
@@ -26,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -6,34 +6,50 @@ r"""The paper's pictures: Fig. 9 (bases), Fig. 5 and 8 (galleries), Fig. 1.
       --output=runs/demo/evaluation/pictures
 
 Networks are named in the order of training: Fig. 9 shows the bases of all, the
-galleries what the last one makes of people it never saw. `--dataset` takes the
-synthetic people, with their true shapes; `--photos` the held-out people of a
-dataset of photographs. Both may be given, or neither. Writes a folder for
+galleries what the last one makes of the held-out people of each `--dataset`:
+synthetic people, with their true shapes, or photographs. Writes a folder for
 `experiments.report`.
 """
 
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_networks,
+  define_paths,
+  was,
+)
 from disentangle3d.types import UserError
+from experiments.evaluations.flags import define_findings, define_meshes
 from experiments.evaluations.pictures import draw_pictures
 from experiments.pages.findings import check_output
-from experiments.sets.meshes import MESHES_HELP
-from experiments.sets.networks import NETWORK_HELP, read_networks
+from experiments.sets.networks import read_networks
 from experiments.training.host import keep_freed_memory
 
 
-def _define_flags() -> None:
-  flags.DEFINE_multi_string("network", None, NETWORK_HELP, required=True)
-  flags.DEFINE_string("output", None, "Folder to write.", required=True)
-  flags.DEFINE_string(
-    "dataset", None, "A dataset of data_prep.render_synthetic."
+def define_flags() -> None:
+  """Defines networks, whom to show, and --output."""
+  define_networks()
+  define_findings()
+  define_paths(
+    "dataset",
+    "A folder of build_dataset or render_synthetic, whose held-out people are"
+    " shown.",
   )
-  flags.DEFINE_string("photos", None, "A dataset of build_dataset.")
-  flags.DEFINE_multi_string("meshes", [], MESHES_HELP)
-  flags.DEFINE_integer("bases", 5, "Basis vectors of each decoder.")
-  flags.DEFINE_integer("people", 3, "People in Fig. 5.")
-  flags.DEFINE_integer("size_px", 512, "Side of every picture.")
+  was(photos="dataset")
+  define_meshes()
+  flags.DEFINE_integer(
+    "bases",
+    5,
+    "How many basis vectors of each decoder are shown.",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "people", 3, "How many people Fig. 5 shows.", lower_bound=1
+  )
+  flags.DEFINE_integer(
+    "size_px", 512, "The side of every picture in pixels.", lower_bound=1
+  )
 
 
 def main() -> None:
@@ -41,12 +57,12 @@ def main() -> None:
   values = flags.FLAGS
   keep_freed_memory()
   check_output(values.output)
-  _check(values)
+  if values.meshes and not values.dataset:
+    raise UserError("--meshes: expected --dataset beside it")
   page = draw_pictures(
     values.output,
     read_networks(values.network),
-    dataset=values.dataset,
-    photos=values.photos,
+    datasets=values.dataset,
     meshes=values.meshes,
     bases=values.bases,
     people=values.people,
@@ -55,14 +71,5 @@ def main() -> None:
   print(f"visualize: open {page}")
 
 
-def _check(values: flags.FlagValues) -> None:
-  for flag in ("bases", "people", "size_px"):
-    value = getattr(values, flag)
-    if value < 1:
-      raise UserError(f"--{flag}: expected at least 1, got {value}")
-  if values.meshes and not (values.dataset or values.photos):
-    raise UserError("--meshes: expected --dataset or --photos beside it")
-
-
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -17,7 +17,7 @@ from data_prep.stages import flag_words
 from data_prep.stages.help_text import help_text, sentences
 from tests.fixtures import REPOSITORY
 
-_PACKAGES = ("data_prep",)
+_PACKAGES = ("data_prep", "experiments")
 # Other words for what the vocabulary has a word for.
 _FORBIDDEN = {
   *("params", "checkpoint", "model", "models", "networks", "mm", "before"),
@@ -28,8 +28,16 @@ _FORBIDDEN = {
 # What of a flag's name says that it takes a path.
 _PATHS = {
   *("output", "output_file", "workdir", "dataset", "network", "photos"),
-  *("morphable_model", "meshes", "scores", "source", "aligned"),
+  *("morphable_model", "meshes", "scores", "source", "bin", "lfw_aligned"),
 }
+
+
+# Named by others.
+_OTHERS = (
+  "experiments.benchmark_",
+  "experiments.accelerator",
+  "experiments.train",
+)
 
 
 def binaries() -> list[str]:
@@ -40,16 +48,17 @@ def binaries() -> list[str]:
       path = REPOSITORY / package / f"{module.name}.py"
       if path.is_file() and "command_line.run(" in path.read_text("utf-8"):
         found.append(f"{package}.{module.name}")
-  return found
+  return [name for name in found if not name.startswith(_OTHERS)]
 
 
 @contextlib.contextmanager
 def defined(binary: str) -> Iterator[dict[str, flags.Flag]]:
   """A binary's flags, which are gone after the context."""
+  module = importlib.import_module(binary)
   before = set(flags.FLAGS)
   with mock.patch.dict(flag_words._OLD, clear=True):
     try:
-      importlib.import_module(binary).define_flags()
+      module.define_flags()
       yield {name: flags.FLAGS[name] for name in set(flags.FLAGS) - before}
     finally:
       for name in set(flags.FLAGS) - before:
@@ -58,11 +67,11 @@ def defined(binary: str) -> Iterator[dict[str, flags.Flag]]:
 
 def parse(command: str) -> tuple[dict[str, Any], list[str]]:
   """Values and warnings of a command line, `<package>.<binary> --flag=...`."""
-  binary, *words = shlex.split(command)
-  with defined(binary) as own:
-    words, warnings = flag_words.today([binary, *words])
-    with mock.patch.object(sys, "argv", words):
-      left = flags.FLAGS(words)
+  words = shlex.split(command)
+  # A config reads its overrides from here.
+  with mock.patch.object(sys, "argv", words), defined(words[0]) as own:
+    words, warnings = flag_words.today(words)
+    left = flags.FLAGS(words)
     if left[1:]:
       raise AssertionError(f"no flag: {left[1:]}")
     return {name: flag.value for name, flag in own.items()}, warnings
@@ -78,7 +87,7 @@ class VocabularyTest(parameterized.TestCase):
         self.assertRegex(said, r"^[A-Z].*[^.]\.$", name)
         self.assertNotRegex(said, r"\n|  ", name)
         self.assertNotIn(name, _FORBIDDEN)
-        if name in _PATHS or name.rpartition("_")[2] in _PATHS:
+        if name in _PATHS:
           self.assertIn("path", flag.flag_type(), name)
       for old, new in flag_words._OLD.items():
         self.assertNotIn(old, own)
@@ -89,7 +98,7 @@ class VocabularyTest(parameterized.TestCase):
     with defined(binary) as own:
       purpose = importlib.import_module(binary).__doc__
       text = help_text(purpose, list(own.values()))
-    self.assertIn(f"python -m {binary} --", purpose)
+    self.assertIn(f"python -m {binary} ", purpose)
     for line in text.splitlines():
       self.assertLessEqual(len(line), 80, line)
     oddities = r"None|\[\]|\['|<\w+\||repeat this|[A-Z]\n\n"
@@ -146,7 +155,85 @@ _OLD_COMMANDS = (
     {"fitted": "fitted"},
     1,
   ),
+  (
+    "experiments.reconstruct --params=runs/demo/training"
+    " --images='photos/*.jpg,~/b' --output=out --viewer",
+    {
+      "network": "runs/demo/training",
+      "photos": ["photos/*.jpg", os.path.expanduser("~/b")],
+    },
+    2,
+  ),
+  (
+    "experiments.export --params=runs/demo/training --output=exported",
+    {"network": "runs/demo/training"},
+    1,
+  ),
+  (
+    "experiments.evaluate_verification --synthetic=runs/demo/dataset"
+    " --network='after III=runs/demo/training' --output=out",
+    {
+      "dataset": ["runs/demo/dataset"],
+      "network": ["after III=runs/demo/training"],
+    },
+    1,
+  ),
+  (
+    "experiments.evaluate_verification --photos=prepared/dataset"
+    " --network=before=runs/demo/training --network=after=runs/photos"
+    " --output=runs/photos/evaluation",
+    {"dataset": ["prepared/dataset"]},
+    1,
+  ),
+  (
+    "experiments.visualize --dataset=runs/demo/dataset --photos=a/dataset"
+    " --network='after III=runs/demo/training' --output=pictures",
+    {"dataset": ["runs/demo/dataset", "a/dataset"]},
+    1,
+  ),
+  (
+    "experiments.photo_report --dataset=prepared/dataset"
+    " --before=runs/ict_demo/training --after runs/photos"
+    " --output=runs/photos/report.html",
+    {
+      "network": ["before=runs/ict_demo/training", "after=runs/photos"],
+      "output_file": "runs/photos/report.html",
+    },
+    3,
+  ),
+  (
+    "experiments.paper_scale --workdir=runs/paper --people=validation"
+    " --render_batch=8 --config.model.trunk=tiny --ablation=paper"
+    " --ablation=identity_shape",
+    {
+      "evaluate_on": "validation",
+      "render_batch_size": 8,
+      "ablation": ["paper", "identity_shape"],
+    },
+    2,
+  ),
+  (
+    "experiments.evaluate_reconstruction --set=synthetic_yaw --output=a"
+    " --network=a=b --bu3dfe=BU3DFE",
+    {"test_set": ["synthetic_yaw"], "bu3dfe": "BU3DFE"},
+    1,
+  ),
   # Nothing of these was renamed.
+  ("experiments.demo --workdir=runs/ict --morphable_model=ict.npz", {}, 0),
+  ("experiments.report --workdir=runs/demo", {}, 0),
+  (
+    "experiments.evaluate_disentanglement --dataset=runs/demo/dataset"
+    " --network='after III=runs/demo/training' --output=a --people=20"
+    " --swaps=60",
+    {},
+    0,
+  ),
+  (
+    "experiments.evaluate_reconstruction --dataset=runs/demo/dataset"
+    " --bound_people=0 --protocol_photos=0 --network=a=b --output=c",
+    {"bound_people": 0},
+    0,
+  ),
   ("data_prep.render_synthetic --output=runs/synthetic", {}, 0),
   ("data_prep.render_synthetic --output=a --write=aligned", {}, 0),
   (

@@ -2,8 +2,14 @@ import pathlib
 import tempfile
 
 from absl.testing import absltest
+import numpy as np
 
-from disentangle3d.output_files import new_folder, replace_file
+from disentangle3d.output_files import (
+  new_file,
+  new_folder,
+  replace_file,
+  replace_npz,
+)
 
 
 class OutputFilesTest(absltest.TestCase):
@@ -49,8 +55,24 @@ class OutputFilesTest(absltest.TestCase):
     replace_file(self.folder / "file", b"two")
     self.assertEqual((self.folder / "file").read_bytes(), b"two")
     self.assertLen(list(self.folder.iterdir()), 1)
+    replace_file(self.folder / "file", "ö\n")
+    self.assertEqual((self.folder / "file").read_bytes(), b"\xc3\xb6\n")
     with self.assertRaises(FileNotFoundError):
       replace_file(self.folder / "gone" / "file", b"")
+
+  def test_a_file_that_is_not_finished_leaves_the_old_one(self):
+    replace_file(self.folder / "file", b"one")
+    with self.assertRaises(KeyError), new_file(self.folder / "file") as partial:
+      partial.write_bytes(b"tw")
+      raise KeyError
+    self.assertEqual((self.folder / "file").read_bytes(), b"one")
+    self.assertLen(list(self.folder.iterdir()), 1)
+
+  def test_arrays_come_back_under_the_name_that_was_asked_for(self):
+    replace_npz(self.folder / "arrays", {"a": np.arange(3), "b": [1.5]})
+    with np.load(self.folder / "arrays", allow_pickle=False) as found:
+      np.testing.assert_array_equal(found["a"], [0, 1, 2])
+      np.testing.assert_array_equal(found["b"], [1.5])
 
 
 if __name__ == "__main__":

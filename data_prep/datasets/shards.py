@@ -32,11 +32,11 @@ from data_prep.fitting.fit_files import (
   read_fits,
 )
 from data_prep.fitting.landmark_index import LandmarkIndex
-from data_prep.fitting.shards import crop_landmarks
+from data_prep.fitting.shards import landmarks_in_crop
 from data_prep.stages.folder import StageFolder
-from data_prep.stages.rows import PhotoRow, count_rows, read_manifest
+from data_prep.stages.rows import PhotoRow, count_rows, read_shard_rows
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import new_file, replace_file
 from disentangle3d.training.records import decode_image
 from disentangle3d.types import UserError
 
@@ -106,7 +106,7 @@ def make_shard(
     UserFileNotFoundError: The fits, or a crop, are gone.
     UserError: They are malformed, or a photo has no fit.
   """
-  rows = read_manifest(plan.fitted[shard], aligned=True)
+  rows = read_shard_rows(plan.fitted[shard], aligned=True)
   fits = _fits_by_image(plan.fitted[shard], model)
   write_shard(
     folder,
@@ -147,14 +147,8 @@ def write_shard(
   """
   files = {}
   for split, (name, records) in splits.items():
-    partial = folder.path / (
-      f".{split}-{shard:05d}-of-{folder.num_shards:05d}.partial"
-    )
-    try:
+    with new_file(folder.path / name) as partial:
       entry = write_records(partial, records)
-      partial.replace(folder.path / name)
-    finally:
-      partial.unlink(missing_ok=True)
     files[split] = {"name": name, **entry}
   content = {
     "files": files,
@@ -163,7 +157,7 @@ def write_shard(
     "rejected": dict(rejected),
   }
   text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-  replace_file(folder.manifest(shard), text.encode())
+  replace_file(folder.manifest(shard), text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +273,7 @@ def _records(
       "label": label_of[row.subject],
       "subject": row.subject,
       "image_id": row.image_id,
-      "landmarks": crop_landmarks(row),
+      "landmarks": landmarks_in_crop(row),
       "visibility": row.visibility,
       "crop_from_photo": row.crop_from_photo,
       **fits[row.image_id],

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -199,14 +200,16 @@ def photos_of(
   world: SyntheticWorld, seed: int, indices: np.ndarray
 ) -> SyntheticPhotos:
   """Photos on the host, without their shapes; one program for any number."""
-  parts, size = [], render_batch()
-  for start in range(0, len(indices), size):
-    rows = np.arange(start, start + size)
-    batch = indices[np.minimum(rows, len(indices) - 1)]
-    photos = _photos_without_shapes(world, jnp.uint32(seed), batch)
-    parts.append(jax.tree.map(np.asarray, photos))
-  joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-  return jax.tree.map(lambda leaf: leaf[: len(indices)], joined)
+  return in_batches(
+    lambda batch: _photos_without_shapes(world, jnp.uint32(seed), batch),
+    indices,
+    render_batch(),
+  )
+
+
+def is_synthetic(manifest: Mapping[str, Any]) -> bool:
+  """Whether a dataset is of data_prep.render_synthetic."""
+  return "synthetic" in manifest.get("created", {}).get("settings", {})
 
 
 def settings_of(

@@ -19,6 +19,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
 )
+from disentangle3d.machine import package_versions
 from disentangle3d.output_files import new_folder, replace_file
 from disentangle3d.training.dataset import (
   FORMAT,
@@ -28,7 +29,6 @@ from disentangle3d.training.dataset import (
 )
 from disentangle3d.training.records import encode_record
 from disentangle3d.types import UserError
-from disentangle3d.versions import versions_of
 
 _PACKAGES = (
   "disentangle3d",
@@ -256,8 +256,11 @@ def write_dataset_manifest(
       "num_vertices": model.num_vertices,
       "sha256": sha256_of(folder / MORPHABLE_MODEL),
     },
-    "created": {"versions": versions_of(_PACKAGES), "settings": dict(settings)},
+    "created": {
+      "versions": package_versions(_PACKAGES),
+      "settings": dict(settings),
+    },
   }
   text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-  replace_file(folder / MANIFEST, text.encode())
+  replace_file(folder / MANIFEST, text)
   return manifest

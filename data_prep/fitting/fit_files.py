@@ -1,7 +1,6 @@
 """The fits that fit_faces writes beside each manifest shard, as `.npz`."""
 
 import dataclasses
-import io
 import os
 import pathlib
 from typing import Any
@@ -10,7 +9,7 @@ import zipfile
 from jaxtyping import Float
 import numpy as np
 
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import replace_npz
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 MORPHABLE_MODEL = "morphable_model.npz"
@@ -57,15 +56,12 @@ def write_fits(path: str | os.PathLike[str], fits: Fits) -> None:
     UserError: Names the field, what was expected and what came.
   """
   _check_fits(fits)
-  path = pathlib.Path(path)
   arrays: dict[str, Any] = {
     field.name: np.asarray(getattr(fits, field.name))
     for field in dataclasses.fields(Fits)
   }
   arrays["image_id"] = arrays["image_id"].astype(np.str_)
-  buffer = io.BytesIO()
-  np.savez(buffer, **arrays)
-  replace_file(path, buffer.getvalue())
+  replace_npz(path, arrays)
 
 
 def read_fits(path: str | os.PathLike[str]) -> Fits:

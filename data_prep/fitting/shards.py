@@ -64,7 +64,7 @@ class FitSettings:
       )
 
 
-def crop_landmarks(row: PhotoRow) -> np.ndarray:
+def landmarks_in_crop(row: PhotoRow) -> np.ndarray:
   """The landmarks of an aligned photo in crop pixels, `[68, 2]`."""
   matrix = np.asarray(row.crop_from_photo, np.float64)
   points = np.asarray(row.landmarks, np.float64)
@@ -117,7 +117,7 @@ def fit_shard(
     ]
     fits = fit_subjects(
       model,
-      np.stack([crop_landmarks(rows[place]) for place in chosen]),
+      np.stack([landmarks_in_crop(rows[place]) for place in chosen]),
       np.stack([np.asarray(rows[place].visibility) for place in chosen]),
       np.array([rows[place].subject for place in chosen]),
       options=settings.options,

@@ -68,7 +68,7 @@ def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
       names = [pathlib.Path(m) for m in matches if os.path.isfile(m)]
     if not names:
       raise UserFileNotFoundError(
-        f"--images: expected photos or a video, got {pattern!r}, which stands"
+        f"--photos: expected photos or a video, got {pattern!r}, which stands"
         " for none"
       )
     for name in sorted(names, key=lambda name: natural_key(str(name))):

@@ -40,7 +40,7 @@ def write_about(
     "stages_before": [dict(before) for before in stages_before],
   }
   text = json.dumps(about, indent=2, sort_keys=True) + "\n"
-  replace_file(pathlib.Path(folder) / ABOUT, text.encode())
+  replace_file(pathlib.Path(folder) / ABOUT, text)
 
 
 def read_licences(folder: str | os.PathLike[str]) -> dict[str, str]:

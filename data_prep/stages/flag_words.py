@@ -26,10 +26,17 @@ from disentangle3d.types import UserError
 flags.disclaim_key_flags()
 
 NETWORK = (
-  "A trained network, NAME=PATH or PATH: a training workdir, or an exported"
-  " folder."
+  "A trained network, which is a training workdir or an exported folder."
+)
+NETWORKS = (
+  "A trained network as NAME=PATH or PATH, which is a training workdir or an"
+  " exported folder."
 )
 MORPHABLE_MODEL = "The 3D morphable model, an .npz of convert_morphable_model."
+INSTEAD_OF_PROCEDURAL = (
+  "The 3D morphable model, an .npz of convert_morphable_model; the procedural"
+  " model where it is not given."
+)
 OUTPUT = "The folder to write."
 STAGE_OUTPUT = "The folder to write, or to go on with."
 DATASET = "The folder of build_dataset or render_synthetic."
@@ -116,7 +123,7 @@ def define_network(help: str = NETWORK, *, required: bool = False) -> None:
   define_path("network", help, required=required)
 
 
-def define_networks(help: str = NETWORK, *, required: bool = True) -> None:
+def define_networks(help: str = NETWORKS, *, required: bool = True) -> None:
   """Defines `--network`, any number of trained networks."""
   define_paths("network", help, required=required)
 
@@ -268,7 +275,8 @@ def was(**old_names: str) -> None:
 
   The old name goes on working for this release, with a warning, and no help
   lists it. A name with dots stands for all that begins with it, which is how
-  parts of a config are renamed: `was(**{"config.old": "config.new"})`.
+  parts of a config are renamed: `was(**{"config.old": "config.new"})`. Today's
+  name may bring the beginning of the value: `was(after="network=after")`.
 
   Args:
     **old_names: Today's name for each old one.
@@ -290,13 +298,16 @@ def today(
   """
   renamed = _OLD if renamed is None else renamed
   words, warnings = list(argv[:1]), []
-  for word in argv[1:]:
+  rest = iter(argv[1:])
+  for word in rest:
     dashes = word[: len(word) - len(word.lstrip("-"))]
     name, equals, value = word[len(dashes) :].partition("=")
     new = _todays(name, renamed) if dashes in ("-", "--") else None
     if new is None:
       words.append(word)
       continue
+    if "=" in new and not equals:
+      equals, value = "=", next(rest, "")
     words.append(f"{dashes}{new}{equals}{value}")
     warnings.append(f"--{name} is called --{new} now")
   return words, warnings

@@ -19,6 +19,7 @@ _VALUES = {
   "float": "NUMBER",
   "comma separated list of strings": "A,B",
   "config object": "FILE",
+  "string enum": "CHOICE",
 }
 
 
@@ -52,7 +53,7 @@ def _flag_text(flag: flags.Flag) -> str:
   if flag.boolean:
     head = f"  --[no]{flag.name}"
   else:
-    head = f"  --{flag.name}={_VALUES.get(flag.flag_type(), 'TEXT')}"
+    head = f"  --{flag.name}={_VALUES.get(flag.parser.flag_type(), 'TEXT')}"
   values = getattr(flag.parser, "enum_values", None)
   repeated = isinstance(flag, flags.MultiFlag)
   parts = [
@@ -77,6 +78,9 @@ def _default(flag: flags.Flag) -> str:
   value = flag.default
   if isinstance(value, list):
     value = ",".join(map(str, value))
+  if not isinstance(value, str | int | float | None):
+    # A config, which is given as the path of its file.
+    value = (flag.default_as_str or "").strip("'")
   if value in (None, "", False) and not isinstance(value, int | float):
     return ""
   if flag.boolean:

@@ -147,7 +147,7 @@ def read_rows(
   rows: list[PhotoRow] = []
   seen: dict[str, str] = {}
   for path in list_manifests(folder):
-    shard = read_manifest(path, located=located, aligned=aligned)
+    shard = read_shard_rows(path, located=located, aligned=aligned)
     for number, row in enumerate(shard, start=1):
       here = f"{path}, row {number}"
       if row.image_id in seen:
@@ -160,7 +160,7 @@ def read_rows(
   return rows
 
 
-def read_manifest(
+def read_shard_rows(
   path: str | os.PathLike[str],
   *,
   located: bool = False,
@@ -244,7 +244,7 @@ def write_manifest(
       raise UserError(f"{path}, {row.image_id}: {error}") from error
     seen.add(row.image_id)
     lines.append(json.dumps(_row_to_json(row, path.parent), allow_nan=False))
-  replace_file(path, ("\n".join(lines) + "\n" * bool(lines)).encode())
+  replace_file(path, "\n".join(lines) + "\n" * bool(lines))
 
 
 def count_rows(rows: Sequence[PhotoRow]) -> dict[str, int]:

@@ -58,6 +58,16 @@ class ShapeScores:
   identity_within: Float[np.ndarray, "P"]
   identity_within_rigid: Float[np.ndarray, "P"]
 
+  @classmethod
+  def only_within(cls, errors: Float[np.ndarray, "4 P"]) -> "ShapeScores":
+    """Of what is not measured over all vertices, which is NaN.
+
+    Args:
+      errors: The four fields within 95 mm, in their order.
+    """
+    missing = np.full(errors.shape[1], np.nan)
+    return cls(errors[0], errors[1], missing, missing, errors[2], errors[3])
+
 
 def score_shapes(
   truth: Method,
@@ -91,7 +101,7 @@ def score_shapes(
     }
 
   errors = in_batches(score, np.arange(num_photos), batch_size)
-  return {name: ShapeScores(*found) for name, found in errors.items()}
+  return {name: ShapeScores(*errors[name]) for name in methods}
 
 
 @jax.jit

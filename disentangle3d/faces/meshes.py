@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 import trimesh
 
+from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, UserFileNotFoundError, check_array
 
 METRES_PER_MILLIMETRE = 0.001
@@ -78,13 +79,7 @@ def write_mesh(
     vertex_colors=None if colors is None else np.asarray(colors),
     process=False,
   )
-  content = export(mesh)
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  try:
-    partial.write_bytes(content)
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
+  replace_file(path, export(mesh))
 
 
 def read_mesh(path: str | os.PathLike[str]) -> Mesh:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
+from disentangle3d.output_files import replace_npz
 from disentangle3d.types import (
   NUM_LANDMARKS,
   UserError,
@@ -226,14 +227,7 @@ def save_morphable_model(
   about = model.provenance
   about["format"] = _FORMAT
   arrays["about"] = np.array(json.dumps(about))
-  path = pathlib.Path(path)
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  try:
-    with partial.open("wb") as file:
-      np.savez(file, **arrays)
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
+  replace_npz(path, arrays)
 
 
 def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:

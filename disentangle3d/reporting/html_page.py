@@ -10,13 +10,13 @@ import dataclasses
 import html
 import math
 import os
-import pathlib
 
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval
+from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.charts import figure_image, figure_png
 from disentangle3d.reporting.pictures import picture_jpeg, picture_png
 
@@ -156,13 +156,7 @@ def page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
 
 def write_page(path: str | os.PathLike[str], content: str) -> None:
   """Writes a page as UTF-8, by a rename at the end."""
-  path = pathlib.Path(path)
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  try:
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
+  replace_file(path, content)
 
 
 def format_number(value: float | int | None, *, digits: int = 2) -> str:

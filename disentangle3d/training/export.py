@@ -28,6 +28,7 @@ from disentangle3d.faces.morphable_model import (
   validate_morphable_model,
 )
 from disentangle3d.network.face_model import FaceModel
+from disentangle3d.output_files import replace_file, replace_npz
 from disentangle3d.training.phases import HEAD
 from disentangle3d.types import UserError, UserFileNotFoundError
 
@@ -108,7 +109,7 @@ def save_network(
   folder.mkdir(parents=True, exist_ok=True)
   (folder / ABOUT).unlink(missing_ok=True)
   kept = {name: entry for name, entry in params.items() if name != HEAD}
-  _write_npz(folder / _PARAMS, flax.traverse_util.flatten_dict(kept, sep="/"))
+  replace_npz(folder / _PARAMS, flax.traverse_util.flatten_dict(kept, sep="/"))
   topology = {
     "triangles": np.asarray(morphable_model.triangles, np.int32),
     "landmark_vertices": np.asarray(
@@ -119,7 +120,7 @@ def save_network(
     topology["mirror_vertices"] = np.asarray(
       morphable_model.mirror_vertices, np.int32
     )
-  _write_npz(folder / _TOPOLOGY, topology)
+  replace_npz(folder / _TOPOLOGY, topology)
   about = {
     "format": _FORMAT,
     "model": {
@@ -128,9 +129,7 @@ def save_network(
     "morphable_model": morphable_model.provenance,
     "phase": phase,
   }
-  partial = folder / f".{ABOUT}.{os.getpid()}.partial"
-  partial.write_text(json.dumps(about, indent=2) + "\n")
-  partial.replace(folder / ABOUT)
+  replace_file(folder / ABOUT, json.dumps(about, indent=2) + "\n")
 
 
 def load_network(path: str | os.PathLike[str]) -> Network:
@@ -233,17 +232,6 @@ def _check_params(
       )
     if not np.isfinite(flat[name]).all():
       raise UserError(f"{path}: expected finite numbers in {name}")
-
-
-def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  try:
-    with partial.open("wb") as file:
-      content: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
-      np.savez(file, **content)
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -12,8 +12,9 @@ import jax
 import tensorboardX
 
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.machine import package_versions
+from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, UserFileNotFoundError
-from disentangle3d.versions import versions_of
 
 _logger = logging.getLogger(__name__)
 RUN = "run.json"
@@ -122,16 +123,14 @@ def write_run_info(
     "config": config,
     "morphable_model": morphable_model.provenance
     | {"num_vertices": morphable_model.num_vertices},
-    "versions": versions_of(_PACKAGES),
+    "versions": package_versions(_PACKAGES),
     "git_commit": _git_commit(),
     "devices": [str(device) for device in devices],
     "params": dict(params),
   }
   if path.is_file():
     _compare_runs(path, info, fixed, free)
-  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-  partial.write_text(json.dumps(info, indent=2) + "\n")
-  partial.replace(path)
+  replace_file(path, json.dumps(info, indent=2) + "\n")
 
 
 def _compare_runs(

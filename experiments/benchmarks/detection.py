@@ -176,7 +176,7 @@ def _ask(process: subprocess.Popen[str]) -> Run:
   return Run(*json.loads(line))
 
 
-def photos_of(folder: str | None, count: int) -> list[np.ndarray]:
+def photos_to_search(folder: str | None, count: int) -> list[np.ndarray]:
   """At most so many of a folder, or else the standard ones."""
   if folder:
     return [read_photo(photo.path) for photo in list_photos(folder)[:count]]

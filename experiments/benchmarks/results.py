@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from disentangle3d.machine import machine_name, package_versions
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.html_page import Block, Paragraph, Section
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.reporting.markdown import markdown
-from disentangle3d.versions import versions_of
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 _FILES = (".json", ".md")
@@ -32,7 +31,7 @@ def about() -> dict[str, Any]:
     "machine": machine_name(),
     "date": datetime.date.today().isoformat(),
     "command": shlex.join([*command.split(), *sys.argv[1:]]),
-    "versions": versions_of(_PACKAGES),
+    "versions": package_versions(_PACKAGES),
   }
 
 
@@ -76,8 +75,8 @@ def publish(
   folder.mkdir(parents=True, exist_ok=True)
   document = {"about": about(), "figures": _plain(figures)}
   text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-  replace_file(folder / f"{name}.json", text.encode())
-  replace_file(folder / f"{name}.md", page.encode())
+  replace_file(folder / f"{name}.json", text)
+  replace_file(folder / f"{name}.md", page)
   for file, content in (charts or {}).items():
     replace_file(folder / file, content)
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.inference import decode, encode, reconstruct
+from disentangle3d.machine import machine_name
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.reporting.html_page import Block, Paragraph, Section, Table
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 from experiments.benchmarks.timing import Timing, time_calls
 from experiments.pages.findings import Findings

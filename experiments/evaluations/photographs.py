@@ -1,5 +1,6 @@
-"""Shows photographs before and after training on them, on one page."""
+"""Shows photographs as networks see them, on one page."""
 
+from collections.abc import Mapping
 import pathlib
 
 from disentangle3d.reporting.html_page import write_page
@@ -11,15 +12,15 @@ from experiments.pages.photo_report import build_page, photographs_of
 
 
 def report_photographs(
-  output: pathlib.Path, dataset: str, *, before: str, after: str
+  output: pathlib.Path, dataset: str, paths: Mapping[str, str]
 ) -> None:
   """Writes the page of a dataset's people of the split `heldout`.
 
   Args:
     output: The .html to write.
     dataset: Of build_dataset.
-    before: Network or workdir to start from.
-    after: Workdir of the training on the split `train`.
+    paths: Of networks by name, in the order of training; faces and losses
+      are the last one's.
 
   Raises:
     UserFileNotFoundError: A file is missing.
@@ -30,13 +31,14 @@ def report_photographs(
   model = load_dataset_model(split)
   reader = RecordReader(split)
   photos = photographs_of(reader.read_records(range(len(reader))), model)
-  networks = {"before": load_network(before), "after": load_network(after)}
+  networks = {name: load_network(path) for name, path in paths.items()}
   for name, network in networks.items():
     if network.model.num_vertices != model.num_vertices:
       raise UserError(
-        f"--{name}: expected a network of {model.num_vertices} vertices as the"
+        f"--network={name}: expected {model.num_vertices} vertices as the"
         f" dataset's 3DMM has, got {network.model.num_vertices}"
       )
-  runs = {"after": pathlib.Path(after)}
+  name, workdir = list(paths.items())[-1]
+  runs = {name: pathlib.Path(workdir)}
   output.parent.mkdir(parents=True, exist_ok=True)
   write_page(output, build_page(photos, model, networks, runs))

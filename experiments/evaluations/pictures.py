@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 import pathlib
 
-from data_prep.datasets.synthetic_set import settings_of
+from data_prep.datasets.synthetic_set import is_synthetic, settings_of
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Network
@@ -25,8 +25,7 @@ def draw_pictures(
   output: str,
   networks: Mapping[str, Network],
   *,
-  dataset: str | None,
-  photos: str | None,
+  datasets: Sequence[str],
   meshes: Sequence[str],
   bases: int,
   people: int,
@@ -37,8 +36,7 @@ def draw_pictures(
   Args:
     output: The folder to write, new or an earlier evaluation's.
     networks: By the names that pictures print, in the order of training.
-    dataset: Of data_prep.render_synthetic, or None.
-    photos: A dataset of photographs, or None.
+    datasets: Whose held-out people to show, synthetic or photographs.
     meshes: Other methods' meshes, as NAME=FOLDER.
     bases: Basis vectors of each decoder.
     people: People in Fig. 5.
@@ -52,7 +50,7 @@ def draw_pictures(
     UserError: A file is damaged, a decoder has fewer basis vectors, or the
       networks are not of one mesh.
   """
-  _check(networks, [path for path in (dataset, photos) if path], bases)
+  _check(networks, datasets, bases)
   name, network = list(networks.items())[-1]
   folders = read_mesh_folders(
     meshes,
@@ -61,13 +59,14 @@ def draw_pictures(
     network.model.num_vertices,
   )
   sections: list[Section] = []
-  if dataset is not None:
-    sections += _synthetic(
-      dataset, name, network, folders, people=people, size_px=size_px
-    )
-  if photos is not None:
+  for dataset in datasets:
+    if is_synthetic(read_manifest(dataset)):
+      sections += _synthetic(
+        dataset, name, network, folders, people=people, size_px=size_px
+      )
+      continue
     photographs = dataset_photos(
-      photos, {name: network}, folders, people=max(people, STRIP_PHOTOS)
+      dataset, {name: network}, folders, people=max(people, STRIP_PHOTOS)
     )
     sections.append(
       people_section(

@@ -163,10 +163,9 @@ def mesh_scores(
   remarks = [] if same_topology else ["nearest points"]
   if found < len(photos):
     remarks.append(f"{found} of {len(photos)} photos")
-  missing = np.full(heldout.num_photos, np.nan)
   return (
     f" ({', '.join(remarks)})" if remarks else "",
-    ShapeScores(errors[0], errors[1], missing, missing, errors[2], errors[3]),
+    ShapeScores.only_within(errors),
   )
 
 
@@ -212,10 +211,7 @@ def bound_scores(heldout: HeldOut, people: Int[np.ndarray, "S"]) -> ShapeScores:
     if person not in done:
       done[person] = _both(neutral, identity_shape[0])
     errors[2:, row] = done[person]
-  missing = np.full(heldout.num_photos, np.nan)
-  return ShapeScores(
-    errors[0], errors[1], missing, missing, errors[2], errors[3]
-  )
+  return ShapeScores.only_within(errors)
 
 
 def _both(projector: Projector, truth: np.ndarray) -> np.ndarray:

@@ -190,10 +190,8 @@ def measure_scans(
         f"{folder.folder}: expected meshes as {faces.photos[0].name}.obj, got"
         " none of this set's photos"
       )
-  missing = np.full(count, np.nan)
   scores = {
-    name: ShapeScores(found[0], found[1], missing, missing, found[2], found[3])
-    for name, found in errors.items()
+    name: ShapeScores.only_within(found) for name, found in errors.items()
   }
   table = None
   if protocol_photos:

@@ -84,55 +84,44 @@ def bases_section(
   triangles = next(iter(networks.values())).triangles
   bases = {name: read_bases(one, count) for name, one in networks.items()}
   first, last = bases[next(iter(bases))], bases[list(bases)[-1]]
-  shown = {
-    name: np.concatenate([one.mean_shape[None], one.mean_shape + one.identity])
-    for name, one in bases.items()
-  }
-  everything = np.concatenate(list(shown.values())).reshape(-1, 3)
-  extent = _MARGIN * float(np.ptp(everything, axis=0)[:2].max())
+  extent = _extent(bases)
   labels = [f"{number + 1}" for number in range(count)]
-  blocks: list[Block] = []
   rows = [
     list(render_shape(one, triangles, size_px=size_px, extent_mm=extent))
-    for one in shown.values()
+    for one in map(_shown, bases.values())
   ]
-  blocks.append(
-    Picture(
-      gallery(
-        rows,
-        row_labels=list(bases),
-        column_labels=["mean shape", *(f"identity basis {n}" for n in labels)],
-        cell_px=size_px,
-        extent_mm=extent,
-      ),
-      "Fig. 9a: mean shape plus two standard deviations of one identity latent",
-      width_px=1200,
-      is_photo=True,
-    )
+  figure = gallery(
+    rows,
+    row_labels=list(bases),
+    column_labels=["mean shape", *(f"identity basis {n}" for n in labels)],
+    cell_px=size_px,
+    extent_mm=extent,
   )
-  moved = {name: distances(one.residual) for name, one in bases.items()}
-  blocks.append(
+  caption = (
+    "Fig. 9a: mean shape plus two standard deviations of one identity latent"
+  )
+  blocks: list[Block] = [
+    Picture(figure, caption, width_px=1200, is_photo=True),
     _heat_gallery(
       first.mean_shape,
       triangles,
-      moved,
+      {name: distances(one.residual) for name, one in bases.items()},
       [f"residual basis {n}" for n in labels],
       extent,
       size_px,
       "Fig. 9b: what two standard deviations of one residual latent move,"
       " drawn on the mean shape",
-    )
-  )
+    ),
+  ]
   if len(bases) > 1:
-    changed = {
-      "identity": distances(last.identity - first.identity),
-      "residual": distances(last.residual - first.residual),
-    }
     blocks.append(
       _heat_gallery(
         first.mean_shape,
         triangles,
-        changed,
+        {
+          "identity": distances(last.identity - first.identity),
+          "residual": distances(last.residual - first.residual),
+        },
         [f"basis {n}" for n in labels],
         extent,
         size_px,
@@ -141,6 +130,20 @@ def bases_section(
       )
     )
   return Section("Fig. 9: bases before and after joint training", blocks)
+
+
+def _shown(bases: Bases) -> Float[np.ndarray, "N1 V 3"]:
+  """The mean shape, then what each identity latent makes of it."""
+  mean = bases.mean_shape
+  return np.concatenate([mean[None], mean + bases.identity])
+
+
+def _extent(bases: Mapping[str, Bases]) -> float:
+  """What a picture's side shows, mm: room for all shapes."""
+  points = np.concatenate(
+    [_shown(one).reshape(-1, 3) for one in bases.values()]
+  )
+  return _MARGIN * float(np.ptp(points, axis=0)[:2].max())
 
 
 def _heat_gallery(

@@ -1,15 +1,12 @@
 """What the codes carry: one block of tables for an evaluation's page."""
 
 from collections.abc import Mapping
-import itertools
 
 import numpy as np
 
-from disentangle3d.evaluation.code_scores import auc_difference
 from disentangle3d.faces.synthetic_world import EXPRESSION_CLASSES
 from disentangle3d.reporting.html_page import (
   Block,
-  Paragraph,
   Table,
   interval,
   mean_std,
@@ -19,6 +16,7 @@ from experiments.measures.disentanglement import (
   YAW_BINS_DEG,
   Disentanglement,
 )
+from experiments.pages.differences import auc_differences, differences_table
 from experiments.sets.heldout import HeldOut
 
 
@@ -31,8 +29,18 @@ def disentanglement_blocks(
     code_table(found, code, len(np.unique(people))) for code in CODES
   ]
   blocks.append(swap_table(found))
-  for code in CODES:
-    blocks += _differences(found, code, people)
+  differences = [
+    difference
+    for code in CODES
+    for difference in auc_differences(
+      f"{code} code",
+      {name: one.codes[code].verification for name, one in found.items()},
+      people,
+      more_is_better=code == "identity",
+    )
+  ]
+  if differences:
+    blocks.append(differences_table(differences))
   return blocks
 
 
@@ -105,22 +113,3 @@ def code_table(
       " out linearly, by classifiers that saw other people."
     ),
   )
-
-
-def _differences(
-  found: Mapping[str, Disentanglement], code: str, people: np.ndarray
-) -> list[Block]:
-  lines: list[Block] = []
-  for first, second in itertools.combinations(reversed(list(found)), 2):
-    one, other = (found[n].codes[code].verification for n in (first, second))
-    difference = auc_difference(one, other, people)
-    verdict = "no difference shown"
-    if difference.low > 0 or difference.high < 0:
-      verdict = "a difference"
-    lines.append(
-      Paragraph(
-        f"AUC of the {code} code, {first} − {second}: {interval(difference)}"
-        f" points (95 %, people drawn again): {verdict}."
-      )
-    )
-  return lines

@@ -1,26 +1,27 @@
 """Table 3 and its figures, from what was measured on sets of faces."""
 
 from collections.abc import Mapping, Sequence
-import itertools
 
 import numpy as np
 
-from disentangle3d.evaluation.code_scores import auc_difference
 from disentangle3d.evaluation.presets import PRESETS
 from disentangle3d.evaluation.verification import VerificationResult
 from disentangle3d.reporting.html_page import (
   Block,
   Grid,
-  Paragraph,
   Picture,
   Row,
   Section,
   Table,
-  interval,
   mean_std,
 )
 from disentangle3d.reporting.roc_charts import det_curves, roc_curves
 from experiments.measures.verification import IDENTITY, RESIDUAL, FaceResults
+from experiments.pages.differences import (
+  Difference,
+  auc_differences,
+  differences_table,
+)
 from experiments.pages.paper_tables import (
   FUSION,
   LFW,
@@ -118,27 +119,17 @@ def verification_table(
 def _differences(results: FaceResults) -> list[Block]:
   if results.faces.people is None:
     return []
-  lines: list[Block] = []
+  differences: list[Difference] = []
   for kind in (IDENTITY, RESIDUAL):
-    names = [
-      name
-      for name in results.rows
+    scores = {
+      name.removeprefix(f"{kind}, "): scored
+      for name, scored in results.rows.items()
       if name.startswith(kind) and "mirrored" not in name
-    ]
-    parts = []
-    for first, second in itertools.combinations(reversed(names), 2):
-      one, other = results.rows[first], results.rows[second]
-      found = auc_difference(one, other, results.faces.people)
-      short = [name.removeprefix(f"{kind}, ") for name in (first, second)]
-      parts.append(f"{short[0]} − {short[1]}: {interval(found)}")
-    if parts:
-      lines.append(
-        Paragraph(
-          f"AUC of the {kind}, differences in points over all pairs (95 %,"
-          f" people drawn again): {'; '.join(parts)}."
-        )
-      )
-  return lines
+    }
+    differences += auc_differences(
+      kind, scores, results.faces.people, more_is_better=kind == IDENTITY
+    )
+  return [differences_table(differences)] if differences else []
 
 
 def _presets(results: FaceResults) -> Table:

@@ -17,14 +17,11 @@ import pathlib
 from jaxtyping import Float, Int
 import numpy as np
 
+from data_prep.stages.flag_words import parse_all_named
 from disentangle3d.evaluation.scans import Scan, make_scan, scan_of
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
-MESHES_HELP = (
-  "NAME=FOLDER: another method's meshes, one a photo (see"
-  " experiments/sets/meshes.py); repeat for more."
-)
 _SUFFIXES = (".obj", ".ply")
 
 
@@ -53,19 +50,16 @@ def read_mesh_folders(
   triangles: Int[np.ndarray, "F 3"],
   num_vertices: int,
 ) -> list[MeshFolder]:
-  """The folders of `--meshes=NAME=FOLDER` flags.
+  """The folders of `--meshes=NAME=PATH` or `PATH` flags.
 
   Raises:
-    UserError: A value is not NAME=FOLDER, or a name comes twice.
+    UserError: A name or a path is empty, or a name comes twice.
     UserFileNotFoundError: There is no such folder.
   """
   folders: list[MeshFolder] = []
-  for value in named:
-    name, separator, path = value.partition("=")
-    if not (name and separator and path):
-      raise UserError(f"--meshes: expected NAME=FOLDER, got {value!r}")
-    if name in [other.name for other in folders]:
-      raise UserError(f"--meshes: expected names that differ, got {name!r}")
+  # As surfaces keep them: `corresponds` asks whether they are the same array.
+  triangles = np.asarray(triangles, np.int64)
+  for name, path in parse_all_named("meshes", named).items():
     folder = pathlib.Path(path)
     if not folder.is_dir():
       raise UserFileNotFoundError(f"--meshes={name}: {path}: no such folder")
@@ -102,7 +96,7 @@ def read_prediction(
 
 def corresponds(meshes: MeshFolder, scan: Scan) -> bool:
   """Whether vertex i of the mesh is vertex i of the 3DMM."""
-  return scan.surface.triangles is meshes.triangles
+  return np.array_equal(scan.surface.triangles, meshes.triangles)
 
 
 def _read_scan(

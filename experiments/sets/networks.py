@@ -2,38 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 
+from data_prep.stages.flag_words import parse_all_named
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import UserError
-
-NETWORK_HELP = (
-  "NAME=PATH: a workdir of a finished training, or a folder it exported;"
-  " repeat for every row of the tables."
-)
 
 
 def read_networks(
   named: Sequence[str], fitter: MorphableModel | None = None
 ) -> dict[str, Network]:
-  """The networks of `--network=NAME=PATH` flags, in their order.
+  """The networks of `--network=NAME=PATH` or `PATH` flags, in their order.
 
   Args:
     named: The flags' values.
     fitter: The 3DMM that their shapes must go with, or None.
 
   Raises:
-    UserError: A value is not NAME=PATH, a name comes twice, or a network has
+    UserError: A name or a path is empty, a name comes twice, or a network has
       another number of vertices.
     UserFileNotFoundError: There is no export.
   """
-  networks: dict[str, Network] = {}
-  for value in named:
-    name, separator, path = value.partition("=")
-    if not (name and separator and path):
-      raise UserError(f"--network: expected NAME=PATH, got {value!r}")
-    if name in networks:
-      raise UserError(f"--network: expected names that differ, got {name!r}")
-    networks[name] = load_network(path)
+  networks = {
+    name: load_network(path)
+    for name, path in parse_all_named("network", named).items()
+  }
   if fitter is not None:
     check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
   return networks

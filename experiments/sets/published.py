@@ -11,6 +11,7 @@ import pathlib
 from jaxtyping import Int, UInt8
 import numpy as np
 
+from data_prep.datasets.synthetic_set import is_synthetic
 from data_prep.evaluation_sets.lfw import read_lfw_pairs
 from data_prep.evaluation_sets.pair_lists import (
   PairList,
@@ -23,6 +24,7 @@ from data_prep.photos.photo_sets import decode_photo, read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
 from disentangle3d.evaluation.rows import evenly
+from disentangle3d.training.dataset import read_manifest
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
 
@@ -64,8 +66,7 @@ class CropFiles:
 
 def read_face_sets(
   *,
-  synthetic: Sequence[str] = (),
-  photos: Sequence[str] = (),
+  datasets: Sequence[str] = (),
   lfw: tuple[str, str] | None = None,
   ytf: tuple[str, str] | None = None,
   ytf_frames: int = 100,
@@ -74,8 +75,7 @@ def read_face_sets(
   """Sets of faces to verify, from where they lie.
 
   Args:
-    synthetic: Datasets of data_prep.render_synthetic.
-    photos: Datasets of build_dataset.
+    datasets: Of build_dataset or render_synthetic.
     lfw: See `lfw_set`.
     ytf: See `ytf_set`.
     ytf_frames: See `ytf_set`.
@@ -86,9 +86,11 @@ def read_face_sets(
     UserError: There is no set at all, or one is damaged.
   """
   sets: list[FaceSet] = []
-  for dataset in synthetic:
-    sets += synthetic_sets(dataset)
-  sets += [photo_set(dataset) for dataset in photos]
+  for dataset in datasets:
+    if is_synthetic(read_manifest(dataset)):
+      sets += synthetic_sets(dataset)
+    else:
+      sets.append(photo_set(dataset))
   if lfw is not None:
     sets.append(lfw_set(*lfw))
   if ytf is not None:
@@ -96,8 +98,7 @@ def read_face_sets(
   sets += [bin_set(path) for path in bins]
   if not sets:
     raise UserError(
-      "expected at least one of --synthetic, --photos, --lfw_pairs,"
-      " --ytf_splits, --bin"
+      "expected at least one of --dataset, --lfw_pairs, --ytf_splits, --bin"
     )
   return sets
 

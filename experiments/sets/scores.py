@@ -5,22 +5,20 @@ import pathlib
 
 import numpy as np
 
+from data_prep.stages.flag_words import parse_all_named
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 
 def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
-  """Other systems' scores, of `--scores=NAME=FILE` flags.
+  """Other systems' scores, of `--scores=NAME=PATH` or `PATH` flags.
 
   Raises:
-    UserError: A value is not NAME=FILE, or a file holds no row of finite
-      numbers.
+    UserError: A name or a path is empty, a name comes twice, or a file holds
+      no row of finite numbers.
     UserFileNotFoundError: There is no such file.
   """
   scores = {}
-  for value in named:
-    name, separator, path = value.partition("=")
-    if not (name and separator and path):
-      raise UserError(f"--scores: expected NAME=FILE, got {value!r}")
+  for name, path in parse_all_named("scores", named).items():
     if not pathlib.Path(path).is_file():
       raise UserFileNotFoundError(f"{path}: no such file")
     try:

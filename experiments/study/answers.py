@@ -1,11 +1,10 @@
 """What the paper claims about training, answered from measured results."""
 
 from collections.abc import Mapping
-import dataclasses
 
 import numpy as np
 
-from disentangle3d.evaluation.bootstrap import Interval, paired_bootstrap
+from disentangle3d.evaluation.bootstrap import paired_bootstrap
 from disentangle3d.evaluation.code_scores import auc_difference
 from disentangle3d.reporting.html_page import (
   Paragraph,
@@ -13,9 +12,9 @@ from disentangle3d.reporting.html_page import (
   Section,
   Table,
   format_number,
-  interval,
 )
 from experiments.measures.verification import IDENTITY, RESIDUAL
+from experiments.pages.differences import Difference, differences_table
 from experiments.pages.disentanglement import code_table, swap_table
 from experiments.sets.faces import ALBEDOS
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT
@@ -29,31 +28,6 @@ from experiments.study.variants import CONTROL, PAPER, VARIANTS
 
 AFTER = VARIANTS[PAPER].title
 _CONTROL = VARIANTS[CONTROL].title
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-  """One thing minus another, over the same photos.
-
-  Attributes:
-    what: Of what, with its unit.
-    first: What is compared.
-    second: With what.
-    value: Of first minus second, 95 %, people drawn again.
-    more_is_better: Which sign is a gain.
-  """
-
-  what: str
-  first: str
-  second: str
-  value: Interval
-  more_is_better: bool
-
-  def verdict(self) -> str:
-    """`better`, `worse`, or that nothing is shown."""
-    if self.value.low <= 0 <= self.value.high:
-      return "no difference shown"
-    return "better" if (self.value.low > 0) == self.more_is_better else "worse"
 
 
 def answers(results: PaperResults) -> list[Section]:
@@ -109,7 +83,7 @@ def answers(results: PaperResults) -> list[Section]:
     ),
   ]
   sections = [
-    Section(question, [_table(differences)])
+    Section(question, [differences_table(differences)])
     for question, differences in asked
     if differences
   ]
@@ -197,24 +171,6 @@ def _rmse(
 
 def _mean(results: PaperResults, where: str, field: str, name: str) -> float:
   return float(np.mean(getattr(results.sets[where].scores[name], field)))
-
-
-def _table(differences: list[Difference]) -> Table:
-  return Table(
-    ("what", "", "minus", "difference", ""),
-    [
-      (
-        one.what,
-        one.first,
-        one.second,
-        interval(one.value),
-        one.verdict(),
-      )
-      for one in differences
-    ],
-    text_columns=(0, 1, 2, 4),
-    caption="95 % intervals, people drawn again.",
-  )
 
 
 def _span(results: PaperResults) -> Section:

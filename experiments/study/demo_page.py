@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import importlib.metadata
 import pathlib
-import platform
 import shlex
 
 import jax
@@ -14,6 +12,7 @@ from data_prep.datasets.synthetic_set import SyntheticSet
 from disentangle3d.evaluation.reconstruction import shape_error
 from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.machine import machine_name, package_versions
 from disentangle3d.reporting.figures import heat_map
 from disentangle3d.reporting.html_page import (
   Block,
@@ -23,7 +22,6 @@ from disentangle3d.reporting.html_page import (
   page,
   write_page,
 )
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.reporting.pictures import contact_sheet, enlarge
 from disentangle3d.training.export import Network
 from experiments.configs.default import PHASES
@@ -189,11 +187,9 @@ def _about(
     words.append(f"--morphable_model={settings.morphable_model}")
   facts = [
     ("machine", machine_name()),
-    ("Python", platform.python_version()),
-    *(
-      (name, importlib.metadata.version(name))
-      for name in ("disentangle3d", "jax", "jaxlib", "flax", "numpy")
-    ),
+    *package_versions(
+      ("disentangle3d", "jax", "jaxlib", "flax", "numpy")
+    ).items(),
     ("3DMM", f"{model.name}; {model.source}; licence {model.licence}"),
     ("command", shlex.join(words)),
   ]

@@ -8,9 +8,9 @@ import pathlib
 
 import jax
 
+from disentangle3d.machine import machine_name
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.html_page import Paragraph, Section, Table
-from disentangle3d.reporting.machine import machine_name
 from disentangle3d.reporting.markdown import markdown
 from disentangle3d.types import UserFileNotFoundError
 from experiments.pages.disentanglement import disentanglement_blocks
@@ -86,7 +86,7 @@ def save_results(
   for name, findings in parts.items():
     save_findings(folder / "evaluation" / name, findings)
   text = json.dumps(key_figures(results), indent=1)
-  replace_file(folder / "figures.json", text.encode())
+  replace_file(folder / "figures.json", text)
   tables = [
     paper_table(key, rows)
     for findings in parts.values()
@@ -101,7 +101,7 @@ def save_results(
   return folder
 
 
-def write_page(study: Study, people: str) -> pathlib.Path:
+def write_study_page(study: Study, people: str) -> pathlib.Path:
   """Joins the seeds that were measured to one Markdown page.
 
   Raises:
@@ -137,7 +137,7 @@ def write_page(study: Study, people: str) -> pathlib.Path:
     for seed, folder in found.items()
   ]
   path = study.workdir / f"paper_scale-{people}.md"
-  replace_file(path, "\n".join([head, *answered]).encode())
+  replace_file(path, "\n".join([head, *answered]))
   return path
 
 

@@ -7,7 +7,6 @@ and only the fits are kept in a file.
 
 import dataclasses
 import functools
-import io
 import os
 import pathlib
 
@@ -19,10 +18,11 @@ from scipy.stats import norm
 from tqdm import tqdm
 
 from data_prep.datasets.synthetic_set import fit_labels
+from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.faces.synthetic import render_photos, true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import replace_npz
 from disentangle3d.types import (
   IMAGE_HEIGHT,
   IMAGE_WIDTH,
@@ -196,17 +196,12 @@ def true_targets(
   """The weights of all rows that the true shapes are made of."""
   world = world.replace(photos_per_person=MOST_PHOTOS)
   indices = people.indices()
-  parts = []
-  for start in range(0, len(indices), _TRUTHS_A_TURN):
-    rows = np.arange(start, start + _TRUTHS_A_TURN)
-    batch = indices[np.minimum(rows, len(indices) - 1)]
-    parts.append(
-      jax.tree.map(np.asarray, _truths(world, jnp.uint32(seed), batch))
-    )
-  identity, expression = (
-    np.concatenate(part)[: len(indices)] for part in zip(*parts, strict=True)
+  targets = in_batches(
+    lambda batch: _truths(world, jnp.uint32(seed), batch),
+    indices,
+    _TRUTHS_A_TURN,
   )
-  return Targets(identity, expression)
+  return Targets(*targets)
 
 
 _truths = jax.jit(true_coefficients)
@@ -214,9 +209,7 @@ _truths = jax.jit(true_coefficients)
 
 def save_targets(path: str | os.PathLike[str], targets: Targets) -> None:
   """Writes targets to an `.npz`, whole or not at all."""
-  buffer = io.BytesIO()
-  np.savez(buffer, **dataclasses.asdict(targets))
-  replace_file(path, buffer.getvalue())
+  replace_npz(path, dataclasses.asdict(targets))
 
 
 def load_targets(path: str | os.PathLike[str], *, photos: int) -> Targets:

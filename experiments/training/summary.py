@@ -51,7 +51,7 @@ def write_summary(workdir: str | os.PathLike[str]) -> None:
       log_y=0 < 10 * low < high,
     )
     replace_file(workdir / f"loss_{name}.png", figure_png(figure))
-  replace_file(workdir / SUMMARY, summary_of(info, phases).encode())
+  replace_file(workdir / SUMMARY, summary_of(info, phases))
 
 
 def summary_of(

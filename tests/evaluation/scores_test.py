@@ -52,6 +52,16 @@ class ShapeScoresTest(absltest.TestCase):
     self.assertGreater(scores.within_rigid.min(), 3)
     self.assertGreater(scores.identity_within_rigid.min(), 3)
 
+  def test_rows_of_a_table_stay_in_the_order_of_the_methods(self):
+    method = Method(jax.jit(_stored), (self.shapes, self.identity))
+    scores = score_shapes(
+      method,
+      {"third": method, "first": method, "second": method},
+      7,
+      self.model.landmark_vertices,
+    )
+    self.assertEqual(list(scores), ["third", "first", "second"])
+
   def test_a_photo_is_compared_with_its_own_truth(self):
     wrong = self.shapes.at[4].set(self.shapes[5])
     scores = self._score(wrong, self.identity)

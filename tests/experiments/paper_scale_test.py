@@ -123,7 +123,7 @@ class PaperScaleTest(absltest.TestCase):
     evaluation = self.workdir / "test-0" / "evaluation"
     self.assertLen(list((evaluation / "pictures").glob("*.png")), 3)
     # Nothing is trained again, and other people are measured.
-    said = self._run("--people=validation", "--validation_people=6")
+    said = self._run("--evaluate_on=validation", "--validation_people=6")
     self.assertNotIn("rendering", said)
     self.assertTrue((self.workdir / "paper_scale-validation.md").is_file())
 

@@ -12,6 +12,7 @@ from disentangle3d.types import UserError
 class OldNamesTest(parameterized.TestCase):
   renamed = {
     "params": "network",
+    "after": "network=after",
     "config.phases.first": "config.phases.latents",
   }
 
@@ -26,6 +27,7 @@ class OldNamesTest(parameterized.TestCase):
       "--config.phases.latents.steps=3",
       1,
     ),
+    ("named", "--after=b", "--network=after=b", 1),
     ("begins_alike", "--paramsx=a", "--paramsx=a", 0),
     ("a_value", "params", "params", 0),
   )
@@ -33,6 +35,10 @@ class OldNamesTest(parameterized.TestCase):
     words, warnings = flag_words.today(["binary", word], self.renamed)
     self.assertEqual(words, ["binary", expected])
     self.assertLen(warnings, count)
+
+  def test_a_value_apart_joins_the_beginning_that_a_name_brings(self):
+    words, _ = flag_words.today(["b", "--after", "c", "--d"], self.renamed)
+    self.assertEqual(words, ["b", "--network=after=c", "--d"])
 
   def test_the_warning_says_both_names(self):
     _, (warning,) = flag_words.today(["b", "--params=a"], self.renamed)

@@ -11,8 +11,8 @@ from absl.testing import absltest
 import jax
 import numpy as np
 
+from disentangle3d.machine import machine_name
 from disentangle3d.reporting.html_page import Paragraph, Table
-from disentangle3d.reporting.machine import machine_name
 from experiments.benchmarks import results
 
 

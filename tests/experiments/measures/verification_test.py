@@ -242,7 +242,8 @@ class ScoresFileTest(absltest.TestCase):
     self.assertEqual(scores["a"].tolist(), [0.5, -1])
     self.assertEqual(scores["b"].tolist(), [1, 2])
     for value, message in (
-      ("good.txt", "NAME=FILE"),
+      ("=good.txt", "NAME=PATH"),
+      ("good.txt", "good.txt: no such file"),
       (f"a={folder / 'none.txt'}", "no such file"),
       (f"a={folder / 'nan.txt'}", "nan.txt: .*finite.* nan at 1"),
       (f"a={folder / 'text.txt'}", "text.txt: expected numbers"),

@@ -1,5 +1,7 @@
-"""What figures are measured on: names for a page."""
+"""What figures are measured on: the machine and versions, in words."""
 
+from collections.abc import Iterable
+import importlib.metadata
 import os
 import pathlib
 import platform
@@ -23,3 +25,14 @@ def machine_name() -> str:
   if jax.default_backend() == "cpu":
     return f"{cpu_name()}, {os.cpu_count()} CPU cores"
   return f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+  """Python's version and those of packages, by name as pip knows them."""
+  versions = {"python": platform.python_version()}
+  for package in packages:
+    try:
+      versions[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      versions[package] = "not installed"
+  return versions
