@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 
 from absl.testing import absltest
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +68,7 @@ class JointStepTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.phase = dataclasses.replace(tiny_phases(2)[2], input="fake")
+    cls.phase = dataclasses.replace(tiny_phases(2)[2], examples="fake")
     cls.params = _params(head=True)
     cls.state, cls.logged = _run(cls.phase, cls.params)
 
@@ -151,7 +152,7 @@ class ShardedStepTest(absltest.TestCase):
   def test_shards_in_parts_on_four_devices_do_what_a_dense_head_does(self):
     dense = dataclasses.replace(
       tiny_phases(2)[2],
-      input="fake",
+      examples="fake",
       head=HeadSetting("arcface", scale=10.0, margin=0.5),
     )
     shards = dataclasses.replace(
@@ -181,7 +182,9 @@ class ShardedStepTest(absltest.TestCase):
 
 class UpdateTest(absltest.TestCase):
   def _decoders(self, steps, **changes):
-    setting = OptimizerSetting("sgd", 0.5, momentum=0.0, clip_norm=0.25)
+    setting = OptimizerSetting(
+      "sgd", 0.5, arguments={"momentum": 0.0}, clip_norm=0.25
+    )
     return dataclasses.replace(
       tiny_phases(steps)[1],
       optimizers={"identity_decoder": setting, "residual_decoder": ADAM},
@@ -233,9 +236,7 @@ class DecodersStepTest(absltest.TestCase):
       error = np.linalg.norm(state.params[name]["kernel"] - wanted, axis=1)
       share = error / np.linalg.norm(wanted, axis=1)
       self.assertLess(share.max(), 0.01, name)
-    jax.tree.map(
-      np.testing.assert_array_equal, before["encoder"], state.params["encoder"]
-    )
+    chex.assert_trees_all_equal(before["encoder"], state.params["encoder"])
     self.assertLess(logged[-1]["loss"], 1e-3 * logged[0]["loss"])
 
 
