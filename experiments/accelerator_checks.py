@@ -1,6 +1,6 @@
 r"""Whether an accelerator computes what a CPU does, and repeats itself.
 
-    python -m experiments.accelerator_checks
+    python -m experiments.accelerator_checks --output=runs/checks
 
 Everything runs once on the default device and once on the CPU, from the same
 numbers: rendering, the landmark fit, the network in both precisions, the train

@@ -17,7 +17,7 @@ from disentangle3d.faces.synthetic_world import synthetic_world
 from disentangle3d.fitting.batched_fitting import fit_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
-from disentangle3d.reporting.html_page import DASH, Block, Row, Table, interval
+from disentangle3d.reporting.html_page import Block, Row, Table, interval
 from disentangle3d.types import CASIA_NUM_IMAGES, IDENTITY_DIM, RESIDUAL_DIM
 from experiments.benchmarks import fitting_trials
 from experiments.benchmarks.fitting_trials import SEVEN
@@ -117,8 +117,8 @@ def speed(
     rows.append(
       (
         "eos-py, one image a fit, one thread",
-        *(f"{rate:,.0f}", DASH, DASH, DASH),
-        *(f"{CASIA_NUM_IMAGES / rate:,.0f}", DASH),
+        *(f"{rate:,.0f}", None, None, None),
+        *(f"{CASIA_NUM_IMAGES / rate:,.0f}", None),
       )
     )
   table = Table(

@@ -18,7 +18,7 @@ from disentangle3d.network.compilation import (
 )
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.operations import count_operations
-from disentangle3d.reporting.html_page import DASH, Row, Table
+from disentangle3d.reporting.html_page import Row, Table
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
@@ -152,7 +152,9 @@ def table(results: Mapping[str, Rows]) -> Table:
     first = next(iter(next(iter(rows.values())).values()))["p50_ms"]
     for trunk, ways in rows.items():
       for way, row in ways.items():
-        middle, ratio, share = row["p50_ms"], DASH, DASH
+        middle = row["p50_ms"]
+        ratio: str | None = None
+        share: str | None = None
         if "peak_share" in row:
           share = f"{row['peak_share']:.0%}"
         if PYTORCH in ways:

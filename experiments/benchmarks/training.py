@@ -13,7 +13,7 @@ from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.operations import count_operations
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
-from disentangle3d.reporting.html_page import DASH, Row, Table
+from disentangle3d.reporting.html_page import Row, Table
 from disentangle3d.reporting.markdown import markdown_table
 from disentangle3d.types import UserError
 from experiments.benchmarks.machine import check_precisions, matrix_peak
@@ -185,7 +185,7 @@ def table_of(rows: Sequence[StepSpeed]) -> Table:
       f"{row.efficiency:.0%}",
       *(f"{ms:.1f}" for ms in (row.p25_ms, row.p50_ms, row.p75_ms, row.p95_ms)),
       f"{row.compile_s:.1f}",
-      DASH if math.isnan(row.peak_mib) else f"{row.peak_mib:.0f}",
+      None if math.isnan(row.peak_mib) else f"{row.peak_mib:.0f}",
       f"{row.program_mib:.0f}",
       f"{row.flops / 1e12:.3f}",
       f"{row.images_per_s / row.batch_size * row.flops / 1e12:.3f}",

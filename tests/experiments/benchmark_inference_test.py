@@ -99,7 +99,7 @@ class BenchmarkTest(absltest.TestCase):
     )
     self.assertEqual(mobile[1:3], ("mobile", PLAIN))
     self.assertAlmostEqual(mobile[7], 0.2)
-    self.assertEqual(mobile[8], "–")
+    self.assertIsNone(mobile[8])
     self.assertEqual(mobile[12], 13_333)
 
   def test_crops_are_the_held_out_ones_over_and_over(self):
