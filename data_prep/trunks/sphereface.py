@@ -17,7 +17,12 @@ from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS, Trunk
 from disentangle3d.training.export import save_network
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
+from disentangle3d.types import (
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  UserError,
+  check_choice,
+)
 
 PHASE = "import_sphereface"
 
@@ -76,10 +81,7 @@ def trunk_params(
   Raises:
     UserError: The arrays are no preset's; names the first that differs.
   """
-  if channels not in CHANNEL_ORDERS:
-    raise UserError(
-      f"channels: expected one of {', '.join(CHANNEL_ORDERS)}, got {channels}"
-    )
+  check_choice("channels", channels, CHANNEL_ORDERS)
   preset = _find_preset(weights)
   trunk = PRESETS[preset]
   params: dict[str, Any] = {}

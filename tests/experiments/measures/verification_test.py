@@ -10,14 +10,14 @@ import numpy as np
 from data_prep.stages.rows import (
   PhotoRow,
   manifest_path,
-  read_manifest,
+  read_shard_rows,
   write_manifest,
 )
 from disentangle3d.evaluation.pairs import pair_scores
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.export import Network
-from experiments.measures.codes import encode_photos
+from experiments.measures.codes import encode_crops
 from experiments.measures.verification import (
   eigenfaces,
   identify_in_gallery,
@@ -152,7 +152,7 @@ class PublishedSetsTest(absltest.TestCase):
       row.rejected("no face")
       if row.image_id.startswith("Bob") or row.image_id == "Ann/0/0.1.png"
       else row
-      for row in read_manifest(manifest)
+      for row in read_shard_rows(manifest)
     ]
     for row in rows:
       row.image_path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ class MeasureFacesTest(absltest.TestCase):
 
   def test_rows_are_what_the_codes_say_and_pixels_find_the_patterns(self):
     results = measure_faces(self.faces, {"it": self.network})
-    codes = encode_photos(self.network, self.faces.images)
+    codes = encode_crops(self.network, self.faces.images)
     np.testing.assert_allclose(
       results.rows["identity code, it"].scores,
       pair_scores(codes.identity, self.faces.pairs),
@@ -210,8 +210,8 @@ class MeasureFacesTest(absltest.TestCase):
 
   def test_mirrored_codes_are_those_of_mirrored_photos(self):
     images = self.faces.images[np.arange(3)]
-    mirrored = encode_photos(self.network, images, mirrored=True)
-    expected = encode_photos(self.network, images[:, :, ::-1])
+    mirrored = encode_crops(self.network, images, mirrored=True)
+    expected = encode_crops(self.network, images[:, :, ::-1])
     np.testing.assert_allclose(mirrored.identity, expected.identity, rtol=1e-5)
 
   def test_other_scores_are_fused_or_refused(self):
