@@ -209,11 +209,13 @@ def _optimizer(setting: Any, leaves: Sequence[torch.Tensor]) -> Any:
     for is_kernel in (True, False)
   ]
   groups = [group for group in groups if group["params"]]
-  if setting.kind == "sgd":
-    return torch.optim.SGD(
-      groups, lr=rate, momentum=setting.momentum, fused=True
-    )
-  betas = (setting.beta1, setting.beta2)
-  return torch.optim.Adam(
-    groups, lr=rate, betas=betas, eps=setting.epsilon, fused=True
+  told = setting.arguments
+  if setting.name == "sgd":
+    momentum = told.get("momentum", 0.9)
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=True)
+  # Where nothing is told, both libraries have the same numbers.
+  betas, eps = (
+    (told.get("b1", 0.9), told.get("b2", 0.999)),
+    told.get("eps", 1e-8),
   )
+  return torch.optim.Adam(groups, lr=rate, betas=betas, eps=eps, fused=True)
