@@ -91,6 +91,13 @@ def get_config() -> ConfigDict:
   config.augmentation = _augmentation()
   config.identity_head = _identity_head()
 
+  # What to measure while training, and after how many steps: on the people
+  # held out of examples.path `reconstruction` (L_R, mm²) and `verification`
+  # (AUC of the identity codes, percent), and what `train` is given. 0: never.
+  config.evaluators = ConfigDict()
+  config.evaluators.reconstruction = ConfigDict({"every": 0})
+  config.evaluators.verification = ConfigDict({"every": 0})
+
   config.phases = ByPhase()
   latents = config.phases.latents = _phase(LatentsConfig())
   latents.weights.latent = 1.0
