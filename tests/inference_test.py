@@ -3,6 +3,7 @@
 import functools
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,13 +46,8 @@ class InferenceTest(parameterized.TestCase):
     batch = self.call(name, images)
     for row in (0, 2):
       single = self.call(name, images[row])
-      jax.tree.map(
-        lambda one, all_, row=row: np.testing.assert_allclose(
-          one, all_[row], atol=2e-5
-        ),
-        single,
-        batch,
-      )
+      expected = jax.tree.map(lambda leaf, row=row: leaf[row], batch)
+      chex.assert_trees_all_close(single, expected, atol=2e-5, rtol=1e-7)
 
   @parameterized.parameters("encode", "reconstruct", "face_embedding")
   def test_eager_jit_vmap_and_pmap_agree(self, name):
@@ -70,9 +66,7 @@ class InferenceTest(parameterized.TestCase):
     spread = jax.tree.map(lambda leaf: leaf[:, 0], spread)
     for other in (mapped, jitted, spread):
       # Millimetres and codes; another order of summation.
-      jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), eager, other
-      )
+      chex.assert_trees_all_close(eager, other, atol=3e-5, rtol=1e-7)
 
   def test_the_same_shapes_are_compiled_once(self):
     traced = []
@@ -101,7 +95,7 @@ class InferenceTest(parameterized.TestCase):
     faces = self.call("reconstruct", images)
     latents = self.call("encode", images)
     decoded = self.call("decode", latents)
-    jax.tree.map(np.testing.assert_array_equal, faces, decoded)
+    chex.assert_trees_all_equal(faces, decoded)
     identity = np.asarray(latents.identity)
     kernel = np.asarray(self.params["identity_decoder"]["kernel"])
     expected = identity @ kernel + np.ravel(self.params["mean_shape"])[None]
@@ -178,8 +172,7 @@ class CastParamsTest(parameterized.TestCase):
     kernel = cast["identity_decoder"]["kernel"]
     self.assertEqual(kernel.dtype, jnp.bfloat16)
     self.assertEqual(params["identity_decoder"]["kernel"].dtype, jnp.float32)
-    jax.tree.map(
-      np.testing.assert_array_equal,
+    chex.assert_trees_all_equal(
       inference.reconstruct(cast, photos(), model=model),
       inference.reconstruct(params, photos(), model=model),
     )
@@ -200,7 +193,7 @@ class LoadParamsTest(absltest.TestCase):
     )
     model, loaded = inference.load_params(folder)
     self.assertEqual(model, MODEL)
-    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    chex.assert_trees_all_equal(loaded, params)
 
   def test_a_folder_without_an_export_is_refused(self):
     with self.assertRaisesRegex(FileNotFoundError, "expected the workdir"):

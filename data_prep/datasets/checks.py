@@ -78,7 +78,7 @@ def check_dataset(
   for name in sorted(manifest["splits"], key=lambda split: split != "train"):
     splits[name], found = read_split(folder, name, manifest, limits)
     violations += found
-  violations += check_splits(splits, manifest, limits)
+  violations += _check_splits(splits, manifest, limits)
   return Inspection(folder, manifest, splits, violations, limits)
 
 
@@ -94,7 +94,7 @@ def count_repeats(photos: Sequence[RecordedPhoto]) -> Repeats:
   return Repeats(repeated, two_people)
 
 
-def check_splits(
+def _check_splits(
   splits: Mapping[str, Sequence[RecordedPhoto]],
   manifest: Mapping[str, Any],
   limits: Limits,

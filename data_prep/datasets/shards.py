@@ -42,7 +42,7 @@ from disentangle3d.types import UserError
 
 MANIFEST_SUFFIX = ".json"
 _FILE = ("name", "num_records", "sha256")
-# How far a photo may come; see `count_stages`.
+# How far a photo may come; see `_count_stages`.
 STAGES = ("photos", "detected", "located", "aligned", "fitted", "kept")
 
 
@@ -116,7 +116,7 @@ def make_shard(
       for split, name in plan.files[shard].items()
     },
     counts=count_rows(rows),
-    stages=count_stages(rows, fits.keys()),
+    stages=_count_stages(rows, fits.keys()),
     rejected={row.image_id: row.reason for row in rows if row.status != "ok"},
   )
   progress(sum(row.status != "ok" for row in rows))
@@ -167,7 +167,7 @@ class DatasetParts:
   Attributes:
     splits: As `write_dataset_manifest` takes them.
     counts: Photos that are ok, and that were rejected, by reason.
-    stages: See `count_stages`.
+    stages: See `_count_stages`.
     rejected: Image id to reason.
   """
 
@@ -225,7 +225,7 @@ def read_parts(
   return DatasetParts(splits, counts, stages, rejected)
 
 
-def count_stages(
+def _count_stages(
   rows: Sequence[PhotoRow], fitted: Container[str]
 ) -> dict[str, int]:
   """How many photos came how far.

@@ -27,7 +27,7 @@ from disentangle3d.output_files import replace_file
 STAGE = "align_faces"
 
 
-def align_row(
+def _align_row(
   row: PhotoRow, folder: pathlib.Path, template: Template = SPHEREFACE
 ) -> PhotoRow:
   """Writes one photo's crop under `folder`; the row with matrix and path."""
@@ -93,7 +93,7 @@ def align_faces(
   ) -> list[PhotoRow]:
     rows = []
     for row in read_shard_rows(manifests[shard]):
-      rows.append(align_row(row, output, template))
+      rows.append(_align_row(row, output, template))
       progress(1)
     return rows
 

@@ -102,7 +102,7 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
   )
 
 
-def locate_row(row: PhotoRow, locator: Locator) -> PhotoRow:
+def _locate_row(row: PhotoRow, locator: Locator) -> PhotoRow:
   """One photo's row with its landmarks, or with why there are none."""
   if row.status != "ok":
     return row
@@ -162,7 +162,7 @@ def locate_landmarks(
   ) -> list[PhotoRow]:
     rows = []
     for row in faces.shards[shard]():
-      rows.append(locate_row(row, locator))
+      rows.append(_locate_row(row, locator))
       progress(1)
     return rows
 

@@ -72,7 +72,7 @@ def landmarks_in_crop(row: PhotoRow) -> np.ndarray:
   return mapped.astype(np.float32)
 
 
-def check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
+def _check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
   """Gives up a photo with too few landmarks that the model has, `[68]`."""
   if row.status != "ok":
     return row
@@ -106,7 +106,7 @@ def fit_shard(
     UserError: A file has changed since it was indexed.
   """
   usable = np.asarray(model.model.landmark_vertices) >= 0
-  rows = [check_row(row, usable) for row in read_entries(index, shard.entries)]
+  rows = [_check_row(row, usable) for row in read_entries(index, shard.entries)]
   chosen = [place for place, row in enumerate(rows) if row.status == "ok"]
   bar.update(len(rows) - len(chosen))
   path = folder.manifest(number)

@@ -27,7 +27,7 @@ from disentangle3d.fitting.batched_fitting import FitModel, fit_model
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 
-SKIPPED = "skipped.json"
+_SKIPPED = "skipped.json"
 
 
 _LISTED = 20
@@ -129,4 +129,4 @@ def _write_skipped(output: pathlib.Path, index: LandmarkIndex) -> None:
     for row in index.bad
   ]
   text = json.dumps(skipped, indent=2) + "\n"
-  replace_file(output / SKIPPED, text)
+  replace_file(output / _SKIPPED, text)

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 GREY: Color = (0.78, 0.78, 0.78)
-SKY: Color = (0.45, 0.75, 0.95)
+_SKY: Color = (0.45, 0.75, 0.95)
 # Dark to light in print, and told apart by colour-blind readers.
 ERROR_COLORS = "viridis"
 _SUPERSAMPLE = 2
@@ -133,7 +133,7 @@ def overlay_mesh(
   *,
   upscale: int = 4,
   opacity: float = 0.6,
-  color: Color = SKY,
+  color: Color = _SKY,
 ) -> UInt8[np.ndarray, "uH uW 3"]:
   """Draws a mesh over the photo that the camera belongs to.
 

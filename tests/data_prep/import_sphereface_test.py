@@ -7,6 +7,7 @@ import sys
 import unittest
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import numpy as np
 
@@ -166,9 +167,7 @@ class FileTest(parameterized.TestCase):
     self.assertIn("trunk's weights: MIT", export.licence)
     self.assertIn("sphere4.pth", export.source)
     _, expected = trunk_params(self.weights)
-    jax.tree.map(
-      np.testing.assert_array_equal, export.params["encoder"]["trunk"], expected
-    )
+    chex.assert_trees_all_equal(export.params["encoder"]["trunk"], expected)
 
   @parameterized.named_parameters(("today", False), ("old", True))
   def test_a_caffe_model_gives_the_same_trunk(self, old):
@@ -176,9 +175,7 @@ class FileTest(parameterized.TestCase):
     path.write_bytes(caffemodel(self.caffe_layers(), old=old))
     preset, params = trunk_params(read_trunk_weights(path))
     self.assertEqual(preset, "sphere4")
-    jax.tree.map(
-      np.testing.assert_array_equal, params, trunk_params(self.weights)[1]
-    )
+    chex.assert_trees_all_equal(params, trunk_params(self.weights)[1])
 
   def test_convolutions_without_biases_get_zeros(self):
     path = self.folder / "net.caffemodel"

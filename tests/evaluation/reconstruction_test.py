@@ -1,4 +1,5 @@
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -155,9 +156,7 @@ class InvarianceTest(parameterized.TestCase):
     jitted = jax.jit(error)(predicted, truth, marks)
     mapped = jax.vmap(error, (0, 0, None))(predicted, truth, marks)
     for other in (jitted, mapped):
-      jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=5e-4), eager, other
-      )
+      chex.assert_trees_all_close(eager, other, atol=5e-4, rtol=1e-7)
 
 
 class ExtensionAndErrorTest(parameterized.TestCase):

@@ -1,6 +1,7 @@
 """The synthetic world: whose photos they are, and where their truth lies."""
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,21 +57,17 @@ class RenderPhotosTest(parameterized.TestCase):
     other = photos_of(WORLD, SEED, jnp.asarray(order))
     for row, index in enumerate(order):
       if index < PHOTOS:
-        jax.tree.map(
-          lambda a, b, r=row, i=index: np.testing.assert_array_equal(
-            a[r], b[i]
-          ),
-          other,
-          PHOTOS_OF_WORLD,
+        chex.assert_trees_all_equal(
+          jax.tree.map(lambda leaf, row=row: leaf[row], other),
+          jax.tree.map(lambda leaf, index=index: leaf[index], PHOTOS_OF_WORLD),
         )
 
   def test_a_batch_of_another_size_gives_the_same_rows(self):
     some = photos_of(WORLD, SEED, jnp.asarray([5, 2]))
-    jax.tree.map(
-      lambda a, b: np.testing.assert_array_equal(a, b[np.array([5, 2])]),
-      some,
-      PHOTOS_OF_WORLD,
+    expected = jax.tree.map(
+      lambda leaf: leaf[np.array([5, 2])], PHOTOS_OF_WORLD
     )
+    chex.assert_trees_all_equal(some, expected)
 
   def test_another_seed_or_index_gives_another_photo(self):
     other = photos_of(WORLD, SEED + 1, jnp.arange(PHOTOS))

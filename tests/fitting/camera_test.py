@@ -1,4 +1,5 @@
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -200,8 +201,7 @@ class EstimateCameraTest(parameterized.TestCase):
     )
 
   def _assert_same(self, one, other):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-      np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 class RefineCameraTest(absltest.TestCase):

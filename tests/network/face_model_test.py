@@ -3,6 +3,7 @@
 import dataclasses
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,7 +100,7 @@ class ApplyTest(parameterized.TestCase):
   def test_key_decides_everything(self):
     again = init_params(jax.random.key(0), SMALL, self.morphable_model)
     other = init_params(jax.random.key(1), SMALL, self.morphable_model)
-    jax.tree.map(np.testing.assert_array_equal, self.params, again)
+    chex.assert_trees_all_equal(self.params, again)
     for name in ("encoder", "identity_decoder", "residual_decoder"):
       for one, two in zip(
         jax.tree.leaves(self.params[name]),
@@ -114,13 +115,7 @@ class ApplyTest(parameterized.TestCase):
       lambda key: init_params(key, SMALL, self.morphable_model),
       jax.random.key(0),
     )
-    jax.tree.map(
-      lambda shape, leaf: self.assertEqual(
-        (shape.shape, shape.dtype), (leaf.shape, leaf.dtype)
-      ),
-      shapes,
-      self.params,
-    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(shapes, self.params)
 
   def test_decoders_start_as_small_noise(self):
     for name in ("identity_decoder", "residual_decoder"):

@@ -1,6 +1,7 @@
 """Winograd convolutions and fast trunks against the plain ones."""
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,12 +91,8 @@ class PrepareTest(parameterized.TestCase):
     )
     plain, quick = run(params, photos()), run(fast, photos())
     self.assertGreater(np.abs(plain.identity).max(), 0.05)
-    jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance),
-      quick,
-      plain,
-    )
-    jax.tree.map(np.testing.assert_array_equal, params, before)
+    chex.assert_trees_all_close(quick, plain, atol=tolerance, rtol=1e-7)
+    chex.assert_trees_all_equal(params, before)
     single = inference.encode(fast, photos()[0], model=model)
     np.testing.assert_allclose(
       single.identity, plain.identity[0], atol=tolerance

@@ -2,6 +2,7 @@ import pathlib
 import shutil
 
 from absl.testing import absltest
+import chex
 import jax
 import numpy as np
 
@@ -42,8 +43,7 @@ class CheckpointTest(absltest.TestCase):
 
   def test_state_comes_back_to_the_bit(self):
     got = self._restore(5, _state(0))
-    self.assertEqual(jax.tree.structure(got), jax.tree.structure(_state(5)))
-    jax.tree.map(np.testing.assert_array_equal, got, _state(5))
+    chex.assert_trees_all_equal(got, _state(5))
 
   def test_latest_step_and_the_two_kept(self):
     self.assertEqual(latest_step(self.workdir, "encoder"), 5)
@@ -73,16 +73,14 @@ class CheckpointTest(absltest.TestCase):
     with PhaseCheckpoints(self.workdir, "encoder") as checkpoints:
       with self.assertLogs("disentangle3d", "WARNING") as logs:
         state = checkpoints.restore_latest(_state(0))
-      jax.tree.map(np.testing.assert_array_equal, state, _state(2))
+      chex.assert_trees_all_equal(state, _state(2))
       self.assertRegex(
         logs.records[0].getMessage(),
         "encoder/5: .* damaged one .*; going on from step 2 before it",
       )
       checkpoints.save(_state(5))
-      jax.tree.map(
-        np.testing.assert_array_equal,
-        checkpoints.restore_latest(_state(0)),
-        _state(5),
+      chex.assert_trees_all_equal(
+        checkpoints.restore_latest(_state(0)), _state(5)
       )
     self.assertTrue((self.folder / "damaged-5").is_dir())
 

@@ -2,6 +2,7 @@ import json
 import pathlib
 
 from absl.testing import absltest
+import chex
 import jax
 import numpy as np
 
@@ -34,10 +35,7 @@ class ExportTest(absltest.TestCase):
     for path in (self.folder, self.workdir):
       got = load_network(path)
       self.assertEqual(got.model, MODEL)
-      self.assertEqual(
-        jax.tree.structure(got.params), jax.tree.structure(self.params)
-      )
-      jax.tree.map(np.testing.assert_array_equal, got.params, self.params)
+      chex.assert_trees_all_equal(got.params, self.params)
       np.testing.assert_array_equal(got.triangles, MORPHABLE_MODEL.triangles)
       np.testing.assert_array_equal(
         got.landmark_vertices, MORPHABLE_MODEL.landmark_vertices

@@ -5,6 +5,7 @@ import functools
 import pathlib
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 import numpy as np
 import pytest
@@ -110,11 +111,9 @@ class ResidentTest(parameterized.TestCase):
       position=np.arange(8, dtype=np.int32)
     )
     got = _taken(held, index, devices)
-    jax.tree.map(np.testing.assert_array_equal, got, wanted)
-    jax.tree.map(
-      np.testing.assert_array_equal,
-      held.class_targets(),
-      class_targets(self.disk.reader),
+    chex.assert_trees_all_equal(got, wanted)
+    chex.assert_trees_all_equal(
+      held.class_targets(), class_targets(self.disk.reader)
     )
 
   @parameterized.product(flat=(False, True), num_devices=(1, 2))

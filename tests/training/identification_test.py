@@ -3,6 +3,7 @@
 import functools
 
 from absl.testing import absltest, parameterized
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -112,11 +113,7 @@ class ShardedHeadTest(parameterized.TestCase):
   )
   def test_loss_and_gradients_are_the_dense_heads(self, kind, devices):
     got = _sharded(kind, *_numbers(), devices)
-    jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-      got,
-      _dense(kind),
-    )
+    chex.assert_trees_all_close(got, _dense(kind), atol=1e-5, rtol=1e-7)
 
   def test_sampling_is_the_softmax_over_the_sample(self):
     head, codes, labels = _numbers(400)

@@ -1,7 +1,7 @@
 import pathlib
 
 from absl.testing import absltest
-import jax
+import chex
 import numpy as np
 
 from disentangle3d.training.dataset import open_dataset
@@ -67,7 +67,7 @@ class InputPipelineTest(absltest.TestCase):
     self.assertIsInstance(disk, RecordReader)
     indices = [19, 0, 7, 7]
     got = disk.read(indices)
-    jax.tree.map(np.testing.assert_array_equal, got, memory.read(indices))
+    chex.assert_trees_all_equal(got, memory.read(indices))
     np.testing.assert_array_equal(got.label, [3, 0, 1, 1])
     np.testing.assert_array_equal(
       got.identity_coefficients,
@@ -82,7 +82,7 @@ class InputPipelineTest(absltest.TestCase):
     self.assertLen(straight, 6)
     self.assertLen(later, 2)
     for a, b in zip(straight[4:], later, strict=True):
-      jax.tree.map(np.testing.assert_array_equal, a, b)
+      chex.assert_trees_all_equal(a, b)
     np.testing.assert_array_equal(later[0].position, np.arange(8))
 
   def test_class_targets_are_the_splits(self):

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from absl.testing import absltest
+import chex
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
@@ -57,7 +58,7 @@ def _run(workdir, phases, phase_input=None, *, stop_after=0, **changes):
 
 
 def _assert_same(a, b):
-  jax.tree.map(np.testing.assert_array_equal, a, b)
+  chex.assert_trees_all_equal(a, b)
 
 
 class ResumeTest(absltest.TestCase):

@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 
 from absl.testing import absltest
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -235,9 +236,7 @@ class DecodersStepTest(absltest.TestCase):
       error = np.linalg.norm(state.params[name]["kernel"] - wanted, axis=1)
       share = error / np.linalg.norm(wanted, axis=1)
       self.assertLess(share.max(), 0.01, name)
-    jax.tree.map(
-      np.testing.assert_array_equal, before["encoder"], state.params["encoder"]
-    )
+    chex.assert_trees_all_equal(before["encoder"], state.params["encoder"])
     self.assertLess(logged[-1]["loss"], 1e-3 * logged[0]["loss"])
 
 
