@@ -251,7 +251,9 @@ def train_phase(
     asked = due_evaluators(evaluators, step, ends=complete or step == total)
     if asked:
       with pending.pausing(metrics):
-        current = final_params(on_host(state.replace(opt_state={})))
+        current = final_params(
+          on_host(dataclasses.replace(state, opt_state={}))
+        )
         if is_first_process():
           report(phase, step, evaluate_all(asked, current, step))
     ends = complete or stopping
