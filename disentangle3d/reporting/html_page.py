@@ -219,10 +219,13 @@ def _table(table: Table) -> str:
         f" header has, got {len(row)} in row {number}"
       )
     lines.append(_row("td", [_cell(cell, table.digits) for cell in row], table))
-  head = _row("th", [html.escape(title) for title in table.header], table)
+  head = ""
+  if any(table.header):
+    titles = [html.escape(title) for title in table.header]
+    head = f"<thead>{_row('th', titles, table)}</thead>"
   caption = _caption(table.caption, "caption")
   return (
-    f'<div class="table"><table>{caption}<thead>{head}</thead>\n'
+    f'<div class="table"><table>{caption}{head}\n'
     f"<tbody>{chr(10).join(lines)}</tbody></table></div>"
   )
 
@@ -314,7 +317,10 @@ th, td {
 th { font-weight: 600; border-bottom-width: 2px; white-space: normal;
   vertical-align: bottom; }
 .text { text-align: left; }
-td.text { white-space: normal; min-width: 9rem; max-width: 24rem; }
+td.text {
+  white-space: normal; overflow-wrap: break-word; min-width: 9rem;
+  max-width: 24rem;
+}
 tbody tr:nth-child(even) { background: var(--stripe); }
 figure { margin: 0 0 1rem; max-width: 100%; }
 figure img {

@@ -65,7 +65,8 @@ def face_sections(results: FaceResults) -> list[Section]:
       [
         Picture(roc_curves(curves, title="ROC"), f"ROC, {faces.name}"),
         Picture(det_curves(curves, title="DET"), f"DET, {faces.name}"),
-      ]
+      ],
+      columns=2,
     )
   )
   blocks.append(_presets(results))

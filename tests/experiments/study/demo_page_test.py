@@ -84,7 +84,7 @@ class FacesToShowTest(absltest.TestCase):
       [face.title for face in shown.faces],
       [
         f"person {person}, yaw {yaw}°"
-        for person, yaw in enumerate((0, 13, 25, 25, -61, -61))
+        for person, yaw in enumerate(("0", "13", "25", "25", "−61", "−61"))
       ],
     )
     rows = np.array([2, 7, 9, 13, 16, 20])
@@ -115,7 +115,7 @@ class ReportTest(absltest.TestCase):
       people=people,
     )
     with mock.patch.object(
-      verification, "encode_photos", return_value=Latents(codes, codes)
+      verification, "encode_crops", return_value=Latents(codes, codes)
     ):
       verified = verification.measure_faces(
         faces, dict.fromkeys(_NETWORKS, None)
