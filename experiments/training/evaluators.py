@@ -32,7 +32,7 @@ _BATCH = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOut:
+class HeldOutPhotos:
   """The people whom a dataset holds out.
 
   Attributes:
@@ -95,7 +95,7 @@ def evaluators_of(
 
 def read_heldout(
   config: ConfigDict, model: FaceModel, morphable_model: MorphableModel
-) -> HeldOut:
+) -> HeldOutPhotos:
   """Reads the photos that a config's dataset holds out.
 
   Raises:
@@ -118,10 +118,10 @@ def read_heldout(
   subjects = [record["subject"] for record in reader.read_records(rows)]
   examples = reader.read(rows).replace(position=np.arange(len(rows)))
   people = np.unique(subjects, return_inverse=True)[1].astype(np.int32)
-  return HeldOut(examples, people, model, morphable_model)
+  return HeldOutPhotos(examples, people, model, morphable_model)
 
 
-def heldout_reconstruction(heldout: HeldOut) -> Evaluate:
+def heldout_reconstruction(heldout: HeldOutPhotos) -> Evaluate:
   """Measures L_R, `heldout_reconstruction` in mm^2, a mean over photos."""
   basis = target_basis(heldout.morphable_model)
   every = np.arange(len(heldout.people))
@@ -150,7 +150,7 @@ def heldout_reconstruction(heldout: HeldOut) -> Evaluate:
   return evaluate
 
 
-def heldout_verification(heldout: HeldOut) -> Evaluate:
+def heldout_verification(heldout: HeldOutPhotos) -> Evaluate:
   """Measures how identity codes verify, `heldout_auc` in percent."""
   pairs = draw_pairs(heldout.people, usual_plan(heldout.people))
   every = np.arange(len(heldout.people))
@@ -171,9 +171,11 @@ def heldout_verification(heldout: HeldOut) -> Evaluate:
 
 
 # By their names in a config.
-BUILT_IN: Mapping[str, Callable[[HeldOut], Evaluate]] = types.MappingProxyType(
-  {
-    "reconstruction": heldout_reconstruction,
-    "verification": heldout_verification,
-  }
+BUILT_IN: Mapping[str, Callable[[HeldOutPhotos], Evaluate]] = (
+  types.MappingProxyType(
+    {
+      "reconstruction": heldout_reconstruction,
+      "verification": heldout_verification,
+    }
+  )
 )
