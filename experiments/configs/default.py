@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_dict
 from disentangle3d.network.margins import MARGINS
 from disentangle3d.training.phase_losses import LOSSES
 from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
-from experiments.configs.old_names import (
+from experiments.configs._old_names import (
   ByPhase,
   DecodersConfig,
   JointConfig,
