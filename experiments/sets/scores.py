@@ -1,12 +1,12 @@
 """Scores of other methods, a file each."""
 
 from collections.abc import Mapping, Sequence
-import pathlib
 
 import numpy as np
 
 from data_prep.stages.flag_words import parse_all_named
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.types import UserError
+from experiments.sets.numbers import read_numbers
 
 
 def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
@@ -19,16 +19,7 @@ def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
   """
   scores = {}
   for name, path in parse_all_named("scores", named).items():
-    if not pathlib.Path(path).is_file():
-      raise UserFileNotFoundError(f"{path}: no such file")
-    try:
-      if path.endswith(".npy"):
-        numbers = np.load(path, allow_pickle=False)
-      else:
-        numbers = np.loadtxt(path, ndmin=1)
-      numbers = np.asarray(numbers, np.float64)
-    except (ValueError, OSError, EOFError) as error:
-      raise UserError(f"{path}: expected numbers ({error})") from error
+    numbers = read_numbers(path)
     broken = np.flatnonzero(~np.isfinite(numbers.ravel()))
     if numbers.ndim != 1 or broken.size:
       what = (
