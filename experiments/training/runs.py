@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 import tqdm
 
+from data_prep.stages.flag_words import expand
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.network.face_model import FaceModel, count_params
 from disentangle3d.training.evaluators import Evaluate
@@ -133,7 +134,7 @@ def train(
       workdir=workdir,
       devices=devices,
       seed=config.seed,
-      init_from=config.init_from,
+      init_from=config.init_from and expand(config.init_from),
       options=options,
       export_phases=export_phases,
       report=report,
