@@ -250,6 +250,10 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
       f"{path}: no such file; make one with"
       " python -m data_prep.convert_morphable_model"
     )
+  if not zipfile.is_zipfile(path):
+    raise UserError(
+      f"{path}: expected a morphable model .npz, got another file"
+    )
   try:
     with path.open("rb") as stream:
       file = np.load(stream, allow_pickle=False)
