@@ -32,22 +32,16 @@ _PATHS = {
 }
 
 
-# Named by others.
-_OTHERS = (
-  "experiments.benchmark_",
-  "experiments.accelerator",
-)
-
-
 def binaries() -> list[str]:
   """The modules at the top of both packages that can be run."""
   found = []
   for package in _PACKAGES:
     for module in pkgutil.iter_modules([str(REPOSITORY / package)]):
       path = REPOSITORY / package / f"{module.name}.py"
-      if path.is_file() and "command_line.run(" in path.read_text("utf-8"):
+      text = path.read_text("utf-8") if path.is_file() else ""
+      if "command_line.run(" in text and "experiments.benchmarks" not in text:
         found.append(f"{package}.{module.name}")
-  return [name for name in found if not name.startswith(_OTHERS)]
+  return found
 
 
 @contextlib.contextmanager
