@@ -112,6 +112,32 @@ class VocabularyTest(parameterized.TestCase):
 # ask for in today's, and how many old names they have.
 _OLD_COMMANDS = (
   (
+    "experiments.benchmark_inference --params=runs/demo/training --batches=1,8",
+    {"network": "runs/demo/training", "batch_sizes": ["1,8"]},
+    2,
+  ),
+  (
+    "experiments.benchmark_speed --output=o --images=70 --batch=1 --batch=8",
+    {"num_images": 70, "batch_sizes": ["1", "8"]},
+    3,
+  ),
+  (
+    "experiments.benchmark_fitting --output=o --images=9 --subjects=4"
+    " --photos=40",
+    {"num_images": 9, "people": 4, "num_photos": 40},
+    3,
+  ),
+  (
+    "experiments.benchmark_photo_stages --model=m.npz --photos=p",
+    {"morphable_model": "m.npz", "photos": "p"},
+    1,
+  ),
+  (
+    "experiments.benchmark_input --dataset=d --batches=2",
+    {"num_batches": 2},
+    1,
+  ),
+  (
     "data_prep.convert_morphable_model --format=ict_facekit"
     " --source=FaceXModel --output=ict.npz",
     {"output_file": "ict.npz"},
