@@ -15,7 +15,6 @@ each an element, then its content; one of type 15 is another, compressed.
 from collections.abc import Sequence
 import dataclasses
 import os
-import pathlib
 import struct
 from typing import Any, Literal
 import zlib
@@ -23,7 +22,8 @@ import zlib
 from jaxtyping import Float
 import numpy as np
 
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_file
+from disentangle3d.types import UserError
 
 _HEADER_BYTES = 128
 _ORDERS: dict[bytes, Literal["<", ">"]] = {b"IM": "<", b"MI": ">"}
@@ -59,9 +59,7 @@ def read_mat(
     UserError: It is no such file, is broken, or one of the variables is of
       another kind; names file, variable, byte offset and problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(path)
   content = path.read_bytes()
   order = _ORDERS.get(content[126:_HEADER_BYTES])
   is_hdf5 = content.startswith((b"MATLAB 7.3", b"\x89HDF"))

@@ -1,12 +1,12 @@
 """Scores of other methods, a file each."""
 
 from collections.abc import Mapping, Sequence
-import pathlib
 
 import numpy as np
 
 from data_prep.stages.flag_words import parse_all_named
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_file
+from disentangle3d.types import UserError
 
 
 def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
@@ -19,8 +19,7 @@ def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
   """
   scores = {}
   for name, path in parse_all_named("scores", named).items():
-    if not pathlib.Path(path).is_file():
-      raise UserFileNotFoundError(f"{path}: no such file")
+    existing_file(path)
     try:
       if path.endswith(".npy"):
         numbers = np.load(path, allow_pickle=False)
