@@ -8,7 +8,8 @@ r"""The paper's Table 3, and more, on any set of faces.
 `--dataset` takes the held-out people of a dataset of render_synthetic or
 build_dataset, `--lfw_pairs` and `--ytf_splits` the published lists with the
 folder that align_faces made (`--lfw_aligned`, `--ytf_aligned`), `--bin` files
-like lfw.bin. Several sets may be asked for at once.
+like lfw.bin. Several sets may be asked for at once. A photograph without a face
+does not stop the tables: see `--missing`.
 """
 
 from absl import flags
@@ -24,6 +25,7 @@ from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
 from experiments.evaluations.verification import evaluate_verification
 from experiments.pages.findings import check_output
+from experiments.sets.missing import CROP, MISSING
 from experiments.sets.networks import read_networks
 from experiments.sets.published import read_face_sets
 from experiments.sets.scores import read_scores
@@ -54,6 +56,14 @@ def define_flags() -> None:
     "How many frames of a video are taken at most.",
     lower_bound=1,
   )
+  flags.DEFINE_enum(
+    "missing",
+    CROP,
+    MISSING,
+    "What becomes of photographs of LFW and YouTube Faces in which no face was"
+    " found: crop takes the middle of the picture for the face, score gives"
+    " their pairs the lowest score, fail refuses the set.",
+  )
   define_paths("bin", "A file like lfw.bin.")
   define_paths(
     "scores",
@@ -77,6 +87,7 @@ def main() -> None:
       ytf=_together(values, "ytf_splits", "ytf_aligned"),
       ytf_frames=values.ytf_frames,
       bins=values.bin,
+      missing=values.missing,
     ),
     other_scores=read_scores(values.scores),
   )

@@ -13,7 +13,6 @@ program on a CPU:
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
@@ -33,16 +32,15 @@ from experiments.study.stages import (
   run_study,
 )
 from experiments.study.variants import PAPER, VARIANTS
+from experiments.training.config_flag import define_config
 from experiments.training.host import keep_freed_memory, quieten_libraries
 
 
 def define_flags() -> None:
   """Defines --config, --workdir, and what to do."""
-  config_flags.DEFINE_config_file(
-    "config",
-    "experiments/configs/paper_scale.py",
+  define_config(
     "The config with rates, epochs, batch and trunk.",
-    lock_config=True,
+    default="experiments/configs/paper_scale.py",
   )
   define_path("workdir", "The folder where everything goes.", required=True)
   flags.DEFINE_float(

@@ -7,9 +7,9 @@ import os
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import define_path
 from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.processes import (
   Cluster,
@@ -17,6 +17,7 @@ from disentangle3d.training.processes import (
   watched,
 )
 from disentangle3d.types import UserError
+from experiments.training.config_flag import define_config
 from experiments.training.host import (
   keep_freed_memory,
   quieten_libraries,
@@ -25,37 +26,39 @@ from experiments.training.host import (
 from experiments.training.runs import train
 
 
-def _define_flags() -> None:
-  config_flags.DEFINE_config_file(
-    "config", None, "Config file, see experiments/configs.", lock_config=True
-  )
-  flags.DEFINE_string(
-    "workdir", None, "Where checkpoints, metrics and the export go."
+def define_flags() -> None:
+  """Defines --config, --workdir, and how and with whom to train."""
+  define_config()
+  define_path(
+    "workdir",
+    "The folder where checkpoints, metrics and the export go.",
+    required=True,
   )
   flags.DEFINE_bool(
-    "deterministic", False, "On a GPU: the same bits every time, if slower."
+    "deterministic",
+    False,
+    "Whether a GPU gives the same bits every time, if slower.",
   )
   flags.DEFINE_bool(
     "debug_nans",
     False,
-    "Stop at the first step that makes a NaN or infinity of a parameter, and"
-    " name it; every step is waited for.",
+    "Whether to stop at the first step that makes a NaN or infinity of a"
+    " parameter, and name it; every step is waited for.",
   )
   flags.DEFINE_integer(
     "profile_steps",
     0,
-    "Steps of each phase to trace, to <workdir>/profile.",
+    "How many steps of each phase are traced, to <workdir>/profile.",
     lower_bound=0,
   )
   flags.DEFINE_string(
     "coordinator",
     "",
-    "For several processes: host:port of process 0, or auto under SLURM, Open"
-    " MPI and on TPU pods.",
+    "The address of process 0 where there are several, host:port, or auto"
+    " under SLURM, Open MPI and on TPU pods.",
   )
   flags.DEFINE_integer("num_processes", 1, "How many processes there are.")
-  flags.DEFINE_integer("process_id", 0, "Which one this is, from 0.")
-  flags.mark_flags_as_required(["config", "workdir"])
+  flags.DEFINE_integer("process_id", 0, "Which of them this is, from 0.")
 
 
 def main() -> None:
@@ -92,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -1,7 +1,9 @@
 """Reads the source: imports go down the rooms only, files stay small."""
 
 import ast
+import collections
 import pathlib
+import re
 
 from absl.testing import absltest
 
@@ -53,6 +55,13 @@ INNER_ROOMS = {
       *("benchmarks", "configs", "measures", "pages", "sets", "training"),
     ),
   },
+}
+# Functions and classes of two rooms may have one name where it means the same:
+# the entries of binaries and configs, and the network in PyTorch.
+_SHARED_NAMES = {"decode", "define_flags", "encode", "get_config", "main"}
+# Parts of protocols of a user's own.
+_OFFERED = {
+  *("align_landmarks", "around_nose_tip", "plane_distance", "surface_distance"),
 }
 _SOLE_IMPORTERS = {
   "orbax": ("disentangle3d/training/checkpoint.py",),
@@ -155,6 +164,40 @@ class ArchitectureTest(absltest.TestCase):
       if path.parent.parent.name in ("disentangle3d", *INNER_ROOMS):
         docstring = ast.get_docstring(ast.parse(path.read_text()))
         self.assertTrue(docstring, path)
+
+  def test_two_rooms_give_no_name_to_two_things(self):
+    places: dict[str, set[str]] = {}
+    for path in _sources():
+      *room, _ = path.relative_to(REPOSITORY).parts[:3]
+      for node in ast.parse(path.read_text()).body:
+        public = isinstance(node, (ast.ClassDef, ast.FunctionDef))
+        if public and not node.name.startswith("_"):
+          places.setdefault(node.name, set()).add("/".join(room))
+    twice = {
+      name: rooms
+      for name, rooms in places.items()
+      if len(rooms) > 1 and name not in _SHARED_NAMES
+    }
+    self.assertEmpty(twice)
+
+  def test_functions_that_only_their_module_uses_are_private(self):
+    words = {
+      path: set(re.findall(r"\w+", path.read_text()))
+      for path in (*_sources(), *(REPOSITORY / "tests").rglob("*.py"))
+    }
+    uses = collections.Counter(
+      word for found in words.values() for word in found
+    )
+    wrong = []
+    for path in _sources():
+      relative = path.relative_to(REPOSITORY)
+      if relative.parts[0] != "disentangle3d" or "training" in relative.parts:
+        continue
+      for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+          if uses[node.name] < 2 and node.name not in _OFFERED:
+            wrong.append(f"{relative}: {node.name}")
+    self.assertEmpty(wrong)
 
   def test_each_outside_library_has_one_door(self):
     wrong = []

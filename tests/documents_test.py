@@ -235,7 +235,7 @@ class CommandsTest(absltest.TestCase):
         _define_flags(binary)
         renamed |= {(name, old, new) for old, new in flag_words._OLD.items()}
     told = re.findall(
-      r"^\| `(\w+)` \| `--([\w.]+)` \| `--([\w.]+)` \|$",
+      r"^\| `(\w+)` \| `--([\w.]+)` \| `--([\w.=]+)` \|$",
       _read(REPOSITORY / "CHANGELOG.md"),
       re.MULTILINE,
     )

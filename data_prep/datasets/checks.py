@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.datasets.content import (
   Limits,
-  Photo,
+  RecordedPhoto,
   Violation,
   check_files,
   read_split,
@@ -36,7 +36,7 @@ class Inspection:
 
   folder: pathlib.Path
   manifest: Mapping[str, Any]
-  splits: Mapping[str, Sequence[Photo]]
+  splits: Mapping[str, Sequence[RecordedPhoto]]
   violations: Sequence[Violation]
   limits: Limits
 
@@ -73,18 +73,18 @@ def check_dataset(
   limits = limits or Limits()
   manifest = read_manifest(folder)
   violations = check_files(folder, manifest)
-  splits: dict[str, list[Photo]] = {}
+  splits: dict[str, list[RecordedPhoto]] = {}
   # "train" first: copies are told of the others.
   for name in sorted(manifest["splits"], key=lambda split: split != "train"):
     splits[name], found = read_split(folder, name, manifest, limits)
     violations += found
-  violations += check_splits(splits, manifest, limits)
+  violations += _check_splits(splits, manifest, limits)
   return Inspection(folder, manifest, splits, violations, limits)
 
 
-def count_repeats(photos: Sequence[Photo]) -> Repeats:
+def count_repeats(photos: Sequence[RecordedPhoto]) -> Repeats:
   """Counts what is allowed within a split, but worth knowing."""
-  first: dict[bytes, Photo] = {}
+  first: dict[bytes, RecordedPhoto] = {}
   repeated = two_people = 0
   for photo in photos:
     before = first.setdefault(photo.picture.digest, photo)
@@ -94,8 +94,8 @@ def count_repeats(photos: Sequence[Photo]) -> Repeats:
   return Repeats(repeated, two_people)
 
 
-def check_splits(
-  splits: Mapping[str, Sequence[Photo]],
+def _check_splits(
+  splits: Mapping[str, Sequence[RecordedPhoto]],
   manifest: Mapping[str, Any],
   limits: Limits,
 ) -> list[Violation]:
@@ -144,7 +144,7 @@ def check_splits(
 
 
 def _check_counts(
-  splits: Mapping[str, Sequence[Photo]], manifest: Mapping[str, Any]
+  splits: Mapping[str, Sequence[RecordedPhoto]], manifest: Mapping[str, Any]
 ) -> list[Violation]:
   found = []
   for name, photos in splits.items():
@@ -166,7 +166,7 @@ def _check_counts(
 
 
 def _check_image_ids(
-  splits: Mapping[str, Sequence[Photo]],
+  splits: Mapping[str, Sequence[RecordedPhoto]],
 ) -> list[Violation]:
   found = []
   seen: dict[str, tuple[str, int]] = {}
@@ -185,7 +185,9 @@ def _check_image_ids(
   return found
 
 
-def _check_labels(split: str, photos: Sequence[Photo]) -> list[Violation]:
+def _check_labels(
+  split: str, photos: Sequence[RecordedPhoto]
+) -> list[Violation]:
   found = []
   label_of: dict[str, int] = {}
   subject_of: dict[int, str] = {}
@@ -211,9 +213,9 @@ def _check_labels(split: str, photos: Sequence[Photo]) -> list[Violation]:
 
 def _check_people(
   first: str,
-  photos: Sequence[Photo],
+  photos: Sequence[RecordedPhoto],
   second: str,
-  others: Sequence[Photo],
+  others: Sequence[RecordedPhoto],
 ) -> list[Violation]:
   here = {photo.subject: i for i, photo in reversed([*enumerate(photos)])}
   there = {photo.subject: i for i, photo in reversed([*enumerate(others)])}
@@ -231,9 +233,9 @@ def _check_people(
 
 def _check_copies(
   first: str,
-  photos: Sequence[Photo],
+  photos: Sequence[RecordedPhoto],
   second: str,
-  others: Sequence[Photo],
+  others: Sequence[RecordedPhoto],
   limits: Limits,
 ) -> list[Violation]:
   found = []
@@ -280,12 +282,12 @@ def _check_copies(
   return found
 
 
-def _blank(photo: Photo, limits: Limits) -> bool:
+def _blank(photo: RecordedPhoto, limits: Limits) -> bool:
   return photo.picture.contrast < limits.min_contrast
 
 
 def _arrays(
-  photos: Sequence[Photo], indices: Sequence[int]
+  photos: Sequence[RecordedPhoto], indices: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
   return (
     np.array([photos[i].picture.hash for i in indices], np.uint64),

@@ -70,7 +70,7 @@ class Violation:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Photo:
+class RecordedPhoto:
   """What is kept of a record.
 
   Attributes:
@@ -138,7 +138,7 @@ def check_files(
 
 def read_split(
   folder: pathlib.Path, name: str, manifest: Mapping[str, Any], limits: Limits
-) -> tuple[list[Photo], list[Violation]]:
+) -> tuple[list[RecordedPhoto], list[Violation]]:
   """Reads a split and checks each record by itself.
 
   Args:
@@ -150,7 +150,7 @@ def read_split(
   Returns:
     The photos that could be read, in order; and what is wrong with any.
   """
-  photos: list[Photo] = []
+  photos: list[RecordedPhoto] = []
   violations: list[Violation] = []
   sizes = {
     key: manifest[key.replace("coefficients", "dim")]
@@ -196,7 +196,7 @@ def read_split(
   return photos, violations
 
 
-def read_records(photos: Sequence[Photo]) -> list[dict[str, Any]]:
+def read_records(photos: Sequence[RecordedPhoto]) -> list[dict[str, Any]]:
   """The records of some photos once more, in their order."""
   records = []
   for photo in photos:
@@ -225,7 +225,7 @@ def _chunks(path: pathlib.Path) -> Iterator[tuple[int, list[bytes]]]:
 
 def _measure(
   data: bytes, sizes: Mapping[str, int]
-) -> tuple[Photo | None, tuple[str, str]]:
+) -> tuple[RecordedPhoto | None, tuple[str, str]]:
   """A record's photo, or None; with a problem and whose it is."""
   image_id = ""
   try:
@@ -242,7 +242,7 @@ def _measure(
     image = decode_image(record["image"])
   except (ValueError, TypeError) as error:
     return None, (" ".join(str(error).splitlines()), image_id)
-  photo = Photo(
+  photo = RecordedPhoto(
     file=pathlib.Path(),
     place=-1,
     image_id=image_id,
@@ -279,7 +279,7 @@ def _camera_problem(record: Mapping[str, Any]) -> str:
 
 
 def _check_photo(
-  split: str, index: int, photo: Photo, limits: Limits
+  split: str, index: int, photo: RecordedPhoto, limits: Limits
 ) -> list[Violation]:
   found = []
   for kind, bad, message in (

@@ -24,7 +24,7 @@ import numpy as np
 
 from disentangle3d.types import UserError
 
-HASH_BITS = 64
+_HASH_BITS = 64
 _COLUMNS, _ROWS = 14, 16
 # Hashes compared at a time: bounds the memory.
 _CELLS = 1 << 16
@@ -124,7 +124,7 @@ def nearest_copies(
 def _candidates(
   first: np.ndarray, second: np.ndarray, max_bits: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  edges = np.linspace(0, HASH_BITS, max_bits + 2).astype(int)
+  edges = np.linspace(0, _HASH_BITS, max_bits + 2).astype(int)
   for low, high in zip(edges[:-1], edges[1:], strict=True):
     bands = [_band(hashes, int(low), int(high)) for hashes in (first, second)]
     orders = [np.argsort(band, kind="stable") for band in bands]
@@ -146,7 +146,7 @@ def _candidates(
 
 
 def _band(hashes: np.ndarray, low: int, high: int) -> np.ndarray:
-  if high - low == HASH_BITS:
+  if high - low == _HASH_BITS:
     return hashes
   mask = np.uint64((1 << (high - low)) - 1)
   return (hashes >> np.uint64(low)) & mask

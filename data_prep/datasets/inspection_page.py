@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from data_prep.datasets.checks import Inspection, count_repeats
-from data_prep.datasets.content import Limits, Photo, Violation, read_records
+from data_prep.datasets.content import (
+  Limits,
+  RecordedPhoto,
+  Violation,
+  read_records,
+)
 from data_prep.datasets.shards import STAGES
 from disentangle3d.reporting.charts import histogram
 from disentangle3d.reporting.html_page import (
@@ -104,7 +109,7 @@ def _pictured(found: Inspection) -> list[Section]:
   ]
 
 
-def _draw(photos: Sequence[Photo], labels: Sequence[str]) -> np.ndarray:
+def _draw(photos: Sequence[RecordedPhoto], labels: Sequence[str]) -> np.ndarray:
   pictures = []
   for record in read_records(photos):
     crop = decode_image(record["image"])
@@ -120,7 +125,7 @@ def _draw(photos: Sequence[Photo], labels: Sequence[str]) -> np.ndarray:
   return contact_sheet(pictures, columns=_COLUMNS, labels=labels)
 
 
-def _splits(splits: Mapping[str, Sequence[Photo]]) -> Section:
+def _splits(splits: Mapping[str, Sequence[RecordedPhoto]]) -> Section:
   rows: list[list[str | int]] = []
   blocks: list[Block] = []
   fewest: list[list[str | int]] = []
@@ -187,7 +192,10 @@ def _splits(splits: Mapping[str, Sequence[Photo]]) -> Section:
 
 
 def _sheet(
-  name: str, photos: Sequence[Photo], shown: int, rng: np.random.Generator
+  name: str,
+  photos: Sequence[RecordedPhoto],
+  shown: int,
+  rng: np.random.Generator,
 ) -> Section:
   count = min(shown, len(photos))
   picked = np.sort(rng.choice(len(photos), count, replace=False))
@@ -204,7 +212,9 @@ def _sheet(
   )
 
 
-def _ranges(splits: Mapping[str, Sequence[Photo]], limits: Limits) -> Section:
+def _ranges(
+  splits: Mapping[str, Sequence[RecordedPhoto]], limits: Limits
+) -> Section:
   photos = [photo for part in splits.values() for photo in part]
   if not photos:
     return Section("Ranges", [Paragraph("No photo could be read.")])

@@ -32,9 +32,9 @@ from data_prep.fitting.fit_files import (
   read_fits,
 )
 from data_prep.fitting.landmark_index import LandmarkIndex
-from data_prep.fitting.shards import crop_landmarks
+from data_prep.fitting.shards import landmarks_in_crop
 from data_prep.stages.folder import StageFolder
-from data_prep.stages.rows import PhotoRow, count_rows, read_manifest
+from data_prep.stages.rows import PhotoRow, count_rows, read_shard_rows
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.output_files import new_file, replace_file
 from disentangle3d.training.records import decode_image
@@ -42,7 +42,7 @@ from disentangle3d.types import UserError
 
 MANIFEST_SUFFIX = ".json"
 _FILE = ("name", "num_records", "sha256")
-# How far a photo may come; see `count_stages`.
+# How far a photo may come; see `_count_stages`.
 STAGES = ("photos", "detected", "located", "aligned", "fitted", "kept")
 
 
@@ -106,7 +106,7 @@ def make_shard(
     UserFileNotFoundError: The fits, or a crop, are gone.
     UserError: They are malformed, or a photo has no fit.
   """
-  rows = read_manifest(plan.fitted[shard], aligned=True)
+  rows = read_shard_rows(plan.fitted[shard], aligned=True)
   fits = _fits_by_image(plan.fitted[shard], model)
   write_shard(
     folder,
@@ -116,7 +116,7 @@ def make_shard(
       for split, name in plan.files[shard].items()
     },
     counts=count_rows(rows),
-    stages=count_stages(rows, fits.keys()),
+    stages=_count_stages(rows, fits.keys()),
     rejected={row.image_id: row.reason for row in rows if row.status != "ok"},
   )
   progress(sum(row.status != "ok" for row in rows))
@@ -167,7 +167,7 @@ class DatasetParts:
   Attributes:
     splits: As `write_dataset_manifest` takes them.
     counts: Photos that are ok, and that were rejected, by reason.
-    stages: See `count_stages`.
+    stages: See `_count_stages`.
     rejected: Image id to reason.
   """
 
@@ -225,7 +225,7 @@ def read_parts(
   return DatasetParts(splits, counts, stages, rejected)
 
 
-def count_stages(
+def _count_stages(
   rows: Sequence[PhotoRow], fitted: Container[str]
 ) -> dict[str, int]:
   """How many photos came how far.
@@ -273,7 +273,7 @@ def _records(
       "label": label_of[row.subject],
       "subject": row.subject,
       "image_id": row.image_id,
-      "landmarks": crop_landmarks(row),
+      "landmarks": landmarks_in_crop(row),
       "visibility": row.visibility,
       "crop_from_photo": row.crop_from_photo,
       **fits[row.image_id],

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from data_prep.datasets.synthetic_set import SyntheticSet, photos_of
-from data_prep.datasets.synthetic_shards import open_set, plan_shards
+from data_prep.datasets.synthetic_shards import open_set, plan_synthetic_shards
 from data_prep.stages.folder import ALONE, Share
 from data_prep.stages.rows import PhotoRow
 from data_prep.stages.shard_loop import fill_shards
@@ -38,7 +38,7 @@ def render_aligned(
   Raises:
     ValueError: `output` holds something else, or was begun with other settings.
   """
-  shards = plan_shards(settings)
+  shards = plan_synthetic_shards(settings)
   folder = open_set(
     output,
     settings,

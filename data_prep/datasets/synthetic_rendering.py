@@ -22,7 +22,7 @@ from data_prep.datasets.synthetic_set import (
 from data_prep.datasets.synthetic_shards import (
   SyntheticShard,
   open_set,
-  plan_shards,
+  plan_synthetic_shards,
 )
 from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.stages.folder import ALONE, Share
@@ -69,7 +69,7 @@ def render_dataset(
     ValueError: `output` holds something else, or was begun with other settings.
   """
   output = pathlib.Path(output)
-  shards = plan_shards(settings)
+  shards = plan_synthetic_shards(settings)
   stage = open_set(
     output,
     settings,

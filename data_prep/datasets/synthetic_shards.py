@@ -42,7 +42,7 @@ class SyntheticShard:
     return (self.stop - self.start) * self.plan.photos_per_person
 
 
-def plan_shards(settings: SyntheticSet) -> list[SyntheticShard]:
+def plan_synthetic_shards(settings: SyntheticSet) -> list[SyntheticShard]:
   """All shards of a set, a split after the other."""
   shards = []
   for split, plan in split_plans(settings).items():
@@ -71,7 +71,7 @@ def open_set(
     settings: Of the set.
     model: The fitter's or the world's: its licence goes into `about.json`.
     write: What is written of the set.
-    num_shards: From `plan_shards`.
+    num_shards: From `plan_synthetic_shards`.
     manifest_suffix: Of the shards' manifests.
 
   Raises:

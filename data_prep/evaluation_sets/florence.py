@@ -17,7 +17,7 @@ from data_prep.evaluation_sets.scans import ScanFiles
 from data_prep.photos.photo_sets import SUFFIXES, natural_key
 from disentangle3d.types import UserError, UserFileNotFoundError
 
-SCENES = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
+_SCENES = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
 
 
 def list_florence(
@@ -35,7 +35,7 @@ def list_florence(
 
   Returns:
     The scans, as OBJ where there is one and else as VRML; the parent folder of
-    a photo is its scene, one of `SCENES`.
+    a photo is its scene, one of `_SCENES`.
 
   Raises:
     UserFileNotFoundError: One of the folders is missing.
@@ -78,7 +78,7 @@ def list_florence(
 def _photos(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
   return tuple(
     photo
-    for scene in SCENES
+    for scene in _SCENES
     for photo in sorted((folder / scene).glob("*"), key=_by_name)
     if photo.suffix.lower() in SUFFIXES
   )

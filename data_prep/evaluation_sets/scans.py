@@ -41,7 +41,7 @@ class ScanFiles:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scan:
+class RawScan:
   """One scan in memory; y is up, z towards the scanner.
 
   Attributes:
@@ -58,7 +58,7 @@ class Scan:
   landmarks: Float[np.ndarray, "L 3"] | None
 
 
-def read_scan(files: ScanFiles) -> Scan:
+def read_scan(files: ScanFiles) -> RawScan:
   """Reads the mesh and the landmarks of one scan.
 
   Raises:
@@ -80,4 +80,4 @@ def read_scan(files: ScanFiles) -> Scan:
     landmarks = bnd.points
   elif path is not None:
     landmarks = read_ljson(path)
-  return Scan(files, mesh.vertices, mesh.triangles, landmarks)
+  return RawScan(files, mesh.vertices, mesh.triangles, landmarks)

@@ -20,14 +20,14 @@ from data_prep.stages.folder import (
   digest,
   open_stage,
 )
-from data_prep.stages.rows import PhotoRow, list_manifests, read_manifest
+from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards
 from disentangle3d.output_files import replace_file
 
 STAGE = "align_faces"
 
 
-def align_row(
+def _align_row(
   row: PhotoRow, folder: pathlib.Path, template: Template = SPHEREFACE
 ) -> PhotoRow:
   """Writes one photo's crop under `folder`; the row with matrix and path."""
@@ -92,8 +92,8 @@ def align_faces(
     shard: int, progress: Callable[[int], object]
   ) -> list[PhotoRow]:
     rows = []
-    for row in read_manifest(manifests[shard]):
-      rows.append(align_row(row, output, template))
+    for row in read_shard_rows(manifests[shard]):
+      rows.append(_align_row(row, output, template))
       progress(1)
     return rows
 

@@ -19,7 +19,7 @@ from data_prep.stages.folder import (
   digest,
   open_stage,
 )
-from data_prep.stages.rows import PhotoRow, list_manifests, read_manifest
+from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards, split_shards
 from disentangle3d.geometry import five_points
 from disentangle3d.types import UserError
@@ -93,7 +93,7 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
   manifests = list_manifests(detected)
   contents = [path.read_bytes() for path in manifests]
   return FaceRows(
-    shards=[functools.partial(read_manifest, path) for path in manifests],
+    shards=[functools.partial(read_shard_rows, path) for path in manifests],
     num_photos=sum(content.count(b"\n") for content in contents),
     licences=read_licences(detected),
     settings={"boxes": "detect_faces"},
@@ -102,7 +102,7 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
   )
 
 
-def locate_row(row: PhotoRow, locator: Locator) -> PhotoRow:
+def _locate_row(row: PhotoRow, locator: Locator) -> PhotoRow:
   """One photo's row with its landmarks, or with why there are none."""
   if row.status != "ok":
     return row
@@ -162,7 +162,7 @@ def locate_landmarks(
   ) -> list[PhotoRow]:
     rows = []
     for row in faces.shards[shard]():
-      rows.append(locate_row(row, locator))
+      rows.append(_locate_row(row, locator))
       progress(1)
     return rows
 

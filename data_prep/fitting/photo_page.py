@@ -16,7 +16,7 @@ from data_prep.fitting.fit_files import (
 from data_prep.fitting.summary import FittedPhoto, draw_fit
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.about import read_counts, read_licences
-from data_prep.stages.rows import PhotoRow, list_manifests, read_manifest
+from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -93,7 +93,7 @@ def write_photo_page(
   detected = {
     row.image_id: row
     for manifest in list_manifests(first)
-    for row in read_manifest(manifest)
+    for row in read_shard_rows(manifest)
     if row.image_id in names
   }
   sections = [_numbers(stages, commands)]
@@ -132,7 +132,7 @@ def _choose(
   seen = {"ok": 0, "rejected": 0}
   for manifest in list_manifests(last):
     fits = read_fits(fits_path(manifest)) if fitted else None
-    for row in read_manifest(manifest):
+    for row in read_shard_rows(manifest):
       if seen[row.status] in wanted[row.status]:
         found[row.status].append(_Shown(row, fits))
       seen[row.status] += 1

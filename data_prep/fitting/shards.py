@@ -64,7 +64,7 @@ class FitSettings:
       )
 
 
-def crop_landmarks(row: PhotoRow) -> np.ndarray:
+def landmarks_in_crop(row: PhotoRow) -> np.ndarray:
   """The landmarks of an aligned photo in crop pixels, `[68, 2]`."""
   matrix = np.asarray(row.crop_from_photo, np.float64)
   points = np.asarray(row.landmarks, np.float64)
@@ -72,7 +72,7 @@ def crop_landmarks(row: PhotoRow) -> np.ndarray:
   return mapped.astype(np.float32)
 
 
-def check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
+def _check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
   """Gives up a photo with too few landmarks that the model has, `[68]`."""
   if row.status != "ok":
     return row
@@ -106,7 +106,7 @@ def fit_shard(
     UserError: A file has changed since it was indexed.
   """
   usable = np.asarray(model.model.landmark_vertices) >= 0
-  rows = [check_row(row, usable) for row in read_entries(index, shard.entries)]
+  rows = [_check_row(row, usable) for row in read_entries(index, shard.entries)]
   chosen = [place for place, row in enumerate(rows) if row.status == "ok"]
   bar.update(len(rows) - len(chosen))
   path = folder.manifest(number)
@@ -117,7 +117,7 @@ def fit_shard(
     ]
     fits = fit_subjects(
       model,
-      np.stack([crop_landmarks(rows[place]) for place in chosen]),
+      np.stack([landmarks_in_crop(rows[place]) for place in chosen]),
       np.stack([np.asarray(rows[place].visibility) for place in chosen]),
       np.array([rows[place].subject for place in chosen]),
       options=settings.options,

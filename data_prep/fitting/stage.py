@@ -12,7 +12,7 @@ from data_prep.fitting.fit_files import MORPHABLE_MODEL
 from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
 from data_prep.fitting.plan import plan_shards
 from data_prep.fitting.shards import FitSettings, fit_shard
-from data_prep.fitting.summary import write_summary
+from data_prep.fitting.summary import write_fit_summary
 from data_prep.stages.folder import (
   ALONE,
   Share,
@@ -27,7 +27,7 @@ from disentangle3d.fitting.batched_fitting import FitModel, fit_model
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 
-SKIPPED = "skipped.json"
+_SKIPPED = "skipped.json"
 
 
 _LISTED = 20
@@ -89,7 +89,7 @@ def fit_faces(
     logging.info("%s: other machines' shards are still missing", output)
     return None
   counts = folder.finish()
-  write_summary(output, model)
+  write_fit_summary(output, model)
   return counts
 
 
@@ -129,4 +129,4 @@ def _write_skipped(output: pathlib.Path, index: LandmarkIndex) -> None:
     for row in index.bad
   ]
   text = json.dumps(skipped, indent=2) + "\n"
-  replace_file(output / SKIPPED, text)
+  replace_file(output / _SKIPPED, text)

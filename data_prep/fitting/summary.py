@@ -16,7 +16,7 @@ from data_prep.stages.rows import (
   PhotoRow,
   count_rows,
   list_manifests,
-  read_manifest,
+  read_shard_rows,
 )
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -99,7 +99,7 @@ class _Moments:
     }
 
 
-def write_summary(folder: pathlib.Path, model: MorphableModel) -> None:
+def write_fit_summary(folder: pathlib.Path, model: MorphableModel) -> None:
   """Writes `summary.json` and `summary.html` into what fit_faces wrote.
 
   Args:
@@ -170,7 +170,7 @@ def _shards(
   folder: pathlib.Path,
 ) -> Iterator[tuple[list[PhotoRow], Fits]]:
   for manifest in list_manifests(folder):
-    yield read_manifest(manifest), read_fits(fits_path(manifest))
+    yield read_shard_rows(manifest), read_fits(fits_path(manifest))
 
 
 def _keep(heap: list[Any], item: tuple[float, int, int, FittedPhoto]) -> None:

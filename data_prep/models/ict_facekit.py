@@ -35,7 +35,7 @@ from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
 # The release numbers its vertices from the face's middle outwards.
 REGIONS = {"narrow": 6_706, "full": 9_409, "with_neck": 11_248}
-NUM_IDENTITIES = 100
+_NUM_IDENTITIES = 100
 NUM_EXPRESSIONS = 53
 _NUM_VERTICES = 26_719
 _NUM_POLYGONS = 26_384
@@ -50,7 +50,7 @@ def read_ict_facekit(
   source: pathlib.Path,
   *,
   region: str = "full",
-  identity_dim: int = NUM_IDENTITIES,
+  identity_dim: int = _NUM_IDENTITIES,
   expression_dim: int = 29,
   seed: int = 0,
   on_mesh: Callable[[str], None] | None = None,
@@ -75,7 +75,7 @@ def read_ict_facekit(
   if region not in REGIONS:
     raise UserError(f"region: expected one of {[*REGIONS]}, got {region!r}")
   for name, value, most in (
-    ("identity_dim", identity_dim, NUM_IDENTITIES),
+    ("identity_dim", identity_dim, _NUM_IDENTITIES),
     ("expression_dim", expression_dim, NUM_EXPRESSIONS),
   ):
     if not 1 <= value <= most:
@@ -112,7 +112,7 @@ def read_ict_facekit(
     name=f"ICT-FaceKit, {region} face",
     source=(
       f"ICT-FaceKit light release (FaceXModel), region {region}, identity"
-      f" modes {identity_dim} of {NUM_IDENTITIES}, {expression_dim} expression"
+      f" modes {identity_dim} of {_NUM_IDENTITIES}, {expression_dim} expression"
       f" modes of {NUM_EXPRESSIONS} blendshapes at random weights, seed {seed}"
     ),
     licence="MIT, (c) 2020 USC Institute for Creative Technologies",

@@ -23,7 +23,7 @@ from data_prep.photos.photo_sets import (
 )
 from disentangle3d.types import UserFileNotFoundError
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+_VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def read_photos(
     The photos, unreadable ones with their reason.
   """
   for path in files:
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if path.suffix.lower() in _VIDEO_SUFFIXES:
       yield from _frames(path, every)
     else:
       yield read_loose_photo(path)
@@ -125,7 +125,7 @@ def read_loose_photo(path: str | os.PathLike[str]) -> LoosePhoto:
 
 
 def _is_known(path: pathlib.Path) -> bool:
-  known = path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
+  known = path.suffix.lower() in (*SUFFIXES, *_VIDEO_SUFFIXES)
   return known and path.is_file() and not path.name.startswith(".")
 
 

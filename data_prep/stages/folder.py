@@ -17,7 +17,7 @@ import pathlib
 from typing import Any
 
 from data_prep.stages.about import ABOUT, write_about
-from data_prep.stages.rows import count_rows, manifest_path, read_manifest
+from data_prep.stages.rows import count_rows, manifest_path, read_shard_rows
 from disentangle3d.types import UserError
 
 
@@ -112,7 +112,7 @@ class StageFolder:
     counts: dict[str, int] = {}
     for shard in range(self.num_shards):
       for name, count in count_rows(
-        read_manifest(self.manifest(shard))
+        read_shard_rows(self.manifest(shard))
       ).items():
         counts[name] = counts.get(name, 0) + count
     self.record(counts)

@@ -148,7 +148,7 @@ def read_rows(
   rows: list[PhotoRow] = []
   seen: dict[str, str] = {}
   for path in list_manifests(folder):
-    shard = read_manifest(path, located=located, aligned=aligned)
+    shard = read_shard_rows(path, located=located, aligned=aligned)
     for number, row in enumerate(shard, start=1):
       here = f"{path}, row {number}"
       if row.image_id in seen:
@@ -161,7 +161,7 @@ def read_rows(
   return rows
 
 
-def read_manifest(
+def read_shard_rows(
   path: str | os.PathLike[str],
   *,
   located: bool = False,

@@ -28,7 +28,7 @@ _MAP = (IMAGE_HEIGHT // 16, IMAGE_WIDTH // 16)
 _CHANNEL_ORDERS = ("bgr", "rgb")
 
 
-def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_trunk_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
   """The arrays of a published file under the PyTorch port's names.
 
   Args:
@@ -62,8 +62,9 @@ def trunk_params(
   """A SphereFace trunk out of published arrays.
 
   Args:
-    weights: From `read_weights`; others than the trunk's are passed over. A
-      convolution without biases gets zeros (Caffe froze the residual ones').
+    weights: From `read_trunk_weights`; others than the trunk's are passed
+      over. A convolution without biases gets zeros (Caffe froze the residual
+      ones').
     channels: Order of the colours that the weights were trained on. Both
       published ones saw images as OpenCV and MATLAB's Caffe code had them,
       `bgr`.
@@ -168,7 +169,7 @@ def import_sphereface(
   """Writes the network.
 
   Args:
-    weights: See `read_weights`.
+    weights: See `read_trunk_weights`.
     output: The folder to write.
     morphable_model: The 3DMM that the network will be trained with.
     channels: See `trunk_params`.
@@ -185,7 +186,7 @@ def import_sphereface(
   if output.exists() and not output.is_dir():
     raise UserError(f"{output}: expected a folder to write to, got a file")
   try:
-    preset, trunk = trunk_params(read_weights(weights), channels=channels)
+    preset, trunk = trunk_params(read_trunk_weights(weights), channels=channels)
   except ValueError as error:
     told = str(error)
     raise UserError(

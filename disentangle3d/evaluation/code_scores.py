@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.bootstrap import Interval
@@ -34,6 +34,7 @@ def score_pairs(
   pairs: Pairs,
   *,
   mirrored: Float[Array | np.ndarray, "P D"] | None = None,
+  refused: Bool[Array | np.ndarray, "P"] | None = None,
 ) -> CodeScores:
   """Verifies given pairs by the cosine of codes, as the paper does.
 
@@ -41,6 +42,7 @@ def score_pairs(
     codes: One a photo.
     pairs: What to compare.
     mirrored: Codes of the mirrored photos, to be joined with `codes`.
+    refused: Photos whose pairs get the lowest score, -1; None for none.
 
   Returns:
     Scores and what they are worth.
@@ -49,9 +51,9 @@ def score_pairs(
     ValueError: The folds do not add up, or a code is not finite.
   """
   return CodeScores(
-    preset_scores(codes, pairs, mirrored=mirrored),
+    preset_scores(codes, pairs, mirrored=mirrored, refused=refused),
     pairs,
-    verify_codes(codes, pairs, mirrored=mirrored),
+    verify_codes(codes, pairs, mirrored=mirrored, refused=refused),
   )
 
 

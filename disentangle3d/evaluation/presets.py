@@ -52,6 +52,7 @@ def verify_codes(
   pairs: Pairs,
   *,
   mirrored: Float[Array | np.ndarray, "N D"] | None = None,
+  refused: Bool[Array | np.ndarray, "N"] | None = None,
   preset: str | VerificationPreset = "paper",
 ) -> VerificationResult:
   """Verifies by codes as the preset does.
@@ -60,6 +61,7 @@ def verify_codes(
     codes: One a photo, `[N, D]`.
     pairs: With their folds.
     mirrored: The codes of the mirrored photos, `[N, D]`; None has none.
+    refused: Photos whose pairs get the lowest score, -1, `[N]`; None for none.
     preset: A name in `PRESETS`, or a preset.
 
   Returns:
@@ -70,12 +72,14 @@ def verify_codes(
       finite, or the folds do not add up.
     TypeError: A dtype differs.
   """
-  scores = preset_scores(codes, pairs, mirrored=mirrored, preset=preset)
+  scores = preset_scores(
+    codes, pairs, mirrored=mirrored, refused=refused, preset=preset
+  )
   return verify(
     scores,
     pairs.same,
     folds=pairs.fold,
-    choose_threshold=find_preset(preset).choose_threshold,
+    choose_threshold=_find_preset(preset).choose_threshold,
   )
 
 
@@ -84,6 +88,7 @@ def preset_scores(
   pairs: Pairs,
   *,
   mirrored: Float[Array | np.ndarray, "N D"] | None = None,
+  refused: Bool[Array | np.ndarray, "N"] | None = None,
   preset: str | VerificationPreset = "paper",
 ) -> Float[np.ndarray, "P"] | Float[np.ndarray, "F P"]:
   """The cosines that a preset judges by, `[P]`, or `[folds, P]` if centred.
@@ -91,7 +96,7 @@ def preset_scores(
   Raises:
     ValueError, TypeError: As `verify_codes`.
   """
-  preset = find_preset(preset)
+  preset = _find_preset(preset)
   sizes = check_array("codes", codes, "N D")
   features = np.asarray(codes, np.float64)
   if mirrored is not None:
@@ -100,17 +105,17 @@ def preset_scores(
   if not np.isfinite(features).all():
     raise UserError("codes: expected finite numbers, got NaN or inf")
   if not preset.centred:
-    return pair_scores(features, pairs)
+    return _refuse(pair_scores(features, pairs), pairs, refused)
   parts = split_folds(pairs.same, pairs.fold)
   rows = []
   for part in parts:
     others = np.setdiff1d(np.arange(len(pairs.same)), part)
     both = np.concatenate([pairs.first[others], pairs.second[others]])
     rows.append(pair_scores(features - features[both].mean(0), pairs))
-  return np.stack(rows)
+  return _refuse(np.stack(rows), pairs, refused)
 
 
-def find_preset(preset: str | VerificationPreset) -> VerificationPreset:
+def _find_preset(preset: str | VerificationPreset) -> VerificationPreset:
   """The preset of a name; a preset comes back as it is.
 
   Raises:
@@ -150,6 +155,16 @@ def _rightly_decided(
   genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])
   accepted = len(genuine) - np.searchsorted(genuine, thresholds)
   return accepted + np.searchsorted(impostor, thresholds)
+
+
+def _refuse(
+  scores: np.ndarray, pairs: Pairs, refused: Array | np.ndarray | None
+) -> np.ndarray:
+  """The lowest cosine where one of a pair is refused."""
+  if refused is None:
+    return scores
+  either = np.asarray(refused)[np.stack([pairs.first, pairs.second])].any(0)
+  return np.where(either, -1.0, scores)
 
 
 def _side_by_side(codes: np.ndarray, mirrored: np.ndarray) -> np.ndarray:

@@ -131,7 +131,7 @@ def shape_error(
     return _host_error(
       protocol, predicted, truth, landmark_vertices, triangles, radius_mm
     )
-  protocol = find_protocol(protocol)
+  protocol = _find_protocol(protocol)
   predicted, truth = jnp.asarray(predicted), jnp.asarray(truth)
   landmark_vertices = jnp.asarray(landmark_vertices)
 
@@ -202,7 +202,7 @@ def _host_error(
   return _summary(aligned, distance, inside, score)
 
 
-def find_protocol(protocol: str | Protocol) -> Protocol:
+def _find_protocol(protocol: str | Protocol) -> Protocol:
   """The protocol of a name; a protocol comes back as it is.
 
   Raises:

@@ -152,7 +152,7 @@ def scan_error(
     ValueError: The protocol is not known, the radius is not positive, or
       fewer than three of its keypoints are known on both.
   """
-  protocol = find_scan_protocol(protocol)
+  protocol = _find_scan_protocol(protocol)
   if not radius_mm > 0:
     raise ValueError(f"radius_mm: expected a positive radius, got {radius_mm}")
   inside = protocol.region(truth, radius_mm)
@@ -167,7 +167,7 @@ def scan_error(
   return ScanError(score, distance, inside, motion, report)
 
 
-def find_scan_protocol(protocol: str | ScanProtocol) -> ScanProtocol:
+def _find_scan_protocol(protocol: str | ScanProtocol) -> ScanProtocol:
   """The protocol of a name; a protocol comes back as it is.
 
   Raises:

@@ -31,12 +31,12 @@ _VERTEX_COLUMNS = {
   "the same, mean distance": ("liu2018", "mean_distance_mm"),
   "the same, formula as printed": ("liu2018", "printed_formula_mm"),
 }
-SCAN_COLUMNS = {
+_SCAN_COLUMNS = {
   "liu2018, nearest vertex": "liu2018_vertex",
   "liu2018, nearest point": "liu2018",
   "liu2018, nearest point, rigid": "liu2018_rigid",
 } | {name: name for name in SCAN_PROTOCOLS if not name.startswith("liu2018")}
-COLUMNS = (*_VERTEX_COLUMNS, *SCAN_COLUMNS)
+COLUMNS = (*_VERTEX_COLUMNS, *_SCAN_COLUMNS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,20 +140,20 @@ def compare_scans(
     options: Of ICP.
 
   Returns:
-    `SideBySide`, of `SCAN_COLUMNS` only.
+    `SideBySide`, of `_SCAN_COLUMNS` only.
 
   Raises:
     ValueError: There is no sample, or a scan lacks a protocol's landmarks.
   """
   found: dict[str, dict[str, list[ScanError | None]]] = {
-    name: {column: [] for column in SCAN_COLUMNS} for name in methods
+    name: {column: [] for column in _SCAN_COLUMNS} for name in methods
   }
   count = 0
   for scan, made in samples:
     count += 1
     for name in methods:
       shape = made[name]
-      for column, protocol in SCAN_COLUMNS.items():
+      for column, protocol in _SCAN_COLUMNS.items():
         error = None
         if shape is not None:
           error = scan_error(shape, scan, protocol=protocol, options=options)

@@ -20,7 +20,7 @@ from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, check_array
 
-METRES_PER_MILLIMETRE = 0.001
+_METRES_PER_MILLIMETRE = 0.001
 
 
 @flax.struct.dataclass
@@ -143,7 +143,7 @@ def _ply_bytes(mesh: trimesh.Trimesh) -> bytes:
 
 
 def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
-  mesh.apply_scale(METRES_PER_MILLIMETRE)
+  mesh.apply_scale(_METRES_PER_MILLIMETRE)
   # Without normals a glTF viewer must shade every triangle flat.
   return trimesh.exchange.gltf.export_glb(
     trimesh.Scene(mesh), include_normals=True

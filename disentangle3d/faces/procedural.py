@@ -19,7 +19,7 @@ from disentangle3d.faces.procedural_anatomy import (
   identity_fields,
   lower_share,
 )
-from disentangle3d.faces.procedural_landmarks import landmark_vertices
+from disentangle3d.faces.procedural_landmarks import place_landmarks
 from disentangle3d.faces.procedural_mesh import FaceMesh, face_mesh
 from disentangle3d.faces.procedural_modes import (
   MAX_MODES,
@@ -101,7 +101,7 @@ def procedural_face_model(
     identity_basis=_whole_face(mesh, half, identity),
     expression_basis=_whole_face(mesh, half, expression),
     triangles=mesh.triangles,
-    landmark_vertices=landmark_vertices(mesh),
+    landmark_vertices=place_landmarks(mesh),
     mirror_vertices=mesh.mirror,
     name="procedural",
     source=(

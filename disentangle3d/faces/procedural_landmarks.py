@@ -65,7 +65,7 @@ _ON_CURVES = {
 _SEAM = ({62: 0.0, 63: 8.0, 64: 21.0}, {66: 0.0, 65: 8.0})
 
 
-def landmark_vertices(mesh: FaceMesh) -> np.ndarray:
+def place_landmarks(mesh: FaceMesh) -> np.ndarray:
   """The vertex of each landmark, `[68]` int32, all distinct.
 
   Left and right landmarks are mirror vertices; those of the midline lie on it.

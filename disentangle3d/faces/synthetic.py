@@ -23,7 +23,7 @@ from disentangle3d.faces.rasterizer import map_images
 from disentangle3d.faces.rendering import point_visibility, render
 from disentangle3d.faces.synthetic_landmarks import (
   align_to_template,
-  landmark_vertices,
+  photo_landmark_vertices,
 )
 from disentangle3d.faces.synthetic_world import (
   DETAIL_FIELDS,
@@ -280,7 +280,7 @@ def _photograph(
     rotation=rotation,
     translation=jnp.zeros((batch, 2)),
   )
-  vertices = landmark_vertices(
+  vertices = photo_landmark_vertices(
     world.model,
     world.contour if world.jaw == "visible_contour" else None,
     shape,

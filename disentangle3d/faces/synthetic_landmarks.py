@@ -80,7 +80,7 @@ def contour_candidates(model: MorphableModel) -> Int[Array, "17 16"]:
   return jnp.asarray(found)
 
 
-def landmark_vertices(
+def photo_landmark_vertices(
   model: MorphableModel,
   contour: Int[Array, "17 C"] | None,
   shape: Float[Array, "B V 3"],

@@ -22,8 +22,8 @@ from disentangle3d.types import UserError
 EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
 ALBEDOS = ("per_person", "per_photo", "constant")
 JAWS = ("visible_contour", "fixed_vertices")
-YAW_DISTRIBUTIONS = ("mixed", "uniform", "frontal")
-SWEEPS = ("none", "yaw", "expression")
+_YAW_DISTRIBUTIONS = ("mixed", "uniform", "frontal")
+_SWEEPS = ("none", "yaw", "expression")
 
 DETAIL_FIELDS = 64
 TEMPORARY_FIELDS = 32
@@ -118,8 +118,8 @@ def synthetic_world(
   """
   _check_choice("albedo", albedo, ALBEDOS)
   _check_choice("jaw", jaw, JAWS)
-  _check_choice("yaw_distribution", yaw_distribution, YAW_DISTRIBUTIONS)
-  _check_choice("sweep", sweep, SWEEPS)
+  _check_choice("yaw_distribution", yaw_distribution, _YAW_DISTRIBUTIONS)
+  _check_choice("sweep", sweep, _SWEEPS)
   if photos_per_person < 1:
     raise UserError(
       f"photos_per_person: expected at least 1, got {photos_per_person}"

@@ -268,7 +268,7 @@ def _evaluate(
   rotation: Array,
   options: FitOptions,
 ) -> Estimate:
-  points = landmark_shapes(basis, identity, expression)
+  points = _landmark_shapes(basis, identity, expression)
   residuals = _residuals(observed, image_axes(scale, rotation), points)
   cost = robust_cost(_squares(residuals), options)
   prior = jnp.sum(identity**2, -1) + jnp.sum(expression**2, (-2, -1))
@@ -285,7 +285,7 @@ def _evaluate(
   )
 
 
-def landmark_shapes(
+def _landmark_shapes(
   basis: LandmarkBasis, identity: Array, expression: Array
 ) -> Array:
   """Landmarks of all images, `[S, N, 3, P]`, mm."""

@@ -12,7 +12,7 @@ from disentangle3d.types import check_array
 
 # Millimetres per unit of latent: next to nothing beside a trained basis, and
 # enough to tell the columns apart.
-INITIAL_STD_MM = 0.01
+_INITIAL_STD_MM = 0.01
 
 
 class LinearDecoder(nn.Module):
@@ -42,7 +42,7 @@ class LinearDecoder(nn.Module):
     check_array("codes", codes, "... C")
     kernel = self.param(
       "kernel",
-      nn.initializers.normal(INITIAL_STD_MM),
+      nn.initializers.normal(_INITIAL_STD_MM),
       (codes.shape[-1], 3 * self.num_vertices),
       jnp.float32,
     )

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from disentangle3d.network.sphereface import PReLU, xavier
 from disentangle3d.types import check_array
 
-FEATURE_DIM = 512
+_FEATURE_DIM = 512
 _STEM_WIDTH, _LAST_WIDTH = 64, 512
 
 # Variance 2 / fan_in is kept by ReLU; PReLU with slope 0.25 keeps a bit more.
@@ -229,5 +229,5 @@ class MobileFace(nn.Module):
     )
     x = jnp.einsum("bhwc,hwc->bc", x, kernel[:, :, 0].astype(self.dtype))
     return nn.Dense(
-      FEATURE_DIM, dtype=self.dtype, kernel_init=xavier, name="fc7"
+      _FEATURE_DIM, dtype=self.dtype, kernel_init=xavier, name="fc7"
     )(x)

@@ -56,7 +56,7 @@ PRESETS: Mapping[str, Trunk] = types.MappingProxyType(
 )
 
 
-def find_preset(name: str) -> Trunk:
+def find_trunk(name: str) -> Trunk:
   """The trunk called `name`.
 
   Raises:
@@ -129,7 +129,7 @@ class SphereFace(nn.Module):
       TypeError: `images` is not floating.
     """
     check_array("images", images, _IMAGE)
-    trunk = find_preset(self.preset)
+    trunk = find_trunk(self.preset)
     x = images.astype(self.dtype)
     for stage, (width, units) in enumerate(
       zip(trunk.widths, trunk.units, strict=True), start=1

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from disentangle3d.network.sphereface import Trunk, find_preset
+from disentangle3d.network.sphereface import Trunk, find_trunk
 from disentangle3d.types import check_array
 
 # The input, filter and output transforms of F(2, 3) and F(4, 3).
@@ -74,7 +74,7 @@ def prepare_trunk(
     ValueError: There is no such preset.
   """
   prepared = {name: dict(layer) for name, layer in params.items()}
-  for place, stage in _residual_places(find_preset(preset)):
+  for place, stage in _residual_places(find_trunk(preset)):
     layer = prepared[f"conv{place}"]
     filters = jnp.asarray(layer.pop("kernel"))
     matrix = jnp.asarray(_FILTER[_TILES[stage]], filters.dtype)
@@ -107,7 +107,7 @@ def fast_trunk(
     TypeError: `images` is not floating.
   """
   check_array("images", images, "B 112 96 3")
-  trunk = find_preset(preset)
+  trunk = find_trunk(preset)
   x = images
   for stage, units in enumerate(trunk.units):
     x = _layer(params, x, f"{stage + 1}_1", None)

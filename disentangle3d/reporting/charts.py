@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 # Okabe and Ito's palette without its yellow, which print loses.
-COLORS = (
+_COLORS = (
   "#0072B2",
   "#D55E00",
   "#009E73",
@@ -103,7 +103,7 @@ def line_chart(
   if legend_below:
     add_legend_below(figure, len(series))
   else:
-    add_legend(axes, len(series))
+    _add_legend(axes, len(series))
   return figure
 
 
@@ -144,7 +144,7 @@ def loss_curves(
     axes.plot(x, mean, dash, color=color, linewidth=1.6, label=name)
   if log_y:
     axes.set_yscale("log")
-  add_legend(axes, len(series))
+  _add_legend(axes, len(series))
   return figure
 
 
@@ -178,7 +178,7 @@ def bar_chart(
   width = 0.8 / len(series)
   place = np.arange(len(groups), dtype=np.float64)
   for i, ((name, values), color) in enumerate(
-    zip(series.items(), itertools.cycle(COLORS), strict=False)
+    zip(series.items(), itertools.cycle(_COLORS), strict=False)
   ):
     heights = _numbers(name, "heights", values)
     _check_length(name, "heights", heights, place)
@@ -243,7 +243,7 @@ def histogram(
   if not high > low:
     high = low + 1e-3
   axes.hist(
-    np.minimum(found, high), bins=bins, range=(low, high), color=COLORS[0]
+    np.minimum(found, high), bins=bins, range=(low, high), color=_COLORS[0]
   )
   median = float(np.median(found))
   axes.axvline(median, color="black", linewidth=1.0, linestyle="--")
@@ -309,11 +309,11 @@ def styles() -> itertools.cycle:
   """Colour, line and mark of one series after the other."""
   # 7 colours against 4 dashes: 28 combinations before one comes twice.
   return itertools.cycle(
-    (COLORS[i % 7], _LINES[i % 4], _MARKS[i % 7]) for i in range(28)
+    (_COLORS[i % 7], _LINES[i % 4], _MARKS[i % 7]) for i in range(28)
   )
 
 
-def add_legend(axes: Axes, count: int) -> None:
+def _add_legend(axes: Axes, count: int) -> None:
   """A legend in the axes, where there are several series."""
   if count > 1:
     axes.legend(fontsize=8, frameon=True, framealpha=0.85, edgecolor="0.8")

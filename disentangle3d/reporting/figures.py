@@ -7,6 +7,7 @@ the callers of `render`: they compile it, once for each mesh and picture size
 """
 
 from collections.abc import Sequence
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +43,13 @@ __all__ = [
 ]
 
 GREY: Color = (0.78, 0.78, 0.78)
-SKY: Color = (0.45, 0.75, 0.95)
+_SKY: Color = (0.45, 0.75, 0.95)
 # Dark to light in print, and told apart by colour-blind readers.
 ERROR_COLORS = "viridis"
 _SUPERSAMPLE = 2
 _MARGIN = 1.06
+# In a line as wide as a face of a heat map.
+_LABEL_LETTERS = 22
 
 _render = jax.jit(render, static_argnames=("height", "width"))
 
@@ -133,7 +136,7 @@ def overlay_mesh(
   *,
   upscale: int = 4,
   opacity: float = 0.6,
-  color: Color = SKY,
+  color: Color = _SKY,
 ) -> UInt8[np.ndarray, "uH uW 3"]:
   """Draws a mesh over the photo that the camera belongs to.
 
@@ -227,12 +230,14 @@ def heat_map(
     axis.imshow(pictures[i], interpolation="lanczos")
     axis.set_axis_off()
     if labels:
-      axis.set_title(labels[i], y=-0.08, fontsize=9)
+      text = textwrap.fill(labels[i], _LABEL_LETTERS)
+      axis.set_title(text, y=-0.02, va="top", fontsize=12)
   scale = matplotlib.cm.ScalarMappable(
     matplotlib.colors.Normalize(0, maximum_mm),
     matplotlib.colormaps[ERROR_COLORS],
   )
-  figure.colorbar(scale, ax=list(axes), label=title, extend="max", shrink=0.9)
+  bar = figure.colorbar(scale, ax=list(axes), extend="max", shrink=0.9)
+  bar.set_label(title, fontsize=10)
   return figure
 
 

@@ -20,7 +20,7 @@ from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.charts import figure_image, figure_png
 from disentangle3d.reporting.pictures import picture_jpeg, picture_png
 
-DASH = "–"
+_DASH = "–"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def write_page(path: str | os.PathLike[str], content: str) -> None:
 def format_number(value: float | int | None, *, digits: int = 2) -> str:
   """A number with a fixed number of decimals; a dash for None and NaN."""
   if value is None or math.isnan(value):
-    return DASH
+    return _DASH
   if isinstance(value, int | np.integer):
     return f"{value:,}"
   return f"{value:.{digits}f}".replace("-", "−")
@@ -171,7 +171,7 @@ def format_number(value: float | int | None, *, digits: int = 2) -> str:
 def mean_std(mean: float, std: float, *, digits: int = 2) -> str:
   """`94.43 ± 1.47`; a dash where the mean is missing."""
   text = format_number(mean, digits=digits)
-  if text == DASH or math.isnan(std):
+  if text == _DASH or math.isnan(std):
     return text
   return f"{text} ± {format_number(std, digits=digits)}"
 
@@ -179,7 +179,7 @@ def mean_std(mean: float, std: float, *, digits: int = 2) -> str:
 def interval(found: Interval | None, *, digits: int = 2) -> str:
   """`2.41 [2.30, 2.52]`; a dash where nothing was found."""
   if found is None:
-    return DASH
+    return _DASH
   mean, low, high = (
     format_number(value, digits=digits)
     for value in (found.mean, found.low, found.high)
@@ -219,10 +219,13 @@ def _table(table: Table) -> str:
         f" header has, got {len(row)} in row {number}"
       )
     lines.append(_row("td", [_cell(cell, table.digits) for cell in row], table))
-  head = _row("th", [html.escape(title) for title in table.header], table)
+  head = ""
+  if any(table.header):
+    titles = [html.escape(title) for title in table.header]
+    head = f"<thead>{_row('th', titles, table)}</thead>"
   caption = _caption(table.caption, "caption")
   return (
-    f'<div class="table"><table>{caption}<thead>{head}</thead>\n'
+    f'<div class="table"><table>{caption}{head}\n'
     f"<tbody>{chr(10).join(lines)}</tbody></table></div>"
   )
 
@@ -314,7 +317,10 @@ th, td {
 th { font-weight: 600; border-bottom-width: 2px; white-space: normal;
   vertical-align: bottom; }
 .text { text-align: left; }
-td.text { white-space: normal; min-width: 9rem; max-width: 24rem; }
+td.text {
+  white-space: normal; overflow-wrap: break-word; min-width: 9rem;
+  max-width: 24rem;
+}
 tbody tr:nth-child(even) { background: var(--stripe); }
 figure { margin: 0 0 1rem; max-width: 100%; }
 figure img {

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
+from disentangle3d.training.phases import OLD_NAMES
 from disentangle3d.training.state import TrainState
 from disentangle3d.types import UserError
 
@@ -32,7 +33,7 @@ class PhaseCheckpoints:
   """The checkpoints of one phase; the latest two are kept."""
 
   def __init__(self, workdir: str | os.PathLike[str], phase: str):
-    self.folder = pathlib.Path(os.path.abspath(workdir)) / FOLDER / phase
+    self.folder = _folder(workdir, phase)
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
@@ -145,6 +146,14 @@ class PhaseCheckpoints:
     self._manager.reload()
 
 
+def _folder(workdir: str | os.PathLike[str], phase: str) -> pathlib.Path:
+  """A phase's; by its earlier name where only that is there."""
+  above = pathlib.Path(os.path.abspath(workdir)) / FOLDER
+  names = [phase, *(old for old, new in OLD_NAMES.items() if new == phase)]
+  there = [name for name in names if (above / name).is_dir()]
+  return above / (there or names)[0]
+
+
 def _flat(state: TrainState) -> dict[str, np.ndarray]:
   leaves = jax.tree_util.tree_leaves_with_path(state)
   return {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
@@ -176,7 +185,7 @@ def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:
 
   Only looks at names, so that processes need not do it together.
   """
-  folder = pathlib.Path(workdir) / FOLDER / phase
+  folder = _folder(workdir, phase)
   if not folder.is_dir():
     return None
   # Unfinished ones have a suffix.

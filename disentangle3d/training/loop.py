@@ -1,6 +1,6 @@
 """The one loop that runs every phase."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -30,6 +30,7 @@ from disentangle3d.training.metric_queue import (
   first_value,
   pack_metrics,
 )
+from disentangle3d.training.phase_losses import LOSSES, Loss
 from disentangle3d.training.phases import (
   Phase,
   Plateau,
@@ -160,6 +161,7 @@ def train_phase(
   options: LoopOptions,
   report: Report,
   should_stop: Callable[[], bool],
+  losses: Mapping[str, Loss] = LOSSES,
 ) -> tuple[TrainState, bool]:
   """Trains one phase from where its state is, to its end or a request to stop.
 
@@ -173,6 +175,7 @@ def train_phase(
     options: How often to log and save.
     report: Gets the metrics.
     should_stop: Asked after every step.
+    losses: By name, those that the phase has weights for among them.
 
   Returns:
     The state on the host, saved, and whether the phase is complete.
@@ -190,7 +193,11 @@ def train_phase(
   sharded = sharded_entries(phase)
   axes = state_axes(state, sharded)
   train_step = make_train_step(
-    model, phase, steps_per_epoch=epoch, num_classes=phase_input.num_classes
+    model,
+    phase,
+    steps_per_epoch=epoch,
+    num_classes=phase_input.num_classes,
+    losses=losses,
   )
 
   def packed_step(
@@ -301,7 +308,7 @@ def _device_batches(
 ) -> Iterator[TrainBatch]:
   """Batches on the devices, one ahead of the step that uses it."""
   steps = {"batch_size": phase.batch_size, "start": start, "stop": stop}
-  if phase.input != "dataset":
+  if phase.examples != "dataset":
     host = position_batches(**steps)
   elif phase_input.held is not None:
     host = index_batches(
@@ -310,7 +317,7 @@ def _device_batches(
   elif phase_input.reader is not None:
     host = read_batches(phase_input.reader, seed=phase.seed, **steps)
   else:
-    raise UserError(f"{phase.name}.input: expected a dataset, got none")
+    raise UserError(f"{phase.name}.examples: expected a dataset, got none")
   ahead: TrainBatch | None = None
   for batch in host:
     placed = place_rows(batch, devices)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from disentangle3d.training.optimizers import learning_rate
+from disentangle3d.training.optimizers import OptimizerSetting, learning_rate
 from disentangle3d.training.phases import Phase
 from disentangle3d.training.state import TrainState
 
@@ -110,8 +110,9 @@ class MetricQueue:
     totals, counts = np.asarray(fetched, np.float64).sum(0).T
     values = dict(zip(names, (totals / counts).tolist(), strict=True))
     last = self._closed[-1][0]
-    for name, setting in self._phase.optimizers.items():
-      values[f"rate_{name}"] = float(learning_rate(setting, last - 1))
+    for name, optimizer in self._phase.optimizers.items():
+      if isinstance(optimizer, OptimizerSetting):
+        values[f"rate_{name}"] = float(learning_rate(optimizer, last - 1))
     values["flops_per_step"] = self.flops_per_step
     now = time.perf_counter()
     if self._timed:

@@ -1,6 +1,12 @@
-"""The loss terms of a phase, one value per example."""
+"""The losses of a phase: functions of one forward pass, by name.
 
-from collections.abc import Mapping
+A new loss is a function of `Forward` in `LOSSES`, or given to
+`experiments.training.runs.train`, and a weight under its name in the config.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+import types
 from typing import Any
 
 import jax
@@ -9,7 +15,7 @@ from jaxtyping import Array, Float
 from disentangle3d.geometry import unflatten_vertices
 from disentangle3d.network.decoders import LinearDecoder
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.margins import code_lengths
+from disentangle3d.network.margins import HeadSetting, code_lengths
 from disentangle3d.network.sphereface import scale_images
 from disentangle3d.training.batches import TargetBasis, TrainBatch
 from disentangle3d.training.identification import Moment, identification_losses
@@ -20,66 +26,79 @@ from disentangle3d.training.losses import (
   shape_loss,
 )
 from disentangle3d.training.phases import HEAD, Phase
-from disentangle3d.types import Latents
+from disentangle3d.types import Latents, Reconstruction, UserError
 
 
-def phase_losses(
-  model: FaceModel,
-  phase: Phase,
-  params: Mapping[str, Any],
-  batch: TrainBatch,
-  *,
-  num_classes: int,
-  moment: Moment,
-) -> tuple[dict[str, Array], dict[str, Array]]:
-  """The loss terms that a phase has weights for, and what to log beside them.
+class Forward:
+  """What the losses of a step read; each part is computed once, when asked.
 
-  Args:
+  Attributes:
     model: The network.
-    phase: Its `weights` say which terms.
     params: All top-level entries.
-    batch: With everything the terms need.
+    batch: The examples; images are None where they come from the prior.
+    head: Which identity head.
     num_classes: K.
-    moment: What the identity head knows beside them.
-
-  Returns:
-    Loss terms, each `[B]`, and diagnostics, each `[B]`.
+    moment: Step, key and code norms.
+    diagnostics: What to log beside the losses, each `[B]`; a loss may add.
   """
-  terms = phase.weights.keys()
-  values: dict[str, Array] = {}
-  diagnostics: dict[str, Array] = {}
-  # True shapes are made of more modes than there are latents; these come first.
-  targets = latent_targets(
-    batch.identity_coefficients[:, : model.identity_dim],
-    batch.expression_coefficients[:, : model.residual_dim],
-  )
-  if terms & {"identity_decoder", "residual_decoder"}:
-    values |= _decoder_losses(model, params, batch, targets)
-  if terms & {"latent", "reconstruction", "identity_shape", "identification"}:
-    latents: Any = model.apply(
-      {"params": {"encoder": params["encoder"]}},
-      scale_images(batch.image),
+
+  def __init__(
+    self,
+    model: FaceModel,
+    params: Mapping[str, Any],
+    batch: TrainBatch,
+    *,
+    head: HeadSetting,
+    num_classes: int,
+    moment: Moment,
+  ):
+    self.model, self.params, self.batch = model, params, batch
+    self.head, self.num_classes, self.moment = head, num_classes, moment
+    self.diagnostics: dict[str, Float[Array, B]] = {}
+
+  @functools.cached_property
+  def targets(self) -> Latents:
+    """What the fitted coefficients ask of the codes, `[B, I]` and `[B, E]`."""
+    # True shapes are made of more modes than there are latents; these come
+    # first.
+    return latent_targets(
+      self.batch.identity_coefficients[:, : self.model.identity_dim],
+      self.batch.expression_coefficients[:, : self.model.residual_dim],
+    )
+
+  @functools.cached_property
+  def latents(self) -> Latents:
+    """What the encoder makes of the images, `[B, I]` and `[B, E]`."""
+    if self.batch.image is None:
+      raise UserError("losses: the prior has no images for the encoder")
+    latents: Any = self.model.apply(
+      {"params": {"encoder": self.params["encoder"]}},
+      scale_images(self.batch.image),
       method="encode",
     )
-    diagnostics["saturated_identity"] = saturated_share(latents.identity)
-    diagnostics["saturated_residual"] = saturated_share(latents.residual)
-    if "latent" in terms:
-      values["latent"] = latent_loss(latents, targets)
-    if "identification" in terms:
-      values["identification"] = identification_losses(
-        params[HEAD],
-        latents.identity,
-        batch.label,
-        setting=phase.head,
-        num_classes=num_classes,
-        moment=moment,
-      )
-      lengths = jax.lax.stop_gradient(code_lengths(latents.identity))
-      diagnostics["code_norm"] = lengths
-      diagnostics["code_norm_squared"] = lengths * lengths
-    if terms & {"reconstruction", "identity_shape"}:
-      values |= _shape_losses(model, params, batch, latents)
-  return {term: values[term] for term in phase.weights}, diagnostics
+    self.diagnostics["saturated_identity"] = saturated_share(latents.identity)
+    self.diagnostics["saturated_residual"] = saturated_share(latents.residual)
+    return latents
+
+  @functools.cached_property
+  def face(self) -> Reconstruction:
+    """What the decoders make of `latents`: shapes `[B, V, 3]`, mm."""
+    decoding = {
+      k: v for k, v in self.params.items() if k not in ("encoder", HEAD)
+    }
+    face: Any = self.model.apply(
+      {"params": decoding}, self.latents, method="decode"
+    )
+    return face
+
+  @functools.cached_property
+  def components(self) -> tuple[Float[Array, "B V3"], Float[Array, "B V3"]]:
+    """Of `target_components`."""
+    return target_components(self.batch)
+
+
+# One value an example, `[B]`.
+Loss = Callable[[Forward], Float[Array, "B"]]
 
 
 def target_components(
@@ -95,42 +114,110 @@ def target_components(
   )
 
 
-def _shape_losses(
-  model: FaceModel,
-  params: Mapping[str, Any],
-  batch: TrainBatch,
-  latents: Latents,
-) -> dict[str, Array]:
-  decoding = {k: v for k, v in params.items() if k not in ("encoder", HEAD)}
-  face: Any = model.apply({"params": decoding}, latents, method="decode")
-  identity, residual = target_components(batch)
-  mean = params["mean_shape"][None]
-  # Whichever has no weight is not computed: nothing depends on it.
-  return {
-    "reconstruction": shape_loss(
-      face.shape, mean + unflatten_vertices(identity + residual)
-    ),
-    "identity_shape": shape_loss(
-      face.identity_shape, mean + unflatten_vertices(identity)
-    ),
+def _latent(forward: Forward) -> Float[Array, "B"]:
+  return latent_loss(forward.latents, forward.targets)
+
+
+def _identity_decoder(forward: Forward) -> Float[Array, "B"]:
+  codes, target = forward.targets.identity, forward.components[0]
+  return _decoder_loss(forward, "identity_decoder", codes, target)
+
+
+def _residual_decoder(forward: Forward) -> Float[Array, "B"]:
+  codes, target = forward.targets.residual, forward.components[1]
+  return _decoder_loss(forward, "residual_decoder", codes, target)
+
+
+def _decoder_loss(
+  forward: Forward,
+  name: str,
+  codes: Float[Array, "B C"],
+  target: Float[Array, "B V3"],
+) -> Float[Array, "B"]:
+  decoder = LinearDecoder(forward.model.num_vertices, forward.model.dtype)
+  decoded: Any = decoder.apply({"params": forward.params[name]}, codes)
+  return shape_loss(unflatten_vertices(decoded), unflatten_vertices(target))
+
+
+def _reconstruction(forward: Forward) -> Float[Array, "B"]:
+  identity, residual = forward.components
+  target = unflatten_vertices(identity + residual)
+  return shape_loss(
+    forward.face.shape, forward.params["mean_shape"][None] + target
+  )
+
+
+def _identity_shape(forward: Forward) -> Float[Array, "B"]:
+  target = unflatten_vertices(forward.components[0])
+  return shape_loss(
+    forward.face.identity_shape, forward.params["mean_shape"][None] + target
+  )
+
+
+def _identification(forward: Forward) -> Float[Array, "B"]:
+  codes = forward.latents.identity
+  lengths = jax.lax.stop_gradient(code_lengths(codes))
+  forward.diagnostics["code_norm"] = lengths
+  forward.diagnostics["code_norm_squared"] = lengths * lengths
+  return identification_losses(
+    forward.params[HEAD],
+    codes,
+    forward.batch.label,
+    setting=forward.head,
+    num_classes=forward.num_classes,
+    moment=forward.moment,
+  )
+
+
+# Units: `latent` is a squared distance of codes, `identification` nats, the
+# others mm^2. A step adds them up in this order.
+LOSSES: Mapping[str, Loss] = types.MappingProxyType(
+  {
+    "latent": _latent,
+    "identity_decoder": _identity_decoder,
+    "residual_decoder": _residual_decoder,
+    "reconstruction": _reconstruction,
+    "identity_shape": _identity_shape,
+    "identification": _identification,
   }
+)
 
 
-def _decoder_losses(
-  model: FaceModel,
-  params: Mapping[str, Any],
-  batch: TrainBatch,
-  targets: Latents,
-) -> dict[str, Array]:
-  decoder = LinearDecoder(model.num_vertices, model.dtype)
-  identity, residual = target_components(batch)
-  values = {}
-  for name, codes, target in (
-    ("identity_decoder", targets.identity, identity),
-    ("residual_decoder", targets.residual, residual),
-  ):
-    decoded: Any = decoder.apply({"params": params[name]}, codes)
-    values[name] = shape_loss(
-      unflatten_vertices(decoded), unflatten_vertices(target)
+def check_losses(phase: Phase, losses: Mapping[str, Loss]) -> None:
+  """Refuses a phase with a weight for a loss that there is not.
+
+  Raises:
+    UserError: Names it and those that there are.
+  """
+  unknown = sorted(set(phase.weights) - set(losses))
+  if unknown:
+    raise UserError(
+      f"{phase.name}.weights: expected some of {', '.join(losses)}, got"
+      f" {', '.join(unknown)}"
     )
+
+
+def phase_losses(
+  losses: Mapping[str, Loss], phase: Phase, forward: Forward
+) -> dict[str, Float[Array, "B"]]:
+  """The losses that a phase has weights for, one value an example.
+
+  Args:
+    losses: By name.
+    phase: Its `weights` say which.
+    forward: What they read.
+
+  Returns:
+    Losses, each `[B]`.
+
+  Raises:
+    ValueError: A loss gives another shape.
+  """
+  values = {name: losses[name](forward) for name in phase.weights}
+  for name, value in values.items():
+    if value.shape != forward.batch.position.shape:
+      raise ValueError(
+        f"losses[{name!r}]: expected one value an example, shape"
+        f" {list(forward.batch.position.shape)}, got {list(value.shape)}"
+      )
   return values

@@ -1,12 +1,8 @@
-"""The phases of 3.3.3 as values: one loop and one step run them all.
-
-Units: `latent` is the squared distance over all latents, `reconstruction`,
-`identity_shape`, `identity_decoder` and `residual_decoder` are mm^2 (mean over
-the vertices), `identification` is nats.
-"""
+"""The phases of 3.3.3 as values: one loop and one step run them all."""
 
 from collections.abc import Mapping
 import dataclasses
+import types
 from typing import Any, Literal, get_args
 
 import flax.struct
@@ -15,21 +11,23 @@ from jaxtyping import Array, Float, Int
 
 from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.augmentation import Augmentation
-from disentangle3d.training.optimizers import OptimizerSetting
+from disentangle3d.training.optimizers import Optimizer
 from disentangle3d.types import UserError
 
-Input = Literal["dataset", "prior", "fake"]
-LOSS_TERMS = (
-  "latent",
-  "identity_decoder",
-  "residual_decoder",
-  "reconstruction",
-  "identity_shape",
-  "identification",
-)
+Source = Literal["dataset", "prior", "fake"]
+# What a phase was called in workdirs of earlier versions.
+OLD_NAMES: Mapping[str, str] = types.MappingProxyType({"encoder": "latents"})
 HEAD = "identity_head"
+# The top-level params of each module that trains.
+MODULES: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
+  {
+    "encoder": ("encoder",),
+    "decoders": ("identity_decoder", "residual_decoder"),
+    HEAD: (HEAD,),
+  }
+)
 _NETWORK = ("encoder", "identity_decoder", "residual_decoder", "mean_shape")
-# Terms that compare with labels, which the prior does not have.
+# Losses of what the encoder makes of images, which the prior does not have.
 _NEED_IMAGES = ("latent", "reconstruction", "identity_shape", "identification")
 
 
@@ -125,10 +123,10 @@ class Phase:
     name: Of its folder, its log lines and its export.
     optimizers: The top-level params that train, and how.
     frozen: All other top-level params.
-    weights: Loss terms (see `LOSS_TERMS`) and their weights, none 0.
+    weights: Of losses by name (`phase_losses.LOSSES` and a user's), none 0.
     steps: Updates in all; a plateau may end it sooner.
     batch_size: B, over all devices.
-    input: Where examples come from: "dataset", "prior" (coefficients drawn
+    examples: Where they come from: "dataset", "prior" (coefficients drawn
       on the device, no images) or "fake" (noise, for measuring speed).
     seed: Of the order and of every draw.
     takes_over: Goes on with the params and the optimizer state of the phase
@@ -145,12 +143,12 @@ class Phase:
   """
 
   name: str
-  optimizers: Mapping[str, OptimizerSetting]
+  optimizers: Mapping[str, Optimizer]
   frozen: tuple[str, ...]
   weights: Mapping[str, float]
   steps: int
   batch_size: int
-  input: Input = "dataset"
+  examples: Source = "dataset"
   seed: int = 0
   takes_over: bool = False
   head_sharpness: float = 0.0
@@ -187,27 +185,23 @@ class Phase:
       )
 
   def _check_choices(self) -> None:
-    if self.input not in get_args(Input):
+    if self.examples not in get_args(Source):
       raise UserError(
-        f"{self.name}.input: expected one of {', '.join(get_args(Input))}, got"
-        f" {self.input}"
+        f"{self.name}.examples: expected one of"
+        f" {', '.join(get_args(Source))}, got {self.examples}"
       )
-    unknown = sorted(set(self.weights) - set(LOSS_TERMS))
-    if unknown or not self.weights:
-      raise UserError(
-        f"{self.name}.weights: expected some of {', '.join(LOSS_TERMS)}, got"
-        f" {', '.join(unknown) or 'none'}"
-      )
-    for term, weight in self.weights.items():
+    if not self.weights:
+      raise UserError(f"{self.name}.weights: expected at least one, got none")
+    for name, weight in self.weights.items():
       if not 0 < weight < float("inf"):
         raise UserError(
-          f"{self.name}.weights[{term!r}]: expected above 0, got {weight};"
-          " leave out a term that has no weight"
+          f"{self.name}.weights[{name!r}]: expected above 0, got {weight};"
+          " leave out a loss that has no weight"
         )
     needy = sorted(set(self.weights) & set(_NEED_IMAGES))
-    if self.input == "prior" and needy:
+    if self.examples == "prior" and needy:
       raise UserError(
-        f"{self.name}.input: the prior has no images for {', '.join(needy)}"
+        f"{self.name}.examples: the prior has no images for {', '.join(needy)}"
       )
 
 
@@ -243,111 +237,26 @@ def sharded_entries(phase: Phase) -> tuple[str, ...]:
   return (HEAD,) if phase.head.sharded and needed_head(phase) else ()
 
 
-def encoder_phase(
-  *,
-  optimizer: OptimizerSetting,
-  steps: int,
-  batch_size: int,
-  input: Input = "dataset",
-  seed: int = 0,
+def phase_of_modules(
+  name: str, modules: Mapping[str, Optimizer], **settings: Any
 ) -> Phase:
-  """Phase I: the encoder to the fitted coefficients."""
-  return Phase(
-    name="encoder",
-    optimizers={"encoder": optimizer},
-    frozen=_NETWORK[1:],
-    weights={"latent": 1.0},
-    steps=steps,
-    batch_size=batch_size,
-    input=input,
-    seed=seed,
-  )
-
-
-def decoders_phase(
-  *,
-  optimizer: OptimizerSetting,
-  steps: int,
-  batch_size: int,
-  input: Input = "prior",
-  seed: int = 1,
-) -> Phase:
-  """Phase II: each decoder by itself; its optimum is 3 x basis."""
-  return Phase(
-    name="decoders",
-    optimizers={"identity_decoder": optimizer, "residual_decoder": optimizer},
-    frozen=("encoder", "mean_shape"),
-    weights={"identity_decoder": 1.0, "residual_decoder": 1.0},
-    steps=steps,
-    batch_size=batch_size,
-    input=input,
-    seed=seed,
-  )
-
-
-def joint_phase(
-  name: str,
-  *,
-  encoder: OptimizerSetting,
-  decoders: OptimizerSetting,
-  head: OptimizerSetting,
-  steps: int,
-  batch_size: int,
-  reconstruction: float,
-  identification: float = 1.0,
-  identity_shape: float = 0.0,
-  input: Input = "dataset",
-  seed: int = 2,
-  takes_over: bool = False,
-  head_sharpness: float = 0.0,
-  plateau: Plateau | None = None,
-) -> Phase:
-  """Phase III: everything on lambda_R L_R + L_C (Eq. 5).
+  """A phase that trains whole modules; the rest of the network stands still.
 
   Args:
-    name: "joint_recognition" (lambda_R 0.5) or "joint_reconstruction" (1.0).
-    encoder: How the encoder trains.
-    decoders: How the decoders train.
-    head: How the identity head trains.
-    steps: Updates.
-    batch_size: B.
-    reconstruction: lambda_R.
-    identification: Weight of L_C; 0 is the control that a gain from L_C has
-      to be shown against.
-    identity_shape: Weight of the distance between the identity component and
-      the person's fitted identity shape; 0 is the paper.
-    input: See `Phase`.
-    seed: See `Phase`.
-    takes_over: See `Phase`.
-    head_sharpness: See `Phase`.
-    plateau: See `Phase`.
+    name: Of the phase.
+    modules: How each of some of `MODULES` trains.
+    **settings: Other fields of `Phase`.
 
-  Returns:
-    The phase.
+  Raises:
+    UserError: A field is out of range.
   """
-  weights = {
-    "reconstruction": reconstruction,
-    "identity_shape": identity_shape,
-    "identification": identification,
+  optimizers = {
+    entry: optimizer
+    for module, optimizer in modules.items()
+    for entry in MODULES[module]
   }
-  return Phase(
-    name=name,
-    optimizers={
-      "encoder": encoder,
-      "identity_decoder": decoders,
-      "residual_decoder": decoders,
-      HEAD: head,
-    },
-    frozen=("mean_shape",),
-    weights={term: weight for term, weight in weights.items() if weight != 0},
-    steps=steps,
-    batch_size=batch_size,
-    input=input,
-    seed=seed,
-    takes_over=takes_over,
-    head_sharpness=head_sharpness,
-    plateau=plateau,
-  )
+  frozen = tuple(entry for entry in _NETWORK if entry not in optimizers)
+  return Phase(name=name, optimizers=optimizers, frozen=frozen, **settings)
 
 
 def without_residual(phase: Phase) -> Phase:

@@ -34,6 +34,7 @@ from disentangle3d.training.loop import (
 )
 from disentangle3d.training.losses import latent_targets
 from disentangle3d.training.metric_queue import Report
+from disentangle3d.training.phase_losses import LOSSES, Loss, check_losses
 from disentangle3d.training.phases import HEAD, Phase, needed_head
 from disentangle3d.training.state import (
   TrainState,
@@ -76,6 +77,7 @@ def run_phases(
   export_phases: Sequence[str] = (),
   report: Report = lambda phase, step, values: None,
   should_stop: Callable[[], bool] = lambda: False,
+  losses: Mapping[str, Loss] = LOSSES,
 ) -> Outcome:
   """Runs phases in order, going on where an earlier run left off.
 
@@ -94,6 +96,7 @@ def run_phases(
       last phase always goes to `export`.
     report: Gets the metrics.
     should_stop: Asked after every step.
+    losses: By name, those that phases have weights for among them.
 
   Returns:
     How it ended.
@@ -105,7 +108,7 @@ def run_phases(
     NonFiniteLossError: See `train_phase`.
   """
   devices = jax.devices() if devices is None else devices
-  check_phases(phases, len(devices), export_phases)
+  check_phases(phases, len(devices), export_phases, losses=losses)
   workdir = pathlib.Path(workdir)
   first = _first_phase(phases, workdir)
   first_params = functools.partial(
@@ -135,6 +138,7 @@ def run_phases(
         options=options or LoopOptions(),
         report=report,
         should_stop=should_stop,
+        losses=losses,
       )
     outcome = Outcome(complete, phase.name, int(state.step), state.params)
     if not complete:
@@ -152,13 +156,18 @@ def run_phases(
 
 
 def check_phases(
-  phases: Sequence[Phase], num_devices: int, export_phases: Sequence[str]
+  phases: Sequence[Phase],
+  num_devices: int,
+  export_phases: Sequence[str],
+  *,
+  losses: Mapping[str, Loss] = LOSSES,
 ) -> None:
   """Checks what can be known before anything is computed.
 
   Raises:
     UserError: There is no phase, two have one name, a batch does not divide
-      by the devices, or a phase to export is not among them.
+      by the devices, a phase to export is not among them, or a phase has a
+      weight for a loss that there is not.
   """
   names = [phase.name for phase in phases]
   if not names or len(set(names)) < len(names):
@@ -170,6 +179,7 @@ def check_phases(
       f" {', '.join(unknown)}"
     )
   for phase in phases:
+    check_losses(phase, losses)
     try:
       check_devices(phase.batch_size, num_devices, accumulate=phase.accumulate)
     except ValueError as error:

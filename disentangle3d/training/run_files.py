@@ -1,6 +1,6 @@
 """The text files of a workdir: what ran, and its metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import json
 import logging
 import os
@@ -14,6 +14,7 @@ import tensorboardX
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.machine import package_versions
 from disentangle3d.output_files import replace_file
+from disentangle3d.training.phases import OLD_NAMES
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
   for number, text in enumerate(lines, start=1):
     try:
       line = json.loads(text)
+      line["phase"] = OLD_NAMES.get(line["phase"], line["phase"])
       latest[line["phase"], line["step"]] = line
     except (ValueError, KeyError, TypeError) as error:
       raise UserError(
@@ -97,6 +99,7 @@ def write_run_info(
   params: Mapping[str, int],
   fixed: Sequence[str],
   free: Sequence[str] = (),
+  todays: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
   """Writes `run.json`, after comparing it with the run begun here.
 
@@ -112,6 +115,8 @@ def write_run_info(
     fixed: Entries of the config, "a" or "a.b", that may not change; nor may
       the 3DMM.
     free: Entries that may change without a word.
+    todays: Makes of a flat config that an earlier version wrote one by
+      today's names.
 
   Raises:
     ValueError: The workdir holds another run; names the entry that differs.
@@ -129,7 +134,7 @@ def write_run_info(
     "params": dict(params),
   }
   if path.is_file():
-    _compare_runs(path, info, fixed, free)
+    _compare_runs(path, info, fixed, free, todays)
   replace_file(path, json.dumps(info, indent=2) + "\n")
 
 
@@ -138,16 +143,19 @@ def _compare_runs(
   info: Mapping[str, Any],
   fixed: Sequence[str],
   free: Sequence[str],
+  todays: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
   model = "morphable_model"
   try:
     before = json.loads(path.read_text())
-    old = _flat({"config": before["config"], model: before[model]})
+    old = flat_config({model: before[model]})
+    config = todays(flat_config(before["config"]))
+    old |= {f"config.{name}": value for name, value in config.items()}
   except (ValueError, KeyError, AttributeError) as error:
     raise UserError(
       f"{path}: expected the description of a run ({error})"
     ) from error
-  new = _flat({"config": info["config"], model: info[model]})
+  new = flat_config({"config": info["config"], model: info[model]})
   kept = [model, *(f"config.{name}" for name in fixed)]
   silent = [f"config.{name}" for name in free]
   for name in sorted({*old, *new}):
@@ -163,11 +171,12 @@ def _compare_runs(
     _logger.warning("%s: was %s when this run began, is %s", name, was, now)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_config(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+  """The leaves of nested mappings by their paths, "a.b"."""
   flat: dict[str, Any] = {}
   for name, value in tree.items():
     if isinstance(value, dict) and value:
-      flat |= _flat(value, f"{prefix}{name}.")
+      flat |= flat_config(value, prefix=f"{prefix}{name}.")
     else:
       flat[f"{prefix}{name}"] = value
   return flat

@@ -19,8 +19,13 @@ from disentangle3d.training.batches import (
   split_batch,
 )
 from disentangle3d.training.identification import Moment
-from disentangle3d.training.optimizers import learning_rate, make_optimizer
-from disentangle3d.training.phase_losses import phase_losses
+from disentangle3d.training.optimizers import update_of
+from disentangle3d.training.phase_losses import (
+  LOSSES,
+  Forward,
+  Loss,
+  phase_losses,
+)
 from disentangle3d.training.phases import (
   HEAD,
   Phase,
@@ -47,6 +52,7 @@ def make_train_step(
   *,
   steps_per_epoch: int,
   num_classes: int = 1,
+  losses: Mapping[str, Loss] = LOSSES,
 ) -> TrainStep:
   """Binds a phase to the step.
 
@@ -55,6 +61,7 @@ def make_train_step(
     phase: What trains, on what.
     steps_per_epoch: For the phase's stop rule.
     num_classes: K.
+    losses: By name, those that the phase has weights for among them.
 
   Returns:
     `train_step(state, batch, key) -> (state, metrics)`: pure, to be mapped
@@ -76,19 +83,20 @@ def make_train_step(
     def loss_of(
       trained: dict[str, Any], part: TrainBatch
     ) -> tuple[Array, dict[str, Array]]:
-      values, diagnostics = phase_losses(
+      forward = Forward(
         model,
-        phase,
         trained | frozen,
         part,
+        head=phase.head,
         num_classes=num_classes,
         moment=moment,
       )
+      values = phase_losses(losses, phase, forward)
       total = sum(
-        weight * jnp.mean(values[term])
-        for term, weight in phase.weights.items()
+        weight * jnp.mean(values[name])
+        for name, weight in phase.weights.items()
       )
-      return jnp.asarray(total), values | diagnostics
+      return jnp.asarray(total), values | forward.diagnostics
 
     loss, examples, gradients = _accumulated(
       loss_of, trained, batch, phase.accumulate
@@ -121,7 +129,7 @@ def batch_completion(
 
   Args:
     model: The network.
-    phase: Its `input` and `augmentation` say what there is to do.
+    phase: Its `examples` and `augmentation` say what there is to do.
     num_classes: K.
 
   Returns:
@@ -142,7 +150,7 @@ def batch_completion(
       key, batch, num_classes=num_classes, **sizes
     ),
   }
-  return completions[phase.input]
+  return completions[phase.examples]
 
 
 def _accumulated(
@@ -187,20 +195,18 @@ def _update(
   """New params and optimizer memory; the norms of gradients that are cut."""
   updated, opt_state, norms = {}, {}, {}
   sharded = sharded_entries(phase)
-  for name, setting in phase.optimizers.items():
+  for name, optimizer in phase.optimizers.items():
     gradient = gradients[name]
-    if setting.clip_norm:
+    longest = getattr(optimizer, "clip_norm", 0.0)
+    if longest:
       norm = _global_norm(gradient, is_sharded=name in sharded)
-      factor = jnp.minimum(1.0, setting.clip_norm / jnp.maximum(norm, 1e-12))
+      factor = jnp.minimum(1.0, longest / jnp.maximum(norm, 1e-12))
       gradient = jax.tree.map(lambda g, f=factor: f * g, gradient)
       norms[f"gradient_norm_{name}"] = (norm, jnp.ones((), jnp.float32))
-    direction, opt_state[name] = make_optimizer(setting).update(
-      gradient, state.opt_state[name], trained[name]
+    update, opt_state[name] = update_of(
+      optimizer, gradient, state.opt_state[name], trained[name], state.step
     )
-    rate = learning_rate(setting, state.step)
-    updated[name] = optax.apply_updates(
-      trained[name], jax.tree.map(lambda d, r=rate: -r * d, direction)
-    )
+    updated[name] = optax.apply_updates(trained[name], update)
   return updated, opt_state, norms
 
 

@@ -75,7 +75,7 @@ def _interval(found: Interval) -> str:
   return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   """A table; all columns but the first to the right."""
   lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
   return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -157,7 +157,7 @@ def speed(
   tables = [
     f"Speed, {fitter.identity_dim} + {fitter.expression_dim} modes, 46 images"
     f" a subject, {speeds[0].images:,} images:",
-    markdown(
+    _markdown(
       ["", "images/s, median", "slowest batch", "CASIA (s)", "compiling (s)"],
       rows,
     ),
@@ -196,14 +196,14 @@ def accuracy(
   tables = [
     f"Objective above SciPy's minimum, percent, {num_problems} subjects with"
     " 4 images:",
-    markdown(["", "median", "95 %", "worst"], _gap_rows(gaps)),
+    _markdown(["", "median", "95 %", "worst"], _gap_rows(gaps)),
     f"Identity shape against the truth, mm, {num_subjects} people:",
-    markdown(
+    _markdown(
       ["", "rmse within 95 mm"],
       [[name, _interval(error)] for name, error in errors.items()],
     ),
     "Full shape of one rendered photo, mm, by |yaw|:",
-    markdown(
+    _markdown(
       ["degrees", "photos", *yaw.errors_mm],
       [
         [

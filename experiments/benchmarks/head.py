@@ -104,7 +104,7 @@ def measure_head(
     weights={"identification": 1.0},
     steps=_STEPS,
     batch_size=batch_size,
-    input="fake",
+    examples="fake",
     head=setting,
   )
   model = FaceModel(trunk="tiny", num_vertices=4)

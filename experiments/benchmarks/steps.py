@@ -65,8 +65,8 @@ def paper_phase(*, batch_size: int, input: str) -> tuple[Phase, int]:
   config = paper.get_config()
   config.run_phases = (PHASE,)
   config.phases[PHASE].batch_size = batch_size
-  config.phases[PHASE].input = "fake" if input == "fake" else "dataset"
-  return phases_of(config)[0], config.fake.num_classes
+  config.phases[PHASE].examples = "fake" if input == "fake" else "dataset"
+  return phases_of(config)[0], config.examples.num_classes
 
 
 def first_params(model: FaceModel, num_classes: int) -> dict[str, Any]:

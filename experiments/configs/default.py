@@ -3,26 +3,38 @@
 What: the three phases of 3.3.3. `paper.py`, `demo.py`, `fake_data.py` and
 `smoke.py` override what differs.
 Command: python -m experiments.train --config=experiments/configs/<name>.py \
-  --workdir=<folder> --config.dataset=<folder>
+  --workdir=<folder> --config.examples.path=<folder>
 """
 
 from ml_collections import ConfigDict, config_dict
 
 from disentangle3d.network.margins import MARGINS
+from disentangle3d.training.phase_losses import LOSSES
 from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
+from experiments.configs.old_names import (
+  ByPhase,
+  DecodersConfig,
+  JointConfig,
+  LatentsConfig,
+  OptimizerConfig,
+  RunConfig,
+)
 
-PHASES = ("encoder", "decoders", "joint_recognition", "joint_reconstruction")
+PHASES = ("latents", "decoders", "joint_recognition", "joint_reconstruction")
+JOINT = PHASES[2:]
 
 
-def optimizer(kind: str, rate: float) -> ConfigDict:
-  """The optimizer setting of one top-level module, at a constant rate."""
-  config = ConfigDict()
-  config.kind = kind  # "sgd" (momentum) or "adam"
+def optimizer(name: str, rate: float) -> ConfigDict:
+  """The optimizer setting of one module, at a constant rate."""
+  config = OptimizerConfig()
+  config.name = name  # any optax optimizer's, as "sgd" or "adam"
   config.rate = rate  # peak learning rate
-  config.momentum = 0.9  # SGD; SphereFace's
-  config.beta1 = 0.9  # Adam
-  config.beta2 = 0.999  # Adam
-  config.epsilon = 1e-8  # Adam
+  # By optax's names, and any others of the optimizer; as a flag
+  # --config...arguments="{'nesterov': True}". None is optax's default, but
+  # SphereFace's 0.9 for sgd's momentum.
+  config.arguments = ConfigDict()
+  for argument in ("momentum", "b1", "b2", "eps"):
+    config.arguments[argument] = config_dict.placeholder(float)
   config.weight_decay = 0.0  # of kernels only
   config.clip_norm = 0.0  # longest gradient of the module; 0: any
   config.schedule = ConfigDict()
@@ -35,10 +47,10 @@ def optimizer(kind: str, rate: float) -> ConfigDict:
 
 
 def warmup_cosine(
-  kind: str, rate: float, *, warmup_steps: int, decay_steps: int
+  name: str, rate: float, *, warmup_steps: int, decay_steps: int
 ) -> ConfigDict:
   """As `optimizer`, with warm-up and a cosine down to 0."""
-  config = optimizer(kind, rate)
+  config = optimizer(name, rate)
   config.schedule.kind = "warmup_cosine"
   config.schedule.warmup_steps = warmup_steps
   config.schedule.decay_steps = decay_steps
@@ -46,10 +58,10 @@ def warmup_cosine(
 
 
 def step_decay(
-  kind: str, rate: float, *, boundaries: tuple[int, ...], factor: float = 0.1
+  name: str, rate: float, *, boundaries: tuple[int, ...], factor: float = 0.1
 ) -> ConfigDict:
   """As `optimizer`, the rate times `factor` at each boundary."""
-  config = optimizer(kind, rate)
+  config = optimizer(name, rate)
   config.schedule.kind = "step_decay"
   config.schedule.boundaries = boundaries
   config.schedule.final_factor = factor
@@ -58,15 +70,10 @@ def step_decay(
 
 def get_config() -> ConfigDict:
   """The schema; every leaf is read."""
-  config = ConfigDict()
+  config = RunConfig()
   config.seed = 0  # of params, orders and draws; phase k takes seed + k
-  # Dataset folder (data_prep.render_synthetic or build_dataset), where a
-  # phase's input is "dataset".
-  config.dataset = config_dict.placeholder(str)
   # Start from the params of this export or workdir; else fresh.
   config.init_from = config_dict.placeholder(str)
-  config.verify_checksums = True  # read every dataset file once, at the start
-  config.cache_mib = 4096  # a split of fewer decoded MiB is held in memory
   config.log_every = 100  # steps
   config.checkpoint_every = 1000  # steps
   config.run_phases = PHASES  # which, in order
@@ -80,43 +87,28 @@ def get_config() -> ConfigDict:
   config.model.num_vertices = NUM_VERTICES  # 3.3.1
   config.model.dtype = "float32"  # of the computation; "bfloat16" on GPU, TPU
 
-  config.input = ConfigDict()  # where a phase's input is "dataset"
-  # "grain" reads records from disk, or from memory (cache_mib);
-  # "device_resident" holds the whole split on the devices, 32.3 kB a crop;
-  # "synthetic" renders in the step: the photos of a synthetic dataset, with
-  # its fitted coefficients, or without one the people below, with true ones.
-  config.input.kind = "grain"
-  config.input.people = 1_000  # K of "synthetic" without a dataset
-  config.input.photos_per_person = 8  # same
-  config.input.world_seed = 0  # same
-
+  config.examples = _examples()
   config.augmentation = _augmentation()
   config.identity_head = _identity_head()
 
-  config.fake = ConfigDict()  # where a phase's input is "fake"
-  config.fake.num_examples = 8_000  # n, for epochs
-  config.fake.num_classes = 1_000  # K
-
-  config.phases = ConfigDict()
-  for name in PHASES:
-    config.phases[name] = _phase()
-  encoder = config.phases.encoder
-  encoder.optimizer = optimizer("sgd", 0.01)
-  decoders = config.phases.decoders
-  decoders.input = "prior"  # "dataset": its own latents, see design
-  decoders.optimizer = optimizer("adam", 0.5)
-  for name, weight in (
-    ("joint_recognition", 0.5),
-    ("joint_reconstruction", 1.0),
-  ):
-    joint = config.phases[name]
+  config.phases = ByPhase()
+  latents = config.phases.latents = _phase(LatentsConfig())
+  latents.weights.latent = 1.0
+  latents.optimizers.encoder = optimizer("sgd", 0.01)
+  decoders = config.phases.decoders = _phase(DecodersConfig())
+  decoders.examples = "prior"  # "dataset": its own latents, see design
+  decoders.weights.identity_decoder = 1.0
+  decoders.weights.residual_decoder = 1.0
+  decoders.optimizers.decoders = optimizer("adam", 0.5)
+  for name, weight in zip(JOINT, (0.5, 1.0), strict=True):
+    joint = config.phases[name] = _phase(JointConfig())
     # At phase I's 0.01 the codes saturate within 20 steps: L_R is in mm².
-    joint.encoder = optimizer("sgd", 1e-3)
-    joint.decoders = optimizer("adam", 2e-3)
-    joint.head = optimizer("sgd", 0.01)
-    joint.reconstruction = weight  # lambda_R, 3.3.3
-    joint.identification = 1.0  # Eq. 5; 0 is the control
-    joint.identity_shape = 0.0  # not in the paper: ties c_id to the fit
+    joint.optimizers.encoder = optimizer("sgd", 1e-3)
+    joint.optimizers.decoders = optimizer("adam", 2e-3)
+    joint.optimizers.identity_head = optimizer("sgd", 0.01)
+    joint.weights.reconstruction = weight  # lambda_R, 3.3.3
+    joint.weights.identification = 1.0  # Eq. 5; 0 is the control
+    joint.weights.identity_shape = 0.0  # not in the paper: ties c_id to the fit
     joint.head_sharpness = 20.0  # start from class means; 0: a cold head
     joint.takes_over = name == "joint_reconstruction"  # optimizer memory
     joint.plateau = ConfigDict()
@@ -127,8 +119,28 @@ def get_config() -> ConfigDict:
   return config
 
 
+def _examples() -> ConfigDict:
+  """Where the examples come from of phases whose own are "dataset"."""
+  config = ConfigDict()
+  # "grain" reads records from disk, or from memory (cache_mib);
+  # "device_resident" holds the whole split on the devices, 32.3 kB a crop;
+  # "synthetic" renders in the step: the photos of a synthetic dataset, with
+  # its fitted coefficients, or without one the people below, with true ones.
+  config.kind = "grain"
+  # Dataset folder (data_prep.render_synthetic or build_dataset).
+  config.path = config_dict.placeholder(str)
+  config.verify_checksums = True  # read every file of it once, at the start
+  config.cache_mib = 4096  # a split of fewer decoded MiB is held in memory
+  config.people = 1_000  # K of "synthetic" without a dataset
+  config.photos_per_person = 8  # same
+  config.world_seed = 0  # same
+  config.num_examples = 8_000  # n of phases on "fake", for epochs
+  config.num_classes = 1_000  # K of the same
+  return config
+
+
 def _augmentation() -> ConfigDict:
-  """Nothing, as in the paper; where a phase's input is "dataset"."""
+  """Nothing, as in the paper; where a phase's examples are "dataset"."""
   config = ConfigDict()
   config.flip = 0.0  # probability of the mirror image, targets mirrored too
   config.translation_px = 0  # largest shift along x and y
@@ -157,11 +169,12 @@ def _identity_head() -> ConfigDict:
   return config
 
 
-def _phase() -> ConfigDict:
-  config = ConfigDict()
+def _phase(config: ConfigDict) -> ConfigDict:
   config.steps = 1_000  # updates
   config.batch_size = 256  # over all devices
   config.accumulate = 1  # parts a device takes its share of a batch in
   config.average_decay = 0.0  # of the params' running average; 0: none
-  config.input = "dataset"  # "dataset", "prior" or "fake"
+  config.examples = "dataset"  # "dataset", "prior" or "fake"
+  config.optimizers = ConfigDict()  # of the modules that train
+  config.weights = ConfigDict(dict.fromkeys(LOSSES, 0.0))  # 0: left out
   return config

@@ -4,14 +4,14 @@ What: tiny trunk, the paper's 29,495 vertices and 199 + 29 latents, on 8,000
 photos of 1,000 people from data_prep.render_synthetic.
 Command: python -m experiments.demo --workdir=runs/demo, or
   python -m experiments.train --config=experiments/configs/demo.py \
-  --workdir=<folder> --config.dataset=<folder>
+  --workdir=<folder> --config.examples.path=<folder>
 """
 
 from ml_collections import ConfigDict
 
 from experiments.configs import default
 
-ENCODER_STEPS = 850
+LATENT_STEPS = 850
 DECODER_STEPS = 300
 JOINT_STEPS = 125
 
@@ -23,11 +23,11 @@ def get_config() -> ConfigDict:
   config.log_every = 25
   config.checkpoint_every = 1_000
 
-  encoder = config.phases.encoder
-  encoder.steps = ENCODER_STEPS
-  encoder.batch_size = 32
-  encoder.optimizer = default.warmup_cosine(
-    "adam", 2e-3, warmup_steps=50, decay_steps=ENCODER_STEPS
+  latents = config.phases.latents
+  latents.steps = LATENT_STEPS
+  latents.batch_size = 32
+  latents.optimizers.encoder = default.warmup_cosine(
+    "adam", 2e-3, warmup_steps=50, decay_steps=LATENT_STEPS
   )
 
   # A kernel starts near 0 and ends at columns of tens of millimetres, which
@@ -35,20 +35,20 @@ def get_config() -> ConfigDict:
   decoders = config.phases.decoders
   decoders.steps = DECODER_STEPS
   decoders.batch_size = 64
-  decoders.optimizer = default.warmup_cosine(
+  decoders.optimizers.decoders = default.warmup_cosine(
     "adam", 0.5, warmup_steps=10, decay_steps=DECODER_STEPS
   )
 
-  for name in ("joint_recognition", "joint_reconstruction"):
+  for name in default.JOINT:
     joint = config.phases[name]
     joint.steps = JOINT_STEPS
     # Adam's pass over 20 million decoder weights costs as much as 32 images.
     joint.batch_size = 64
-    joint.encoder = default.optimizer("adam", 7e-4)
-    joint.decoders = default.optimizer("adam", 2.8e-3)
-    joint.head = default.optimizer("adam", 1.4e-2)
-  for module in ("encoder", "decoders", "head"):
-    schedule = config.phases.joint_reconstruction[module].schedule
+    joint.optimizers.encoder = default.optimizer("adam", 7e-4)
+    joint.optimizers.decoders = default.optimizer("adam", 2.8e-3)
+    joint.optimizers.identity_head = default.optimizer("adam", 1.4e-2)
+  for optimizer in config.phases.joint_reconstruction.optimizers.values():
+    schedule = optimizer.schedule
     schedule.kind = "warmup_cosine"
     schedule.decay_steps = JOINT_STEPS
   return config

@@ -5,12 +5,13 @@ identity shape. Not in the paper, whose weight is 0; it asks whether L_C then
 still moves identity into the residual code.
 Command: python -m experiments.train \
   --config=experiments/configs/demo_identity_shape.py --workdir=<a folder> \
-  --config.dataset=<folder> --config.init_from=<demo workdir>/export/decoders
+  --config.examples.path=<folder> \
+  --config.init_from=<demo workdir>/export/decoders
 """
 
 from ml_collections import ConfigDict
 
-from experiments.configs import demo
+from experiments.configs import default, demo
 
 WEIGHT = 1.0
 
@@ -18,8 +19,8 @@ WEIGHT = 1.0
 def get_config() -> ConfigDict:
   """The demo's config, its two joint phases only, identity_shape 1."""
   config = demo.get_config()
-  config.run_phases = ("joint_recognition", "joint_reconstruction")
+  config.run_phases = default.JOINT
   config.export_phases = ()
   for name in config.run_phases:
-    config.phases[name].identity_shape = WEIGHT
+    config.phases[name].weights.identity_shape = WEIGHT
   return config

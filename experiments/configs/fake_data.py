@@ -8,7 +8,7 @@ Command: python -m experiments.train --config=experiments/configs/fake_data.py \
 
 from ml_collections import ConfigDict
 
-from experiments.configs import paper
+from experiments.configs import default, paper
 
 
 def get_config() -> ConfigDict:
@@ -18,6 +18,6 @@ def get_config() -> ConfigDict:
   config.checkpoint_every = 100
   for name in config.run_phases:
     config.phases[name].steps = 100
-  for name in ("encoder", "joint_recognition", "joint_reconstruction"):
-    config.phases[name].input = "fake"
+  for name in ("latents", *default.JOINT):
+    config.phases[name].examples = "fake"
   return config

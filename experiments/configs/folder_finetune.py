@@ -9,7 +9,8 @@ grimaced): `identity_shape`, not in the paper, holds the identity's part at the
 person's fit.
 Command: python -m experiments.train \
   --config=experiments/configs/folder_finetune.py --workdir=<folder> \
-  --config.dataset=<folder> --config.init_from=<workdir of the demo's training>
+  --config.examples.path=<folder> \
+  --config.init_from=<workdir of the demo's training>
 """
 
 from ml_collections import ConfigDict
@@ -25,17 +26,17 @@ def get_config() -> ConfigDict:
   config.model.num_vertices = 9_409
   config.model.identity_dim = 100
   config.model.residual_dim = 29
-  config.run_phases = ("joint_recognition", "joint_reconstruction")
+  config.run_phases = default.JOINT
   config.export_phases = ()
   config.log_every = 5
   for name in config.run_phases:
     joint = config.phases[name]
     joint.steps = JOINT_STEPS
     joint.batch_size = 28
-    joint.encoder = default.optimizer("adam", 1e-4)
-    joint.identity_shape = 1.0
-  for module in ("encoder", "decoders", "head"):
-    schedule = config.phases.joint_reconstruction[module].schedule
+    joint.optimizers.encoder = default.optimizer("adam", 1e-4)
+    joint.weights.identity_shape = 1.0
+  for optimizer in config.phases.joint_reconstruction.optimizers.values():
+    schedule = optimizer.schedule
     schedule.kind = "warmup_cosine"
     schedule.decay_steps = JOINT_STEPS
   return config

@@ -8,16 +8,19 @@ scaled to the batch.
 Command: python -m experiments.paper_scale --workdir=<folder> [--scale=...]
 """
 
+import copy
+
 from ml_collections import ConfigDict, config_dict
 
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.configs import default
+from experiments.configs.old_names import ByPhase
 
 DECODER_STEPS = 300
 WARMUP_STEPS = 100
 # 3.3.3: lambda_R 0.5 until the loss saturates, "usually within 10 epochs";
 # then 1, 20 more make about 30. Phase I: SphereFace's 28,000 steps of 256.
-EPOCHS = {"encoder": 15, "joint_recognition": 10, "joint_reconstruction": 20}
+EPOCHS = {"latents": 15, "joint_recognition": 10, "joint_reconstruction": 20}
 
 
 def get_config() -> ConfigDict:
@@ -25,27 +28,27 @@ def get_config() -> ConfigDict:
   config = default.get_config()
   # None: "float32" on a CPU, "bfloat16" on anything else.
   config.model.dtype = config_dict.placeholder(str)
-  config.epochs = ConfigDict(EPOCHS)
+  config.epochs = ByPhase(EPOCHS)
   config.batch_size = 256  # of phases I and III
   config.log_every = 50
   config.export_phases = ("decoders", "joint_recognition")
 
-  config.phases.encoder.optimizer = default.warmup_cosine(
+  config.phases.latents.optimizers.encoder = default.warmup_cosine(
     "adam", 3e-4, warmup_steps=WARMUP_STEPS, decay_steps=1_000
   )
   decoders = config.phases.decoders
   decoders.steps = DECODER_STEPS
   decoders.batch_size = 64
-  decoders.optimizer = default.warmup_cosine(
+  decoders.optimizers.decoders = default.warmup_cosine(
     "adam", 0.5, warmup_steps=10, decay_steps=DECODER_STEPS
   )
-  for name in ("joint_recognition", "joint_reconstruction"):
+  for name in default.JOINT:
     joint = config.phases[name]
-    joint.encoder = default.optimizer("adam", 5e-4)
-    joint.decoders = default.optimizer("adam", 2e-3)
-    joint.head = default.optimizer("adam", 1e-2)
-  for module in ("encoder", "decoders", "head"):
-    config.phases.joint_reconstruction[module].schedule.kind = "warmup_cosine"
+    joint.optimizers.encoder = default.optimizer("adam", 5e-4)
+    joint.optimizers.decoders = default.optimizer("adam", 2e-3)
+    joint.optimizers.identity_head = default.optimizer("adam", 1e-2)
+  for optimizer in config.phases.joint_reconstruction.optimizers.values():
+    optimizer.schedule.kind = "warmup_cosine"
   return with_steps(config, CASIA_NUM_IMAGES)
 
 
@@ -59,16 +62,16 @@ def with_steps(config: ConfigDict, num_photos: int) -> ConfigDict:
   Returns:
     A config that `phase_configs.phases_of` takes.
   """
-  config = ConfigDict(config.to_dict())
+  config = copy.deepcopy(config)
   for name, epochs in config.epochs.items():
     phase = config.phases[name]
     phase.batch_size = min(config.batch_size, num_photos)
     phase.steps = max(1, epochs * num_photos // phase.batch_size)
-  encoder = config.phases.encoder
-  schedule = encoder.optimizer.schedule
-  schedule.decay_steps = encoder.steps
-  schedule.warmup_steps = min(WARMUP_STEPS, encoder.steps // 10)
+  first = config.phases.latents
+  schedule = first.optimizers.encoder.schedule
+  schedule.decay_steps = first.steps
+  schedule.warmup_steps = min(WARMUP_STEPS, first.steps // 10)
   last = config.phases.joint_reconstruction
-  for module in ("encoder", "decoders", "head"):
-    last[module].schedule.decay_steps = last.steps
+  for optimizer in last.optimizers.values():
+    optimizer.schedule.decay_steps = last.steps
   return config

@@ -15,13 +15,13 @@ def get_config() -> ConfigDict:
   config.model.identity_dim = 12
   config.model.residual_dim = 5
   config.model.num_vertices = 600
-  config.fake.num_examples = 32
-  config.fake.num_classes = 4
+  config.examples.num_examples = 32
+  config.examples.num_classes = 4
   config.log_every = 2
   config.checkpoint_every = 2
   for name in config.run_phases:
     config.phases[name].steps = 3
     config.phases[name].batch_size = 8
-    config.phases[name].input = "fake"
-  config.phases.decoders.input = "prior"
+    config.phases[name].examples = "fake"
+  config.phases.decoders.examples = "prior"
   return config

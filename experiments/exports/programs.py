@@ -25,7 +25,7 @@ _ONNX, _TOPOLOGY = "reconstruct.onnx", "topology.safetensors"
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-INPUT = "images"
+_INPUT = "images"
 
 
 # Name and meaning of what comes out.
@@ -100,7 +100,7 @@ def stablehlo_program(
   return bytes(exported.serialize())
 
 
-def onnx_model(network: Network) -> bytes:
+def _onnx_model(network: Network) -> bytes:
   """The same program with its params as an ONNX model.
 
   Args:
@@ -131,7 +131,7 @@ def onnx_model(network: Network) -> bytes:
     run,
     inputs=[_any_batch()],
     model_name="reconstruct",
-    input_names=[INPUT],
+    input_names=[_INPUT],
     output_names=list(OUTPUTS),
   )
   return proto.SerializeToString()
@@ -201,7 +201,7 @@ def export_network(
     _ABOUT: (json.dumps(about, indent=2) + "\n").encode(),
   }
   if with_onnx:
-    contents[_ONNX] = onnx_model(network)
+    contents[_ONNX] = _onnx_model(network)
   with new_folder(output) as folder:
     for name, content in contents.items():
       (folder / name).write_bytes(content)
@@ -222,7 +222,7 @@ def _about(network: Network, platforms: Sequence[str]) -> dict[str, Any]:
       "residual_dim": model.residual_dim,
       "num_vertices": model.num_vertices,
     },
-    "input": {INPUT: "[B, 112, 96, 3] uint8, RGB, aligned crops"},
+    "input": {_INPUT: "[B, 112, 96, 3] uint8, RGB, aligned crops"},
     "outputs": OUTPUTS,
     "platforms": list(platforms),
     "morphable_model": network.provenance,

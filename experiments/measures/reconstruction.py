@@ -34,7 +34,7 @@ from experiments.sets.heldout import (
 from experiments.sets.meshes import MeshFolder, corresponds, read_prediction
 from experiments.sets.synthetic import world_of_set
 
-LOWER_BOUND = "best 3DMM projection of the truth (lower bound)"
+_LOWER_BOUND = "best 3DMM projection of the truth (lower bound)"
 _BATCH = 10
 
 
@@ -109,11 +109,11 @@ def measure_set(
   folders = {}
   for one in meshes:
     folder = dataclasses.replace(one, folder=one.folder / name)
-    remark, errors = mesh_scores(heldout, folder)
+    remark, errors = _mesh_scores(heldout, folder)
     folders[one.name + remark], scores[one.name + remark] = folder, errors
   if bound_people:
     chosen = np.unique(heldout.photos.person)[:bound_people]
-    scores[LOWER_BOUND] = bound_scores(heldout, chosen)
+    scores[_LOWER_BOUND] = _bound_scores(heldout, chosen)
   maps: dict[str, np.ndarray] = {}
   table = None
   if protocol_photos:
@@ -126,7 +126,7 @@ def measure_set(
   return SetResults(name, heldout, scores, maps, table)
 
 
-def mesh_scores(
+def _mesh_scores(
   heldout: HeldOut, meshes: MeshFolder
 ) -> tuple[str, ShapeScores]:
   """Scores another method's meshes; NaN where one is missing.
@@ -191,7 +191,9 @@ def mesh_errors(
   ]
 
 
-def bound_scores(heldout: HeldOut, people: Int[np.ndarray, "S"]) -> ShapeScores:
+def _bound_scores(
+  heldout: HeldOut, people: Int[np.ndarray, "S"]
+) -> ShapeScores:
   """The best the fitter's model can do for some people; NaN for the others."""
   fitter = heldout.fitter
   marks = np.asarray(fitter.landmark_vertices)

@@ -21,7 +21,7 @@ from experiments.sets.faces import FaceSet, Images
 
 IDENTITY, RESIDUAL = "identity code", "residual code"
 EIGENFACES, PIXELS = "eigenfaces", "raw pixels"
-COEFFICIENTS = "3DMM coefficients, single-image fit"
+_COEFFICIENTS = "3DMM coefficients, single-image fit"
 _FACES, _TURN = 100, 500
 _KNOWN_SHARE = 0.7
 
@@ -76,7 +76,7 @@ def measure_faces(
   }
   features = _features(faces, codes)
   rows = {
-    name: score_pairs(feature, faces.pairs)
+    name: score_pairs(feature, faces.pairs, refused=faces.refused)
     for name, feature in features.items()
   }
   for name in networks:
@@ -84,11 +84,13 @@ def measure_faces(
       faces.pool(codes[name].identity),
       faces.pairs,
       mirrored=faces.pool(mirrored[name].identity),
+      refused=faces.refused,
     )
   galleries = None
   if faces.people is not None:
+    seen = slice(None) if faces.refused is None else ~faces.refused
     galleries = {
-      name: identify_in_gallery(feature, faces.people, seed=seed)
+      name: identify_in_gallery(feature[seen], faces.people[seen], seed=seed)
       for name, feature in features.items()
     }
   presets = {
@@ -96,6 +98,7 @@ def measure_faces(
       faces.pool(codes[name].identity),
       faces.pairs,
       mirrored=faces.pool(mirrored[name].identity),
+      refused=faces.refused,
       preset=preset,
     )
     for preset in PRESETS
@@ -149,7 +152,7 @@ def eigenfaces(
   return _by_turns(images, lambda part: (_grey(part) - mean) @ components)
 
 
-def raw_pixels(images: Images) -> Float[np.ndarray, "P D"]:
+def _raw_pixels(images: Images) -> Float[np.ndarray, "P D"]:
   """Grey values, each photo's mean taken off."""
   return _by_turns(images, lambda part: _grey(part).astype(np.float32))
 
@@ -164,12 +167,12 @@ def _features(
     for name, latents in codes.items()
   }
   if faces.fitted is not None:
-    features[COEFFICIENTS] = faces.pool(faces.fitted)
+    features[_COEFFICIENTS] = faces.pool(faces.fitted)
   if faces.training_images is not None:
     features[EIGENFACES] = faces.pool(
       eigenfaces(faces.training_images, faces.images)
     )
-  features[PIXELS] = faces.pool(raw_pixels(faces.images))
+  features[PIXELS] = faces.pool(_raw_pixels(faces.images))
   return features
 
 

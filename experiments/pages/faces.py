@@ -126,5 +126,6 @@ def loss_figures(
       low, high = min(all_values), max(all_values)
       wide = low > 0 and high > 10 * low
       chart = loss_curves(series, unit=unit, title=phase, log_y=wide)
-      pictures.append(Picture(chart, f"{phase}: loss against the step"))
+      text = f"{phase}: {', '.join(series)} against the step"
+      pictures.append(Picture(chart, text))
   return [Grid(pictures)] if pictures else []

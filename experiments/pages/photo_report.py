@@ -93,7 +93,7 @@ def photographs_of(
   )
 
 
-def fit_rmse_px(
+def _fit_rmse_px(
   photos: Photographs, model: MorphableModel
 ) -> Float[np.ndarray, "P"]:
   """Root mean square distance of each fit's landmarks, crop pixels."""
@@ -146,7 +146,7 @@ def _overlays(photos: Photographs, model: MorphableModel) -> list[Block]:
     )
     for row in range(min(_OVERLAYS_SHOWN, len(photos.images)))
   ]
-  error = fit_rmse_px(photos, model)
+  error = _fit_rmse_px(photos, model)
   return [
     Paragraph(
       f"{len(photos.images)} photographs; landmarks are met within"

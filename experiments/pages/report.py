@@ -42,7 +42,7 @@ def write_evaluation_page(workdir: pathlib.Path) -> pathlib.Path:
     UserFileNotFoundError: There is no such workdir, or a picture is missing.
     UserError: A folder is damaged; names it.
   """
-  sections = report_sections(read_parts(workdir))
+  sections = report_sections(read_all_findings(workdir))
   runs = {
     path.parent.name: path.parent
     for path in sorted(workdir.glob(f"*/{METRICS}"))
@@ -55,7 +55,7 @@ def write_evaluation_page(workdir: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def read_parts(workdir: pathlib.Path) -> dict[str, Findings]:
+def read_all_findings(workdir: pathlib.Path) -> dict[str, Findings]:
   """What was measured, by the names of the folders under evaluation/.
 
   Raises:

@@ -30,6 +30,7 @@ from experiments.pages.paper_tables import (
   Measured,
   number_or_none,
 )
+from experiments.sets.missing import missing_note
 
 _STATISTICS = {
   "Accuracy": "accuracy",
@@ -49,9 +50,10 @@ def face_sections(results: FaceResults) -> list[Section]:
     f"{faces.name}: percent, mean ± std over {folds} folds,"
     f" {len(pairs.same):,} pairs, half of them genuine; a residual code should"
     " not tell people apart (AUC 50). A dash: too few impostor pairs a fold."
+    + missing_note(faces.policy, faces.missing)
   )
   of_rows = {name: scored.result for name, scored in rows.items()}
-  blocks: list[Block] = [verification_table(of_rows, caption=caption)]
+  blocks: list[Block] = [_verification_table(of_rows, caption=caption)]
   blocks += _differences(results)
   curves = {
     name: result.roc
@@ -63,7 +65,8 @@ def face_sections(results: FaceResults) -> list[Section]:
       [
         Picture(roc_curves(curves, title="ROC"), f"ROC, {faces.name}"),
         Picture(det_curves(curves, title="DET"), f"DET, {faces.name}"),
-      ]
+      ],
+      columns=2,
     )
   )
   blocks.append(_presets(results))
@@ -71,7 +74,7 @@ def face_sections(results: FaceResults) -> list[Section]:
     caption = (
       "Score-level fusion: sums of scores, normalised on the other folds"
     )
-    blocks.append(verification_table(results.fusion, caption=caption))
+    blocks.append(_verification_table(results.fusion, caption=caption))
   if results.galleries is not None:
     blocks.append(_galleries(results))
   return [Section(f"Verification: {faces.name}", blocks)]
@@ -82,7 +85,7 @@ def face_rows(results: FaceResults) -> Measured:
   faces = results.faces
   measured: dict[str, Mapping[str, Sequence[Cell]]] = {
     LFW if faces.frames is None else YTF: {
-      f"{name}, {faces.name}": verification_cells(scored.result)
+      f"{name}, {faces.name}": _verification_cells(scored.result)
       for name, scored in results.rows.items()
       if not name.startswith(RESIDUAL)
     }
@@ -95,7 +98,7 @@ def face_rows(results: FaceResults) -> Measured:
   return measured
 
 
-def verification_cells(result: VerificationResult) -> list[Cell]:
+def _verification_cells(result: VerificationResult) -> list[Cell]:
   """Mean and standard deviation of Table 3's columns."""
   cells: list[Cell] = []
   for field in _STATISTICS.values():
@@ -105,7 +108,7 @@ def verification_cells(result: VerificationResult) -> list[Cell]:
   return cells
 
 
-def verification_table(
+def _verification_table(
   rows: Mapping[str, VerificationResult], *, caption: str
 ) -> Table:
   """One row a code: the columns of the paper's Table 3, percent."""

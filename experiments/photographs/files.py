@@ -24,7 +24,7 @@ from disentangle3d.reporting.viewer import ViewerFace
 from experiments.photographs.shapes import MAP_FROM_CROP, FaceMaker, Maps
 
 FORMATS = ("obj", "ply", "glb")
-NO_CAMERA = "no 68 landmarks: no camera, so no overlay and no texture"
+_NO_CAMERA = "no 68 landmarks: no camera, so no overlay and no texture"
 # depth.png: value = _DEPTH_ZERO + millimetres / _DEPTH_STEP_MM; 0 is nothing.
 _DEPTH_STEP_MM = 0.01
 _DEPTH_ZERO = 32768
@@ -127,7 +127,7 @@ def write_face(
     )
     (folder / "overlay.png").write_bytes(picture_png(drawn))
   else:
-    warnings.append(NO_CAMERA)
+    warnings.append(_NO_CAMERA)
   for name, shape in (
     ("shape", face.maps.shape),
     ("identity_shape", face.maps.identity_shape),

@@ -131,7 +131,7 @@ def network_maker(network: Network) -> FaceMaker:
     identity = np.concatenate([part.identity for part in parts])[: len(faces)]
     residual = np.concatenate([part.residual for part in parts])[: len(faces)]
     if pooled:
-      weights = pool_weights(faces)
+      weights = _pool_weights(faces)
       mean = np.average(identity, axis=0, weights=weights)
       identity = np.repeat(mean[None], len(faces), 0).astype(np.float32)
     return Codes(identity, residual)
@@ -187,7 +187,7 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
   )
 
 
-def pool_weights(faces: Sequence[FoundFace]) -> Float[np.ndarray, "N"]:
+def _pool_weights(faces: Sequence[FoundFace]) -> Float[np.ndarray, "N"]:
   """What each face's code counts: the detector's score times its sharpness.
 
   Sharpness is 1 where the photo has a pixel for each of the crop's, and the

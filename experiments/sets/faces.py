@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 from typing import Protocol
 
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 import numpy as np
 
 from data_prep.datasets.synthetic_set import settings_of, world_of
@@ -31,6 +31,7 @@ from disentangle3d.training.dataset import (
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
 from experiments.sets.heldout import HeldOut, heldout_people, photos_with_albedo
+from experiments.sets.missing import CROP, SCORE
 
 PER_PERSON, PER_PHOTO = ALBEDOS = ("per_person", "per_photo")
 _PLAN = PairPlan()
@@ -63,6 +64,8 @@ class FaceSet:
     fitted: Identity coefficients of a landmark fit of each crop by itself,
       `[P, I]`, or None.
     training_images: Crops of other people, for methods that learn.
+    missing: Which units have no face that was found, `[U]`; None for none.
+    policy: What became of those, one of `missing.MISSING`.
   """
 
   name: str
@@ -72,6 +75,13 @@ class FaceSet:
   frames: Sequence[Int[np.ndarray, "F"]] | None = None
   fitted: Float[np.ndarray, "P I"] | None = None
   training_images: UInt8[np.ndarray, "T 112 96 3"] | None = None
+  missing: Bool[np.ndarray, "U"] | None = None
+  policy: str = CROP
+
+  @property
+  def refused(self) -> Bool[np.ndarray, "U"] | None:
+    """The units whose pairs get the lowest score, `[U]`; None for none."""
+    return self.missing if self.policy == SCORE else None
 
   def pool(
     self, codes: Float[Array | np.ndarray, "P D"]

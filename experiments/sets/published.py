@@ -27,6 +27,12 @@ from disentangle3d.evaluation.rows import evenly
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
+from experiments.sets.missing import (
+  CROP,
+  centre_crop,
+  check_missing,
+  usual_scale,
+)
 
 _FOLDS = 10
 # ArcFace's template for 112 x 112 is SphereFace's for 112 x 96, 8 pixels on.
@@ -36,12 +42,19 @@ _ARCFACE_SIZE, _ARCFACE_MARGIN = 112, 8
 class CropFiles:
   """Crops that are read when they are asked for."""
 
-  def __init__(self, paths: Sequence[pathlib.Path]):
-    self._paths = paths
+  def __init__(self, rows: Sequence[PhotoRow], scale: float | None):
+    """Takes what align_faces made of photos.
+
+    Args:
+      rows: The photos.
+      scale: Of `centre_crop`, for those without a face; None leaves them
+        black.
+    """
+    self._rows, self._scale = rows, scale
 
   def __len__(self) -> int:
     """How many."""
-    return len(self._paths)
+    return len(self._rows)
 
   def __getitem__(
     self, rows: Int[np.ndarray, "B"]
@@ -49,12 +62,19 @@ class CropFiles:
     """Reads some.
 
     Raises:
-      UserFileNotFoundError: A crop is gone.
+      UserFileNotFoundError: A crop is gone, or a photo without one.
       UserError: One is no image of 112 x 96; names it.
     """
-    return np.stack([self._read(self._paths[row]) for row in rows])
+    return np.stack([self._read(self._rows[row]) for row in rows])
 
-  def _read(self, path: pathlib.Path) -> np.ndarray:
+  def _read(self, row: PhotoRow) -> np.ndarray:
+    if not _is_ok(row):
+      if self._scale is None:
+        return np.zeros((IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)
+      return centre_crop(row.image_path, self._scale)
+    path = row.crop_path
+    if path is None:
+      raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")
     image = read_photo(path)
     if image.shape[:2] != (IMAGE_HEIGHT, IMAGE_WIDTH):
       raise UserError(
@@ -71,6 +91,7 @@ def read_face_sets(
   ytf: tuple[str, str] | None = None,
   ytf_frames: int = 100,
   bins: Sequence[str] = (),
+  missing: str = CROP,
 ) -> list[FaceSet]:
   """Sets of faces to verify, from where they lie.
 
@@ -80,6 +101,7 @@ def read_face_sets(
     ytf: See `ytf_set`.
     ytf_frames: See `ytf_set`.
     bins: See `bin_set`.
+    missing: See `lfw_set`.
 
   Raises:
     UserFileNotFoundError: A file is missing.
@@ -92,9 +114,9 @@ def read_face_sets(
     else:
       sets.append(photo_set(dataset))
   if lfw is not None:
-    sets.append(lfw_set(*lfw))
+    sets.append(lfw_set(*lfw, missing=missing))
   if ytf is not None:
-    sets.append(ytf_set(*ytf, frames=ytf_frames))
+    sets.append(ytf_set(*ytf, frames=ytf_frames, missing=missing))
   sets += [bin_set(path) for path in bins]
   if not sets:
     raise UserError(
@@ -104,29 +126,38 @@ def read_face_sets(
 
 
 def lfw_set(
-  pairs: str | os.PathLike[str], aligned: str | os.PathLike[str]
+  pairs: str | os.PathLike[str],
+  aligned: str | os.PathLike[str],
+  *,
+  missing: str = CROP,
 ) -> FaceSet:
   """LFW view 2.
 
   Args:
     pairs: `pairs.txt`.
     aligned: What align_faces made of the folder of photos.
+    missing: What to do about photos without a face, one of `MISSING`.
 
   Raises:
     UserFileNotFoundError: A file is missing.
     UserError: The list is malformed, its folds do not add up, or a photo of
-      it was not aligned; says how many and names the first.
+      it is not there; says how many and names the first.
   """
   listed = read_lfw_pairs(pairs)
-  rows = _usable(aligned)
-  chosen = find_photos(
+  rows = read_rows(aligned)
+  places = find_photos(
     listed.names, [row.image_id for row in rows], where=str(aligned)
   )
+  photos = [rows[place] for place in places]
+  without_face = np.array([not _is_ok(row) for row in photos])
+  check_missing(listed.names, without_face, missing, str(aligned))
   return FaceSet(
     name="LFW view 2",
-    images=CropFiles([_crop(rows[index]) for index in chosen]),
+    images=_crops(photos, rows, missing),
     pairs=listed.pairs,
     people=_people(listed),
+    missing=without_face,
+    policy=missing,
   )
 
 
@@ -135,37 +166,45 @@ def ytf_set(
   aligned: str | os.PathLike[str],
   *,
   frames: int = 100,
+  missing: str = CROP,
 ) -> FaceSet:
   """YouTube Faces: the codes of a video's frames are pooled.
 
   Args:
     splits: `splits.txt`, or `meta_and_splits.mat`.
     aligned: What align_faces made of the frames.
-    frames: At most so many of a video, evenly taken.
+    frames: At most so many of a video, evenly taken of those with a face.
+    missing: What to do about videos without a face, one of `MISSING`.
 
   Raises:
     UserFileNotFoundError: A file is missing.
     UserError: The list is malformed, its folds do not add up, or no frame of
-      a video was aligned; says of how many and names the first.
+      a video is there; says of how many and names the first.
   """
   if frames < 1:
     raise UserError(f"frames: expected at least 1, got {frames}")
   is_mat = pathlib.Path(splits).suffix.lower() == ".mat"
   listed = (read_meta_and_splits if is_mat else read_splits)(splits)
-  rows = _usable(aligned)
+  rows = read_rows(aligned)
   videos = find_videos(
     listed.names, [row.image_id for row in rows], where=str(aligned)
   )
+  seen = [[i for i in video if _is_ok(rows[i])] for video in videos]
+  without_face = np.array([not video for video in seen])
+  check_missing(listed.names, without_face, missing, str(aligned))
+  shown = [found or video for found, video in zip(seen, videos, strict=True)]
   kept = [
-    [video[place] for place in evenly(len(video), frames)] for video in videos
+    [video[place] for place in evenly(len(video), frames)] for video in shown
   ]
   ends = np.cumsum([len(video) for video in kept])
   return FaceSet(
     name="YTF",
-    images=CropFiles([_crop(rows[i]) for video in kept for i in video]),
+    images=_crops([rows[i] for video in kept for i in video], rows, missing),
     pairs=listed.pairs,
     people=_people(listed),
     frames=np.split(np.arange(ends[-1]), ends[:-1]),
+    missing=without_face,
+    policy=missing,
   )
 
 
@@ -216,14 +255,16 @@ def _cut(
   return image
 
 
-def _usable(aligned: str | os.PathLike[str]) -> list[PhotoRow]:
-  return [row for row in read_rows(aligned, aligned=True) if row.status == "ok"]
+def _crops(
+  photos: Sequence[PhotoRow], rows: Sequence[PhotoRow], missing: str
+) -> CropFiles:
+  """The crops of some photos out of all of a set."""
+  centred = missing == CROP and not all(map(_is_ok, photos))
+  return CropFiles(photos, usual_scale(rows) if centred else None)
 
 
-def _crop(row: PhotoRow) -> pathlib.Path:
-  if row.crop_path is None:
-    raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")
-  return row.crop_path
+def _is_ok(row: PhotoRow) -> bool:
+  return row.status == "ok"
 
 
 def _people(listed: PairList) -> Int[np.ndarray, "U"]:

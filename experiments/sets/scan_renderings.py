@@ -54,7 +54,7 @@ class ScanCrops:
   camera: Camera
 
 
-def crop_cameras(
+def _crop_cameras(
   landmarks: Float[np.ndarray, "68 3"], yaw_deg: Sequence[float]
 ) -> Camera:
   """Cameras of the crops of a face turned to some yaws.
@@ -118,7 +118,7 @@ def render_scan(
   Raises:
     UserError: A landmark that the crop needs is missing.
   """
-  camera = crop_cameras(landmarks, yaw_deg)
+  camera = _crop_cameras(landmarks, yaw_deg)
   skin = np.asarray(_SKIN, np.float32)
   albedo: np.ndarray = np.broadcast_to(skin, vertices.shape)
   if colors is not None:

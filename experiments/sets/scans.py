@@ -29,7 +29,7 @@ from disentangle3d.types import UserError
 from experiments.sets.scan_renderings import render_scan
 
 MICC, BU3DFE, BU3DFE_YAW = "MICC", "BU-3DFE", "BU-3DFE-rendered"
-YAW_STEPS_DEG = tuple(range(-90, 91, 10))
+_YAW_STEPS_DEG = tuple(range(-90, 91, 10))
 _FRONTAL = "frontal"
 # As the paper: neutral, and the first level of the six others.
 _LEVELS = (0, 1)
@@ -252,7 +252,7 @@ def bu3dfe_yaw_set(root: str | os.PathLike[str]) -> ScanSet:
       scan.surface.vertices.astype(np.float32),
       scan.surface.triangles.astype(np.int32),
       scan.landmarks,
-      YAW_STEPS_DEG,
+      _YAW_STEPS_DEG,
       colors=colors,
     )
     stem = files.mesh_path.stem
@@ -267,7 +267,7 @@ def bu3dfe_yaw_set(root: str | os.PathLike[str]) -> ScanSet:
         landmarks=crops.landmarks[place],
         visibility=crops.visibility[place],
       )
-      for place, yaw in enumerate(YAW_STEPS_DEG)
+      for place, yaw in enumerate(_YAW_STEPS_DEG)
     ]
   plain = len(neutral) - textured
   return ScanSet(

@@ -103,7 +103,7 @@ def _train(
   dataset: pathlib.Path,
   fitter: MorphableModel,
 ) -> None:
-  config.dataset = str(dataset)
+  config.examples.path = str(dataset)
   config.model.identity_dim = fitter.identity_dim
   config.model.residual_dim = fitter.expression_dim
   config.model.num_vertices = fitter.num_vertices

@@ -19,6 +19,7 @@ from disentangle3d.reporting.html_page import (
   Picture,
   Section,
   Table,
+  format_number,
   page,
   write_page,
 )
@@ -97,10 +98,7 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
   )
   faces = [
     Face(
-      title=(
-        f"person {photos.person[row]},"
-        f" yaw {np.degrees(photos.yaw_rad[row]):.0f}°"
-      ),
+      title=f"person {photos.person[row]}, yaw {_whole_degrees(yaw)}",
       image=np.asarray(photos.image[row]),
       landmarks=np.asarray(photos.landmarks[row]),
       visibility=np.asarray(photos.visibility[row]),
@@ -109,10 +107,16 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
       shape=made[place],
       identity_shape=neutral[place],
     )
-    for place, row in enumerate(rows)
+    for place, (row, yaw) in enumerate(
+      zip(rows, photos.yaw_rad[rows], strict=True)
+    )
   ]
   errors = np.where(error.inside, error.distance_mm, np.nan)
   return ShownFaces(faces, truths, errors)
+
+
+def _whole_degrees(angle_rad: float) -> str:
+  return f"{format_number(float(np.degrees(angle_rad)), digits=0)}°"
 
 
 def write_report(

@@ -101,7 +101,7 @@ def save_results(
   return folder
 
 
-def write_page(study: Study, people: str) -> pathlib.Path:
+def write_study_page(study: Study, people: str) -> pathlib.Path:
   """Joins the seeds that were measured to one Markdown page.
 
   Raises:

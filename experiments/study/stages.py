@@ -30,7 +30,7 @@ from experiments.benchmarks.speed import timing_findings
 from experiments.configs.paper_scale import with_steps
 from experiments.pages.bases import bases_section
 from experiments.pages.findings import Findings
-from experiments.study.page import log_stage, save_results, write_page
+from experiments.study.page import log_stage, save_results, write_study_page
 from experiments.study.people import (
   MOST_PHOTOS,
   render_people,
@@ -174,7 +174,7 @@ def run_study(
       def stop() -> bool:
         return signalled() or (end is not None and time.monotonic() > end)
 
-      train(study, names, seed, stop)
+      train_variants(study, names, seed, stop)
   if stage in ("all", "evaluate"):
     evaluate(study, seed, measuring)
 
@@ -220,7 +220,7 @@ def fit(study: Study, names: Sequence[str]) -> None:
         fit_variant(study, VARIANTS[name])
 
 
-def train(
+def train_variants(
   study: Study, names: Sequence[str], seed: int, stop: Callable[[], bool]
 ) -> None:
   """Trains variants that are not done, the paper's run first.
@@ -267,7 +267,7 @@ def evaluate(study: Study, seed: int, measuring: Measuring) -> None:
       seed,
       _timing_and_bases(networks, measuring.timed_images),
     )
-  page = write_page(measured, people)
+  page = write_study_page(measured, people)
   print(f"paper_scale: read {page}")
   print(f"paper_scale: python -m experiments.report --workdir={folder}")
 

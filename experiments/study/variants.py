@@ -1,13 +1,15 @@
 """The paper's run and what is left out of it or changed in it, as values."""
 
 from collections.abc import Mapping
+import copy
 import dataclasses
 import types
 from typing import Any
 
 from ml_collections import ConfigDict
 
-_JOINT = ("joint_recognition", "joint_reconstruction")
+from experiments.configs.default import JOINT
+
 # As heavy as the paper's L_R in its first joint phase.
 _IDENTITY_SHAPE_WEIGHT = 0.5
 _FEWER_MODES = 99
@@ -35,11 +37,11 @@ class Variant:
   true_shapes: bool = False
 
 
-def _joint(**changes: Any) -> dict[str, Any]:
+def _joint_weights(**weights: float) -> dict[str, Any]:
   return {
-    f"phases.{phase}.{key}": value
-    for phase in _JOINT
-    for key, value in changes.items()
+    f"phases.{phase}.weights.{name}": weight
+    for phase in JOINT
+    for name, weight in weights.items()
   }
 
 
@@ -48,10 +50,12 @@ CONTROL = "no_identification"
 VARIANTS: Mapping[str, Variant] = types.MappingProxyType(
   {
     PAPER: Variant("after III", own_pretraining=True),
-    CONTROL: Variant("control: III without L_C", _joint(identification=0.0)),
+    CONTROL: Variant(
+      "control: III without L_C", _joint_weights(identification=0.0)
+    ),
     "identity_shape": Variant(
       "III with the identity-shape term",
-      _joint(identity_shape=_IDENTITY_SHAPE_WEIGHT),
+      _joint_weights(identity_shape=_IDENTITY_SHAPE_WEIGHT),
     ),
     "no_residual": Variant(
       "no residual branch", {"residual_branch": False}, own_pretraining=True
@@ -74,9 +78,9 @@ VARIANTS: Mapping[str, Variant] = types.MappingProxyType(
 
 def config_of(variant: Variant, config: ConfigDict) -> ConfigDict:
   """The config of a variant; the paper's is left as it is."""
-  config = ConfigDict(config.to_dict())
+  config = copy.deepcopy(config)
   config.update_from_flattened_dict(variant.changes)
   if not variant.own_pretraining:
-    config.run_phases = _JOINT
+    config.run_phases = JOINT
     config.export_phases = ()
   return config

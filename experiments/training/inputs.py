@@ -1,6 +1,7 @@
 """From a ConfigDict to the network and the examples it describes."""
 
 from collections.abc import Sequence
+import os
 from typing import Any
 
 import jax
@@ -71,23 +72,24 @@ def open_input(
     What `run_phases` takes; without a dataset's phase only numbers.
 
   Raises:
-    UserError: `config.input` is no choice, the dataset is missing or damaged,
-      or its sizes are not the network's.
+    UserError: `config.examples.kind` is no choice, the dataset is missing or
+      damaged, or its sizes are not the network's.
     UserFileNotFoundError: The dataset is not there.
   """
-  kind = config.input.kind
+  examples = config.examples
+  kind = examples.kind
   if kind not in KINDS:
     raise UserError(
-      f"config.input.kind: expected one of {', '.join(KINDS)}, got {kind}"
+      f"config.examples.kind: expected one of {', '.join(KINDS)}, got {kind}"
     )
   model = face_model_of(config)
-  needy = [p.name for p in phases_of(config) if p.input == "dataset"]
-  if needy and not config.dataset and kind == "synthetic":
+  needy = [p.name for p in phases_of(config) if p.examples == "dataset"]
+  if needy and not examples.path and kind == "synthetic":
     return _people_of_config(config, model, devices)
-  if needy and not config.dataset:
+  if needy and not examples.path:
     raise UserError(
-      f"config.dataset: expected a dataset folder for {', '.join(needy)}, got"
-      " none; give --config.dataset"
+      "config.examples.path: expected a dataset folder for"
+      f" {', '.join(needy)}, got none; give --config.examples.path"
     )
   if not needy:
     morphable_model = procedural_face_model(
@@ -99,18 +101,22 @@ def open_input(
       _phase_input(
         config,
         morphable_model,
-        config.fake.num_examples,
-        config.fake.num_classes,
+        examples.num_examples,
+        examples.num_classes,
       ),
       morphable_model,
     )
-  split = open_dataset(config.dataset, "train", verify=config.verify_checksums)
+  split = open_dataset(
+    os.path.expanduser(examples.path),
+    "train",
+    verify=examples.verify_checksums,
+  )
   morphable_model = load_dataset_model(split)
   _check_sizes(model, split, morphable_model)
   sources: dict[str, Any] = {}
   match kind:
     case "grain":
-      cache = config.cache_mib * _MIB
+      cache = examples.cache_mib * _MIB
       sources["reader"] = open_reader(split, cache_bytes=cache)
     case "device_resident":
       sources["held"] = resident_examples(RecordReader(split), devices=devices)
@@ -162,9 +168,9 @@ def _people_of_config(
 ) -> tuple[PhaseInput, MorphableModel]:
   """People of the procedural world who are on no disk."""
   settings = SyntheticSet(
-    people=config.input.people,
-    photos_per_person=config.input.photos_per_person,
-    seed=config.input.world_seed,
+    people=config.examples.people,
+    photos_per_person=config.examples.photos_per_person,
+    seed=config.examples.world_seed,
     num_vertices=model.num_vertices,
     identity_modes=model.identity_dim,
     expression_modes=model.residual_dim,

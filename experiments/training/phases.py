@@ -1,25 +1,36 @@
 """From a ConfigDict to the phases it describes; names the bad value."""
 
+from collections.abc import Mapping, Sequence
 import dataclasses
+import types
 
 from ml_collections import ConfigDict
 
 from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.augmentation import Augmentation
-from disentangle3d.training.optimizers import OptimizerSetting, Schedule
+from disentangle3d.training.optimizers import (
+  Optimizer,
+  OptimizerSetting,
+  Schedule,
+)
+from disentangle3d.training.phase_losses import LOSSES
 from disentangle3d.training.phases import (
   Phase,
   Plateau,
-  decoders_phase,
-  encoder_phase,
-  joint_phase,
+  phase_of_modules,
   without_residual,
 )
 from disentangle3d.types import UserError
-from experiments.configs.default import PHASES
+from experiments.configs.default import JOINT, PHASES
+from experiments.configs.old_names import ByPhase
 
 
-def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
+def phases_of(
+  config: ConfigDict,
+  optimizers: Mapping[str, Mapping[str, Optimizer]] = types.MappingProxyType(
+    {}
+  ),
+) -> tuple[Phase, ...]:
   """The phases that a config runs, in order.
 
   A phase's seed is `config.seed` and its place among all four, whichever of
@@ -27,6 +38,7 @@ def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
 
   Args:
     config: See `experiments/configs/default.py`.
+    optimizers: By phase and module, in place of the config's.
 
   Returns:
     The phases.
@@ -34,62 +46,93 @@ def phases_of(config: ConfigDict) -> tuple[Phase, ...]:
   Raises:
     UserError: A value is out of range or no choice; names it.
   """
-  unknown = [name for name in config.run_phases if name not in PHASES]
-  if unknown or not config.run_phases:
+  names = todays_phases(config.run_phases)
+  unknown = [name for name in names if name not in PHASES]
+  if unknown or not names:
     raise UserError(
       f"config.run_phases: expected some of {', '.join(PHASES)}, got"
       f" {', '.join(unknown) or 'none'}"
     )
+  strangers = sorted(set(optimizers) - set(names))
+  if strangers:
+    raise UserError(
+      f"optimizers: expected some of the phases {', '.join(names)}, got"
+      f" {', '.join(strangers)}"
+    )
   phases = []
-  for name in config.run_phases:
-    seed = config.seed + PHASES.index(name)
+  for name in names:
     try:
-      phase = _phase_of(name, config.phases[name], seed)
-      phases.append(
-        dataclasses.replace(
-          phase,
-          head=_head_of(config, phase),
-          accumulate=config.phases[name].accumulate,
-          average_decay=config.phases[name].average_decay,
-          augmentation=Augmentation(**config.augmentation),
-        )
-      )
+      phase = _phase_of(name, config, optimizers.get(name, {}))
     except ValueError as error:
       raise UserError(f"config.phases.{name}: {error}") from error
+    phases.append(dataclasses.replace(phase, head=_head_of(config, phase)))
   if not config.residual_branch:
     return tuple(map(without_residual, phases))
   return tuple(phases)
 
 
-def _phase_of(name: str, config: ConfigDict, seed: int) -> Phase:
-  shared = {
-    "steps": config.steps,
-    "batch_size": config.batch_size,
-    "input": config.input,
-    "seed": seed,
+def todays_phases(names: Sequence[str]) -> tuple[str, ...]:
+  """Names of phases by today's, where they may be earlier ones."""
+  return tuple(ByPhase.TODAY.get(name, name) for name in names)
+
+
+def _phase_of(
+  name: str, config: ConfigDict, optimizers: Mapping[str, Optimizer]
+) -> Phase:
+  phase = config.phases[name]
+  strangers = sorted(set(optimizers) - set(phase.optimizers))
+  if strangers:
+    raise UserError(
+      f"optimizers: expected some of {', '.join(phase.optimizers)}, got"
+      f" {', '.join(strangers)}"
+    )
+  modules: dict[str, Optimizer] = {
+    module: optimizers.get(module) or _optimizer_of(module, setting)
+    for module, setting in phase.optimizers.items()
   }
-  if name == "encoder":
-    return encoder_phase(optimizer=_optimizer_of(config.optimizer), **shared)
-  if name == "decoders":
-    return decoders_phase(optimizer=_optimizer_of(config.optimizer), **shared)
-  return joint_phase(
+  joint = {}
+  if name in JOINT:
+    joint = {
+      "takes_over": phase.takes_over,
+      "head_sharpness": phase.head_sharpness,
+      "plateau": _plateau_of(phase.plateau),
+    }
+  return phase_of_modules(
     name,
-    encoder=_optimizer_of(config.encoder),
-    decoders=_optimizer_of(config.decoders),
-    head=_optimizer_of(config.head),
-    reconstruction=config.reconstruction,
-    identification=config.identification,
-    identity_shape=config.identity_shape,
-    takes_over=config.takes_over,
-    head_sharpness=config.head_sharpness,
-    plateau=_plateau_of(config.plateau),
-    **shared,
+    modules,
+    weights=_weights_of(phase.weights),
+    steps=phase.steps,
+    batch_size=phase.batch_size,
+    examples=phase.examples,
+    seed=config.seed + PHASES.index(name),
+    accumulate=phase.accumulate,
+    average_decay=phase.average_decay,
+    augmentation=Augmentation(**config.augmentation),
+    **joint,
   )
 
 
-def _optimizer_of(config: ConfigDict) -> OptimizerSetting:
-  settings = {k: v for k, v in config.items() if k != "schedule"}
-  return OptimizerSetting(**settings, schedule=Schedule(**config.schedule))
+def _weights_of(config: ConfigDict) -> dict[str, float]:
+  """Those that are not 0, in the order that a step adds them up in."""
+  order = list(LOSSES)
+  names = sorted(
+    config, key=lambda name: order.index(name) if name in order else len(order)
+  )
+  return {name: config[name] for name in names if config[name] != 0}
+
+
+def _optimizer_of(module: str, config: ConfigDict) -> OptimizerSetting:
+  settings = config.to_dict()
+  arguments = settings.pop("arguments")
+  schedule = settings.pop("schedule")
+  try:
+    return OptimizerSetting(
+      **settings,
+      schedule=Schedule(**schedule),
+      arguments={k: v for k, v in arguments.items() if v is not None},
+    )
+  except ValueError as error:
+    raise UserError(f"optimizers.{module}: {error}") from error
 
 
 def _head_of(config: ConfigDict, phase: Phase) -> HeadSetting:
@@ -100,8 +143,8 @@ def _head_of(config: ConfigDict, phase: Phase) -> HeadSetting:
     config.identity_head.kind, 0.0
   )
   before = 0
-  if phase.takes_over and "joint_recognition" in config.run_phases:
-    before = config.phases.joint_recognition.steps
+  if phase.takes_over and JOINT[0] in config.run_phases:
+    before = config.phases[JOINT[0]].steps
   return HeadSetting(**settings, margin=margin, steps_before=before)
 
 

@@ -1,6 +1,6 @@
 """One run: a config's phases in a workdir, from data to export."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import logging
 import os
@@ -15,25 +15,36 @@ from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.network.face_model import FaceModel, count_params
 from disentangle3d.training.export import abstract_params
 from disentangle3d.training.loop import LoopOptions, PhaseInput
+from disentangle3d.training.optimizers import Optimizer
+from disentangle3d.training.phase_losses import LOSSES, Loss
 from disentangle3d.training.phases import Phase
 from disentangle3d.training.processes import is_first_process
 from disentangle3d.training.run import Outcome, check_phases, run_phases
-from disentangle3d.training.run_files import MetricLog, write_run_info
+from disentangle3d.training.run_files import (
+  MetricLog,
+  flat_config,
+  write_run_info,
+)
+from disentangle3d.types import UserError
+from experiments.configs import default
 from experiments.training.inputs import face_model_of, open_input
-from experiments.training.phases import phases_of
+from experiments.training.phases import phases_of, todays_phases
 from experiments.training.summary import saturation_warning, write_summary
 
 # What makes a run another one.
-_FIXED = ("model", "identity_head.kind", "seed", "fake.num_classes")
+_FIXED = ("model", "identity_head.kind", "seed", "examples.num_classes")
 # What may change without a word when a run goes on.
 _FREE = (
-  "dataset",
+  "examples.path",
+  "examples.verify_checksums",
+  "examples.cache_mib",
   "init_from",
-  "verify_checksums",
-  "cache_mib",
   "log_every",
   "checkpoint_every",
 )
+# What earlier versions wrote of every optimizer that did not say otherwise.
+_WRITTEN_OUT = {"momentum": 0.9, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+
 _logger = logging.getLogger("disentangle3d.train")
 
 
@@ -42,6 +53,8 @@ def train(
   workdir: str | os.PathLike[str],
   *,
   examples: tuple[PhaseInput, MorphableModel] | None = None,
+  losses: Mapping[str, Loss] | None = None,
+  optimizers: Mapping[str, Mapping[str, Optimizer]] | None = None,
   should_stop: Callable[[], bool] = lambda: False,
   profile_steps: int = 0,
   debug_nans: bool = False,
@@ -53,6 +66,11 @@ def train(
     workdir: Where everything goes.
     examples: What the caller has to train on, and the 3DMM of its
       coefficients; None takes what the config says.
+    losses: More losses by name, beside `phase_losses.LOSSES`; each has a
+      weight, `config.phases.<phase>.weights.<name>`.
+    optimizers: By phase and module, in place of the config's: an
+      `optax.GradientTransformation`, which makes the whole update, or a
+      setting.
     should_stop: Asked after every step; True saves and returns.
     profile_steps: Steps of each phase to trace, to `profile/`.
     debug_nans: Look for NaN after every step.
@@ -66,9 +84,12 @@ def train(
     UserFileNotFoundError: The dataset or `init_from` is not there.
     NonFiniteLossError: The loss became NaN or infinite.
   """
-  phases = phases_of(config)
+  phases = phases_of(config, optimizers or {})
+  export_phases = todays_phases(config.export_phases)
+  every_loss = {**LOSSES, **(losses or {})}
+  _check_weights(phases, losses or {})
   devices = jax.devices()
-  check_phases(phases, len(devices), config.export_phases)
+  check_phases(phases, len(devices), export_phases, losses=every_loss)
   phase_input, morphable_model = examples or open_input(config, devices)
   model = face_model_of(config)
   options = LoopOptions(
@@ -90,6 +111,7 @@ def train(
       },
       fixed=_FIXED,
       free=_FREE,
+      todays=_todays_config,
     )
   _log_start(model, phases, devices, morphable_model)
   with _reporter(workdir) as report:
@@ -103,10 +125,36 @@ def train(
       seed=config.seed,
       init_from=config.init_from,
       options=options,
-      export_phases=config.export_phases,
+      export_phases=export_phases,
       report=report,
       should_stop=should_stop,
+      losses=every_loss,
     )
+
+
+def _check_weights(phases: Sequence[Phase], losses: Mapping[str, Loss]) -> None:
+  idle = sorted(set(losses).difference(*(phase.weights for phase in phases)))
+  if idle:
+    raise UserError(
+      f"losses: expected a weight of {idle[0]} in a phase, got none; give"
+      f" config.phases.<phase>.weights.{idle[0]}"
+    )
+
+
+def _todays_config(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A flat config of an earlier version by today's names and defaults."""
+  known = default.get_config()
+  renamed = {known.path_of(name): value for name, value in config.items()}
+  said = {
+    name: value
+    for name, value in renamed.items()
+    if (".arguments." not in name)
+    or value != _WRITTEN_OUT.get(name.rpartition(".")[2])
+  }
+  for name in ("run_phases", "export_phases"):
+    if name in said:
+      said[name] = list(todays_phases(said[name]))
+  return flat_config(known.to_dict()) | said
 
 
 def _log_start(

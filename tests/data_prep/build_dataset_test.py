@@ -19,8 +19,8 @@ from data_prep.stages.folder import Share
 from data_prep.stages.rows import (
   PhotoRow,
   manifest_path,
-  read_manifest,
   read_rows,
+  read_shard_rows,
   write_manifest,
 )
 from disentangle3d.faces.morphable_model import save_morphable_model
@@ -102,7 +102,7 @@ def _write_fitted(folder: pathlib.Path) -> Fits:
 def _write_fits(folder: pathlib.Path, shard: int, fits: Fits) -> None:
   """Those of a shard's photos."""
   manifest = manifest_path(folder, shard, 3)
-  ids = {row.image_id for row in read_manifest(manifest)}
+  ids = {row.image_id for row in read_shard_rows(manifest)}
   mine = np.array([name in ids for name in fits.image_id.tolist()])
   write_fits(fits_path(manifest), _some_fits(fits, mine))
 

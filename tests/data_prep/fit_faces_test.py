@@ -18,8 +18,8 @@ from data_prep.stages.rows import (
   PhotoRow,
   list_manifests,
   manifest_path,
-  read_manifest,
   read_rows,
+  read_shard_rows,
   write_manifest,
 )
 from disentangle3d.faces.morphable_model import (
@@ -105,7 +105,7 @@ class FitFacesTest(absltest.TestCase):
     model = load_morphable_model(self.output / MORPHABLE_MODEL)
     identities = {}
     for manifest in list_manifests(self.output):
-      rows = read_manifest(manifest, aligned=True)
+      rows = read_shard_rows(manifest, aligned=True)
       fits = read_fits(fits_path(manifest))
       kept = [row.image_id for row in rows if row.status == "ok"]
       self.assertEqual(fits.image_id.tolist(), kept)
@@ -153,7 +153,7 @@ class FitFacesTest(absltest.TestCase):
 
   def test_a_photo_that_no_face_fits_is_rejected(self):
     path = manifest_path(self.aligned, 0, 2)
-    rows = read_manifest(path)
+    rows = read_shard_rows(path)
     noise = np.random.default_rng(0).uniform(0, 300, (68, 2))
     rows[0] = dataclasses.replace(rows[0], landmarks=noise.astype(np.float32))
     write_manifest(path, rows)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from data_prep import import_sphereface
-from data_prep.trunks.sphereface import read_weights, trunk_params
+from data_prep.trunks.sphereface import read_trunk_weights, trunk_params
 from disentangle3d.network.sphereface import SphereFace, scale_images
 from disentangle3d.training.export import load_network
 from tests.data_prep.files import torch_layout
@@ -173,14 +173,14 @@ class FileTest(parameterized.TestCase):
   def test_a_caffe_model_gives_the_same_trunk(self, old):
     path = self.folder / "net.caffemodel"
     path.write_bytes(caffemodel(self.caffe_layers(), old=old))
-    preset, params = trunk_params(read_weights(path))
+    preset, params = trunk_params(read_trunk_weights(path))
     self.assertEqual(preset, "sphere4")
     chex.assert_trees_all_equal(params, trunk_params(self.weights)[1])
 
   def test_convolutions_without_biases_get_zeros(self):
     path = self.folder / "net.caffemodel"
     path.write_bytes(caffemodel(self.caffe_layers(biases=False)))
-    _, params = trunk_params(read_weights(path))
+    _, params = trunk_params(read_trunk_weights(path))
     np.testing.assert_array_equal(params["conv3_1"]["bias"], np.zeros(256))
 
   def test_rgb_weights_are_not_turned(self):

@@ -81,6 +81,23 @@ class VerifyCodesTest(parameterized.TestCase):
       )
       self.assertEqual(abs(plain - moved) < 1e-9, same, name)
 
+  @parameterized.parameters(*presets.PRESETS)
+  def test_pairs_of_the_refused_have_the_lowest_score(self, name):
+    codes, mirrored, pairs = _codes()
+    refused = np.arange(160) == pairs.first[3]
+    both = {"mirrored": mirrored, "preset": name}
+    scores = presets.preset_scores(codes, pairs, refused=refused, **both)
+    hit = refused[pairs.first] | refused[pairs.second]
+    np.testing.assert_array_equal(scores[..., hit], -1)
+    np.testing.assert_array_equal(
+      scores[..., ~hit], presets.preset_scores(codes, pairs, **both)[..., ~hit]
+    )
+    none = np.zeros(160, bool)
+    self.assertEqual(
+      presets.verify_codes(codes, pairs, refused=none, **both).auc.mean,
+      presets.verify_codes(codes, pairs, **both).auc.mean,
+    )
+
   def test_thresholds_by_hand(self):
     scores = np.array([0.9, 0.50003, 0.30003, 0.1])
     same = np.array([True, True, False, False])

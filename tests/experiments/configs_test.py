@@ -20,7 +20,7 @@ from tests.fixtures import REPOSITORY
 _NAMES = sorted(
   path.stem
   for path in (REPOSITORY / "experiments" / "configs").glob("*.py")
-  if path.stem != "__init__"
+  if "def get_config" in path.read_text()
 )
 
 
@@ -64,7 +64,7 @@ class ConfigsTest(parameterized.TestCase):
   @parameterized.parameters("paper", "fake_data", "demo_identity_shape")
   def test_the_step_of_every_phase_traces_at_its_sizes(self, name):
     config = _config(name)
-    model, classes = face_model_of(config), config.fake.num_classes
+    model, classes = face_model_of(config), config.examples.num_classes
     for phase in phases_of(config):
       params = abstract_phase_params(model, phase, classes)
       state = jax.eval_shape(lambda p, f=phase: initial_state(f, p), params)
@@ -114,17 +114,21 @@ class ConfigsTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("run_phases", ("warmup",), "config.run_phases: .* got warmup"),
-    ("phases.encoder.steps", 0, "config.phases.encoder: encoder.steps"),
+    ("phases.latents.steps", 0, "config.phases.latents: latents.steps"),
     (
-      "phases.decoders.optimizer.kind",
-      "lamb",
-      "config.phases.decoders: .*lamb",
+      "phases.decoders.optimizers.decoders.name",
+      "adm",
+      "config.phases.decoders: optimizers.decoders: .*adamw,.* got adm",
     ),
-    ("phases.joint_recognition.head.rate", 0.0, "joint_recognition: .*rate"),
+    (
+      "phases.joint_recognition.optimizers.identity_head.rate",
+      0.0,
+      "joint_recognition: .*rate",
+    ),
     ("identity_head.kind", "triplet", "identity_head.kind: .*triplet"),
-    ("phases.encoder.accumulate", 0, "accumulate: expected at least 1"),
-    ("phases.encoder.average_decay", 1.0, "average_decay"),
-    ("phases.encoder.input", "prior", "the prior has no images for latent"),
+    ("phases.latents.accumulate", 0, "accumulate: expected at least 1"),
+    ("phases.latents.average_decay", 1.0, "average_decay"),
+    ("phases.latents.examples", "prior", "the prior has no images for latent"),
   )
   def test_bad_values_are_named(self, key, value, message):
     config = _config("demo")

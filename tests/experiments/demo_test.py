@@ -15,7 +15,7 @@ import pathlib, sys
 from data_prep.datasets.synthetic_set import SyntheticSet
 from experiments.configs import demo as config
 from experiments.study import demo
-config.ENCODER_STEPS, config.DECODER_STEPS, config.JOINT_STEPS = 60, 60, 4
+config.LATENT_STEPS, config.DECODER_STEPS, config.JOINT_STEPS = 60, 60, 4
 settings = SyntheticSet(
     people=8, photos_per_person=4, heldout_people=20,
     heldout_photos_per_person=8, num_vertices=600, identity_modes=8,

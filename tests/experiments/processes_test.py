@@ -25,7 +25,7 @@ _SIZES = (
   "--config.model.num_vertices=120",
   "--config.run_phases=('joint_recognition',)",
   "--config.export_phases=()",
-  "--config.phases.joint_recognition.input=dataset",
+  "--config.phases.joint_recognition.examples=dataset",
   "--config.phases.joint_recognition.batch_size=8",
   "--config.identity_head.kind=cosface",
   "--config.identity_head.sharded=True",
@@ -54,7 +54,7 @@ def _start(workdir, dataset, *arguments, devices, environment=None):
     code,
     "--config=experiments/configs/smoke.py",
     f"--workdir={workdir}",
-    f"--config.dataset={dataset}",
+    f"--config.examples.path={dataset}",
     *_SIZES,
     *arguments,
   ]

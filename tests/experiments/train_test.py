@@ -144,6 +144,8 @@ class TrainTest(absltest.TestCase):
     process.send_signal(signal.SIGTERM)
     output, errors = _finish(process)
     self.assertEqual(process.returncode, 0, errors)
+    # An earlier name of an entry of the config.
+    self.assertIn("optimizer is called config.phases.<phase>.optimi", errors)
     self.assertRegex(
       output,
       r"train: stopped in decoders after step \d+, saved; run the same command"
@@ -186,12 +188,16 @@ class TrainTest(absltest.TestCase):
   def test_missing_dataset(self):
     self._refused(
       "ERROR: .*/nowhere/manifest.json: no such file",
-      f"--config.dataset={self.root / 'nowhere'}",
+      f"--config.examples.path={self.root / 'nowhere'}",
     )
-    self._refused("ERROR: config.dataset: expected a dataset folder for encod")
+    self._refused(
+      "ERROR: config.examples.path: expected a dataset folder for latents"
+    )
 
   def test_dataset_of_another_3dmm_or_with_changed_bytes(self):
-    dataset = f"--config.dataset={write_tiny_dataset(self.root / 'dataset')}"
+    dataset = (
+      f"--config.examples.path={write_tiny_dataset(self.root / 'dataset')}"
+    )
     self._refused(
       "ERROR: config.model.identity_dim: expected 12 as .* got 199", dataset
     )
@@ -206,8 +212,8 @@ class TrainTest(absltest.TestCase):
 
   def test_bad_values(self):
     self._refused(
-      "ERROR: config.phases.encoder: encoder.steps: expected at least 1",
-      "--config.phases.encoder.steps=0",
+      "ERROR: config.phases.latents: latents.steps: expected at least 1",
+      "--config.phases.latents.steps=0",
     )
 
 

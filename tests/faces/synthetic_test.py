@@ -206,7 +206,9 @@ class PartsTest(parameterized.TestCase):
     rotation = rotation_from_euler(yaw, 0 * yaw + 0.1, 0 * yaw - 0.2)
     shape = jnp.tile(jnp.asarray(MODEL.mean_shape)[None], (4, 1, 1))
     found = np.asarray(
-      synthetic_landmarks.landmark_vertices(MODEL, contour, shape, rotation)
+      synthetic_landmarks.photo_landmark_vertices(
+        MODEL, contour, shape, rotation
+      )
     )
     fixed = np.asarray(MODEL.landmark_vertices)
     np.testing.assert_array_equal(found[:2], np.tile(fixed, (2, 1)))
@@ -256,7 +258,7 @@ class PartsTest(parameterized.TestCase):
 
   def test_fixed_vertices_stay_at_any_yaw(self):
     rotation = rotation_from_euler(*jnp.asarray([[1.2], [0.0], [0.0]]))
-    found = synthetic_landmarks.landmark_vertices(
+    found = synthetic_landmarks.photo_landmark_vertices(
       MODEL, None, jnp.asarray(MODEL.mean_shape)[None], rotation
     )
     np.testing.assert_array_equal(found[0], MODEL.landmark_vertices)

@@ -161,13 +161,13 @@ class TrunkTest(absltest.TestCase):
   def test_it_trains(self):
     config = smoke.get_config()
     config.model.trunk = "mobile"
-    config.run_phases = ("encoder",)
-    config.export_phases = ("encoder",)
-    config.fake.num_examples = 8
-    encoder = config.phases.encoder
-    encoder.steps, encoder.batch_size = 30, 8
-    encoder.optimizer.rate = 5e-4
-    encoder.optimizer.schedule.warmup_steps = 5
+    config.run_phases = ("latents",)
+    config.export_phases = ("latents",)
+    config.examples.num_examples = 8
+    latents = config.phases.latents
+    latents.steps, latents.batch_size = 30, 8
+    latents.optimizers.encoder.rate = 5e-4
+    latents.optimizers.encoder.schedule.warmup_steps = 5
     config.checkpoint_every = 30
     folder = pathlib.Path(self.create_tempdir().full_path)
     self.assertTrue(train(config, folder).complete)

@@ -136,6 +136,9 @@ class PageTest(parameterized.TestCase):
       reader.texts[-10:],
       ["x", "1.23", "1,234,567", "–", "–", "y", "−0.50", "2", "z", "0.00"],
     )
+    self.assertIn("thead", [tag for tag, _ in reader.tags])
+    bare = _page(hp.Table(["", ""], [["x", "y"]]))
+    self.assertNotIn("thead", [tag for tag, _ in bare.tags])
     texts = [a.get("class") for tag, a in reader.tags if tag == "td"]
     self.assertEqual(texts, (["text"] + [None] * 4) * 2)
 

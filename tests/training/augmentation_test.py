@@ -165,7 +165,7 @@ class BatchTest(parameterized.TestCase):
     wanted = augment_batch(key, _ALL, batch)
     np.testing.assert_array_equal(got.image, wanted.image)
     fake = [
-      batch_completion(MODEL, dataclasses.replace(p, input="fake"), 4)
+      batch_completion(MODEL, dataclasses.replace(p, examples="fake"), 4)
       for p in (phase, tiny_phases()[0])
     ]
     np.testing.assert_array_equal(*(f(key, batch).image for f in fake))

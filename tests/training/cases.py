@@ -12,12 +12,11 @@ from disentangle3d.training.batches import target_basis
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import open_reader
 from disentangle3d.training.loop import PhaseInput
-from disentangle3d.training.optimizers import OptimizerSetting
+from disentangle3d.training.optimizers import Optimizer, OptimizerSetting
 from disentangle3d.training.phases import (
+  MODULES,
   Phase,
-  decoders_phase,
-  encoder_phase,
-  joint_phase,
+  phase_of_modules,
 )
 from disentangle3d.training.records import encode_image
 from tests.fixtures import random_morphable_model
@@ -90,14 +89,38 @@ def fake_input() -> PhaseInput:
 def tiny_phases(steps: int = 6, **joint: Any) -> tuple[Phase, ...]:
   """All four, Adam at a small rate, batch 8."""
   shared = {"steps": steps, "batch_size": 8}
-  joint = {"encoder": ADAM, "decoders": ADAM, "head": ADAM} | shared | joint
+  joint = shared | joint
+  modules = dict.fromkeys(MODULES, ADAM)
   return (
-    encoder_phase(optimizer=ADAM, **shared),
-    decoders_phase(optimizer=ADAM, **shared),
-    joint_phase(
-      "joint_recognition", reconstruction=0.5, head_sharpness=20.0, **joint
+    phase_of_modules(
+      "latents", {"encoder": ADAM}, weights={"latent": 1.0}, **shared
     ),
-    joint_phase(
-      "joint_reconstruction", reconstruction=1.0, takes_over=True, **joint
+    decoders_phase(**shared),
+    phase_of_modules(
+      "joint_recognition",
+      modules,
+      weights={"reconstruction": 0.5, "identification": 1.0},
+      head_sharpness=20.0,
+      **joint,
     ),
+    phase_of_modules(
+      "joint_reconstruction",
+      modules,
+      weights={"reconstruction": 1.0, "identification": 1.0},
+      takes_over=True,
+      **joint,
+    ),
+  )
+
+
+def decoders_phase(
+  optimizer: Optimizer = ADAM, *, examples: Any = "prior", **settings: Any
+) -> Phase:
+  """Phase II alone."""
+  return phase_of_modules(
+    "decoders",
+    {"decoders": optimizer},
+    weights={"identity_decoder": 1.0, "residual_decoder": 1.0},
+    examples=examples,
+    **settings,
   )

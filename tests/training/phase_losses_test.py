@@ -5,9 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.batches import TargetBasis, TrainBatch
 from disentangle3d.training.identification import Moment
-from disentangle3d.training.phase_losses import phase_losses, target_components
+from disentangle3d.training.phase_losses import (
+  LOSSES,
+  Forward,
+  phase_losses,
+  target_components,
+)
 from tests.training.cases import MODEL, MORPHABLE_MODEL, tiny_phases
 
 _EXTRA = 3
@@ -57,14 +63,18 @@ class TargetComponentsTest(absltest.TestCase):
       }
       for name, size in (("identity", 12), ("residual", 5))
     }
-    terms, _ = jax.jit(
+    terms = jax.jit(
       lambda params, batch: phase_losses(
-        MODEL,
+        LOSSES,
         tiny_phases()[1],
-        params,
-        batch,
-        num_classes=1,
-        moment=Moment(jnp.int32(0), jax.random.key(0), None),
+        Forward(
+          MODEL,
+          params,
+          batch,
+          head=HeadSetting(),
+          num_classes=1,
+          moment=Moment(jnp.int32(0), jax.random.key(0), None),
+        ),
       )
     )(
       {**kernels, "mean_shape": MORPHABLE_MODEL.mean_shape},

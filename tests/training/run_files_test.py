@@ -31,12 +31,13 @@ class RunFilesTest(absltest.TestCase):
   def test_metrics_come_back_and_the_later_of_two_holds(self):
     for values in ({"loss": 3.0}, {"loss": 2.0}):
       with MetricLog(self.workdir) as log:
+        # An earlier version's name.
         log.write("encoder", 10, values)
         log.write("decoders", 10, {"loss": 9.0})
     self.assertEqual(
       read_metrics(self.workdir),
       [
-        {"phase": "encoder", "step": 10, "loss": 2.0},
+        {"phase": "latents", "step": 10, "loss": 2.0},
         {"phase": "decoders", "step": 10, "loss": 9.0},
       ],
     )

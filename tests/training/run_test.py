@@ -19,12 +19,13 @@ from disentangle3d.training.loop import (
 )
 from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.optimizers import OptimizerSetting
-from disentangle3d.training.phases import Plateau, decoders_phase
+from disentangle3d.training.phases import Plateau
 from disentangle3d.training.run import check_phases, run_phases
 from tests.training.cases import (
   ADAM,
   MODEL,
   MORPHABLE_MODEL,
+  decoders_phase,
   fake_input,
   tiny_input,
   tiny_phases,
@@ -50,11 +51,7 @@ def _run(workdir, phases, phase_input=None, *, stop_after=0, **changes):
     "phase_input": phase_input or fake_input(),
     "devices": jax.devices()[:1],
     "workdir": workdir,
-    "seed": 0,
-    "init_from": None,
     "options": LoopOptions(log_every=2, checkpoint_every=100),
-    "export_phases": (),
-    "report": lambda phase, step, values: None,
     "should_stop": _StopAfter(stop_after),
   }
   return run_phases(phases, **settings | changes)
@@ -83,14 +80,19 @@ class ResumeTest(absltest.TestCase):
     straight = _run(root / "a", phases, phase_input, export_phases=["decoders"])
     self.assertTrue(straight.complete)
     # Three steps into phase I; then its rest, phase II, and three steps more.
-    stops = (("encoder", 3, 3), ("joint_recognition", 3, 3 + 6 + 3))
+    stops = (("latents", 3, 3), ("joint_recognition", 3, 3 + 6 + 3))
     for name, step, stop_after in stops:
       outcome = _run(root / "b", phases, phase_input, stop_after=stop_after)
       self.assertFalse(outcome.complete)
       self.assertEqual((outcome.phase, outcome.step), (name, step))
+      if name == "latents":
+        # As an earlier version called it.
+        checkpoints = root / "b" / "checkpoints"
+        (checkpoints / "latents").rename(checkpoints / "encoder")
     self.assertEqual(latest_step(root / "b", "joint_recognition"), 3)
     resumed = _run(root / "b", phases, phase_input)
     self.assertTrue(resumed.complete)
+    self.assertFalse((root / "b" / "checkpoints" / "latents").exists())
     _assert_same(straight.params, resumed.params)
     self.assertIn("identity_head", straight.params)
     _assert_same(
@@ -278,8 +280,11 @@ class StopTest(absltest.TestCase):
 
   def test_phases_that_cannot_run_are_refused(self):
     phases = tiny_phases()
-    with self.assertRaisesRegex(ValueError, "encoder.batch_size: .* 3 devices"):
+    with self.assertRaisesRegex(ValueError, "latents.batch_size: .* 3 devices"):
       check_phases(phases, 3, ())
+    other = dataclasses.replace(phases[0], weights={"l2": 1.0})
+    with self.assertRaisesRegex(ValueError, "weights: .* latent,.* got l2"):
+      check_phases([other], 1, ())
     with self.assertRaisesRegex(ValueError, "expected different names"):
       check_phases([phases[0]] * 2, 1, ())
     with self.assertRaisesRegex(ValueError, "export_phases: .* got other"):
@@ -288,14 +293,14 @@ class StopTest(absltest.TestCase):
       LoopOptions(log_every=0, checkpoint_every=1)
 
   def test_a_phase_that_needs_a_dataset_says_so(self):
-    phase = dataclasses.replace(tiny_phases()[1], input="dataset")
+    phase = dataclasses.replace(tiny_phases()[1], examples="dataset")
     with self.assertRaisesRegex(ValueError, "expected a dataset, got none"):
       _run(self.create_tempdir().full_path, [phase])
 
   def test_phase_two_may_learn_from_the_datasets_latents(self):
     root = pathlib.Path(self.create_tempdir().full_path)
     phase = decoders_phase(
-      optimizer=ADAM, steps=2, batch_size=8, input="dataset"
+      optimizer=ADAM, steps=2, batch_size=8, examples="dataset"
     )
     phase_input = tiny_input(write_tiny_dataset(root / "dataset"))
     self.assertTrue(_run(root / "a", [phase], phase_input).complete)

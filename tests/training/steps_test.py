@@ -68,7 +68,7 @@ class JointStepTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.phase = dataclasses.replace(tiny_phases(2)[2], input="fake")
+    cls.phase = dataclasses.replace(tiny_phases(2)[2], examples="fake")
     cls.params = _params(head=True)
     cls.state, cls.logged = _run(cls.phase, cls.params)
 
@@ -152,7 +152,7 @@ class ShardedStepTest(absltest.TestCase):
   def test_shards_in_parts_on_four_devices_do_what_a_dense_head_does(self):
     dense = dataclasses.replace(
       tiny_phases(2)[2],
-      input="fake",
+      examples="fake",
       head=HeadSetting("arcface", scale=10.0, margin=0.5),
     )
     shards = dataclasses.replace(
@@ -182,7 +182,9 @@ class ShardedStepTest(absltest.TestCase):
 
 class UpdateTest(absltest.TestCase):
   def _decoders(self, steps, **changes):
-    setting = OptimizerSetting("sgd", 0.5, momentum=0.0, clip_norm=0.25)
+    setting = OptimizerSetting(
+      "sgd", 0.5, arguments={"momentum": 0.0}, clip_norm=0.25
+    )
     return dataclasses.replace(
       tiny_phases(steps)[1],
       optimizers={"identity_decoder": setting, "residual_decoder": ADAM},

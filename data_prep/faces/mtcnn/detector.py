@@ -152,10 +152,10 @@ class Detector:
     for row, photo in enumerate(photos):
       images[row, : photo.shape[0], : photo.shape[1]] = photo
       sizes[row] = photo.shape[:2]
-    levels = level_sizes(sizes, size, self.settings)
+    levels = _level_sizes(sizes, size, self.settings)
     pyramid = None
     if self._shrinks_on_host:
-      shapes = level_shapes(size, self.settings)
+      shapes = _level_shapes(size, self.settings)
       pyramid = shrink_on_host(photos, levels, shapes)
     boxes, points, scores = jax.device_get(
       self._programs(self._weights, images, sizes, levels, pyramid)
@@ -180,7 +180,7 @@ def batch_size(size: tuple[int, int]) -> int:
   return max(1, min(_MOST_PHOTOS, _BATCH_PIXELS // (size[0] * size[1])))
 
 
-def level_sizes(
+def _level_sizes(
   sizes: Int[np.ndarray, "B 2"], padded: tuple[int, int], settings: Settings
 ) -> Int[np.ndarray, "B N 2"]:
   """Each photo's height and width at each level; 0 where it has no such.
@@ -198,7 +198,7 @@ def level_sizes(
   return levels
 
 
-def level_shapes(
+def _level_shapes(
   padded: tuple[int, int], settings: Settings
 ) -> list[tuple[int, int]]:
   """Height and width of each level of photos padded to a size."""
@@ -225,7 +225,7 @@ def _detect(
 ) -> tuple[Array, Array, Array]:
   """Boxes `[B, R, 4]`, points `[B, R, 5, 2]`, scores `[B, R]`, 0 if none."""
   _, height, width, _ = images.shape
-  shapes = level_shapes((height, width), settings)
+  shapes = _level_shapes((height, width), settings)
   if pyramid is None:
     pyramid = shrink(images, sizes, levels, shapes) if shapes else []
   boxes, present = _propose(

@@ -13,8 +13,8 @@ from data_prep.stages.rows import (
   count_rows,
   list_manifests,
   manifest_path,
-  read_manifest,
   read_rows,
+  read_shard_rows,
   write_manifest,
 )
 
@@ -70,7 +70,7 @@ class ManifestsTest(parameterized.TestCase):
       ).rejected("no face found"),
     ]
     write_manifest(self.path, rows)
-    again = read_manifest(self.path, aligned=True)
+    again = read_shard_rows(self.path, aligned=True)
     self.assertLen(again, 2)
     for row, other in zip(rows, again, strict=True):
       for field in dataclasses.fields(PhotoRow):
@@ -83,7 +83,7 @@ class ManifestsTest(parameterized.TestCase):
     (before / "stage").mkdir(parents=True)
     write_manifest(manifest_path(before / "stage"), [_row(before, 0)])
     os.rename(before, self.folder / "after")
-    (row,) = read_manifest(manifest_path(self.folder / "after" / "stage"))
+    (row,) = read_shard_rows(manifest_path(self.folder / "after" / "stage"))
     self.assertEqual(row.image_path, self.folder / "after" / "photos" / "0.jpg")
 
   @parameterized.named_parameters(
@@ -113,7 +113,7 @@ class ManifestsTest(parameterized.TestCase):
     with self.assertRaisesRegex(
       ValueError, rf"manifest-00000-of-00001\.jsonl, row 2: {message}"
     ):
-      read_manifest(self.path)
+      read_shard_rows(self.path)
 
   @parameterized.named_parameters(
     ("truncated", '{"image_path": "a', "expected a JSON object, Unterm"),
@@ -125,25 +125,25 @@ class ManifestsTest(parameterized.TestCase):
     with self.path.open("a") as file:
       file.write(line + "\n")
     with self.assertRaisesRegex(ValueError, f"row 2: {message}"):
-      read_manifest(self.path)
+      read_shard_rows(self.path)
 
   def test_binary_and_missing_files(self):
     with self.assertRaisesRegex(FileNotFoundError, "jsonl: no such file"):
-      read_manifest(self.path)
+      read_shard_rows(self.path)
     self.path.write_bytes(b"\xff\xfe")
     with self.assertRaisesRegex(ValueError, "expected UTF-8"):
-      read_manifest(self.path)
+      read_shard_rows(self.path)
 
   def test_landmarks_and_crops_are_asked_for_where_they_must_be(self):
     write_manifest(self.path, [_row(self.folder, 0, landmarks=None)])
-    self.assertLen(read_manifest(self.path), 1)
+    self.assertLen(read_shard_rows(self.path), 1)
     with self.assertRaisesRegex(ValueError, "landmarks: expected a value"):
-      read_manifest(self.path, located=True)
+      read_shard_rows(self.path, located=True)
     row = _row(self.folder, 0, crop_path=None)
     write_manifest(self.path, [row])
-    self.assertLen(read_manifest(self.path, located=True), 1)
+    self.assertLen(read_shard_rows(self.path, located=True), 1)
     with self.assertRaisesRegex(ValueError, "crop_path: expected a value"):
-      read_manifest(self.path, aligned=True)
+      read_shard_rows(self.path, aligned=True)
 
   def test_nothing_is_written_of_bad_rows(self):
     row = _row(self.folder, 0)

@@ -7,7 +7,12 @@ from absl.testing import absltest
 import jax
 import numpy as np
 
-from data_prep.stages.rows import PhotoRow, manifest_path, write_manifest
+from data_prep.stages.rows import (
+  PhotoRow,
+  manifest_path,
+  read_manifest,
+  write_manifest,
+)
 from disentangle3d.evaluation.pairs import pair_scores
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.pictures import picture_png
@@ -138,6 +143,31 @@ class PublishedSetsTest(absltest.TestCase):
     np.testing.assert_allclose(
       faces.pool(codes), unit.reshape(6, 2, 4).mean(1), rtol=1e-5
     )
+
+  def test_of_a_video_without_a_face_all_frames_stand_for_it(self):
+    frames = [f"{n}/0/0.{f}.png" for n in _PEOPLE for f in range(3)]
+    _aligned(self.folder, frames)
+    manifest = manifest_path(self.folder, 0, 1)
+    rows = [
+      row.rejected("no face")
+      if row.image_id.startswith("Bob") or row.image_id == "Ann/0/0.1.png"
+      else row
+      for row in read_manifest(manifest)
+    ]
+    for row in rows:
+      row.image_path.parent.mkdir(parents=True, exist_ok=True)
+      row.image_path.write_bytes(picture_png(_face(0, 0)))
+    write_manifest(manifest, rows)
+    path = self.folder / "splits.txt"
+    path.write_text(
+      "split, first, second, same\n1, Ann/0, Bob/0, 0\n1, Cid/0, Dan/0, 0\n"
+    )
+    faces = published_sets.ytf_set(path, self.folder)
+    self.assertEqual(faces.missing.tolist(), [False, True, False, False])
+    self.assertEqual([len(some) for some in faces.frames], [2, 3, 3, 3])
+    self.assertEqual(faces.images[faces.frames[1]].shape, (3, 112, 96, 3))
+    with self.assertRaisesRegex(ValueError, "1 have none, the first 'Bob/0'"):
+      published_sets.ytf_set(path, self.folder, missing="fail")
 
   def test_a_bin_file_is_cut_to_the_crop_and_dealt_to_ten_folds(self):
     images, same = [], []

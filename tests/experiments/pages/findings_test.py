@@ -134,7 +134,7 @@ class ReportTest(absltest.TestCase):
   def test_parts_stand_beside_the_papers_and_the_missing_are_named(self):
     workdir = pathlib.Path(self.create_tempdir().full_path)
     save_findings(workdir / "evaluation" / "timing", _findings())
-    parts = report.read_parts(workdir)
+    parts = report.read_all_findings(workdir)
     self.assertEqual(list(parts), ["timing"])
     first, *others = report.report_sections(parts)
     of_key = dict(zip(PAPER_TABLES, first.blocks, strict=True))
@@ -143,7 +143,7 @@ class ReportTest(absltest.TestCase):
     self.assertEqual([s.title for s in others], ["Part", "Not measured"])
     self.assertLen(others[-1].blocks[1].rows, len(report.PARTS) - 1)
     with self.assertRaisesRegex(FileNotFoundError, "no such folder"):
-      report.read_parts(workdir / "none")
+      report.read_all_findings(workdir / "none")
 
 
 class TimeCallsTest(absltest.TestCase):

@@ -84,7 +84,7 @@ class FacesToShowTest(absltest.TestCase):
       [face.title for face in shown.faces],
       [
         f"person {person}, yaw {yaw}°"
-        for person, yaw in enumerate((0, 13, 25, 25, -61, -61))
+        for person, yaw in enumerate(("0", "13", "25", "25", "−61", "−61"))
       ],
     )
     rows = np.array([2, 7, 9, 13, 16, 20])

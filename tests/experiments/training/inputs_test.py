@@ -1,4 +1,4 @@
-"""A config's `input.kind`, and that all kinds train the same."""
+"""A config's `examples.kind`, and that all kinds train the same."""
 
 import pathlib
 
@@ -20,12 +20,12 @@ from tests.training.cases import write_tiny_dataset
 
 def _config(dataset, kind):
   config = smoke.get_config()
-  config.dataset = str(dataset)
-  config.input.kind = kind
-  config.run_phases = ("encoder",)
+  config.examples.path = str(dataset)
+  config.examples.kind = kind
+  config.run_phases = ("latents",)
   config.export_phases = ()
   config.log_every = 1
-  config.phases.encoder.input = "dataset"
+  config.phases.latents.examples = "dataset"
   return config
 
 
@@ -41,29 +41,29 @@ class TrainingInputTest(absltest.TestCase):
     devices = jax.devices()[:2]
     grain, _ = open_input(config, devices)
     self.assertIsInstance(grain.reader, MemoryReader)
-    config.input.kind = "device_resident"
+    config.examples.kind = "device_resident"
     resident, _ = open_input(config, devices)
     self.assertIsNone(resident.reader)
     self.assertIsInstance(resident.held, ResidentExamples)
     self.assertLen(resident.held, 20)
     self.assertEqual(resident.num_classes, grain.num_classes)
-    config.input.kind = "synthetic"
+    config.examples.kind = "synthetic"
     with self.assertRaisesRegex(ValueError, "of data_prep.render_synthetic"):
       open_input(config, devices)
-    config.input.kind = "disk"
+    config.examples.kind = "disk"
     with self.assertRaisesRegex(ValueError, "grain, .*synthetic, got disk"):
       open_input(config, devices)
 
   def test_people_without_a_dataset(self):
     config = _config("", "synthetic")
-    config.dataset = None
-    config.input.people = 3
-    config.input.photos_per_person = 5
+    config.examples.path = None
+    config.examples.people = 3
+    config.examples.photos_per_person = 5
     phase_input, fitter = open_input(config, jax.devices()[:1])
     self.assertEqual(phase_input.num_classes, 3)
     self.assertEqual(phase_input.num_examples, 15)
     self.assertEqual(fitter.identity_dim, 12)
-    config.input.kind = "device_resident"
+    config.examples.kind = "device_resident"
     with self.assertRaisesRegex(ValueError, "expected a dataset folder for"):
       open_input(config, jax.devices()[:1])
 

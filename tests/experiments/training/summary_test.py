@@ -25,30 +25,30 @@ class RunSummaryTest(absltest.TestCase):
     )
     with MetricLog(workdir) as log:
       for step in (10, 20):
-        log.write("encoder", step, {"loss": 1 / step, "flops_per_step": 2e9})
+        log.write("latents", step, {"loss": 1 / step, "flops_per_step": 2e9})
     write_summary(workdir)
     page = (workdir / "SUMMARY.md").read_text()
     for text in (
-      "| encoder | 20 | 0.05 | – | – | – | – | 2e+09 |",
+      "| latents | 20 | 0.05 | – | – | – | – | 2e+09 |",
       "| encoder | 1,552,545 |",
       "Licence of the 3DMM, and so of the params: Apache-2.0.",
       f"| jax | {jax.__version__} |",
       '"seed": 3',
       str(jax.devices()[1]),
-      "![Loss of encoder](loss_encoder.png)",
+      "![Loss of latents](loss_latents.png)",
     ):
       self.assertIn(text, page)
-    picture = (workdir / "loss_encoder.png").read_bytes()
+    picture = (workdir / "loss_latents.png").read_bytes()
     self.assertTrue(picture.startswith(b"\x89PNG"))
 
   def test_a_run_started_from_python_leaves_one(self):
     workdir = pathlib.Path(self.create_tempdir().full_path)
     config = smoke.get_config()
-    config.run_phases = config.export_phases = ("encoder",)
-    config.phases.encoder.steps = 1
-    config.phases.encoder.optimizer.schedule.kind = "constant"
+    config.run_phases = config.export_phases = ("latents",)
+    config.phases.latents.steps = 1
+    config.phases.latents.optimizers.encoder.schedule.kind = "constant"
     self.assertTrue(train(config, workdir).complete)
-    self.assertIn("| encoder | 1 |", (workdir / "SUMMARY.md").read_text())
+    self.assertIn("| latents | 1 |", (workdir / "SUMMARY.md").read_text())
 
   def test_codes_that_ran_away_are_told_of(self):
     healthy = {"saturated_identity": 0.02, "saturated_residual": 0.0}

@@ -1,0 +1,92 @@
+"""Photographs of a published set in which no face was found."""
+
+from collections.abc import Sequence
+import pathlib
+
+from jaxtyping import Bool, Float, UInt8
+import numpy as np
+
+from data_prep.photos.crops import warp_crop
+from data_prep.photos.photo_sets import read_photo
+from data_prep.stages.rows import PhotoRow
+from disentangle3d.types import CROP_TEMPLATE, UserError
+
+# What becomes of them: the middle of the photograph is taken for the face; the
+# pairs they are in get the lowest score; the set is refused.
+CROP, SCORE, FAIL = MISSING = ("crop", "score", "fail")
+
+
+def check_missing(
+  names: Sequence[str],
+  missing: Bool[np.ndarray, "U"],
+  policy: str,
+  where: str,
+) -> None:
+  """Refuses a set with photographs or videos without a face, if so asked.
+
+  Raises:
+    UserError: `policy` is "fail" and there are some; says how many.
+  """
+  if policy == FAIL and missing.any():
+    first = names[int(np.argmax(missing))]
+    raise UserError(
+      f"{where}: expected a face in all of {len(names)} photos or videos,"
+      f" {missing.sum()} have none, the first {first!r}; --missing=crop or"
+      " --missing=score goes on"
+    )
+
+
+def usual_scale(rows: Sequence[PhotoRow]) -> float:
+  """The median of crop pixels a photo pixel, over the faces that were found.
+
+  Raises:
+    UserError: There is none.
+  """
+  matrices = [
+    row.crop_from_photo for row in rows if row.crop_from_photo is not None
+  ]
+  if not matrices:
+    raise UserError("expected an aligned photo, got none")
+  return float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in matrices]))
+
+
+def centre_crop(
+  path: pathlib.Path, scale: float
+) -> UInt8[np.ndarray, "112 96 3"]:
+  """The crop of a face in the middle of a photo.
+
+  Args:
+    path: The photo.
+    scale: Crop pixels a photo pixel, see `usual_scale`.
+
+  Returns:
+    What `align_faces` makes where the mean of the five points is the photo's
+    centre.
+
+  Raises:
+    UserFileNotFoundError: The photo is gone.
+    UserError: It cannot be read.
+  """
+  photo = read_photo(path)
+  return warp_crop(photo, centre_matrix(photo.shape[1], photo.shape[0], scale))
+
+
+def centre_matrix(
+  width: int, height: int, scale: float
+) -> Float[np.ndarray, "2 3"]:
+  """`crop_from_photo` of `centre_crop`."""
+  centre = np.array([width - 1, height - 1]) / 2
+  shift = CROP_TEMPLATE.mean(0) - scale * centre
+  return np.concatenate([scale * np.eye(2), shift[:, None]], 1)
+
+
+def missing_note(policy: str, missing: Bool[np.ndarray, "U"] | None) -> str:
+  """A sentence on how many had no face, for a caption; empty for none."""
+  if missing is None or not missing.any():
+    return ""
+  done = {
+    CROP: "the middle of the picture stands for it",
+    SCORE: "their pairs have the lowest score",
+  }[policy]
+  count = f"{missing.sum():,} of {len(missing):,}"
+  return f" No face was found in {count} photos or videos: {done}."
