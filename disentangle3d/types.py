@@ -6,7 +6,7 @@ size, E expression or residual size, K identity classes, H height, W width;
 V3 is the length of a flat shape, three times V.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.struct
@@ -153,6 +153,14 @@ def _dtype_fits(dtype: Any, wanted: str) -> bool:
       return dtype == jnp.bool_ or jnp.issubdtype(dtype, jnp.number)
     case _:
       raise ValueError(f"dtype: no such kind: {wanted}")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+  """Raises UserError unless a setting is one of its choices; lists them."""
+  if value not in choices:
+    raise UserError(
+      f"{name}: expected one of {', '.join(choices)}, got {value}"
+    )
 
 
 def check_key(name: str, key: Any) -> None:

@@ -2,7 +2,12 @@ from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
-from disentangle3d.types import check_array, check_key
+from disentangle3d.types import (
+  UserError,
+  check_array,
+  check_choice,
+  check_key,
+)
 
 
 class CheckArrayTest(parameterized.TestCase):
@@ -47,6 +52,16 @@ class CheckArrayTest(parameterized.TestCase):
     jax.jit(f)(np.zeros((3, 2)))
     with self.assertRaises(ValueError):
       jax.jit(f)(np.zeros((3, 3)))
+
+
+class CheckChoiceTest(absltest.TestCase):
+  def test_others_are_refused_with_a_list(self):
+    for choices in ({"one": 1, "two": 2}, ("one", "two")):
+      check_choice("count", "two", choices)
+      with self.assertRaisesRegex(
+        UserError, "^count: expected one of one, two, got three$"
+      ):
+        check_choice("count", "three", choices)
 
 
 class CheckKeyTest(absltest.TestCase):

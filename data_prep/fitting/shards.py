@@ -17,7 +17,7 @@ from disentangle3d.fitting.batched_fitting import (
   fit_subjects,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.types import NUM_LANDMARKS, UserError
+from disentangle3d.types import NUM_LANDMARKS, UserError, check_choice
 
 CONTOURS = ("detector", "on", "off")
 # What reports the jaw where it ends in the photo, by how its name begins; in
@@ -49,10 +49,7 @@ class FitSettings:
   skip_bad: bool = False
 
   def __post_init__(self) -> None:
-    if self.contour not in CONTOURS:
-      raise UserError(
-        f"contour: expected one of {', '.join(CONTOURS)}, got {self.contour!r}"
-      )
+    check_choice("contour", self.contour, CONTOURS)
     if not self.max_relative_error > 0:
       raise UserError(
         "max_relative_error: expected more than 0, got"

@@ -29,7 +29,7 @@ from data_prep.models.landmark_lists import (
   landmarks_of_mesh,
 )
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_LANDMARKS, UserError
+from disentangle3d.types import NUM_LANDMARKS, UserError, check_choice
 
 _RELEASES = {
   53_149: "BFM2017 (bfm)",
@@ -69,11 +69,7 @@ def read_basel_h5(
     UserFileNotFoundError: There is no such file.
     UserError: The file is malformed; names it and the dataset.
   """
-  if expression_mean not in EXPRESSION_MEANS:
-    raise UserError(
-      f"expression_mean: expected one of {[*EXPRESSION_MEANS]}, got"
-      f" {expression_mean!r}"
-    )
+  check_choice("expression_mean", expression_mean, EXPRESSION_MEANS)
   size = source.stat().st_size
   try:
     with h5py.File(source, "r") as file:

@@ -31,7 +31,12 @@ from data_prep.models.assembly import mirror_map
 from data_prep.models.blendshapes import blendshape_modes
 from data_prep.models.landmark_lists import ICT_TRUE_JAWLINE
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
+from disentangle3d.types import (
+  NUM_LANDMARKS,
+  UserError,
+  UserFileNotFoundError,
+  check_choice,
+)
 
 # The release numbers its vertices from the face's middle outwards.
 REGIONS = {"narrow": 6_706, "full": 9_409, "with_neck": 11_248}
@@ -72,8 +77,7 @@ def read_ict_facekit(
     UserFileNotFoundError: The source or a file in it is missing.
     UserError: An option is out of range, or a file is malformed; names it.
   """
-  if region not in REGIONS:
-    raise UserError(f"region: expected one of {[*REGIONS]}, got {region!r}")
+  check_choice("region", region, REGIONS)
   for name, value, most in (
     ("identity_dim", identity_dim, _NUM_IDENTITIES),
     ("expression_dim", expression_dim, NUM_EXPRESSIONS),

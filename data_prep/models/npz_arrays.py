@@ -25,7 +25,7 @@ from data_prep.files.npy_files import NpzFile, open_npz
 from data_prep.models.assembly import assemble_model
 from data_prep.models.blendshapes import blendshape_modes
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, check_choice
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1e3, "um": 1e-3}
 
@@ -60,8 +60,7 @@ def read_npz_arrays(
     UserError: An option is unknown, or the file is malformed; names it and
       the array.
   """
-  if unit not in UNITS_MM:
-    raise UserError(f"unit: expected one of {[*UNITS_MM]}, got {unit!r}")
+  check_choice("unit", unit, UNITS_MM)
   if index_base not in (0, 1):
     raise UserError(f"index_base: expected 0 or 1, got {index_base}")
   where = str(source)

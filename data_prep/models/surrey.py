@@ -26,7 +26,7 @@ from data_prep.models.blendshapes import (
 )
 from data_prep.models.landmark_lists import landmarks_of_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, check_choice
 
 _VERSIONS = (1, 2, 3, 4)
 # eos stores other models, too.
@@ -75,11 +75,7 @@ def read_surrey(
     UserFileNotFoundError: A file is missing.
     UserError: A file is malformed; names it and the byte.
   """
-  if expression_mean not in EXPRESSION_MEANS:
-    raise UserError(
-      f"expression_mean: expected one of {[*EXPRESSION_MEANS]}, got"
-      f" {expression_mean!r}"
-    )
+  check_choice("expression_mean", expression_mean, EXPRESSION_MEANS)
   archive = _Archive(source)
   version = archive.number("<I", "the version")
   if version not in _VERSIONS:

@@ -60,11 +60,11 @@ class Photo:
   image_id: str
 
 
-def list_photos(images: str | os.PathLike[str]) -> list[Photo]:
+def list_photos(source: str | os.PathLike[str]) -> list[Photo]:
   """All photos of a set, in natural order (of a compressed tar, in its own).
 
   Args:
-    images: A folder that has a folder a person; or a .zip or a .tar (.tar.gz,
+    source: A folder that has a folder a person; or a .zip or a .tar (.tar.gz,
       .tgz, .tar.bz2, .tar.xz) of one, where `set.zip::folder` says which of
       the folders in it has them, if several could; or a .rec, or a folder with
       one. Files that are no photos by their suffix are passed over.
@@ -77,7 +77,7 @@ def list_photos(images: str | os.PathLike[str]) -> list[Photo]:
     UserError: It holds no photo, or photos that are in nobody's folder, or
       the file is broken; names it.
   """
-  path, root = _split(os.path.abspath(images))
+  path, root = _split(os.path.abspath(source))
   if not path.exists():
     raise UserFileNotFoundError(f"{path}: no such folder")
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]

@@ -16,7 +16,12 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS, Trunk
 from disentangle3d.training.export import save_network
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
+from disentangle3d.types import (
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  UserError,
+  check_choice,
+)
 
 PHASE = "import_sphereface"
 
@@ -75,10 +80,7 @@ def trunk_params(
   Raises:
     UserError: The arrays are no preset's; names the first that differs.
   """
-  if channels not in _CHANNEL_ORDERS:
-    raise UserError(
-      f"channels: expected one of {', '.join(_CHANNEL_ORDERS)}, got {channels}"
-    )
+  check_choice("channels", channels, _CHANNEL_ORDERS)
   preset = _find_preset(weights)
   trunk = PRESETS[preset]
   params: dict[str, Any] = {}

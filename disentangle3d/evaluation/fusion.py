@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.verification import split_folds
-from disentangle3d.types import check_array
+from disentangle3d.types import check_array, check_choice
 
 # Scores to learn from, to the scale and offset that normalise.
 Normalisation = Callable[[np.ndarray], tuple[float, float]]
@@ -87,9 +87,5 @@ NORMALISATIONS: dict[str, Normalisation] = {
 def _find(normalisation: str | Normalisation) -> Normalisation:
   if not isinstance(normalisation, str):
     return normalisation
-  if normalisation not in NORMALISATIONS:
-    raise ValueError(
-      f"normalisation: expected one of {', '.join(NORMALISATIONS)}, got"
-      f" {normalisation!r}"
-    )
+  check_choice("normalisation", normalisation, NORMALISATIONS)
   return NORMALISATIONS[normalisation]

@@ -24,7 +24,7 @@ from disentangle3d.evaluation.verification import (
   split_folds,
   verify,
 )
-from disentangle3d.types import UserError, check_array
+from disentangle3d.types import UserError, check_array, check_choice
 
 _SPHEREFACE_THRESHOLDS = np.linspace(-1, 1, 20_001)
 _ARCFACE_DISTANCES = np.arange(400) / 100
@@ -123,10 +123,7 @@ def _find_preset(preset: str | VerificationPreset) -> VerificationPreset:
   """
   if isinstance(preset, VerificationPreset):
     return preset
-  if preset not in PRESETS:
-    raise UserError(
-      f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}"
-    )
+  check_choice("preset", preset, PRESETS)
   return PRESETS[preset]
 
 

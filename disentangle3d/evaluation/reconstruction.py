@@ -28,7 +28,7 @@ from disentangle3d.evaluation.scan_protocols import (
 )
 from disentangle3d.evaluation.scans import scan_of
 from disentangle3d.geometry import align_similarity, apply_similarity
-from disentangle3d.types import NOSE_TIP, check_array
+from disentangle3d.types import NOSE_TIP, check_array, check_choice
 
 # 4.1: "cropped at a radius of 95 mm around the nose tip".
 RADIUS_MM = 95.0
@@ -206,15 +206,11 @@ def _find_protocol(protocol: str | Protocol) -> Protocol:
   """The protocol of a name; a protocol comes back as it is.
 
   Raises:
-    ValueError: There is no protocol of that name; lists those there are.
+    UserError: There is no protocol of that name; lists those there are.
   """
   if isinstance(protocol, Protocol):
     return protocol
-  if protocol not in PROTOCOLS:
-    raise ValueError(
-      "protocol: expected one of"
-      f" {', '.join((*PROTOCOLS, *_HOST_PROTOCOLS))}, got {protocol!r}"
-    )
+  check_choice("protocol", protocol, (*PROTOCOLS, *_HOST_PROTOCOLS))
   return PROTOCOLS[protocol]
 
 

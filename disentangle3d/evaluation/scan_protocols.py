@@ -46,7 +46,7 @@ from disentangle3d.evaluation.surfaces import (
   closest_points,
   nearest_vertices,
 )
-from disentangle3d.types import NOSE_TIP
+from disentangle3d.types import NOSE_TIP, check_choice
 
 _ALL = tuple(range(68))
 
@@ -171,14 +171,11 @@ def _find_scan_protocol(protocol: str | ScanProtocol) -> ScanProtocol:
   """The protocol of a name; a protocol comes back as it is.
 
   Raises:
-    ValueError: There is no protocol of that name; lists those there are.
+    UserError: There is no protocol of that name; lists those there are.
   """
   if isinstance(protocol, ScanProtocol):
     return protocol
-  if protocol not in SCAN_PROTOCOLS:
-    raise ValueError(
-      f"protocol: expected one of {', '.join(SCAN_PROTOCOLS)}, got {protocol!r}"
-    )
+  check_choice("protocol", protocol, SCAN_PROTOCOLS)
   return SCAN_PROTOCOLS[protocol]
 
 

@@ -17,7 +17,7 @@ from disentangle3d.faces.synthetic_landmarks import (
   nominal_scale,
 )
 from disentangle3d.geometry import flatten_vertices
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, check_choice
 
 EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
 ALBEDOS = ("per_person", "per_photo", "constant")
@@ -116,10 +116,10 @@ def synthetic_world(
     UserError: An option is unknown or out of range, or the model lacks one
       of the landmarks 17 to 67 that alignment and paint need.
   """
-  _check_choice("albedo", albedo, ALBEDOS)
-  _check_choice("jaw", jaw, JAWS)
-  _check_choice("yaw_distribution", yaw_distribution, _YAW_DISTRIBUTIONS)
-  _check_choice("sweep", sweep, _SWEEPS)
+  check_choice("albedo", albedo, ALBEDOS)
+  check_choice("jaw", jaw, JAWS)
+  check_choice("yaw_distribution", yaw_distribution, _YAW_DISTRIBUTIONS)
+  check_choice("sweep", sweep, _SWEEPS)
   if photos_per_person < 1:
     raise UserError(
       f"photos_per_person: expected at least 1, got {photos_per_person}"
@@ -209,10 +209,3 @@ def _expression_classes(expression_dim: int, seed: int) -> Array:
     directions[number, others] = rng.uniform(-0.7, 0.7, len(others))
     directions[number, (number - 1) % modes] = 1.7
   return jnp.asarray(directions, jnp.float32)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-  if value not in choices:
-    raise UserError(
-      f"{name}: expected one of {', '.join(choices)}, got {value!r}"
-    )

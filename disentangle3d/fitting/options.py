@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, check_choice
 
 ROBUST_COSTS = ("none", "huber", "geman_mcclure")
 
@@ -60,11 +60,7 @@ class FitOptions:
       value = getattr(self, name)
       if not low <= value < float("inf"):
         raise UserError(f"{name}: expected at least {low}, got {value}")
-    if self.robust not in ROBUST_COSTS:
-      raise UserError(
-        f"robust: expected one of {', '.join(ROBUST_COSTS)}, got"
-        f" {self.robust!r}"
-      )
+    check_choice("robust", self.robust, ROBUST_COSTS)
     if not 0 < self.robust_scale_px < float("inf"):
       raise UserError(
         f"robust_scale_px: expected more than 0, got {self.robust_scale_px}"

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from disentangle3d.network.identity_heads import identity_logits
-from disentangle3d.types import UserError, check_array
+from disentangle3d.types import UserError, check_array, check_choice
 
 HeadKind = Literal["softmax", "a_softmax", "cosface", "arcface", "adaface"]
 # Those of the papers; an angle's multiple, a cosine, an angle, both.
@@ -74,11 +74,7 @@ class HeadSetting:
   sampled_share: float = 1.0
 
   def __post_init__(self):
-    if self.kind not in get_args(HeadKind):
-      raise UserError(
-        f"identity_head.kind: expected one of {', '.join(get_args(HeadKind))},"
-        f" got {self.kind}"
-      )
+    check_choice("identity_head.kind", self.kind, get_args(HeadKind))
     if self.kind == "a_softmax" and self.margin not in _MULTIPLE_ANGLE:
       raise UserError(
         "identity_head.margin: expected 1, 2, 3 or 4 for a_softmax, got"

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from disentangle3d.types import check_array
+from disentangle3d.types import check_array, check_choice
 
 _IMAGE = "B 112 96 3"
 
@@ -60,10 +60,9 @@ def find_trunk(name: str) -> Trunk:
   """The trunk called `name`.
 
   Raises:
-    ValueError: There is no such preset; lists those there are.
+    UserError: There is no such preset; lists those there are.
   """
-  if name not in PRESETS:
-    raise ValueError(f"trunk: expected one of {', '.join(PRESETS)}, got {name}")
+  check_choice("trunk", name, PRESETS)
   return PRESETS[name]
 
 

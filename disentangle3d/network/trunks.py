@@ -4,7 +4,7 @@ import flax.linen as nn
 
 from disentangle3d.network.mobileface import MobileFace
 from disentangle3d.network.sphereface import PRESETS, SphereFace
-from disentangle3d.types import UserError
+from disentangle3d.types import check_choice
 
 MOBILE = "mobile"
 TRUNKS = (*PRESETS, MOBILE)
@@ -24,8 +24,7 @@ def make_trunk(trunk: str, dtype: str, *, name: str | None = None) -> nn.Module:
   Raises:
     UserError: There is no such trunk; lists those there are.
   """
-  if trunk not in TRUNKS:
-    raise UserError(f"trunk: expected one of {', '.join(TRUNKS)}, got {trunk}")
+  check_choice("trunk", trunk, TRUNKS)
   if trunk in PRESETS:
     return SphereFace(trunk, dtype, name=name)
   return MobileFace(dtype, name=name)

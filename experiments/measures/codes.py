@@ -1,4 +1,4 @@
-"""Codes of any number of photos."""
+"""Codes of any number of crops."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,10 @@ _BATCH = 50
 _encode = jax.jit(encode, static_argnames="model")
 
 
-def encode_photos(
+def encode_crops(
   network: Network, images: Images, *, mirrored: bool = False
 ) -> Latents:
-  """Codes of any number of photos, on the host; one program for all.
+  """Codes of any number of crops, on the host; one program for all.
 
   Args:
     network: Whose codes.

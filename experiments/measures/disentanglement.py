@@ -23,7 +23,7 @@ from disentangle3d.evaluation.reconstruction import shape_error
 from disentangle3d.evaluation.rows import evenly, in_batches
 from disentangle3d.training.export import Network
 from disentangle3d.types import Latents
-from experiments.measures.codes import encode_photos
+from experiments.measures.codes import encode_crops
 from experiments.sets.heldout import HeldOut, shape_methods, truth_of
 
 CODES = ("identity", "residual")
@@ -91,7 +91,7 @@ def measure_disentanglement(
   """
   sets = {"outdoor": outdoor, "yaw": yaw, "expression": expression}
   codes = {
-    name: encode_photos(network, np.asarray(heldout.photos.image))
+    name: encode_crops(network, np.asarray(heldout.photos.image))
     for name, heldout in sets.items()
   }
   swapped, own = _swap(network, outdoor, swaps)

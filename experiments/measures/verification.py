@@ -16,7 +16,7 @@ from disentangle3d.evaluation.presets import PRESETS, verify_codes
 from disentangle3d.evaluation.verification import VerificationResult, verify
 from disentangle3d.training.export import Network
 from disentangle3d.types import Latents, UserError
-from experiments.measures.codes import encode_photos
+from experiments.measures.codes import encode_crops
 from experiments.sets.faces import FaceSet, Images
 
 IDENTITY, RESIDUAL = "identity code", "residual code"
@@ -69,9 +69,9 @@ def measure_faces(
       a pair; says whose.
   """
   _check_scores(faces, other_scores)
-  codes = {name: encode_photos(n, faces.images) for name, n in networks.items()}
+  codes = {name: encode_crops(n, faces.images) for name, n in networks.items()}
   mirrored = {
-    name: encode_photos(network, faces.images, mirrored=True)
+    name: encode_crops(network, faces.images, mirrored=True)
     for name, network in networks.items()
   }
   features = _features(faces, codes)

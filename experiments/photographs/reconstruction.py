@@ -13,7 +13,7 @@ import tqdm
 from data_prep.photos.loose_photos import read_photos
 from disentangle3d.geometry import Camera
 from disentangle3d.output_files import new_folder
-from disentangle3d.reporting.viewer import viewer_page
+from disentangle3d.reporting.viewer import ViewerFace, viewer_page
 from disentangle3d.types import UserError
 from experiments.photographs.files import (
   FORMATS,
@@ -111,7 +111,7 @@ def reconstruct_photos(
     images = read_photos(files, every=options.every)
     made = _make_faces(names, sightings, maker, options)
     row = 0
-    shown: list[Shown] = []
+    shown: list[ViewerFace] = []
     for index, photo in enumerate(
       tqdm.tqdm(images, total=len(names), desc="writing", unit="photo")
     ):

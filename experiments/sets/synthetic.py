@@ -10,7 +10,7 @@ import dataclasses
 
 from data_prep.datasets.synthetic_set import SyntheticSet, split_plans
 from disentangle3d.faces.synthetic_world import SyntheticWorld
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, check_choice
 
 OUTDOOR, YAW, EXPRESSION = (
   "synthetic_outdoor",
@@ -58,10 +58,7 @@ def world_of_set(
   Raises:
     UserError: There is no such set, or it has fewer people.
   """
-  if name not in TEST_SETS:
-    raise UserError(
-      f"set: expected one of {', '.join(TEST_SETS)}, got {name!r}"
-    )
+  check_choice("set", name, TEST_SETS)
   there = split_plans(settings)["heldout"].people
   if not 0 <= people <= there:
     raise UserError(

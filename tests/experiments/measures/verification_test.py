@@ -17,7 +17,7 @@ from disentangle3d.evaluation.pairs import pair_scores
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.export import Network
-from experiments.measures.codes import encode_photos
+from experiments.measures.codes import encode_crops
 from experiments.measures.verification import (
   eigenfaces,
   identify_in_gallery,
@@ -195,7 +195,7 @@ class MeasureFacesTest(absltest.TestCase):
 
   def test_rows_are_what_the_codes_say_and_pixels_find_the_patterns(self):
     results = measure_faces(self.faces, {"it": self.network})
-    codes = encode_photos(self.network, self.faces.images)
+    codes = encode_crops(self.network, self.faces.images)
     np.testing.assert_allclose(
       results.rows["identity code, it"].scores,
       pair_scores(codes.identity, self.faces.pairs),
@@ -210,8 +210,8 @@ class MeasureFacesTest(absltest.TestCase):
 
   def test_mirrored_codes_are_those_of_mirrored_photos(self):
     images = self.faces.images[np.arange(3)]
-    mirrored = encode_photos(self.network, images, mirrored=True)
-    expected = encode_photos(self.network, images[:, :, ::-1])
+    mirrored = encode_crops(self.network, images, mirrored=True)
+    expected = encode_crops(self.network, images[:, :, ::-1])
     np.testing.assert_allclose(mirrored.identity, expected.identity, rtol=1e-5)
 
   def test_other_scores_are_fused_or_refused(self):

@@ -115,7 +115,7 @@ class ReportTest(absltest.TestCase):
       people=people,
     )
     with mock.patch.object(
-      verification, "encode_photos", return_value=Latents(codes, codes)
+      verification, "encode_crops", return_value=Latents(codes, codes)
     ):
       verified = verification.measure_faces(
         faces, dict.fromkeys(_NETWORKS, None)
