@@ -12,7 +12,7 @@ from disentangle3d.types import UserError, UserFileNotFoundError
 
 
 def existing_file(
-  path: str | os.PathLike[str], otherwise: str = ""
+  path: str | os.PathLike[str], *, otherwise: str = ""
 ) -> pathlib.Path:
   """The path of a file, which must be there.
 
@@ -32,6 +32,7 @@ def existing_file(
 def read_npz(
   path: str | os.PathLike[str],
   what: str,
+  *,
   names: Collection[str] = (),
   otherwise: str = "",
 ) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def read_npz(
     UserFileNotFoundError: There is no such file.
     UserError: It cannot be read as one, or an array is missing.
   """
-  path = existing_file(path, otherwise)
+  path = existing_file(path, otherwise=otherwise)
   try:
     # numpy leaves a file open that it opened itself and cannot read.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

@@ -72,7 +72,7 @@ def read_fits(path: str | os.PathLike[str]) -> Fits:
     UserError: The file is not one; names file and problem.
   """
   names = [field.name for field in dataclasses.fields(Fits)]
-  content = read_npz(path, "the fits of photos", names)
+  content = read_npz(path, "the fits of photos", names=names)
   fits = Fits(**{name: content[name] for name in names})
   try:
     _check_fits(fits)

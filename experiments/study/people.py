@@ -219,7 +219,9 @@ def load_targets(path: str | os.PathLike[str], *, photos: int) -> Targets:
     UserError: It is damaged, or has another number of photos.
   """
   names = ("identity", "expression")
-  file = read_npz(path, "fits", names, otherwise="; run --stage=fit first")
+  file = read_npz(
+    path, "fits", names=names, otherwise="; run --stage=fit first"
+  )
   targets = Targets(*(file[name] for name in names))
   if not len(targets.identity) == len(targets.expression) == photos:
     raise UserError(
