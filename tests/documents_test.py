@@ -3,6 +3,7 @@
 `readme_test.py` runs their Python.
 """
 
+import ast
 from collections.abc import Iterator
 import functools
 import importlib
@@ -18,7 +19,7 @@ from absl.testing import absltest, flagsaver
 
 from data_prep.stages import flag_words
 import disentangle3d as d3d
-from experiments.configs import default, paper_scale
+from experiments.configs import default, old_names, paper_scale
 from tests.architecture_test import INNER_ROOMS
 from tests.fixtures import REPOSITORY
 
@@ -297,7 +298,22 @@ class NamesTest(absltest.TestCase):
   def test_every_config_is_in_its_table(self):
     text = _read(REPOSITORY / "docs/training.md")
     for path in (REPOSITORY / "experiments/configs").glob("[a-z]*.py"):
-      self.assertIn(f"`{path.name}`", text)
+      if "def get_config" in _read(path):
+        self.assertTrue(f"`{path.name}`" in text, path.name)
+
+  def test_renamed_keys_are_in_the_changelog(self):
+    told = re.findall(
+      r"^\| `(config\.\S+)` \| `(config\.\S+)` \|$",
+      _read(REPOSITORY / "CHANGELOG.md"),
+      re.MULTILINE,
+    )
+    renamed = {
+      (f"{part.WHERE}.{old}", f"{part.WHERE}.{new}")
+      for part in vars(old_names).values()
+      if isinstance(part, type) and issubclass(part, old_names.Renamed)
+      for old, new in part.TODAY.items()
+    }
+    self.assertEqual(set(told), renamed)
 
   def test_public_names(self):
     text = _read(REPOSITORY / "docs/using.md")
@@ -307,6 +323,15 @@ class NamesTest(absltest.TestCase):
       text = _read(path)
       for name in re.findall(r"\bd3d\.([a-zA-Z_]\w*)", text):
         self.assertTrue(hasattr(d3d, name), f"{_name(path)}: d3d.{name}")
+
+  def test_imports_of_python_blocks(self):
+    for path in _OF_TODAY:
+      for kind, body in _FENCED.findall(_read(path)):
+        for module, names in _imports(body) if kind == "python" else ():
+          for name in names:
+            self.assertTrue(
+              _resolves(f"{module}.{name}"), f"{_name(path)}: {module}.{name}"
+            )
 
   def test_dotted_names(self):
     for path in _OF_TODAY:
@@ -333,7 +358,9 @@ class NamesTest(absltest.TestCase):
 
   def test_moved_modules(self):
     text = _read(REPOSITORY / "CHANGELOG.md")
-    rows = re.findall(r"^\| (`[a-z0-9_]+\..*)\|(.*)\|$", text, re.MULTILINE)
+    rows = re.findall(
+      r"^\| (`(?!config)[a-z0-9_]+\..*)\|(.*)\|$", text, re.MULTILINE
+    )
     self.assertNotEmpty(rows)
     for old, new in rows:
       for module in _SPAN.findall(old):
@@ -341,6 +368,16 @@ class NamesTest(absltest.TestCase):
         self.assertFalse(file.exists(), module)
       for module in _SPAN.findall(new):
         self.assertTrue(_is_module(module), module)
+
+
+def _imports(code: str) -> list[tuple[str, list[str]]]:
+  """What Python takes from this project, by module."""
+  return [
+    (node.module, [alias.name for alias in node.names])
+    for node in ast.walk(ast.parse(code))
+    if isinstance(node, ast.ImportFrom) and node.module
+    if node.module.split(".")[0] in (*_PACKAGES, "disentangle3d")
+  ]
 
 
 def _resolves(dotted: str) -> bool:

@@ -21,6 +21,7 @@ from data_prep.stages.flag_words import parse_all_named
 from disentangle3d.evaluation.scans import Scan, make_scan, scan_of
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
+from experiments.sets.numbers import read_numbers
 
 _SUFFIXES = (".obj", ".ply")
 
@@ -122,14 +123,7 @@ def _read_landmarks(stem: pathlib.Path) -> Float[np.ndarray, "68 3"] | None:
     path = stem.with_name(stem.name + suffix)
     if not path.is_file():
       continue
-    try:
-      if suffix == ".npy":
-        points = np.load(path, allow_pickle=False)
-      else:
-        points = np.loadtxt(path)
-      points = np.asarray(points, np.float64)
-    except (ValueError, OSError, EOFError) as error:
-      raise UserError(f"{path}: expected numbers ({error})") from error
+    points = read_numbers(path)
     if points.shape != (NUM_LANDMARKS, 3):
       raise UserError(
         f"{path}: expected landmarks [{NUM_LANDMARKS}, 3], got"

@@ -3,38 +3,27 @@
 from collections.abc import Mapping, Sequence
 
 from data_prep.stages.flag_words import parse_all_named
-from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import UserError
 
 
-def read_networks(
-  named: Sequence[str], fitter: MorphableModel | None = None
-) -> dict[str, Network]:
+def read_networks(named: Sequence[str]) -> dict[str, Network]:
   """The networks of `--network=NAME=PATH` or `PATH` flags, in their order.
 
-  Args:
-    named: The flags' values.
-    fitter: The 3DMM that their shapes must go with, or None.
-
   Raises:
-    UserError: A name or a path is empty, a name comes twice, or a network has
-      another number of vertices.
+    UserError: A name or a path is empty, or a name comes twice.
     UserFileNotFoundError: There is no export.
   """
-  networks = {
+  return {
     name: load_network(path)
     for name, path in parse_all_named("network", named).items()
   }
-  if fitter is not None:
-    check_vertices(networks, fitter.num_vertices, "dataset's 3DMM")
-  return networks
 
 
 def check_vertices(
   networks: Mapping[str, Network], num_vertices: int, whose: str
 ) -> None:
-  """Raises ValueError unless all networks have as many vertices."""
+  """Raises UserError unless all networks have as many vertices."""
   for name, network in networks.items():
     has = network.model.num_vertices
     if has != num_vertices:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_prep.stages.flag_words import parse_all_named
-from disentangle3d.input_files import existing_file
 from disentangle3d.types import UserError
+from experiments.sets.numbers import read_numbers
 
 
 def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
@@ -19,15 +19,7 @@ def read_scores(named: Sequence[str]) -> Mapping[str, np.ndarray]:
   """
   scores = {}
   for name, path in parse_all_named("scores", named).items():
-    existing_file(path)
-    try:
-      if path.endswith(".npy"):
-        numbers = np.load(path, allow_pickle=False)
-      else:
-        numbers = np.loadtxt(path, ndmin=1)
-      numbers = np.asarray(numbers, np.float64)
-    except (ValueError, OSError, EOFError) as error:
-      raise UserError(f"{path}: expected numbers ({error})") from error
+    numbers = read_numbers(path)
     broken = np.flatnonzero(~np.isfinite(numbers.ravel()))
     if numbers.ndim != 1 or broken.size:
       what = (

@@ -10,7 +10,7 @@ import numpy as np
 from data_prep.stages.rows import (
   PhotoRow,
   manifest_path,
-  read_manifest,
+  read_shard_rows,
   write_manifest,
 )
 from disentangle3d.evaluation.pairs import pair_scores
@@ -152,7 +152,7 @@ class PublishedSetsTest(absltest.TestCase):
       row.rejected("no face")
       if row.image_id.startswith("Bob") or row.image_id == "Ann/0/0.1.png"
       else row
-      for row in read_manifest(manifest)
+      for row in read_shard_rows(manifest)
     ]
     for row in rows:
       row.image_path.parent.mkdir(parents=True, exist_ok=True)
