@@ -21,11 +21,10 @@ from data_prep.stages.flag_words import (
   define_output,
   define_path,
 )
-from data_prep.trunks.sphereface import _CHANNEL_ORDERS, import_sphereface
+from data_prep.trunks.sphereface import CHANNEL_ORDERS, import_sphereface
 from disentangle3d.faces.morphable_model import (
   load_morphable_model,
 )
-from disentangle3d.faces.procedural import procedural_face_model
 
 
 def define_flags() -> None:
@@ -44,7 +43,7 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "channels",
     "bgr",
-    list(_CHANNEL_ORDERS),
+    list(CHANNEL_ORDERS),
     "The order of the colours that the weights were trained on.",
   )
   flags.DEFINE_string(
@@ -58,15 +57,11 @@ def define_flags() -> None:
 def main() -> None:
   """Imports one file."""
   values = flags.FLAGS
-  if values.morphable_model:
-    morphable_model = load_morphable_model(values.morphable_model)
-  else:
-    morphable_model = procedural_face_model()
   output = pathlib.Path(values.output)
   model = import_sphereface(
     pathlib.Path(values.weights),
     output,
-    morphable_model,
+    values.morphable_model and load_morphable_model(values.morphable_model),
     channels=values.channels,
     licence=values.licence,
     seed=values.seed,

@@ -25,6 +25,7 @@ from data_prep.datasets.preparation import (
   prepare_dataset,
 )
 from data_prep.faces.location import LOCATORS
+from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
 from data_prep.stages.child_process import run_module
 from data_prep.stages.flag_words import (
@@ -38,6 +39,7 @@ from data_prep.stages.flag_words import (
 from data_prep.stages.folder import (
   parse_share,
 )
+from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.types import UserFileNotFoundError
 
 
@@ -87,10 +89,12 @@ def main() -> None:
   output = pathlib.Path(values.output)
   steps = plan_steps(values.photos, values.morphable_model, output, options)
   share = parse_share(values.shard)
+  # What is wrong is told now, not after the stages before.
   for step in steps:
-    # Wrong flags are told now, not after the stages before.
     if step.stage in asked and run_module(*step.command("--only_check_args")):
       sys.exit(1)
+  list_photos(values.photos)
+  load_morphable_model(values.morphable_model)
   if not prepare_dataset(
     steps, output, share=share, most_pictures=values.pictures
   ):

@@ -49,15 +49,13 @@ def read_npz(
     UserError: It cannot be read as one, or an array is missing.
   """
   path = existing_file(path, otherwise=otherwise)
+  if not zipfile.is_zipfile(path):
+    raise UserError(f"{path}: expected {what}, got another file")
   try:
     # numpy leaves a file open that it opened itself and cannot read.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
       content = {name: file[name] for name in file.files}
-  # An .npy is an array and no context.
-  except (
-    *(ValueError, OSError, EOFError, TypeError, AttributeError),
-    zipfile.BadZipFile,
-  ) as error:
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
     raise UserError(
       f"{path}: expected {what}, got a file that cannot be read as one"
       f" ({error})"

@@ -9,7 +9,7 @@ import platform
 import jax
 
 
-def cpu_name() -> str:
+def _cpu_name() -> str:
   """The processor's model, as Linux tells it; else its architecture."""
   try:
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -23,7 +23,7 @@ def cpu_name() -> str:
 def machine_name() -> str:
   """The devices that JAX computes on, in words."""
   if jax.default_backend() == "cpu":
-    return f"{cpu_name()}, {os.cpu_count()} CPU cores"
+    return f"{_cpu_name()}, {os.cpu_count()} CPU cores"
   return f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
 
 

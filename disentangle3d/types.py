@@ -7,13 +7,15 @@ V3 is the length of a flat shape, three times V.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
+
+_T = TypeVar("_T")
 
 # Sizes of the paper (3.3.1, Fig. 3 and Fig. 4) and of its training set (3.3.2).
 IMAGE_HEIGHT = 112
@@ -159,8 +161,28 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
   """Raises UserError unless a setting is one of its choices; lists them."""
   if value not in choices:
     raise UserError(
-      f"{name}: expected one of {', '.join(choices)}, got {value}"
+      f"{name}: expected one of {', '.join(choices)}, got {value!r}"
     )
+
+
+def choose(name: str, value: str | _T, choices: Mapping[str, _T]) -> _T:
+  """The choice of a name; what is no name comes back as it is.
+
+  Args:
+    name: The argument's name, as the caller wrote it.
+    value: A key of `choices`, or a value like theirs.
+    choices: Names and what they stand for.
+
+  Returns:
+    One value.
+
+  Raises:
+    UserError: There is no choice of that name; lists those there are.
+  """
+  if not isinstance(value, str):
+    return value
+  check_choice(name, value, choices)
+  return choices[value]
 
 
 def check_key(name: str, key: Any) -> None:

@@ -14,15 +14,21 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import define_output
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 from experiments.benchmarks.accelerator import PARTS, report, run_part
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("output", None, "A folder for all.", required=True)
-  flags.DEFINE_multi_enum("part", list(PARTS), list(PARTS), "What to run.")
-  flags.DEFINE_bool("tiny", False, "Small sizes: whether it runs at all.")
+def define_flags() -> None:
+  """Defines the folder, the parts and the small way."""
+  define_output("The folder to write, or to go on with, a folder a part.")
+  flags.DEFINE_multi_enum(
+    "part", list(PARTS), list(PARTS), "The parts to run, one flag each."
+  )
+  flags.DEFINE_bool(
+    "tiny", False, "Whether sizes are small, to see that it runs at all."
+  )
 
 
 def main() -> None:
@@ -45,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -1,6 +1,6 @@
 r"""Whether an accelerator computes what a CPU does, and repeats itself.
 
-    python -m experiments.accelerator_checks
+    python -m experiments.accelerator_checks --output=runs/checks
 
 Everything runs once on the default device and once on the CPU, from the same
 numbers: rendering, the landmark fit, the network in both precisions, the train
@@ -10,23 +10,19 @@ difference is beyond its bound. `--tiny` is the same program small.
 
 from absl import flags
 
-from data_prep.datasets.synthetic_set import (
-  SyntheticSet,
-)
 from data_prep.stages import command_line
-from disentangle3d.machine import machine_name
-from disentangle3d.network.face_model import FaceModel
+from data_prep.stages.flag_words import define_output
 from disentangle3d.types import UserError
-from experiments.benchmarks.accelerator_checks import (
-  check_fit,
-  check_network,
-  check_rendering,
-  check_step,
-)
+from experiments.benchmarks.accelerator_checks import run_checks, table_of
+from experiments.benchmarks.results import OUTPUT, publish
 
 
-def _define_flags() -> None:
-  flags.DEFINE_bool("tiny", False, "A small world and network.")
+def define_flags() -> None:
+  """Defines the small way."""
+  flags.DEFINE_bool(
+    "tiny", False, "Whether the world and the network are small."
+  )
+  define_output(OUTPUT, required=False)
 
 
 def main() -> None:
@@ -35,28 +31,18 @@ def main() -> None:
   Raises:
     UserError: One failed.
   """
-  model, settings = FaceModel(), SyntheticSet()
-  if flags.FLAGS.tiny:
-    model = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=600)
-    settings = SyntheticSet(
-      num_vertices=600, identity_modes=12, expression_modes=5
-    )
-  print(f"{machine_name()}, against its CPU")
-  failed = []
-  for found in (
-    check_rendering(settings),
-    check_fit(settings),
-    check_network(model),
-    check_step(model),
-  ):
-    for one in found:
-      word = "passed" if one.passed else "FAILED"
-      print(f"{word}  {one.what}: {one.difference:.2g}, at most {one.bound:g}")
-      if not one.passed:
-        failed.append(one.what)
+  checks = run_checks(tiny=flags.FLAGS.tiny)
+  publish(
+    "An accelerator against its CPU",
+    [table_of(checks)],
+    checks,
+    output=flags.FLAGS.output,
+    name="checks",
+  )
+  failed = [one.what for one in checks if not one.passed]
   if failed:
     raise UserError(f"{len(failed)} checks failed: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

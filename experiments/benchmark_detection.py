@@ -14,41 +14,63 @@ from absl import flags
 
 from data_prep.faces.mtcnn.detector import Settings
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import define_output, define_path
 from experiments.benchmarks.detection import (
-  _STANDARD_PHOTOS,
-  _photos,
-  report,
+  STANDARD_PHOTOS,
+  photos_to_search,
   run_in_turn,
+  table_of,
 )
+from experiments.benchmarks.results import OUTPUT, publish
 
 
-def _define_flags() -> None:
-  paper = Settings()
-  flags.DEFINE_string(
+def define_flags() -> None:
+  """Defines the other environment, the photographs and the rounds."""
+  define_path(
     "reference_python",
-    None,
     "The Python of an environment with tensorflow-cpu and mtcnn.",
     required=True,
   )
-  flags.DEFINE_string("photos", None, "A folder of photos, a folder a person.")
-  flags.DEFINE_integer(
-    "num_photos", _STANDARD_PHOTOS, "At most so many.", lower_bound=1
+  define_path(
+    "photos",
+    "A folder of photographs with a folder a person, in place of the standard"
+    " ones.",
   )
-  flags.DEFINE_integer("rounds", 5, "Of which the median.", lower_bound=1)
-  flags.DEFINE_float("factor", paper.factor, "Of the pyramid.")
+  flags.DEFINE_integer(
+    "num_photos",
+    STANDARD_PHOTOS,
+    "How many photographs are taken at most.",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "rounds", 5, "How often each finds all faces, in turn.", lower_bound=1
+  )
+  flags.DEFINE_float(
+    "factor",
+    Settings().factor,
+    "How much smaller each level of the detector's pyramid is.",
+  )
+  define_output(OUTPUT, required=False)
 
 
 def main() -> None:
-  """Measures and prints."""
-  photos = _photos(flags.FLAGS.photos, flags.FLAGS.num_photos)
+  """Measures, prints and writes."""
+  values = flags.FLAGS
+  photos = photos_to_search(values.photos, values.num_photos)
   results = run_in_turn(
     photos,
-    Settings(factor=flags.FLAGS.factor),
-    flags.FLAGS.reference_python,
-    flags.FLAGS.rounds,
+    Settings(factor=values.factor),
+    values.reference_python,
+    values.rounds,
   )
-  print(report(results, len(photos)))
+  publish(
+    f"Face detection, {len(photos)} photographs",
+    [table_of(results, len(photos))],
+    {name: [run._asdict() for run in runs] for name, runs in results.items()},
+    output=values.output,
+    name="detection",
+  )
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -2,66 +2,74 @@ r"""Measures the landmark fitter: speed, optimum, images, yaw.
 
     python -m experiments.benchmark_fitting --output=runs/benchmark_fitting
 
-One run writes `fitting.json`, `fitting.md` (the tables) and two figures, and
+One run writes `fitting.json`, `fitting.md` (the tables) and two charts, and
 prints the tables; --speed_only leaves all but the first out. On an accelerator
-pass --images=488848. The comparison with eos-py needs the extra `benchmark`.
+pass --num_images=488848. The comparison with eos-py needs the extra
+`benchmark`.
 """
-
-import json
-import pathlib
 
 from absl import flags
 
 from data_prep.stages import command_line
-from disentangle3d.output_files import replace_file
-from experiments.benchmarks.fitting import _about, _models, accuracy, speed
+from data_prep.stages.flag_words import (
+  define_morphable_model,
+  define_output,
+  was,
+)
+from experiments.benchmarks.fitting import accuracy, models_of, speed
+from experiments.benchmarks.results import OUTPUT, publish
 
 
 def define_flags() -> None:
   """Defines --output, --morphable_model and the sizes of the trials."""
-  flags.DEFINE_string("output", None, "Folder to write to.", required=True)
-  flags.DEFINE_string(
-    "morphable_model", None, "An .npz instead of the procedural model."
+  define_output(OUTPUT)
+  define_morphable_model(
+    "The 3D morphable model, an .npz of convert_morphable_model; without it,"
+    " the procedural one."
   )
   for name, default, text in (
-    ("images", 50_000, "Images of the speed trial."),
-    ("problems", 100, "Subjects compared with SciPy."),
-    ("subjects", 40, "People of the trial on the number of images."),
-    ("photos", 1_200, "Rendered photos of the trial on yaw."),
+    ("num_images", 50_000, "How many images the trial of the speed fits."),
+    ("problems", 100, "How many subjects are compared with SciPy."),
+    ("people", 40, "How many people the trial on the number of images has."),
+    ("num_photos", 1_200, "How many photos are rendered for the yaw's trial."),
   ):
     flags.DEFINE_integer(name, default, text, lower_bound=1)
-  flags.DEFINE_bool("speed_only", False, "Leave all other trials out.")
-  flags.DEFINE_bool("eos", True, "Compare with eos-py (extra benchmark).")
+  flags.DEFINE_bool(
+    "speed_only", False, "Whether all other trials are left out."
+  )
+  flags.DEFINE_bool(
+    "eos", True, "Whether to compare with eos-py (extra benchmark)."
+  )
+  was(images="num_images", subjects="people", photos="num_photos")
 
 
 def main() -> None:
   """Measures, prints and writes."""
   values = flags.FLAGS
-  output = pathlib.Path(values.output)
-  world, fitter = _models(values.morphable_model)
-  about = _about()
-  figures: dict[str, bytes] = {}
-  tables, numbers = speed(fitter, num_images=values.images, with_eos=values.eos)
+  world, fitter = models_of(values.morphable_model)
+  charts: dict[str, bytes] = {}
+  blocks, figures = speed(
+    fitter, num_images=values.num_images, with_eos=values.eos
+  )
   if not values.speed_only:
-    others, more, figures = accuracy(
+    others, more, charts = accuracy(
       world,
       fitter,
       num_problems=values.problems,
-      num_subjects=values.subjects,
-      num_photos=values.photos,
+      num_subjects=values.people,
+      num_photos=values.num_photos,
       with_eos=values.eos,
     )
-    tables += f"\n\n{others}"
-    numbers |= more
-  heading = "; ".join(f"{name} {value}" for name, value in about.items())
-  page = f"{heading}\n\n{tables}\n"
-  output.mkdir(parents=True, exist_ok=True)
-  print(page)
-  text = json.dumps({"about": about, **numbers}, indent=2) + "\n"
-  replace_file(output / "fitting.json", text)
-  replace_file(output / "fitting.md", page)
-  for name, content in figures.items():
-    replace_file(output / name, content)
+    blocks += others
+    figures |= more
+  publish(
+    "The landmark fitter",
+    blocks,
+    figures,
+    output=values.output,
+    name="fitting",
+    charts=charts,
+  )
 
 
 if __name__ == "__main__":

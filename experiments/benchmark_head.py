@@ -9,34 +9,41 @@ takes beside it for temporaries.
 """
 
 import dataclasses
-import json
-import pathlib
 
 from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import define_output
 from disentangle3d.network.margins import MARGINS, HeadSetting
-from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 from experiments.benchmarks.head import measure_head, table_of
+from experiments.benchmarks.machine import (
+  define_cpu_devices,
+  use_cpu_devices,
+)
+from experiments.benchmarks.results import OUTPUT, publish
 
 
-def _define_flags() -> None:
-  flags.DEFINE_integer("num_classes", 200_000, "K.", lower_bound=1)
-  flags.DEFINE_integer("batch_size", 64, "Over all devices.", lower_bound=1)
+def define_flags() -> None:
+  """Defines the sizes and the devices."""
   flags.DEFINE_integer(
-    "cpu_devices", 0, "Run on so many fake CPU devices; 0: on what is there."
+    "num_classes",
+    200_000,
+    "How many people the head tells apart.",
+    lower_bound=1,
   )
-  flags.DEFINE_string("output", None, "Also write the figures there, as JSON.")
+  flags.DEFINE_integer(
+    "batch_size", 64, "How many images all devices share.", lower_bound=1
+  )
+  define_cpu_devices()
+  define_output(OUTPUT, required=False)
 
 
 def main() -> None:
-  """Measures, prints a table."""
+  """Measures, prints and writes."""
   values = flags.FLAGS
-  if values.cpu_devices:
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", values.cpu_devices)
+  use_cpu_devices(values.cpu_devices)
   devices = jax.devices()
   if values.batch_size % len(devices):
     raise UserError(
@@ -60,11 +67,14 @@ def main() -> None:
       ("sharded, 10 % sampled", sampled),
     )
   ]
-  print(table_of(costs))
-  if values.output:
-    text = json.dumps([dataclasses.asdict(cost) for cost in costs], indent=2)
-    replace_file(pathlib.Path(values.output), text)
+  publish(
+    f"Identity heads of {values.num_classes:,} classes",
+    [table_of(costs)],
+    costs,
+    output=values.output,
+    name="head",
+  )
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

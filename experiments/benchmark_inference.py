@@ -1,6 +1,6 @@
 r"""How long a reconstruction takes: this project's ways and PyTorch, in turn.
 
-    python -m experiments.benchmark_inference --output=runs/inference.json
+    python -m experiments.benchmark_inference --output=runs/inference
 
 Measures the full reconstruction (uint8 crops in, codes and shapes out) at
 several batch sizes: plain, with `prepare_params` and the compiler's options for
@@ -8,25 +8,29 @@ inference where these change anything, and, where PyTorch is installed (extra
 `compare`), the same network there. All take turns within a round, so that they
 share whatever else the machine does; compiling is measured apart.
 
-With --params it is a trained network, and `max diff` says how far its codes and
-shapes are from the plain network's at most; --dataset takes held-out crops in
-place of noise. `of peak` is the plain network's arithmetic in that time, of
+With --network it is a trained network, and `max diff` says how far its codes
+and shapes are from the plain network's at most; --dataset takes held-out crops
+in place of noise. `of peak` is the plain network's arithmetic in that time, of
 what square matrix products reach at the same --precision.
 """
 
 import itertools
-import json
-import pathlib
 from typing import Any
 
 from absl import flags
 import jax
 
 from data_prep.stages import command_line
-from disentangle3d.machine import machine_name
+from data_prep.stages.flag_words import (
+  define_batch_sizes,
+  define_dataset,
+  define_network,
+  define_output,
+  numbers_of,
+  was,
+)
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.trunks import TRUNKS
-from disentangle3d.output_files import replace_file
 from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
 from experiments.benchmarks.inference import (
@@ -36,33 +40,49 @@ from experiments.benchmarks.inference import (
   read_crops,
   table,
 )
-from experiments.benchmarks.machine import PRECISIONS, matrix_peak
+from experiments.benchmarks.machine import (
+  PRECISIONS,
+  check_precisions,
+  matrix_peak,
+)
+from experiments.benchmarks.results import OUTPUT, publish
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string(
-    "params", None, "A trained network; none takes fresh params of --trunks."
+def define_flags() -> None:
+  """Defines what is timed, on what and how often."""
+  define_network(
+    "A trained network, a training workdir or an exported folder; without it,"
+    " fresh params of --trunks."
   )
-  flags.DEFINE_string("dataset", None, "Whose held-out crops are taken.")
+  define_dataset("The dataset whose held-out crops are taken.", required=False)
   flags.DEFINE_list(
-    "trunks", ["sphere20", "mobile"], "Of the fresh networks, measured in turn."
+    "trunks",
+    ["sphere20", "mobile"],
+    "The trunks of the fresh networks, which are measured in turn.",
   )
-  flags.DEFINE_list("precision", ["float32"], "Of the fresh networks.")
-  flags.DEFINE_list("batches", ["1", "8", "32", "256"], "Batch sizes.")
+  flags.DEFINE_list(
+    "precision",
+    ["float32"],
+    "The precisions of the fresh networks, float32, bfloat16 or both.",
+  )
+  define_batch_sizes((1, 8, 32, 256), "The batch sizes, one after the other.")
   flags.DEFINE_integer(
     "rounds",
     30,
-    "Calls of each method; fewer for large batches.",
+    "How often each method is called; large batches are called less often.",
     lower_bound=3,
   )
-  flags.DEFINE_bool("pytorch", True, "Compare, where it is installed.")
-  flags.DEFINE_string("output", None, "The .json to write.")
+  flags.DEFINE_bool(
+    "pytorch", True, "Whether to compare with PyTorch where it is installed."
+  )
+  define_output(OUTPUT, required=False)
+  was(params="network", batches="batch_sizes")
 
 
-def _networks_from_flags() -> dict[str, tuple[Any, FaceModel]]:
+def _networks() -> dict[str, tuple[Any, FaceModel]]:
   values = flags.FLAGS
-  if values.params:
-    network = load_network(values.params)
+  if values.network:
+    network = load_network(values.network)
     return {network.model.trunk: (network.params, network.model)}
   unknown = sorted(set(values.trunks) - set(TRUNKS))
   if unknown or not values.trunks:
@@ -70,12 +90,9 @@ def _networks_from_flags() -> dict[str, tuple[Any, FaceModel]]:
       f"--trunks: expected some of {', '.join(TRUNKS)}, got"
       f" {', '.join(unknown) or 'none'}"
     )
+  check_precisions(values.precision)
   networks = {}
   for precision, trunk in itertools.product(values.precision, values.trunks):
-    if precision not in PRECISIONS:
-      raise UserError(
-        f"--precision: expected {' or '.join(PRECISIONS)}, got {precision}"
-      )
     model = FaceModel(trunk=trunk, dtype=precision)
     name = trunk if precision == PRECISIONS[0] else f"{trunk}, {precision}"
     networks[name] = init_params(jax.random.key(0), model), model
@@ -83,15 +100,11 @@ def _networks_from_flags() -> dict[str, tuple[Any, FaceModel]]:
 
 
 def main() -> None:
-  """Measures and prints."""
+  """Measures, prints and writes."""
   values = flags.FLAGS
-  if not all(text.isdecimal() and int(text) for text in values.batches):
-    raise UserError(
-      f"--batches: expected numbers from 1, got {','.join(values.batches)}"
-    )
-  batches = [int(text) for text in values.batches]
-  crops = read_crops(values.dataset, max(batches))
-  networks = _networks_from_flags()
+  batch_sizes = numbers_of("batch_sizes", values.batch_sizes)
+  crops = read_crops(values.dataset, max(batch_sizes))
+  networks = _networks()
   methods = {
     name: find_methods(*network, pytorch=values.pytorch)
     for name, network in networks.items()
@@ -101,7 +114,7 @@ def main() -> None:
     for precision in {model.dtype for _, model in networks.values()}
   }
   results = {}
-  for batch in batches:
+  for batch in batch_sizes:
     rounds = max(3, min(values.rounds, 64 * values.rounds // batch))
     rows = measure(methods, crops[:batch], rounds=rounds)
     for name, (params, model) in networks.items():
@@ -109,20 +122,14 @@ def main() -> None:
       for row in rows[name].values():
         row["peak_share"] = work / row["p50_ms"] * 1e3 / peaks[model.dtype]
     results[str(batch)] = rows
-  print(f"{', '.join(methods)} on {machine_name()}")
-  print(table(results))
-  if values.output:
-    output = pathlib.Path(values.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    about = {
-      "machine": machine_name(),
-      "jax": jax.__version__,
-      "params": values.params,
-      "dataset": values.dataset,
-      "results": results,
-    }
-    replace_file(output, json.dumps(about, indent=1) + "\n")
+  publish(
+    f"Reconstruction, {', '.join(methods)}",
+    [table(results)],
+    results,
+    output=values.output,
+    name="inference",
+  )
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

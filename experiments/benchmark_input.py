@@ -11,28 +11,37 @@ no other decoder could save.
 from absl import flags
 
 from data_prep.stages import command_line
-from disentangle3d.machine import cpu_name
+from data_prep.stages.flag_words import define_dataset, define_output, was
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import RecordReader
-from experiments.benchmarks.input import measure
+from experiments.benchmarks.input import measure, table_of
+from experiments.benchmarks.results import OUTPUT, publish
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("dataset", None, "A dataset folder.", required=True)
-  flags.DEFINE_string("split", "train", "Of it.")
-  flags.DEFINE_integer("batches", 8, "Of 256 crops, timed.", lower_bound=1)
+def define_flags() -> None:
+  """Defines the dataset and how much of it is read."""
+  define_dataset()
+  flags.DEFINE_string("split", "train", "The split of the dataset.")
+  flags.DEFINE_integer(
+    "num_batches", 8, "How many batches of 256 crops are timed.", lower_bound=1
+  )
+  define_output(OUTPUT, required=False)
+  was(batches="num_batches")
 
 
 def main() -> None:
-  """Measures, prints a table."""
+  """Measures, prints and writes."""
   values = flags.FLAGS
   split = open_dataset(values.dataset, values.split, verify=False)
-  rates = measure(RecordReader(split), batches=values.batches)
-  print(f"one thread of {cpu_name()}, crops a second of its processor time")
-  print("| part | crops/s | µs a crop |\n|---|---|---|")
-  for name, rate in rates.items():
-    print(f"| {name} | {rate:,.0f} | {1e6 / rate:.0f} |")
+  rates = measure(RecordReader(split), batches=values.num_batches)
+  publish(
+    "Reading a dataset",
+    [table_of(rates)],
+    rates,
+    output=values.output,
+    name="input",
+  )
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -1,7 +1,7 @@
 r"""Photos a second of each stage from photographs to the dataset, warm.
 
-    python -m experiments.benchmark_photo_stages --model=ict.npz \
-      --photos=../shared/data/orl_faces --output=stages.md
+    python -m experiments.benchmark_photo_stages --morphable_model=ict.npz \
+      --photos=../shared/data/orl_faces --output=runs/stages
 
 Every stage runs as its binary does, files included, in one process that has
 run it before: without starting and compiling. The photographs are those of
@@ -15,51 +15,80 @@ machine, and what more cores would make of it: machines or processes that share
 a set (--shard) wait for nothing of each other's.
 """
 
-import pathlib
-
 from absl import flags
 
 from data_prep.faces.mtcnn.detector import Settings
 from data_prep.stages import command_line
-from disentangle3d.faces.morphable_model import (
-  load_morphable_model,
+from data_prep.stages.flag_words import (
+  define_morphable_model,
+  define_output,
+  define_path,
+  was,
 )
+from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
-from disentangle3d.output_files import replace_file
-from experiments.benchmarks.photo_stages import measure
+from disentangle3d.reporting.html_page import Paragraph
+from experiments.benchmarks.photo_stages import measure, table
+from experiments.benchmarks.results import OUTPUT, publish
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("photos", None, "A folder of photos, a folder a person.")
-  flags.DEFINE_string(
-    "model", None, "The .npz to fit; without, the procedural one, 199 + 29."
+def define_flags() -> None:
+  """Defines the photographs, the 3DMM and how much is timed."""
+  define_path(
+    "photos", "More photographs, a folder or archive with a folder a person."
   )
-  flags.DEFINE_integer("num_photos", 200, "A set, at most.", lower_bound=16)
+  define_morphable_model(
+    "The 3D morphable model that is fitted, an .npz of convert_morphable_model;"
+    " without it, the procedural one of 199 + 29 modes."
+  )
   flags.DEFINE_integer(
-    "fitted", 8192, "Photos for fit and build, about.", lower_bound=16
+    "num_photos", 200, "How many photographs a set has at most.", lower_bound=16
   )
-  flags.DEFINE_integer("rounds", 3, "Of which the median.", lower_bound=1)
-  flags.DEFINE_float("factor", Settings().factor, "Of the pyramid.")
-  flags.DEFINE_string("output", None, "A file for the report, if any.")
+  flags.DEFINE_integer(
+    "fitted",
+    8192,
+    "How many photographs fit and build get, about.",
+    lower_bound=16,
+  )
+  flags.DEFINE_integer("rounds", 3, "How often each stage runs.", lower_bound=1)
+  flags.DEFINE_float(
+    "factor",
+    Settings().factor,
+    "How much smaller each level of the detector's pyramid is.",
+  )
+  define_output(OUTPUT, required=False)
+  was(model="morphable_model")
 
 
 def main() -> None:
-  """Measures and prints."""
+  """Measures, prints and writes."""
   values = flags.FLAGS
-  text = measure(
-    load_morphable_model(values.model)
-    if values.model
-    else procedural_face_model(),
+  model = (
+    load_morphable_model(values.morphable_model)
+    if values.morphable_model
+    else procedural_face_model()
+  )
+  times = measure(
+    model,
     values.photos,
     num_photos=values.num_photos,
     settings=Settings(factor=values.factor),
     rounds=values.rounds,
     fitted=values.fitted,
   )
-  if values.output:
-    replace_file(pathlib.Path(values.output), text)
-  print(text)
+  what = (
+    f"Factor {values.factor}; {model.name}, {model.num_vertices} vertices,"
+    f" {model.identity_dim} + {model.expression_dim} modes; median of"
+    f" {values.rounds}."
+  )
+  publish(
+    "From photographs to a dataset",
+    [Paragraph(what), *(table(title, one) for title, one in times.items())],
+    times,
+    output=values.output,
+    name="photo_stages",
+  )
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -15,8 +15,16 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_words import (
+  define_batch_sizes,
+  define_network,
+  define_output,
+  numbers_of,
+  was,
+)
 from disentangle3d.inference import load_params
 from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.network.trunks import TRUNKS
 from experiments.benchmarks.speed import timing_findings
 from experiments.pages.findings import (
   PAGE,
@@ -25,12 +33,21 @@ from experiments.pages.findings import (
 )
 
 
-def _define_flags() -> None:
-  flags.DEFINE_string("network", None, "A workdir or an export; else random.")
-  flags.DEFINE_string("trunk", "sphere20", "Of the random network.")
-  flags.DEFINE_string("output", None, "Folder to write.", required=True)
-  flags.DEFINE_integer("images", 700, "To time, at least.")
-  flags.DEFINE_multi_integer("batch", [1, 8, 32], "Batch sizes to try.")
+def define_flags() -> None:
+  """Defines the network and how often it is timed."""
+  define_network(
+    "A trained network, a training workdir or an exported folder; without it,"
+    " one with random params."
+  )
+  flags.DEFINE_enum(
+    "trunk", "sphere20", sorted(TRUNKS), "The trunk of the random network."
+  )
+  define_output()
+  flags.DEFINE_integer(
+    "num_images", 700, "How many images are timed at least.", lower_bound=1
+  )
+  define_batch_sizes((1, 8, 32), "The batch sizes, one after the other.")
+  was(images="num_images", batch="batch_sizes")
 
 
 def main() -> None:
@@ -43,7 +60,10 @@ def main() -> None:
     model = FaceModel(trunk=values.trunk)
     params = init_params(jax.random.key(0), model)
   findings = timing_findings(
-    model, params, batches=values.batch, images=values.images
+    model,
+    params,
+    batches=numbers_of("batch_sizes", values.batch_sizes),
+    images=values.num_images,
   )
   output = pathlib.Path(values.output)
   save_findings(output, findings)
@@ -51,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

@@ -5,96 +5,136 @@ r"""How fast training steps are: on 1 to n devices, and against PyTorch.
 
 Runs the real step of phase III (SphereFace-20 with decoders and head, the
 paper's sizes) on noise: every combination is compiled (its time apart), warmed
-up, timed step by step (p50, p95) and then without waiting in between, as the
-training loop does (images/s). The matrix peak is measured by products of square
-matrices on the same devices at once. --profile traces two more steps and lists
-the costliest operations. Writes `scaling.json`, `scaling.md` and `scaling.png`.
+up, timed step by step (median, quartiles, 95 %) and then without waiting in
+between, as the training loop does (images/s). The matrix peak is measured by
+products of square matrices on the same devices at once. --profile traces two
+more steps and lists the costliest operations. Writes `scaling.json`,
+`scaling.md` and `scaling.png`.
 
 `--against_pytorch=16` measures the same step of the same network in PyTorch
 instead, in turn on one CPU (extra `compare`).
 """
 
-import dataclasses
-import pathlib
-
 from absl import flags
-import jax
 
 from data_prep.stages import command_line
-from disentangle3d.machine import machine_name
+from data_prep.stages.flag_words import (
+  define_batch_sizes,
+  define_output,
+  numbers_of,
+)
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
-from disentangle3d.output_files import replace_file
+from experiments.benchmarks.machine import (
+  define_cpu_devices,
+  use_cpu_devices,
+)
+from experiments.benchmarks.results import OUTPUT, publish
 from experiments.benchmarks.steps import INPUTS
-from experiments.benchmarks.training import _study, _write, chart_of, table_of
+from experiments.benchmarks.training import chart_of, study, table_of
 
 
-def _define_flags() -> None:
-  flags.DEFINE_list("devices", ["1"], "How many devices, one study each.")
-  flags.DEFINE_list("batch_sizes", ["64"], "Over all devices.")
-  flags.DEFINE_bool("weak", False, "Batch sizes are those of one device.")
-  flags.DEFINE_list("precision", ["float32"], "float32, bfloat16 or both.")
-  flags.DEFINE_enum("trunk", "sphere20", sorted(PRESETS), "The encoder's.")
+def define_flags() -> None:
+  """Defines what is timed, and on how many devices."""
+  flags.DEFINE_list(
+    "devices", ["1"], "How many devices share a step; a list measures each."
+  )
+  define_batch_sizes((64,), "The batch sizes, over all devices.")
+  flags.DEFINE_bool(
+    "weak", False, "Whether a batch size is that of one device."
+  )
+  flags.DEFINE_list(
+    "precision",
+    ["float32"],
+    "The precisions of the computation, float32, bfloat16 or both.",
+  )
+  flags.DEFINE_enum(
+    "trunk", "sphere20", sorted(PRESETS), "The trunk of the encoder."
+  )
   flags.DEFINE_enum(
     "input",
     "device_resident",
     INPUTS,
-    "Noise that lies on the devices and is gathered in the step, or noise"
-    " drawn in the step (fake).",
+    "Noise that lies on the devices and is gathered in the step, or noise that"
+    " is drawn in the step (fake).",
   )
   flags.DEFINE_integer(
-    "crops", 4096, "Of the device-resident set.", lower_bound=1
-  )
-  flags.DEFINE_integer("steps", 20, "Timed, of each.", lower_bound=2)
-  flags.DEFINE_integer(
-    "matrix", 0, "Side of the matrices of the peak; 0: by the backend."
-  )
-  flags.DEFINE_bool("profile", False, "Also trace, and list what costs most.")
-  flags.DEFINE_integer(
-    "cpu_devices", 0, "Run on so many fake CPU devices; 0: on what is there."
+    "crops", 4096, "How many crops the device-resident set has.", lower_bound=1
   )
   flags.DEFINE_integer(
-    "against_pytorch", 0, "Compare with PyTorch at this batch size instead."
+    "steps", 20, "How many steps are timed, of each.", lower_bound=2
   )
-  flags.DEFINE_string("output", None, "A folder for JSON, table and plot.")
+  flags.DEFINE_integer(
+    "matrix",
+    0,
+    "The side of the matrices of the matrix peak; 0 chooses by the backend.",
+  )
+  flags.DEFINE_bool(
+    "profile", False, "Whether to trace as well, and list what costs most."
+  )
+  define_cpu_devices()
+  flags.DEFINE_integer(
+    "against_pytorch",
+    0,
+    "The batch size of a comparison with PyTorch in place of the study; 0"
+    " makes none.",
+  )
+  define_output(OUTPUT, required=False)
 
 
 def main() -> None:
-  """Measures, prints a table, writes it."""
+  """Measures, prints and writes."""
   values = flags.FLAGS
-  if values.cpu_devices:
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", values.cpu_devices)
-  output = pathlib.Path(values.output) if values.output else None
+  use_cpu_devices(values.cpu_devices)
   if values.against_pytorch:
-    # PyTorch is not installed for anything else.
-    from experiments.benchmarks.torch_training import (
-      compare_steps,
-      comparison_table,
-    )
-
-    times = compare_steps(
-      FaceModel(trunk=values.trunk),
-      batch_size=values.against_pytorch,
-      rounds=values.steps,
-    )
-    print(comparison_table(times))
-    if output:
-      _write(output, "pytorch", {"results": times}, comparison_table(times))
+    _against_pytorch(values)
     return
-  print(table_of([]))
-  rows = _study(values)
-  print(f"\n{values.trunk} on {machine_name()}\n{table_of(rows)}")
-  if output:
-    results = [dataclasses.asdict(row) for row in rows]
-    settings = {
-      name: getattr(values, name)
-      for name in ("trunk", "input", "weak", "steps", "crops")
-    }
-    about = {"settings": settings, "results": results}
-    _write(output, "scaling", about, table_of(rows))
-    replace_file(output / "scaling.png", chart_of(rows, weak=values.weak))
+  rows = study(
+    FaceModel(trunk=values.trunk),
+    precisions=values.precision,
+    device_counts=numbers_of("devices", values.devices),
+    batch_sizes=numbers_of("batch_sizes", values.batch_sizes),
+    weak=values.weak,
+    input=values.input,
+    num_crops=values.crops,
+    steps=values.steps,
+    matrix=values.matrix,
+    profile=values.profile,
+  )
+  settings = ("trunk", "input", "weak", "steps", "crops")
+  publish(
+    f"Training steps, {values.trunk}",
+    [table_of(rows)],
+    {
+      "settings": {name: getattr(values, name) for name in settings},
+      "rows": rows,
+    },
+    output=values.output,
+    name="scaling",
+    charts={"scaling.png": chart_of(rows, weak=values.weak)},
+  )
+
+
+def _against_pytorch(values: flags.FlagValues) -> None:
+  # PyTorch is not installed for anything else.
+  from experiments.benchmarks.torch_training import (
+    compare_steps,
+    comparison_table,
+  )
+
+  times = compare_steps(
+    FaceModel(trunk=values.trunk),
+    batch_size=values.against_pytorch,
+    rounds=values.steps,
+  )
+  publish(
+    f"A training step in JAX and in PyTorch, {values.trunk}",
+    [comparison_table(times)],
+    times,
+    output=values.output,
+    name="pytorch",
+  )
 
 
 if __name__ == "__main__":
-  command_line.run(main, _define_flags)
+  command_line.run(main, define_flags)

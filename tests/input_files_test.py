@@ -43,8 +43,9 @@ class InputFilesTest(absltest.TestCase):
     single = self.path.with_suffix(".npy").read_bytes()
     for content in (whole, whole[:99], b"", b"text", single):
       self.path.write_bytes(content)
+      problem = "a file that cannot be" if content is whole else "another file"
       with self.assertRaisesRegex(
-        UserError, "a.npz: expected arrays, got a file that cannot be read"
+        UserError, f"a.npz: expected arrays, got {problem}"
       ):
         read_npz(self.path, "arrays")
 

@@ -7,6 +7,7 @@ from disentangle3d.types import (
   check_array,
   check_choice,
   check_key,
+  choose,
 )
 
 
@@ -59,9 +60,16 @@ class CheckChoiceTest(absltest.TestCase):
     for choices in ({"one": 1, "two": 2}, ("one", "two")):
       check_choice("count", "two", choices)
       with self.assertRaisesRegex(
-        UserError, "^count: expected one of one, two, got three$"
+        UserError, "^count: expected one of one, two, got 'three'$"
       ):
         check_choice("count", "three", choices)
+
+  def test_a_name_is_looked_up_and_a_value_taken(self):
+    choices = {"one": 1, "two": 2}
+    self.assertEqual(choose("count", "two", choices), 2)
+    self.assertEqual(choose("count", 7, choices), 7)
+    with self.assertRaisesRegex(UserError, "count: expected one of one, two"):
+      choose("count", "three", choices)
 
 
 class CheckKeyTest(absltest.TestCase):

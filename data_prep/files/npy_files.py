@@ -184,7 +184,7 @@ def _finite(array: np.ndarray, where: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _errors(where: str) -> Iterator[None]:
-  """Turns whatever damaged bytes raise into a ValueError that names them."""
+  """Turns whatever damaged bytes raise into a UserError that names them."""
   try:
     yield
   except ValueError as error:
@@ -196,8 +196,8 @@ def _errors(where: str) -> Iterator[None]:
     raise _damaged(where, error) from error
 
 
-def _damaged(where: str, error: Exception) -> ValueError:
-  return ValueError(
+def _damaged(where: str, error: Exception) -> UserError:
+  return UserError(
     f"{where}: expected NumPy arrays, got a file that cannot be read as such"
     f" ({type(error).__name__}: {error})"
   )

@@ -189,11 +189,9 @@ class RecordFile:
 
   def _error(
     self, key: int, problem: str, offset: int | None = None
-  ) -> ValueError:
+  ) -> UserError:
     at = self._offsets[key] if offset is None else offset
-    return ValueError(
-      f"{self.path}::{key}: broken record: byte {at}: {problem}"
-    )
+    return UserError(f"{self.path}::{key}: broken record: byte {at}: {problem}")
 
 
 def read_names(

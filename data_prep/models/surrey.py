@@ -198,8 +198,8 @@ class _Archive:
         " more"
       )
 
-  def refuse(self, what: str, got: object) -> ValueError:
-    return ValueError(
+  def refuse(self, what: str, got: object) -> UserError:
+    return UserError(
       f"{self._path}: expected {what} before byte {self._at}, got {got}"
     )
 

@@ -198,8 +198,17 @@ def define_shard() -> None:
 
 
 def define_batch_sizes(default: Sequence[int], help: str) -> None:
-  """Defines `--batch_sizes`, a list of numbers; read it by `numbers_of`."""
-  flags.DEFINE_list("batch_sizes", [str(size) for size in default], help)
+  """Defines `--batch_sizes`, a list of numbers; read it by `numbers_of`.
+
+  It may also be given repeatedly.
+
+  Args:
+    default: Where it is not given.
+    help: A whole sentence.
+  """
+  flags.DEFINE_multi_string(
+    "batch_sizes", [",".join(str(size) for size in default)], help
+  )
 
 
 def numbers_of(name: str, values: Sequence[str]) -> list[int]:
@@ -212,13 +221,15 @@ def numbers_of(name: str, values: Sequence[str]) -> list[int]:
   Raises:
     UserError: One is not a positive whole number.
   """
-  for value in values:
-    if not value.isdecimal() or int(value) < 1:
+  text = ",".join(values)
+  numbers = text.split(",")
+  for number in numbers:
+    if not number.isdecimal() or int(number) < 1:
       raise UserError(
         f"--{name}: expected whole numbers from 1, separated by commas, got"
-        f" {','.join(values)!r}"
+        f" {text!r}"
       )
-  return [int(value) for value in values]
+  return [int(number) for number in numbers]
 
 
 def parse_named(flag: str, text: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from data_prep.files.torch_files import read_state_dict
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
 )
+from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS, Trunk
 from disentangle3d.training.export import save_network
@@ -30,7 +31,7 @@ PHASE = "import_sphereface"
 _MAP = (IMAGE_HEIGHT // 16, IMAGE_WIDTH // 16)
 
 
-_CHANNEL_ORDERS = ("bgr", "rgb")
+CHANNEL_ORDERS = ("bgr", "rgb")
 
 
 def read_trunk_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -80,7 +81,7 @@ def trunk_params(
   Raises:
     UserError: The arrays are no preset's; names the first that differs.
   """
-  check_choice("channels", channels, _CHANNEL_ORDERS)
+  check_choice("channels", channels, CHANNEL_ORDERS)
   preset = _find_preset(weights)
   trunk = PRESETS[preset]
   params: dict[str, Any] = {}
@@ -162,7 +163,7 @@ def _take(
 def import_sphereface(
   weights: pathlib.Path,
   output: pathlib.Path,
-  morphable_model: MorphableModel,
+  morphable_model: MorphableModel | None,
   *,
   channels: str = "bgr",
   licence: str = "not given",
@@ -173,7 +174,8 @@ def import_sphereface(
   Args:
     weights: See `read_trunk_weights`.
     output: The folder to write.
-    morphable_model: The 3DMM that the network will be trained with.
+    morphable_model: The 3DMM that the network will be trained with; None
+      takes the procedural one in the paper's sizes.
     channels: See `trunk_params`.
     licence: Of the weights; goes into the output beside the 3DMM's.
     seed: Of what is fresh.
@@ -194,6 +196,8 @@ def import_sphereface(
     raise UserError(
       told if told.startswith(str(weights)) else f"{weights}: {told}"
     ) from error
+  if morphable_model is None:
+    morphable_model = procedural_face_model()
   model = FaceModel(
     trunk=preset,
     identity_dim=morphable_model.identity_dim,

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from disentangle3d.evaluation.verification import split_folds
-from disentangle3d.types import check_array, check_choice
+from disentangle3d.types import check_array, choose
 
 # Scores to learn from, to the scale and offset that normalise.
 Normalisation = Callable[[np.ndarray], tuple[float, float]]
@@ -42,7 +42,7 @@ def fuse_scores(
   """
   if not 0 <= weight <= 1:
     raise ValueError(f"weight: expected a number in [0, 1], got {weight}")
-  learn = _find(normalisation)
+  learn = choose("normalisation", normalisation, NORMALISATIONS)
   sizes = check_array("same", same, "P", dtype="any")
   systems = []
   for name, values in (("scores", scores), ("other_scores", other_scores)):
@@ -82,10 +82,3 @@ NORMALISATIONS: dict[str, Normalisation] = {
   "z_score": z_score,
   "min_max": min_max,
 }
-
-
-def _find(normalisation: str | Normalisation) -> Normalisation:
-  if not isinstance(normalisation, str):
-    return normalisation
-  check_choice("normalisation", normalisation, NORMALISATIONS)
-  return NORMALISATIONS[normalisation]

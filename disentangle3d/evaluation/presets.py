@@ -24,7 +24,7 @@ from disentangle3d.evaluation.verification import (
   split_folds,
   verify,
 )
-from disentangle3d.types import UserError, check_array, check_choice
+from disentangle3d.types import UserError, check_array, choose
 
 _SPHEREFACE_THRESHOLDS = np.linspace(-1, 1, 20_001)
 _ARCFACE_DISTANCES = np.arange(400) / 100
@@ -79,7 +79,7 @@ def verify_codes(
     scores,
     pairs.same,
     folds=pairs.fold,
-    choose_threshold=_find_preset(preset).choose_threshold,
+    choose_threshold=choose("preset", preset, PRESETS).choose_threshold,
   )
 
 
@@ -96,7 +96,7 @@ def preset_scores(
   Raises:
     ValueError, TypeError: As `verify_codes`.
   """
-  preset = _find_preset(preset)
+  preset = choose("preset", preset, PRESETS)
   sizes = check_array("codes", codes, "N D")
   features = np.asarray(codes, np.float64)
   if mirrored is not None:
@@ -113,18 +113,6 @@ def preset_scores(
     both = np.concatenate([pairs.first[others], pairs.second[others]])
     rows.append(pair_scores(features - features[both].mean(0), pairs))
   return _refuse(np.stack(rows), pairs, refused)
-
-
-def _find_preset(preset: str | VerificationPreset) -> VerificationPreset:
-  """The preset of a name; a preset comes back as it is.
-
-  Raises:
-    UserError: There is no preset of that name; lists those there are.
-  """
-  if isinstance(preset, VerificationPreset):
-    return preset
-  check_choice("preset", preset, PRESETS)
-  return PRESETS[preset]
 
 
 def sphereface_threshold(

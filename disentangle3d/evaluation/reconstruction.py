@@ -127,11 +127,13 @@ def shape_error(
   check_array("landmark_vertices", landmark_vertices, "68", dtype="integer")
   if not radius_mm > 0:
     raise ValueError(f"radius_mm: expected a positive radius, got {radius_mm}")
-  if isinstance(protocol, str) and protocol in _HOST_PROTOCOLS:
-    return _host_error(
-      protocol, predicted, truth, landmark_vertices, triangles, radius_mm
-    )
-  protocol = _find_protocol(protocol)
+  if isinstance(protocol, str):
+    check_choice("protocol", protocol, (*PROTOCOLS, *_HOST_PROTOCOLS))
+    if protocol in _HOST_PROTOCOLS:
+      return _host_error(
+        protocol, predicted, truth, landmark_vertices, triangles, radius_mm
+      )
+    protocol = PROTOCOLS[protocol]
   predicted, truth = jnp.asarray(predicted), jnp.asarray(truth)
   landmark_vertices = jnp.asarray(landmark_vertices)
 
@@ -200,18 +202,6 @@ def _host_error(
     for part in parts
   )
   return _summary(aligned, distance, inside, score)
-
-
-def _find_protocol(protocol: str | Protocol) -> Protocol:
-  """The protocol of a name; a protocol comes back as it is.
-
-  Raises:
-    UserError: There is no protocol of that name; lists those there are.
-  """
-  if isinstance(protocol, Protocol):
-    return protocol
-  check_choice("protocol", protocol, (*PROTOCOLS, *_HOST_PROTOCOLS))
-  return PROTOCOLS[protocol]
 
 
 def align_landmarks(

@@ -46,7 +46,7 @@ from disentangle3d.evaluation.surfaces import (
   closest_points,
   nearest_vertices,
 )
-from disentangle3d.types import NOSE_TIP, check_choice
+from disentangle3d.types import NOSE_TIP, choose
 
 _ALL = tuple(range(68))
 
@@ -152,7 +152,7 @@ def scan_error(
     ValueError: The protocol is not known, the radius is not positive, or
       fewer than three of its keypoints are known on both.
   """
-  protocol = _find_scan_protocol(protocol)
+  protocol = choose("protocol", protocol, SCAN_PROTOCOLS)
   if not radius_mm > 0:
     raise ValueError(f"radius_mm: expected a positive radius, got {radius_mm}")
   inside = protocol.region(truth, radius_mm)
@@ -165,18 +165,6 @@ def scan_error(
       Comparison(predicted, truth, motion, distance, inside, radius_mm, options)
     )
   return ScanError(score, distance, inside, motion, report)
-
-
-def _find_scan_protocol(protocol: str | ScanProtocol) -> ScanProtocol:
-  """The protocol of a name; a protocol comes back as it is.
-
-  Raises:
-    UserError: There is no protocol of that name; lists those there are.
-  """
-  if isinstance(protocol, ScanProtocol):
-    return protocol
-  check_choice("protocol", protocol, SCAN_PROTOCOLS)
-  return SCAN_PROTOCOLS[protocol]
 
 
 def pool_distances(errors: Sequence[ScanError]) -> PooledDistances:

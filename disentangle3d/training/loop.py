@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import math
+import types
 from typing import Any
 
 import jax
@@ -16,6 +17,11 @@ from disentangle3d.training.batches import (
   TrainBatch,
 )
 from disentangle3d.training.checkpoint import PhaseCheckpoints
+from disentangle3d.training.evaluators import (
+  Evaluator,
+  due_evaluators,
+  evaluate_all,
+)
 from disentangle3d.training.input_pipeline import (
   ExampleReader,
   index_batches,
@@ -46,8 +52,8 @@ from disentangle3d.training.placement import (
   replicated_key,
   state_axes,
 )
-from disentangle3d.training.processes import agree
-from disentangle3d.training.state import TrainState
+from disentangle3d.training.processes import agree, is_first_process
+from disentangle3d.training.state import TrainState, final_params
 from disentangle3d.training.steps import make_train_step
 from disentangle3d.types import UserError
 
@@ -162,6 +168,7 @@ def train_phase(
   report: Report,
   should_stop: Callable[[], bool],
   losses: Mapping[str, Loss] = LOSSES,
+  evaluators: Mapping[str, Evaluator] = types.MappingProxyType({}),
 ) -> tuple[TrainState, bool]:
   """Trains one phase from where its state is, to its end or a request to stop.
 
@@ -176,6 +183,7 @@ def train_phase(
     report: Gets the metrics.
     should_stop: Asked after every step.
     losses: By name, those that the phase has weights for among them.
+    evaluators: What else to measure; the first process does, and reports.
 
   Returns:
     The state on the host, saved, and whether the phase is complete.
@@ -240,6 +248,14 @@ def train_phase(
     stopping = agree(should_stop(), ask=due)
     if phase.plateau is not None and step % epoch == 0:
       complete = _saturated(state, phase.plateau)
+    asked = due_evaluators(evaluators, step, ends=complete or step == total)
+    if asked:
+      with pending.pausing(metrics):
+        current = final_params(
+          on_host(dataclasses.replace(state, opt_state={}))
+        )
+        if is_first_process():
+          report(phase, step, evaluate_all(asked, current, step))
     ends = complete or stopping
     if ends or due:
       pending.close()

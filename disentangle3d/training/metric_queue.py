@@ -68,6 +68,14 @@ class MetricQueue:
     yield
     self._waited += time.perf_counter() - start
 
+  @contextlib.contextmanager
+  def pausing(self, metrics: PackedMetrics) -> Iterator[None]:
+    """Leaves the time of the block out, and begins when a step is done."""
+    jax.block_until_ready(metrics)
+    start = time.perf_counter()
+    yield
+    self._since += time.perf_counter() - start
+
   def add(self, step: int, metrics: PackedMetrics) -> None:
     """Queues the metrics of a step, and reports what was closed before it.
 

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import pathlib
+import types
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from disentangle3d.network.identity_heads import (
 )
 from disentangle3d.training import export as export_lib
 from disentangle3d.training.checkpoint import PhaseCheckpoints, latest_step
+from disentangle3d.training.evaluators import Evaluator
 from disentangle3d.training.input_pipeline import class_targets
 from disentangle3d.training.loop import (
   LoopOptions,
@@ -78,6 +80,7 @@ def run_phases(
   report: Report = lambda phase, step, values: None,
   should_stop: Callable[[], bool] = lambda: False,
   losses: Mapping[str, Loss] = LOSSES,
+  evaluators: Mapping[str, Evaluator] = types.MappingProxyType({}),
 ) -> Outcome:
   """Runs phases in order, going on where an earlier run left off.
 
@@ -97,6 +100,7 @@ def run_phases(
     report: Gets the metrics.
     should_stop: Asked after every step.
     losses: By name, those that phases have weights for among them.
+    evaluators: What to measure while training, by name.
 
   Returns:
     How it ended.
@@ -139,6 +143,7 @@ def run_phases(
         report=report,
         should_stop=should_stop,
         losses=losses,
+        evaluators=evaluators,
       )
     outcome = Outcome(complete, phase.name, int(state.step), state.params)
     if not complete:

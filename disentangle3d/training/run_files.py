@@ -36,8 +36,8 @@ class MetricLog:
   """Appends metrics to `metrics.jsonl` and to TensorBoard's event files.
 
   A line is a JSON object with phase, step (updates of that phase) and values.
-  After a crash the steps since the last checkpoint come twice; the later line
-  holds.
+  After a crash the steps since the last checkpoint come twice; the later value
+  holds. What is evaluated at a step has a line of its own.
   """
 
   def __init__(self, workdir: str | os.PathLike[str]):
@@ -82,7 +82,8 @@ def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     try:
       line = json.loads(text)
       line["phase"] = OLD_NAMES.get(line["phase"], line["phase"])
-      latest[line["phase"], line["step"]] = line
+      key = line["phase"], line["step"]
+      latest[key] = latest.get(key, {}) | line
     except (ValueError, KeyError, TypeError) as error:
       raise UserError(
         f"{path}: line {number}: expected a JSON object with phase and step"

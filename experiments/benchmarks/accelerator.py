@@ -2,22 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import datetime
 import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
-from typing import Any
 
 from absl import logging
 
-from disentangle3d.machine import package_versions
 from disentangle3d.reporting.html_page import Table
 from disentangle3d.reporting.markdown import markdown_table
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.benchmarks.inference import PYTORCH
+from experiments.benchmarks.results import measured_by, read_figures
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
@@ -34,9 +32,6 @@ _TINY_STEP = (
 
 
 _LOG = "output.txt"
-
-
-_PACKAGES = ("jax", "jaxlib", "flax", "optax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +72,11 @@ class Part:
   xla_flags: str = ""
 
 
-def _results(path: pathlib.Path) -> Any:
-  return json.loads(path.read_text())["results"]
-
-
 def _steps(folder: pathlib.Path, key: str) -> dict[int, float]:
   """By batch: a figure of the train step in bfloat16."""
   return {
     row["batch_size"]: row[key]
-    for row in _results(folder / "scaling.json")
+    for row in read_figures(folder / "scaling.json")["rows"]
     if row["precision"] == "bfloat16"
   }
 
@@ -101,7 +92,7 @@ def _ours(folder: pathlib.Path, key: str) -> dict[int, list[float]]:
   """By batch: a figure of each of our ways in bfloat16."""
   return {
     int(batch): [row[key] for way, row in ways.items() if way != PYTORCH]
-    for batch, rows in _results(folder / "inference.json").items()
+    for batch, rows in read_figures(folder / "inference.json").items()
     for name, ways in rows.items()
     if name.endswith("bfloat16")
   }
@@ -109,7 +100,7 @@ def _ours(folder: pathlib.Path, key: str) -> dict[int, list[float]]:
 
 def _fitting_time(folder: pathlib.Path) -> float:
   """Of as many images as CASIA-WebFace has, compiled before."""
-  speeds = json.loads((folder / "fitting.json").read_text())["speed"]
+  speeds = read_figures(folder / "fitting.json")["speed"]
   return CASIA_NUM_IMAGES / speeds[0]["images_per_s"]
 
 
@@ -180,15 +171,15 @@ PARTS: Mapping[str, Part] = {
     (
       "--trunks=sphere20",
       "--precision=bfloat16,float32",
-      "--batches=1,8,32,256,1024",
-      "--output={folder}/inference.json",
+      "--batch_sizes=1,8,32,256,1024",
+      "--output={folder}",
     ),
     (
       "--trunks=tiny",
       "--precision=bfloat16",
-      "--batches=1,2",
+      "--batch_sizes=1,2",
       "--rounds=3",
-      "--output={folder}/inference.json",
+      "--output={folder}",
     ),
     3,
     (
@@ -208,12 +199,12 @@ PARTS: Mapping[str, Part] = {
   "fitting": Part(
     "benchmark_fitting",
     (
-      f"--images={CASIA_NUM_IMAGES}",
+      f"--num_images={CASIA_NUM_IMAGES}",
       "--speed_only",
       "--noeos",
       "--output={folder}",
     ),
-    ("--images=600", "--speed_only", "--noeos", "--output={folder}"),
+    ("--num_images=600", "--speed_only", "--noeos", "--output={folder}"),
     6,
     (
       Goal(
@@ -303,11 +294,10 @@ def _number(value: float) -> str:
 
 def report(root: pathlib.Path, names: Sequence[str]) -> str:
   """The page: goals, then what each part printed, as far as there is any."""
-  versions = ", ".join(map(" ".join, package_versions(_PACKAGES).items()))
   sections = [
-    f"# An accelerator, {datetime.date.today().isoformat()}",
-    "",
-    f"`python -m experiments.accelerator`; {versions}. A dash: not measured.",
+    "# An accelerator\n",
+    "\n\n".join(measured_by()),
+    "\nA dash: not measured.",
   ]
   rows = [
     goal_row(goal, root / name) for name in names for goal in PARTS[name].goals

@@ -1,6 +1,6 @@
 """An accelerator's numbers against the same machine's CPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
 
@@ -17,6 +17,7 @@ from data_prep.datasets.synthetic_set import (
 from disentangle3d.faces.synthetic import render_photos
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.reporting.html_page import Table
 from experiments.benchmarks.steps import (
   first_params,
   noise_batch,
@@ -141,3 +142,34 @@ def check_step(model: FaceModel) -> list[Check]:
     Check("train step: loss, relative", abs(there[0] / here[0] - 1), 1e-3),
     Check("train step twice: arrays that differ", float(differing), 0.0),
   ]
+
+
+def run_checks(*, tiny: bool) -> list[Check]:
+  """All of them; `tiny` takes a small world and network."""
+  model, settings = FaceModel(), SyntheticSet()
+  if tiny:
+    model = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=600)
+    settings = SyntheticSet(
+      num_vertices=600, identity_modes=12, expression_modes=5
+    )
+  return [
+    *check_rendering(settings),
+    *check_fit(settings),
+    *check_network(model),
+    *check_step(model),
+  ]
+
+
+def table_of(checks: Sequence[Check]) -> Table:
+  """A line each."""
+  return Table(
+    ("check", "difference", "at most", "passed"),
+    [
+      (
+        *(one.what, f"{one.difference:.2g}", f"{one.bound:g}"),
+        "yes" if one.passed else "FAILED",
+      )
+      for one in checks
+    ],
+    text_columns=(0, 3),
+  )

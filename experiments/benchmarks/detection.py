@@ -1,20 +1,21 @@
 """Detection in turn with the package mtcnn under TensorFlow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import json
 import pathlib
 import subprocess
 import tempfile
-import time
 from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
 from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.photos.photo_sets import list_photos, read_photo
+from disentangle3d.reporting.html_page import Table
 from disentangle3d.types import UserError
 from experiments.benchmarks.standard_photos import astronauts
+from experiments.benchmarks.timing import time_calls
 
 # Answers each line it reads with what a `Run` holds.
 _REFERENCE = """
@@ -43,7 +44,8 @@ for _ in sys.stdin:
 _AT_ONCE = (1, 8)
 
 
-_STANDARD_PHOTOS = 16
+STANDARD_PHOTOS = 16
+OURS = "this project"
 
 
 class Run(NamedTuple):
@@ -82,35 +84,57 @@ def run_in_turn(
       for at_once in _AT_ONCE
     }
     for _ in range(rounds):
-      start, cpu = time.perf_counter(), time.process_time()
-      faces = sum(len(found.boxes) for found in detector.detect(photos))
-      results.setdefault("this project", []).append(
-        Run(time.perf_counter() - start, time.process_time() - cpu, faces)
-      )
+      results.setdefault(OURS, []).append(_run(detector, photos))
       for name, process in packages.items():
         results.setdefault(name, []).append(_ask(process))
   return results
 
 
-def report(results: dict[str, list[Run]], count: int) -> str:
-  """The medians and the ratios, as text."""
-  lines, medians = [], {}
+def _run(detector: Detector, photos: Sequence[np.ndarray]) -> Run:
+  faces = 0
+
+  def detect() -> None:
+    nonlocal faces
+    faces = sum(len(found.boxes) for found in detector.detect(photos))
+
+  timing = time_calls(detect, rounds=1, warmup=0)
+  return Run(timing.median_s, timing.median_cpu_s, faces)
+
+
+def table_of(results: Mapping[str, Sequence[Run]], count: int) -> Table:
+  """Medians and quartiles of a photo, and the ratios to ours.
+
+  Args:
+    results: All rounds, by who found the faces.
+    count: Of photos.
+  """
+  walls, cpus = (
+    {
+      name: 1e3 / count * np.array([getattr(run, field) for run in runs])
+      for name, runs in results.items()
+    }
+    for field in ("wall_s", "cpu_s")
+  )
+  ours = np.median(walls[OURS]), np.median(cpus[OURS])
+  rows = []
   for name, runs in results.items():
-    walls = [run.wall_s / count for run in runs]
-    wall = float(np.median(walls))
-    cpu = float(np.median([run.cpu_s / count for run in runs]))
-    medians[name] = np.array([wall, cpu])
-    lines.append(
-      f"{name}: {1e3 * wall:.1f} ms a photo (median of {len(runs)},"
-      f" {1e3 * min(walls):.1f} to {1e3 * max(walls):.1f}),"
-      f" {1 / wall:.1f} photos/s, {1e3 * cpu:.1f} core ms a photo,"
-      f" {runs[-1].faces} faces"
+    low, middle, high = np.percentile(walls[name], (25, 50, 75)).tolist()
+    busy = float(np.median(cpus[name]))
+    rows.append(
+      (
+        *(name, low, middle, high, 1e3 / middle, busy, runs[-1].faces),
+        *(middle / ours[0], busy / ours[1]),
+      )
     )
-  ours = medians.pop("this project")
-  for name, theirs in medians.items():
-    wall, cpu = theirs / ours
-    lines.append(f"{name}: {wall:.1f} times ours, core time {cpu:.1f} times")
-  return "\n".join(lines)
+  return Table(
+    (
+      *("", "p25, ms", "p50, ms", "p75, ms", "photos/s", "core ms", "faces"),
+      *("times ours", "core time, times ours"),
+    ),
+    rows,
+    digits=1,
+    caption=f"Of a photo; {len(results[OURS])} rounds.",
+  )
 
 
 @contextlib.contextmanager
@@ -152,7 +176,8 @@ def _ask(process: subprocess.Popen[str]) -> Run:
   return Run(*json.loads(line))
 
 
-def _photos(folder: str | None, count: int) -> list[np.ndarray]:
+def photos_to_search(folder: str | None, count: int) -> list[np.ndarray]:
+  """At most so many of a folder, or else the standard ones."""
   if folder:
     return [read_photo(photo.path) for photo in list_photos(folder)[:count]]
   return astronauts(count)

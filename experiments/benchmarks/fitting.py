@@ -1,8 +1,7 @@
 """The landmark fitter's speed and accuracy: rows, tables, figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
-import datetime
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.synthetic_world import synthetic_world
 from disentangle3d.fitting.batched_fitting import fit_model
-from disentangle3d.machine import machine_name, package_versions
+from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
+from disentangle3d.reporting.html_page import Block, Row, Table, interval
 from disentangle3d.types import CASIA_NUM_IMAGES, IDENTITY_DIM, RESIDUAL_DIM
 from experiments.benchmarks import fitting_trials
 from experiments.benchmarks.fitting_trials import SEVEN
@@ -25,7 +25,8 @@ from experiments.benchmarks.fitting_trials import SEVEN
 _IMAGE_COUNTS = (1, 2, 4, 8, 16, 46)
 
 
-def _settings() -> dict[str, tuple[Any, bool]]:
+def settings() -> dict[str, tuple[FitOptions, bool]]:
+  """What is timed, by name: options, and whether contours move."""
   huber = dataclasses.replace(SEVEN, robust="huber")
   geman = dataclasses.replace(SEVEN, robust="geman_mcclure")
   plain = dataclasses.replace(SEVEN, extrapolated_rounds=0)
@@ -36,49 +37,6 @@ def _settings() -> dict[str, tuple[Any, bool]]:
     "7, Geman-McClure": (geman, False),
     "7, moving contour": (SEVEN, True),
   }
-
-
-def _about() -> dict[str, str]:
-  return {
-    "machine": machine_name(),
-    **package_versions(("jax", "scipy")),
-    "date": datetime.date.today().isoformat(),
-  }
-
-
-def _speed_rows(speeds: Sequence[fitting_trials.Speed]) -> list[list[str]]:
-  return [
-    [
-      speed.name,
-      f"{speed.images_per_s:,.0f}",
-      f"{speed.slowest:,.0f}",
-      f"{CASIA_NUM_IMAGES / speed.images_per_s:.0f}",
-      f"{speed.compile_s:.1f}",
-    ]
-    for speed in speeds
-  ]
-
-
-def _gap_rows(gaps: Mapping[str, np.ndarray]) -> list[list[str]]:
-  return [
-    [
-      name,
-      f"{100 * np.median(gap):.4f}",
-      f"{100 * np.percentile(gap, 95):.4f}",
-      f"{100 * gap.max():.4f}",
-    ]
-    for name, gap in gaps.items()
-  ]
-
-
-def _interval(found: Interval) -> str:
-  return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  """A table; all columns but the first to the right."""
-  lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-  return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _images_figure(errors: Mapping[str, Interval]) -> bytes:
@@ -123,7 +81,7 @@ def _yaw_figure(found: fitting_trials.YawErrors) -> bytes:
   return figure_png(figure)
 
 
-def _models(path: str | None) -> tuple[MorphableModel, MorphableModel]:
+def models_of(path: str | None) -> tuple[MorphableModel, MorphableModel]:
   """The world's model, and the fitter's: its first modes."""
   if path is not None:
     model = load_morphable_model(path)
@@ -138,32 +96,43 @@ def _models(path: str | None) -> tuple[MorphableModel, MorphableModel]:
 
 def speed(
   fitter: MorphableModel, *, num_images: int, with_eos: bool
-) -> tuple[str, dict[str, Any]]:
-  """How many images a second are fitted: a table, and numbers."""
+) -> tuple[list[Block], dict[str, Any]]:
+  """How many images a second are fitted: a table, and figures."""
   moving = fit_model(fitter, moving_contour=True)
-  speeds = fitting_trials.speed(moving, _settings(), num_images=num_images)
-  rows = _speed_rows(speeds)
+  speeds = fitting_trials.speed(moving, settings(), num_images=num_images)
+  rows: list[Row] = [
+    (
+      one.name,
+      *(
+        f"{rate:,.0f}"
+        for rate in (one.images_per_s, *one.quartiles, one.slowest)
+      ),
+      f"{CASIA_NUM_IMAGES / one.images_per_s:.0f}",
+      f"{one.compile_s:.1f}",
+    )
+    for one in speeds
+  ]
   if with_eos:
     rate = fitting_trials.eos_speed(fitter, num_images=40)
     rows.append(
-      [
+      (
         "eos-py, one image a fit, one thread",
-        f"{rate:,.0f}",
-        "–",
-        f"{CASIA_NUM_IMAGES / rate:,.0f}",
-        "–",
-      ]
+        *(f"{rate:,.0f}", None, None, None),
+        *(f"{CASIA_NUM_IMAGES / rate:,.0f}", None),
+      )
     )
-  tables = [
-    f"Speed, {fitter.identity_dim} + {fitter.expression_dim} modes, 46 images"
-    f" a subject, {speeds[0].images:,} images:",
-    _markdown(
-      ["", "images/s, median", "slowest batch", "CASIA (s)", "compiling (s)"],
-      rows,
+  table = Table(
+    (
+      *("", "images/s, median", "quarter", "three quarters"),
+      *("slowest batch", "CASIA (s)", "compiling (s)"),
     ),
-  ]
-  numbers = {"speed": [dataclasses.asdict(found) for found in speeds]}
-  return "\n\n".join(tables), numbers
+    rows,
+    caption=(
+      f"Speed, {fitter.identity_dim} + {fitter.expression_dim} modes, 46 images"
+      f" a subject, {speeds[0].images:,} images."
+    ),
+  )
+  return [table], {"speed": speeds}
 
 
 def accuracy(
@@ -174,8 +143,8 @@ def accuracy(
   num_subjects: int,
   num_photos: int,
   with_eos: bool,
-) -> tuple[str, dict[str, Any], dict[str, bytes]]:
-  """All other trials: tables, numbers, and figures by file name."""
+) -> tuple[list[Block], dict[str, Any], dict[str, bytes]]:
+  """All other trials: tables, figures, and charts by file name."""
   gaps = fitting_trials.gaps_to_scipy(
     fit_model(fitter, moving_contour=False).model,
     num_problems=num_problems,
@@ -193,41 +162,45 @@ def accuracy(
     fitter,
     num_photos=num_photos,
   )
-  tables = [
-    f"Objective above SciPy's minimum, percent, {num_problems} subjects with"
-    " 4 images:",
-    _markdown(["", "median", "95 %", "worst"], _gap_rows(gaps)),
-    f"Identity shape against the truth, mm, {num_subjects} people:",
-    _markdown(
-      ["", "rmse within 95 mm"],
-      [[name, _interval(error)] for name, error in errors.items()],
-    ),
-    "Full shape of one rendered photo, mm, by |yaw|:",
-    _markdown(
-      ["degrees", "photos", *yaw.errors_mm],
+  tables: list[Block] = [
+    Table(
+      ("", "median", "95 %", "worst"),
       [
-        [
+        (name, *np.percentile(100 * gap, (50, 95, 100)).tolist())
+        for name, gap in gaps.items()
+      ],
+      digits=4,
+      caption=(
+        f"Objective above SciPy's minimum, percent, {num_problems} subjects"
+        " with 4 images."
+      ),
+    ),
+    Table(
+      ("", "rmse within 95 mm"),
+      [(name, interval(error)) for name, error in errors.items()],
+      caption=f"Identity shape against the truth, mm, {num_subjects} people.",
+    ),
+    Table(
+      ("degrees", "photos", *yaw.errors_mm),
+      [
+        (
           f"{middle:.0f}",
-          str(yaw.photos[k]),
-          *(_interval(each[k]) for each in yaw.errors_mm.values()),
-        ]
+          int(yaw.photos[k]),
+          *(interval(each[k]) for each in yaw.errors_mm.values()),
+        )
         for k, middle in enumerate(yaw.yaw_deg)
       ],
+      caption="Full shape of one rendered photo, mm, by |yaw|.",
     ),
   ]
-  numbers = {
-    "gap_to_scipy": {name: gap.tolist() for name, gap in gaps.items()},
-    "identity_error_mm": {
-      name: dataclasses.asdict(error) for name, error in errors.items()
-    },
-    "yaw_deg": yaw.yaw_deg.tolist(),
-    "yaw_error_mm": {
-      name: [dataclasses.asdict(e) for e in each]
-      for name, each in yaw.errors_mm.items()
-    },
-  }
   figures = {
+    "gap_to_scipy": gaps,
+    "identity_error_mm": errors,
+    "yaw_deg": yaw.yaw_deg,
+    "yaw_error_mm": yaw.errors_mm,
+  }
+  charts = {
     "fitting_images.png": _images_figure(errors),
     "fitting_yaw.png": _yaw_figure(yaw),
   }
-  return "\n\n".join(tables), numbers, figures
+  return tables, figures, charts

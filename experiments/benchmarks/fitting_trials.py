@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
+import itertools
 import time
 from typing import Any
 
@@ -30,6 +31,7 @@ from experiments.benchmarks.fitting_oracles import (
   unknowns_of,
 )
 from experiments.benchmarks.known_faces import KnownFaces, known_faces
+from experiments.benchmarks.timing import time_calls
 
 _BATCH = 40
 # The paper's usual number of alternations, and no early stop.
@@ -44,6 +46,7 @@ class Speed:
     name: The setting.
     compile_s: The first batch less a later one, seconds.
     images_per_s: Median over the batches.
+    quartiles: Lower and upper, of the same.
     slowest: Of a batch, images/s.
     images: How many were fitted after the first batch.
   """
@@ -51,6 +54,7 @@ class Speed:
   name: str
   compile_s: float
   images_per_s: float
+  quartiles: tuple[float, float]
   slowest: float
   images: int
 
@@ -94,12 +98,7 @@ def speed(
   visibility = (rng.random(landmarks.shape[:2]) >= 0.2).astype(np.float32)
   found = []
   for name, (options, moves) in settings.items():
-    stamps: list[float] = []
-
-    def stamp(_: object, stamps: list[float] = stamps) -> None:
-      stamps.append(time.perf_counter())
-
-    stamp(None)
+    stamps = [time.perf_counter()]
     fit_subjects(
       model if moves else dataclasses.replace(model, contour=None),
       landmarks,
@@ -108,20 +107,25 @@ def speed(
       options=options,
       shapes=[shape],
       visible_contour=np.full(len(landmarks), moves),
-      progress=stamp,
+      progress=functools.partial(_stamp, stamps),
     )
-    seconds = np.diff(stamps)
-    later = seconds[1:]
+    first, *later = np.diff(stamps).tolist()
+    low, middle, high = np.percentile(later, (25, 50, 75)).tolist()
     found.append(
       Speed(
-        name,
-        float(seconds[0] - np.median(later)),
-        batch / float(np.median(later)),
-        batch / float(later.max()),
-        batch * len(later),
+        name=name,
+        compile_s=first - middle,
+        images_per_s=batch / middle,
+        quartiles=(batch / high, batch / low),
+        slowest=batch / max(later),
+        images=batch * len(later),
       )
     )
   return found
+
+
+def _stamp(stamps: list[float], _: int) -> None:
+  stamps.append(time.perf_counter())
 
 
 def gaps_to_scipy(
@@ -267,12 +271,13 @@ def eos_speed(
   """Images/s of eos on one thread, median."""
   faces = known_faces(fitter, num_images, 1, noise_px=1.0, seed=seed)
   eos = EosFitter(fitter)
-  seconds = []
-  for subject in range(num_images):
-    start = time.perf_counter()
+  subjects = itertools.cycle(range(num_images))
+
+  def fit_next() -> None:
+    subject = next(subjects)
     eos.fit(faces.landmarks[subject, 0], faces.visibility[subject, 0])
-    seconds.append(time.perf_counter() - start)
-  return 1 / float(np.median(seconds))
+
+  return 1 / time_calls(fit_next, rounds=num_images).median_s
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
-import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.identity_heads import init_identity_head
 from disentangle3d.network.margins import HeadSetting
+from disentangle3d.reporting.html_page import Table
 from disentangle3d.training.batches import TrainBatch
 from disentangle3d.training.export import abstract_params
 from disentangle3d.training.optimizers import OptimizerSetting
@@ -24,6 +25,7 @@ from disentangle3d.training.placement import (
 from disentangle3d.training.state import initial_state
 from disentangle3d.training.steps import make_train_step
 from disentangle3d.types import IDENTITY_DIM
+from experiments.benchmarks.timing import time_calls
 
 _MIB = 1 << 20
 
@@ -132,12 +134,13 @@ def measure_head(
   compiled = (
     map_step(step, devices, state=axes).lower(state, batch, key).compile()
   )
-  seconds = []
-  for _ in range(_STEPS):
-    start = time.perf_counter()
+
+  def update() -> Any:
+    nonlocal state
     state, metrics = compiled(state, batch, key)
-    jax.block_until_ready((state, metrics))
-    seconds.append(time.perf_counter() - start)
+    return state, metrics
+
+  timing = time_calls(update, rounds=_STEPS)
   held = dict.fromkeys(devices, 0)
   for leaf in jax.tree.leaves((state.params[HEAD], state.opt_state[HEAD])):
     for shard in leaf.addressable_shards:
@@ -149,20 +152,21 @@ def measure_head(
     computed_mib=computed / _MIB,
     arrays_mib=max(held.values()) / _MIB,
     temporaries_mib=compiled.memory_analysis().temp_size_in_bytes / _MIB,
-    step_ms=1e3 * float(np.median(seconds)),
+    step_ms=1e3 * timing.median_s,
   )
 
 
-def table_of(costs: Sequence[HeadCost]) -> str:
-  """The costs as a Markdown table."""
-  lines = [
-    "| head | devices | computed, MiB | kernel + momentum, MiB |"
-    " temporaries, MiB | step, ms |",
-    "|---|---|---|---|---|---|",
-  ]
-  lines += [
-    f"| {c.head} | {c.devices} | {c.computed_mib:.0f} | {c.arrays_mib:.0f} |"
-    f" {c.temporaries_mib:.0f} | {c.step_ms:.0f} |"
-    for c in costs
-  ]
-  return "\n".join(lines)
+def table_of(costs: Sequence[HeadCost]) -> Table:
+  """The costs."""
+  return Table(
+    (
+      "head",
+      "devices",
+      "computed, MiB",
+      "kernel + momentum, MiB",
+      "temporaries, MiB",
+      "step, ms",
+    ),
+    [dataclasses.astuple(cost) for cost in costs],
+    digits=0,
+  )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 import functools
 import importlib.util
 import pathlib
-import time
 from typing import Any
 
 import jax
@@ -19,10 +18,12 @@ from disentangle3d.network.compilation import (
 )
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.operations import count_operations
+from disentangle3d.reporting.html_page import Row, Table
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from experiments.benchmarks.timing import time_in_turn
 
 PLAIN, PREPARED, PYTORCH = "plain", "prepared", "PyTorch"
 
@@ -105,74 +106,78 @@ def measure(
     rounds: Calls of each, after the first.
 
   Returns:
-    For each first_call_s, p50_ms, p95_ms, and how far codes and shapes are
-    from those of the trunk's first way at most: difference_code,
+    For each first_call_s, `Timing.milliseconds`, and how far codes and shapes
+    are from those of the trunk's first way at most: difference_code,
     difference_mm.
   """
-  rows: dict[str, dict[str, dict[str, float]]] = {}
   if jax.default_backend() != "cpu":
     images = jax.device_put(images)
+  timings = time_in_turn(
+    {
+      f"{trunk}/{way}": functools.partial(method, images)
+      for trunk, ways in methods.items()
+      for way, method in ways.items()
+    },
+    rounds=rounds,
+  )
+  rows: dict[str, dict[str, dict[str, float]]] = {}
   for trunk, ways in methods.items():
-    rows[trunk] = {}
-    made = {}
+    rows[trunk], first = {}, None
     for way, method in ways.items():
-      start = time.perf_counter()
-      made[way] = method(images)
-      rows[trunk][way] = {"first_call_s": time.perf_counter() - start}
+      made = [np.asarray(part) for part in method(images)]
+      first = made if first is None else first
       codes, shape = (
-        float(np.abs(np.asarray(got) - np.asarray(plain)).max())
-        for got, plain in zip(made[way], next(iter(made.values())), strict=True)
+        float(np.abs(got - plain).max())
+        for got, plain in zip(made, first, strict=True)
       )
-      rows[trunk][way] |= {"difference_code": codes, "difference_mm": shape}
-  turns = [
-    (trunk, way, method)
-    for trunk, ways in methods.items()
-    for way, method in ways.items()
-  ]
-  times: dict[tuple[str, str], list[float]] = {turn[:2]: [] for turn in turns}
-  for _ in range(rounds):
-    for trunk, way, method in turns:
-      start = time.perf_counter()
-      method(images)
-      times[trunk, way].append(1e3 * (time.perf_counter() - start))
-  for (trunk, way), taken in times.items():
-    rows[trunk][way] |= {
-      "p50_ms": float(np.percentile(taken, 50)),
-      "p95_ms": float(np.percentile(taken, 95)),
-    }
+      timing = timings[f"{trunk}/{way}"]
+      rows[trunk][way] = {
+        "first_call_s": timing.first_s,
+        "difference_code": codes,
+        "difference_mm": shape,
+        **timing.milliseconds(),
+      }
   return rows
 
 
-def table(results: Mapping[str, Rows]) -> str:
-  """The figures as lines of text.
+def table(results: Mapping[str, Rows]) -> Table:
+  """The figures.
 
   `/first` is the median over the first row's of the batch, `/PyTorch` over the
   same network's in PyTorch; `of peak` is what the plain network's arithmetic in
   that time is of the matrix peak.
   """
-  width = max(len(trunk) for rows in results.values() for trunk in rows)
-  width = max(width, len("trunk   "))
-  lines = [
-    f"batch  {'trunk':<{width}}  method      p50 ms    p95 ms  /first  /PyTorch"
-    "  first s  max diff: code       mm  images/s  of peak"
-  ]
+  lines: list[Row] = []
   for batch, rows in results.items():
     first = next(iter(next(iter(rows.values())).values()))["p50_ms"]
     for trunk, ways in rows.items():
       for way, row in ways.items():
-        ratio = share = "–"
+        middle = row["p50_ms"]
+        ratio: str | None = None
+        share: str | None = None
         if "peak_share" in row:
           share = f"{row['peak_share']:.0%}"
         if PYTORCH in ways:
-          ratio = f"{row['p50_ms'] / ways[PYTORCH]['p50_ms']:.2f}"
+          ratio = f"{middle / ways[PYTORCH]['p50_ms']:.2f}"
         lines.append(
-          f"{batch:>5}  {trunk:<{width}}  {way:<9}{row['p50_ms']:9.2f}"
-          f" {row['p95_ms']:9.2f}  {row['p50_ms'] / first:6.2f}  {ratio:>8}"
-          f"  {row['first_call_s']:7.2f}  {row['difference_code']:14.1e}"
-          f"  {row['difference_mm']:.1e}"
-          f"  {1e3 * int(batch) / row['p50_ms']:8.0f}  {share:>7}"
+          (
+            *(batch, trunk, way),
+            *(row[f"p{percent}_ms"] for percent in (25, 50, 75, 95)),
+            *(middle / first, ratio, row["first_call_s"]),
+            f"{row['difference_code']:.1e}",
+            f"{row['difference_mm']:.1e}",
+            *(round(1e3 * int(batch) / middle), share),
+          )
         )
-  return "\n".join(lines)
+  return Table(
+    (
+      *("batch", "trunk", "method", "p25, ms", "p50, ms", "p75, ms"),
+      *("p95, ms", "/first", "/PyTorch", "first call, s"),
+      *("max diff: code", "mm", "images/s", "of peak"),
+    ),
+    lines,
+    text_columns=(1, 2),
+  )
 
 
 def read_crops(

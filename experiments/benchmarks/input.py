@@ -1,13 +1,15 @@
 """Crops a second from records, and what the time goes to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import struct
 import time
 from typing import Any
 import zlib
 
+from disentangle3d.reporting.html_page import Table
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.records import decode_image
+from experiments.benchmarks.timing import time_calls
 
 _BATCH = 256
 
@@ -37,11 +39,13 @@ def crops_per_second(
     Crops a second of this thread's processor time, which a busy machine does
     not slow down.
   """
-  work(batches[0])
-  start = time.thread_time()
-  for batch in batches[1:]:
-    work(batch)
-  return (len(batches) - 1) * batch_size / (time.thread_time() - start)
+  upcoming = iter(batches)
+  timing = time_calls(
+    lambda: work(next(upcoming)),
+    rounds=len(batches) - 1,
+    clock=time.thread_time,
+  )
+  return len(timing.wall_s) * batch_size / sum(timing.wall_s)
 
 
 def measure(reader: RecordReader, *, batches: int) -> dict[str, float]:
@@ -79,3 +83,12 @@ def measure(reader: RecordReader, *, batches: int) -> dict[str, float]:
     name: crops_per_second(work, of, batch_size=_BATCH)
     for name, work, of in parts
   }
+
+
+def table_of(rates: Mapping[str, float]) -> Table:
+  """The rates, by part."""
+  return Table(
+    ("part", "crops/s", "µs a crop"),
+    [(name, round(rate), round(1e6 / rate)) for name, rate in rates.items()],
+    caption="Crops a second of one thread's processor time.",
+  )

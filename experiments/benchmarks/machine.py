@@ -1,12 +1,16 @@
 """What the matrix units of a machine reach."""
 
 from collections.abc import Sequence
-import time
 
+from absl import flags
 import jax
 import jax.numpy as jnp
 
 from disentangle3d.training.placement import over_devices
+from disentangle3d.types import UserError
+from experiments.benchmarks.timing import time_calls
+
+flags.disclaim_key_flags()
 
 PRECISIONS = ("float32", "bfloat16")
 # Large enough that a product is limited by arithmetic alone.
@@ -41,9 +45,36 @@ def matrix_peak(
   shape = (len(devices), size, size)
   matrix = jax.random.normal(key, shape, jnp.float32).astype(precision)
   matrix = jax.block_until_ready(run(matrix, matrix) / size)
-  seconds = []
-  for _ in range(rounds):
-    start = time.perf_counter()
-    jax.block_until_ready([run(matrix, matrix) for _ in range(_PRODUCTS)])
-    seconds.append(time.perf_counter() - start)
-  return len(devices) * _PRODUCTS * 2 * size**3 / min(seconds)
+  timing = time_calls(
+    lambda: [run(matrix, matrix) for _ in range(_PRODUCTS)],
+    rounds=rounds,
+    warmup=0,
+  )
+  return len(devices) * _PRODUCTS * 2 * size**3 / min(timing.wall_s)
+
+
+def define_cpu_devices() -> None:
+  """Defines --cpu_devices; hand it to `use_cpu_devices` before all else."""
+  flags.DEFINE_integer(
+    "cpu_devices",
+    0,
+    "How many fake CPU devices to run on; 0 runs on what is there.",
+    lower_bound=0,
+  )
+
+
+def use_cpu_devices(count: int) -> None:
+  """Computes on so many fake CPU devices; 0 leaves what is there."""
+  if count:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", count)
+
+
+def check_precisions(names: Sequence[str]) -> None:
+  """Raises a UserError unless all are known, and there is one."""
+  unknown = sorted(set(names) - set(PRECISIONS))
+  if unknown or not names:
+    raise UserError(
+      f"--precision: expected {' or '.join(PRECISIONS)}, got"
+      f" {', '.join(unknown) or 'none'}"
+    )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import pathlib
 import tempfile
-import time
 
 from absl import logging
 import numpy as np
@@ -25,12 +24,13 @@ from data_prep.stages.rows import manifest_path, read_rows, write_manifest
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
 )
-from disentangle3d.machine import machine_name
+from disentangle3d.reporting.html_page import Row, Table
 from experiments.benchmarks.standard_photos import astronauts
+from experiments.benchmarks.timing import Timing, time_calls
 
 _HEAD, _WHOLE = 250, 512
 
-CASIA_PHOTOS = 494_414
+CASIA_NUM_PHOTOS = 494_414
 
 
 _PHOTOS_A_PERSON = 8
@@ -43,14 +43,12 @@ class StageTime:
   Attributes:
     stage: The binary.
     photos: How many it was given.
-    wall_s: Median seconds.
-    cpu_s: Median seconds of processor time, all cores.
+    timing: Of its runs.
   """
 
   stage: str
   photos: int
-  wall_s: float
-  cpu_s: float
+  timing: Timing
 
 
 def time_runs(
@@ -67,23 +65,19 @@ def time_runs(
     photos: How many it is given.
     run: Writes the folder that it is called with.
     scratch: For the folders.
-    rounds: Of which the median.
+    rounds: How often.
 
   Returns:
-    The times, and the folder of one run.
+    The times, and the folder of the last run.
   """
-  walls, cpus = [], []
-  for number in range(rounds + 1):
-    output = scratch / f"{stage}-{number}"
-    wall, cpu = time.perf_counter(), time.process_time()
-    run(output)
-    if number:
-      walls.append(time.perf_counter() - wall)
-      cpus.append(time.process_time() - cpu)
-  times = StageTime(
-    stage, photos, float(np.median(walls)), float(np.median(cpus))
-  )
-  return times, output
+  outputs: list[pathlib.Path] = []
+
+  def once() -> None:
+    outputs.append(scratch / f"{stage}-{len(outputs)}")
+    run(outputs[-1])
+
+  timing = time_calls(once, rounds=rounds)
+  return StageTime(stage, photos, timing), outputs[-1]
 
 
 @dataclasses.dataclass
@@ -176,36 +170,38 @@ def repeat_rows(aligned: pathlib.Path, output: pathlib.Path, least: int) -> int:
   return len(many)
 
 
-def table(times: Sequence[StageTime]) -> list[str]:
-  """The times, and what CASIA-WebFace would take, as Markdown."""
-  lines = [
-    "| stage | photos | photos/s | cores busy | core ms a photo | CASIA, hours"
-    " of this process | CASIA, core hours |",
-    "|---|---:|---:|---:|---:|---:|---:|",
-  ]
+def table(title: str, times: Sequence[StageTime]) -> Table:
+  """The times, and what CASIA-WebFace would take.
 
-  def line(name: str, count: str, wall: float, cpu: float) -> str:
+  Args:
+    title: Of the set.
+    times: Of the stages.
+  """
+
+  def line(name: str, photos: int | str, wall: float, cpu: float) -> Row:
     return (
-      f"| {name} | {count} | {1 / wall:,.1f} | {cpu / wall:.2f} |"
-      f" {1e3 * cpu:.2f} | {CASIA_PHOTOS * wall / 3600:.2f} |"
-      f" {CASIA_PHOTOS * cpu / 3600:.2f} |"
+      *(name, photos, f"{1 / wall:,.1f}", f"{cpu / wall:.2f}"),
+      *(1e3 * cpu, CASIA_NUM_PHOTOS * wall / 3600),
+      CASIA_NUM_PHOTOS * cpu / 3600,
     )
 
-  for one in times:
-    lines.append(
-      line(
-        one.stage,
-        str(one.photos),
-        one.wall_s / one.photos,
-        one.cpu_s / one.photos,
-      )
-    )
-  wall, cpu = (
-    sum(seconds / one.photos for one, seconds in zip(times, part, strict=True))
-    for part in ([t.wall_s for t in times], [t.cpu_s for t in times])
+  each = [
+    (one.timing.median_s / one.photos, one.timing.median_cpu_s / one.photos)
+    for one in times
+  ]
+  rows = [
+    line(one.stage, one.photos, *seconds)
+    for one, seconds in zip(times, each, strict=True)
+  ]
+  wall, cpu = np.sum(each, 0).tolist()
+  return Table(
+    (
+      *("stage", "photos", "photos/s", "cores busy", "core ms a photo"),
+      *("CASIA, hours of this process", "CASIA, core hours"),
+    ),
+    [*rows, line("all", "", wall, cpu)],
+    caption=title,
   )
-  lines.append(line("all", "", wall, cpu))
-  return lines
 
 
 def write_astronauts(
@@ -227,13 +223,21 @@ def measure(
   settings: Settings,
   rounds: int,
   fitted: int,
-) -> str:
-  """Times all sets; the report, Markdown."""
-  lines = [
-    f"{machine_name()}; factor {settings.factor}; {model.name},"
-    f" {model.num_vertices} vertices, {model.identity_dim} +"
-    f" {model.expression_dim}; median of {rounds}.",
-  ]
+) -> dict[str, list[StageTime]]:
+  """Times all sets.
+
+  Args:
+    model: What is fitted.
+    photos: Where more photographs are.
+    num_photos: Of a set, at most.
+    settings: The detector's.
+    rounds: How often each stage runs.
+    fitted: Photos for fit and build, about.
+
+  Returns:
+    The stages' times by the set's name.
+  """
+  found: dict[str, list[StageTime]] = {}
   with tempfile.TemporaryDirectory(prefix="stages") as folder:
     scratch = pathlib.Path(folder)
 
@@ -252,5 +256,5 @@ def measure(
       # Once: they would take as long for the others.
       if not number:
         time_row_stages(timer, aligned, model, fitted)
-      lines += ["", title, "", *table(timer.times)]
-  return "\n".join([*lines, ""])
+      found[title] = timer.times
+  return found

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
-import time
 from typing import Any
 
 import jax
@@ -15,80 +14,41 @@ from disentangle3d.machine import machine_name
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.reporting.html_page import Block, Paragraph, Section, Table
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
-from experiments.pages.findings import (
-  Findings,
-)
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+from experiments.benchmarks.timing import Timing, time_calls
+from experiments.pages.findings import Findings
 from experiments.pages.paper_tables import TABLE_4, paper_table
+
+_WARM_UP = 3
+_PERCENTILES = (25, 50, 75, 95)
 
 
 @dataclasses.dataclass(frozen=True)
-class Timing:
-  """Milliseconds an image, over the calls of one program.
+class ImageTiming:
+  """What an image takes.
 
   Attributes:
     batch_size: Images a call.
-    images: In all, after the warm-up.
-    mean: Time of all calls over the images.
-    p50: Median call over its images.
-    p95: 95th percentile.
+    timing: Of the calls.
   """
 
   batch_size: int
-  images: int
-  mean: float
-  p50: float
-  p95: float
+  timing: Timing
 
+  @property
+  def each_ms(self) -> np.ndarray:
+    """Milliseconds an image, of each call."""
+    return 1e3 * np.array(self.timing.wall_s) / self.batch_size
 
-def time_calls(
-  call: Callable[[int], Any],
-  *,
-  batch_size: int,
-  images: int,
-  warmup: int = 3,
-  clock: Callable[[], float] = time.perf_counter,
-) -> Timing:
-  """Times `call(number)`, which must not return before its work is done.
-
-  Args:
-    call: Works on one batch.
-    batch_size: Images a call.
-    images: At least so many, in whole batches.
-    warmup: Calls before the first that counts (the first one compiles).
-    clock: Seconds.
-
-  Returns:
-    `Timing`.
-
-  Raises:
-    UserError: A number is not positive.
-  """
-  if batch_size < 1 or images < 1 or warmup < 1:
-    raise UserError(
-      "batch_size, images, warmup: expected at least 1, got"
-      f" {batch_size}, {images}, {warmup}"
-    )
-  for number in range(warmup):
-    call(number)
-  took = []
-  for number in range(-(-images // batch_size)):
-    start = clock()
-    call(number)
-    took.append(1000 * (clock() - start))
-  each = np.array(took) / batch_size
-  return Timing(
-    batch_size=batch_size,
-    images=len(took) * batch_size,
-    mean=float(each.mean()),
-    p50=float(np.percentile(each, 50)),
-    p95=float(np.percentile(each, 95)),
-  )
+  @property
+  def mean_ms(self) -> float:
+    """Milliseconds of all calls over the images."""
+    return float(self.each_ms.mean())
 
 
 def time_network(
   model: FaceModel, params: Any, *, batch_size: int, images: int
-) -> dict[str, Timing]:
+) -> dict[str, ImageTiming]:
   """The whole way and its parts, from host memory to host memory."""
   rng = np.random.default_rng(0)
   photos = rng.integers(
@@ -106,7 +66,7 @@ def time_network(
     program(function) for function in (reconstruct, encode, decode)
   )
 
-  def fetched(run: Callable[..., Any], given: Any, _: int) -> Any:
+  def fetched(run: Callable[..., Any], given: Any) -> Any:
     return jax.device_get(run(params, given))
 
   codes = jax.device_get(encoder(params, jnp.asarray(photos)))
@@ -116,22 +76,32 @@ def time_network(
     "decoders": (decoders, codes),
   }
   return {
-    name: time_calls(
-      functools.partial(fetched, run, given),
-      batch_size=batch_size,
-      images=images,
+    name: ImageTiming(
+      batch_size,
+      time_calls(
+        functools.partial(fetched, run, given),
+        rounds=-(-images // batch_size),
+        warmup=_WARM_UP,
+      ),
     )
     for name, (run, given) in parts.items()
   }
 
 
-def timing_table(found: Sequence[tuple[str, Timing]]) -> Table:
+def timing_table(found: Sequence[tuple[str, ImageTiming]]) -> Table:
   """One row a part and batch size."""
   rows = [
-    (name, t.batch_size, t.images, t.mean, t.p50, t.p95) for name, t in found
+    (
+      name,
+      one.batch_size,
+      len(one.each_ms) * one.batch_size,
+      one.mean_ms,
+      *np.percentile(one.each_ms, _PERCENTILES).tolist(),
+    )
+    for name, one in found
   ]
   return Table(
-    ("", "batch", "images", "mean", "p50", "p95"),
+    ("", "batch", "images", "mean", *(f"p{p}" for p in _PERCENTILES)),
     rows,
     caption="Milliseconds an image after a warm-up, host memory to host memory",
   )
@@ -146,24 +116,25 @@ def timing_findings(
     model: The network.
     params: Its parameters.
     batches: Batch sizes; the first and the fastest go into the paper's table.
-    images: See `time_calls`.
+    images: How many are timed at least, in whole batches.
   """
-  found: list[tuple[str, Timing]] = []
+  found: list[tuple[str, ImageTiming]] = []
   for batch_size in batches:
     timings = time_network(model, params, batch_size=batch_size, images=images)
-    for name, timing in timings.items():
-      found.append((name, timing))
+    for name, one in timings.items():
+      found.append((name, one))
+      middle, late = np.percentile(one.each_ms, (50, 95))
       print(
-        f"{name}, batch {batch_size}: {timing.mean:.2f} ms an image (p50"
-        f" {timing.p50:.2f}, p95 {timing.p95:.2f})",
+        f"{name}, batch {batch_size}: {one.mean_ms:.2f} ms an image (p50"
+        f" {middle:.2f}, p95 {late:.2f})",
         flush=True,
       )
-  whole = [timing for name, timing in found if name == "image to 3D face"]
-  best = min(whole, key=lambda timing: timing.mean)
+  whole = [one for name, one in found if name == "image to 3D face"]
+  best = min(whole, key=lambda one: one.mean_ms)
   what = f"{model.trunk}, {model.num_vertices:,} vertices, {machine_name()}"
   rows = {
-    f"{what}, batch {timing.batch_size}": (timing.mean,)
-    for timing in dict.fromkeys((whole[0], best))
+    f"{what}, batch {one.batch_size}": (one.mean_ms,)
+    for one in dict.fromkeys((whole[0], best))
   }
   blocks: list[Block] = [
     Paragraph(f"{what}, JAX {jax.__version__}."),

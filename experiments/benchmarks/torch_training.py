@@ -1,8 +1,8 @@
 """The train step of phase III written in PyTorch, for comparing speed."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import os
-import time
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from torch.nn import functional
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.reporting.html_page import Table
 from disentangle3d.training.batches import TrainBatch
 from disentangle3d.training.optimizers import learning_rate
 from disentangle3d.training.phases import HEAD, Phase
@@ -22,6 +23,7 @@ from experiments.benchmarks.steps import (
   paper_phase,
   prepare_step,
 )
+from experiments.benchmarks.timing import time_in_turn
 from experiments.benchmarks.torch_network import (
   decode,
   encode,
@@ -135,7 +137,8 @@ def compare_steps(
     rounds: Updates of each, after the first.
 
   Returns:
-    For each: first_call_s, p50_ms, p95_ms, and losses, those of all updates.
+    For each: first_call_s, `Timing.milliseconds`, and losses, those of all
+    updates.
   """
   phase, num_classes = paper_phase(
     batch_size=batch_size, input="device_resident"
@@ -146,38 +149,46 @@ def compare_steps(
     JAX: jax_update(model, params, batch),
     PYTORCH: torch_update(model, phase, params, batch),
   }
-  seconds: dict[str, list[float]] = {name: [] for name in updates}
   losses: dict[str, list[float]] = {name: [] for name in updates}
-  for _ in range(1 + rounds):
-    for name, update in updates.items():
-      start = time.perf_counter()
-      losses[name].append(update())
-      seconds[name].append(time.perf_counter() - start)
+  timings = time_in_turn(
+    {
+      name: functools.partial(_record, losses[name], update)
+      for name, update in updates.items()
+    },
+    rounds=rounds,
+  )
   return {
     name: {
-      "first_call_s": seconds[name][0],
-      "p50_ms": 1e3 * float(np.percentile(seconds[name][1:], 50)),
-      "p95_ms": 1e3 * float(np.percentile(seconds[name][1:], 95)),
+      "first_call_s": timing.first_s,
+      **timing.milliseconds(),
       "losses": losses[name],
     }
-    for name in updates
+    for name, timing in timings.items()
   }
 
 
-def comparison_table(times: Mapping[str, Mapping[str, Any]]) -> str:
-  """The comparison as Markdown; ratios are to PyTorch's median."""
-  lines = [
-    "| step | p50, ms | p95, ms | of PyTorch's | first loss | last loss |",
-    "|---|---|---|---|---|---|",
-  ]
+def _record(losses: list[float], update: _Update) -> None:
+  losses.append(update())
+
+
+def comparison_table(times: Mapping[str, Mapping[str, Any]]) -> Table:
+  """The comparison; ratios are to PyTorch's median."""
   reference = times[PYTORCH]["p50_ms"]
-  for name, row in times.items():
-    lines.append(
-      f"| {name} | {row['p50_ms']:.0f} | {row['p95_ms']:.0f} |"
-      f" {row['p50_ms'] / reference:.2f} | {row['losses'][0]:.4f} |"
-      f" {row['losses'][-1]:.4f} |"
-    )
-  return "\n".join(lines)
+  return Table(
+    (
+      *("step", "p25, ms", "p50, ms", "p75, ms", "p95, ms", "of PyTorch's"),
+      *("first loss", "last loss"),
+    ),
+    [
+      (
+        name,
+        *(round(row[f"p{percent}_ms"]) for percent in (25, 50, 75, 95)),
+        row["p50_ms"] / reference,
+        *(f"{row['losses'][place]:.4f}" for place in (0, -1)),
+      )
+      for name, row in times.items()
+    ],
+  )
 
 
 def _leaves(weights: Any) -> list[torch.Tensor]:
@@ -198,11 +209,13 @@ def _optimizer(setting: Any, leaves: Sequence[torch.Tensor]) -> Any:
     for is_kernel in (True, False)
   ]
   groups = [group for group in groups if group["params"]]
-  if setting.kind == "sgd":
-    return torch.optim.SGD(
-      groups, lr=rate, momentum=setting.momentum, fused=True
-    )
-  betas = (setting.beta1, setting.beta2)
-  return torch.optim.Adam(
-    groups, lr=rate, betas=betas, eps=setting.epsilon, fused=True
+  told = setting.arguments
+  if setting.name == "sgd":
+    momentum = told.get("momentum", 0.9)
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=True)
+  # Where nothing is told, both libraries have the same numbers.
+  betas, eps = (
+    (told.get("b1", 0.9), told.get("b2", 0.999)),
+    told.get("eps", 1e-8),
   )
+  return torch.optim.Adam(groups, lr=rate, betas=betas, eps=eps, fused=True)

@@ -1,27 +1,25 @@
 """The train step over devices, batches and precisions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import itertools
-import json
 import math
-import pathlib
-import time
 from typing import Any
 
 import jax
 import numpy as np
 
-from disentangle3d.machine import machine_name
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.operations import count_operations
-from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.charts import Series, figure_png, line_chart
+from disentangle3d.reporting.html_page import Row, Table
+from disentangle3d.reporting.markdown import markdown_table
 from disentangle3d.types import UserError
-from experiments.benchmarks.machine import PRECISIONS, matrix_peak
+from experiments.benchmarks.machine import check_precisions, matrix_peak
 from experiments.benchmarks.profile import costliest_operations
 from experiments.benchmarks.steps import PreparedStep, prepare_step
+from experiments.benchmarks.timing import time_calls
 
 _WARM_UP = 3
 
@@ -37,8 +35,10 @@ class StepSpeed:
     devices: n.
     batch_size: Over all devices.
     precision: Of the computation.
-    compile_s: Tracing and compiling.
-    p50_ms: Of a step that is waited for.
+    compile_s: Compiling.
+    p25_ms: Of a step that is waited for.
+    p50_ms: Same.
+    p75_ms: Same.
     p95_ms: Same.
     images_per_s: Of steps that are not waited for.
     efficiency: images_per_s a device, of the same at the fewest devices.
@@ -58,7 +58,9 @@ class StepSpeed:
   batch_size: int
   precision: str
   compile_s: float
+  p25_ms: float
   p50_ms: float
+  p75_ms: float
   p95_ms: float
   images_per_s: float
   efficiency: float
@@ -81,43 +83,37 @@ def measure_step(
   """Compiles a step, runs it and measures it; uses up its state."""
   arguments = prepared.state, prepared.batch, prepared.key
   flops = len(prepared.devices) * count_operations(prepared.mapped, *arguments)
-  start = time.perf_counter()
-  compiled = prepared.mapped.lower(*arguments).compile(
-    compiler_options=cpu_compiler_options(backend=prepared.devices[0].platform)
-  )
-  compile_s = time.perf_counter() - start
+  lowered = prepared.mapped.lower(*arguments)
+  options = cpu_compiler_options(backend=prepared.devices[0].platform)
+  compiled: Any = None
+
+  def compile_it() -> None:
+    nonlocal compiled
+    compiled = lowered.compile(compiler_options=options)
+
+  compiling = time_calls(compile_it, rounds=1, warmup=0)
   state = prepared.state
-  for _ in range(_WARM_UP):
-    state, metrics = compiled(state, prepared.batch, prepared.key)
-  jax.block_until_ready((state, metrics))
-  seconds = []
-  for _ in range(steps):
-    start = time.perf_counter()
-    state, metrics = compiled(state, prepared.batch, prepared.key)
-    jax.block_until_ready((state, metrics))
-    seconds.append(time.perf_counter() - start)
-  start = time.perf_counter()
-  for _ in range(steps):
-    state, metrics = compiled(state, prepared.batch, prepared.key)
-  jax.block_until_ready((state, metrics))
-  a_step = (time.perf_counter() - start) / steps
+
+  def some_steps(count: int) -> Any:
+    nonlocal state
+    for _ in range(count):
+      state, metrics = compiled(state, prepared.batch, prepared.key)
+    return state, metrics
+
+  each = time_calls(lambda: some_steps(1), rounds=steps, warmup=_WARM_UP)
+  through = time_calls(lambda: some_steps(steps), rounds=1, warmup=0)
+  a_step = through.median_s / steps
   costliest = []
   if profile:
-
-    def some_steps() -> None:
-      nonlocal state
-      for _ in range(_PROFILED):
-        state, metrics = compiled(state, prepared.batch, prepared.key)
-        jax.block_until_ready((state, metrics))
-
-    costliest = costliest_operations(some_steps)
+    costliest = costliest_operations(
+      lambda: jax.block_until_ready(some_steps(_PROFILED))
+    )
   return StepSpeed(
     devices=len(prepared.devices),
     batch_size=prepared.batch_size,
     precision=precision,
-    compile_s=compile_s,
-    p50_ms=1e3 * float(np.percentile(seconds, 50)),
-    p95_ms=1e3 * float(np.percentile(seconds, 95)),
+    compile_s=compiling.median_s,
+    **each.milliseconds(),
     images_per_s=prepared.batch_size / a_step,
     efficiency=1.0,
     peak_mib=_peak_bytes(prepared.devices) / 2**20,
@@ -179,32 +175,42 @@ def with_efficiency(
   ]
 
 
-def table_of(rows: Sequence[StepSpeed]) -> str:
-  """The rows as a Markdown table."""
-  lines = [
-    "| devices | batch | precision | images/s | a device | efficiency | p50, ms"
-    " | p95, ms | compiling, s | peak, MiB | program, MiB | TFLOP a step |"
-    " TFLOP/s | matrix peak, TFLOP/s | share |",
-    "|" + "---|" * 15,
-  ]
-  for row in rows:
-    rate = row.images_per_s / row.batch_size * row.flops / 1e12
-    peak = "–" if math.isnan(row.peak_mib) else f"{row.peak_mib:.0f}"
-    lines.append(
-      f"| {row.devices} | {row.batch_size} | {row.precision} |"
-      f" {row.images_per_s:.1f} | {row.images_per_s / row.devices:.1f} |"
-      f" {row.efficiency:.0%} | {row.p50_ms:.1f} | {row.p95_ms:.1f} |"
-      f" {row.compile_s:.1f} | {peak} | {row.program_mib:.0f} |"
-      f" {row.flops / 1e12:.3f} | {rate:.3f} | {row.matrix_peak / 1e12:.3f} |"
-      f" {row.peak_share:.0%} |"
+def table_of(rows: Sequence[StepSpeed]) -> Table:
+  """A line each."""
+  lines: list[Row] = [
+    (
+      *(row.devices, f"{row.batch_size}", row.precision),
+      f"{row.images_per_s:.1f}",
+      f"{row.images_per_s / row.devices:.1f}",
+      f"{row.efficiency:.0%}",
+      *(f"{ms:.1f}" for ms in (row.p25_ms, row.p50_ms, row.p75_ms, row.p95_ms)),
+      f"{row.compile_s:.1f}",
+      None if math.isnan(row.peak_mib) else f"{row.peak_mib:.0f}",
+      f"{row.program_mib:.0f}",
+      f"{row.flops / 1e12:.3f}",
+      f"{row.images_per_s / row.batch_size * row.flops / 1e12:.3f}",
+      f"{row.matrix_peak / 1e12:.3f}",
+      f"{row.peak_share:.0%}",
     )
-  for row in rows:
-    if row.costliest:
-      lines.append(
-        f"\nCostliest at batch {row.batch_size}, {row.precision}: "
-        + ", ".join(f"{name} {share:.0%}" for name, share in row.costliest)
-      )
-  return "\n".join(lines)
+    for row in rows
+  ]
+  costliest = [
+    f"Costliest at batch {row.batch_size}, {row.precision}: "
+    + ", ".join(f"{name} {share:.0%}" for name, share in row.costliest)
+    for row in rows
+    if row.costliest
+  ]
+  return Table(
+    (
+      *("devices", "batch", "precision", "images/s", "a device", "efficiency"),
+      *("p25, ms", "p50, ms", "p75, ms", "p95, ms", "compiling, s"),
+      *("peak, MiB", "program, MiB", "TFLOP a step", "TFLOP/s"),
+      *("matrix peak, TFLOP/s", "share"),
+    ),
+    lines,
+    text_columns=(2,),
+    caption="\n\n".join(costliest),
+  )
 
 
 def chart_of(rows: Sequence[StepSpeed], *, weak: bool) -> bytes:
@@ -228,63 +234,64 @@ def chart_of(rows: Sequence[StepSpeed], *, weak: bool) -> bytes:
   return figure_png(figure)
 
 
-def _study(values: Any) -> list[StepSpeed]:
+def study(
+  model: FaceModel,
+  *,
+  precisions: Sequence[str],
+  device_counts: Sequence[int],
+  batch_sizes: Sequence[int],
+  weak: bool,
+  input: str,
+  num_crops: int,
+  steps: int,
+  matrix: int,
+  profile: bool,
+) -> list[StepSpeed]:
+  """Measures every combination; says each as it comes.
+
+  Args:
+    model: The network.
+    precisions: Of its computation.
+    device_counts: How many devices share a step.
+    batch_sizes: Over all devices, or of one device if `weak`.
+    weak: Whether a batch grows with the devices.
+    input: In `INPUTS`.
+    num_crops: Of the device-resident set.
+    steps: How many are timed.
+    matrix: See `matrix_peak`.
+    profile: Whether to trace as well.
+
+  Returns:
+    A row each, efficiency filled in.
+
+  Raises:
+    UserError: A precision is unknown, there are fewer devices, or a batch does
+      not divide.
+  """
   there = jax.devices()
-  rows = []
-  peaks: dict[tuple[int, str], float] = {}
-  for precision, count, size in itertools.product(
-    values.precision,
-    _numbers("devices", values.devices),
-    _numbers("batch_sizes", values.batch_sizes),
-  ):
-    if precision not in PRECISIONS:
-      raise UserError(
-        f"--precision: expected {' or '.join(PRECISIONS)}, got {precision}"
-      )
-    if count > len(there):
-      raise UserError(
-        f"--devices: expected at most the {len(there)} that there are, got"
-        f" {count}; --cpu_devices makes more of a CPU"
-      )
-    devices = there[:count]
-    if (count, precision) not in peaks:
-      peaks[count, precision] = matrix_peak(
-        devices, precision, size=values.matrix
-      )
-    prepared = prepare_step(
-      FaceModel(trunk=values.trunk, dtype=precision),
-      devices,
-      batch_size=size * count if values.weak else size,
-      input=values.input,
-      num_crops=values.crops,
-    )
-    rows.append(
-      measure_step(
-        prepared,
-        steps=values.steps,
-        peak=peaks[count, precision],
-        precision=precision,
-        profile=values.profile,
-      )
-    )
-    del prepared
-    print(table_of(rows[-1:]).splitlines()[2], flush=True)
-  return with_efficiency(rows, weak=values.weak)
-
-
-def _write(
-  folder: pathlib.Path, name: str, about: Mapping[str, Any], text: str
-) -> None:
-  folder.mkdir(parents=True, exist_ok=True)
-  about = {"machine": machine_name(), "jax": jax.__version__, **about}
-  document = (json.dumps(about, indent=1) + "\n").encode()
-  replace_file(folder / f"{name}.json", document)
-  replace_file(folder / f"{name}.md", text + "\n")
-
-
-def _numbers(name: str, values: Sequence[str]) -> list[int]:
-  if not values or not all(text.isdecimal() and int(text) for text in values):
+  check_precisions(precisions)
+  if max(device_counts) > len(there):
     raise UserError(
-      f"--{name}: expected numbers from 1, got {','.join(values) or 'none'}"
+      f"--devices: expected at most the {len(there)} that there are, got"
+      f" {max(device_counts)}; --cpu_devices makes more of a CPU"
     )
-  return [int(text) for text in values]
+  rows: list[StepSpeed] = []
+  print("\n".join(markdown_table(table_of(rows)).splitlines()[:2]), flush=True)
+  for precision, count in itertools.product(precisions, device_counts):
+    devices = there[:count]
+    peak = matrix_peak(devices, precision, size=matrix)
+    for size in batch_sizes:
+      prepared = prepare_step(
+        model.clone(dtype=precision),
+        devices,
+        batch_size=size * count if weak else size,
+        input=input,
+        num_crops=num_crops,
+      )
+      row = measure_step(
+        prepared, steps=steps, peak=peak, precision=precision, profile=profile
+      )
+      del prepared
+      print(markdown_table(table_of([row])).splitlines()[2], flush=True)
+      rows.append(row)
+  return with_efficiency(rows, weak=weak)

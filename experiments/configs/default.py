@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_dict
 from disentangle3d.network.margins import MARGINS
 from disentangle3d.training.phase_losses import LOSSES
 from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
-from experiments.configs.old_names import (
+from experiments.configs._old_names import (
   ByPhase,
   DecodersConfig,
   JointConfig,
@@ -90,6 +90,13 @@ def get_config() -> ConfigDict:
   config.examples = _examples()
   config.augmentation = _augmentation()
   config.identity_head = _identity_head()
+
+  # What to measure while training, and after how many steps: on the people
+  # held out of examples.path `reconstruction` (L_R, mm²) and `verification`
+  # (AUC of the identity codes, percent), and what `train` is given. 0: never.
+  config.evaluators = ConfigDict()
+  config.evaluators.reconstruction = ConfigDict({"every": 0})
+  config.evaluators.verification = ConfigDict({"every": 0})
 
   config.phases = ByPhase()
   latents = config.phases.latents = _phase(LatentsConfig())

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_dict
 
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.configs import default
-from experiments.configs.old_names import ByPhase
+from experiments.configs._old_names import ByPhase
 
 DECODER_STEPS = 300
 WARMUP_STEPS = 100

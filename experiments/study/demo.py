@@ -49,10 +49,10 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> list[Gate]:
   Raises:
     Stopped: Ctrl-C or SIGTERM came; what was done is saved.
   """
-  workdir.mkdir(parents=True, exist_ok=True)
   seconds: dict[str, float] = {}
   with _timed(seconds, "world"):
     world, fitter = world_of(settings)
+  workdir.mkdir(parents=True, exist_ok=True)
   dataset = workdir / "dataset"
   with _timed(seconds, "photos, fits and dataset"):
     render_dataset(dataset, settings, world, fitter)

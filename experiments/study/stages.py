@@ -125,10 +125,11 @@ def open_study(
     num_vertices=num_vertices,
   )
   workdir = pathlib.Path(workdir)
-  _keep_settings(workdir, {"scale": scale} | dataclasses.asdict(settings))
   config = with_steps(config, people.num_photos)
   config.model.dtype = face_model_of(config).dtype
   world, fitter = world_of(settings)
+  # Last, so that a command that is refused leaves no folder behind.
+  _keep_settings(workdir, {"scale": scale} | dataclasses.asdict(settings))
   batch = render_batch_size or render_batch()
 
   @functools.cache

@@ -14,7 +14,7 @@ def define_config(
   """Defines `--config`, of a file with `get_config`, and what overrides it.
 
   `--config.a.b=1` overrides an entry; its earlier name goes on working, with a
-  warning (see `configs.old_names`), and a misspelt one is refused.
+  warning (see `configs._old_names`), and a misspelt one is refused.
 
   Args:
     help: A whole sentence.

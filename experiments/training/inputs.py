@@ -1,7 +1,6 @@
 """From a ConfigDict to the network and the examples it describes."""
 
 from collections.abc import Sequence
-import os
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from data_prep.datasets.synthetic_set import SyntheticSet, settings_of, world_of
+from data_prep.stages.flag_words import expand
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel
@@ -107,7 +107,7 @@ def open_input(
       morphable_model,
     )
   split = open_dataset(
-    os.path.expanduser(examples.path),
+    expand(examples.path),
     "train",
     verify=examples.verify_checksums,
   )

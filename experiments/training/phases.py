@@ -21,8 +21,8 @@ from disentangle3d.training.phases import (
   without_residual,
 )
 from disentangle3d.types import UserError
+from experiments.configs._old_names import ByPhase
 from experiments.configs.default import JOINT, PHASES
-from experiments.configs.old_names import ByPhase
 
 
 def phases_of(

@@ -11,8 +11,10 @@ import jax
 from ml_collections import ConfigDict
 import tqdm
 
+from data_prep.stages.flag_words import expand
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.network.face_model import FaceModel, count_params
+from disentangle3d.training.evaluators import Evaluate
 from disentangle3d.training.export import abstract_params
 from disentangle3d.training.loop import LoopOptions, PhaseInput
 from disentangle3d.training.optimizers import Optimizer
@@ -27,6 +29,7 @@ from disentangle3d.training.run_files import (
 )
 from disentangle3d.types import UserError
 from experiments.configs import default
+from experiments.training.evaluators import evaluators_of
 from experiments.training.inputs import face_model_of, open_input
 from experiments.training.phases import phases_of, todays_phases
 from experiments.training.summary import saturation_warning, write_summary
@@ -39,6 +42,7 @@ _FREE = (
   "examples.verify_checksums",
   "examples.cache_mib",
   "init_from",
+  "evaluators",
   "log_every",
   "checkpoint_every",
 )
@@ -55,6 +59,7 @@ def train(
   examples: tuple[PhaseInput, MorphableModel] | None = None,
   losses: Mapping[str, Loss] | None = None,
   optimizers: Mapping[str, Mapping[str, Optimizer]] | None = None,
+  evaluators: Mapping[str, Evaluate] | None = None,
   should_stop: Callable[[], bool] = lambda: False,
   profile_steps: int = 0,
   debug_nans: bool = False,
@@ -71,6 +76,9 @@ def train(
     optimizers: By phase and module, in place of the config's: an
       `optax.GradientTransformation`, which makes the whole update, or a
       setting.
+    evaluators: More to measure while training, by name: functions of params
+      and step to numbers by the names they are logged under. Each has a
+      period, `config.evaluators.<name>.every`.
     should_stop: Asked after every step; True saves and returns.
     profile_steps: Steps of each phase to trace, to `profile/`.
     debug_nans: Look for NaN after every step.
@@ -92,6 +100,9 @@ def train(
   check_phases(phases, len(devices), export_phases, losses=every_loss)
   phase_input, morphable_model = examples or open_input(config, devices)
   model = face_model_of(config)
+  asked = evaluators_of(
+    config, evaluators or {}, model=model, morphable_model=morphable_model
+  )
   options = LoopOptions(
     config.log_every,
     config.checkpoint_every,
@@ -123,12 +134,13 @@ def train(
       workdir=workdir,
       devices=devices,
       seed=config.seed,
-      init_from=config.init_from,
+      init_from=config.init_from and expand(config.init_from),
       options=options,
       export_phases=export_phases,
       report=report,
       should_stop=should_stop,
       losses=every_loss,
+      evaluators=asked,
     )
 
 
@@ -206,7 +218,8 @@ def _progress(
       )
     bar = bars[phase.name]
     bar.update(step - bar.n)
-    bar.set_postfix(loss=f"{values['loss']:.4g}")
+    if "loss" in values:
+      bar.set_postfix(loss=f"{values['loss']:.4g}")
     if warning := saturation_warning(values):
       _logger.warning("%s %d/%d: %s", phase.name, step, phase.steps, warning)
     if bar.disable:

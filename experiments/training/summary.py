@@ -40,7 +40,9 @@ def write_summary(workdir: str | os.PathLike[str]) -> None:
   info = json.loads((workdir / RUN).read_text())
   phases: dict[str, list[dict[str, Any]]] = {}
   for line in read_metrics(workdir):
-    phases.setdefault(line["phase"], []).append(line)
+    # Evaluations stand between the lines of the losses too.
+    if "loss" in line:
+      phases.setdefault(line["phase"], []).append(line)
   for name, lines in phases.items():
     series = Series([x["step"] for x in lines], [x["loss"] for x in lines])
     low, high = min(series.y), max(series.y)

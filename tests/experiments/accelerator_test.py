@@ -31,10 +31,10 @@ class ReportTest(absltest.TestCase):
     super().setUp()
     self.root = pathlib.Path(self.create_tempdir().full_path)
 
-  def _done(self, name: str, file: str, results: object) -> pathlib.Path:
+  def _done(self, name: str, file: str, figures: object) -> pathlib.Path:
     folder = self.root / name
     folder.mkdir()
-    (folder / file).write_text(json.dumps({"results": results}))
+    (folder / file).write_text(json.dumps({"figures": figures}))
     (folder / "output.txt").write_text("9 %\r10 %\rall\n")
     (folder / "done").touch()
     return folder
@@ -53,7 +53,7 @@ class ReportTest(absltest.TestCase):
         ("float32", 1024, 50_000, 0.9),
       )
     ]
-    folder = self._done("training", "scaling.json", rows)
+    folder = self._done("training", "scaling.json", {"rows": rows})
     rate, share = PARTS["training"].goals
     self.assertEqual(
       goal_row(rate, folder),
@@ -63,10 +63,12 @@ class ReportTest(absltest.TestCase):
 
   def test_the_time_of_a_deterministic_step_is_against_the_same_batch(self):
     def rows(*rates):
-      return [
-        {"precision": "bfloat16", "images_per_s": rate, "batch_size": batch}
-        for batch, rate in rates
-      ]
+      return {
+        "rows": [
+          {"precision": "bfloat16", "images_per_s": rate, "batch_size": batch}
+          for batch, rate in rates
+        ]
+      }
 
     folder = self._done("deterministic", "scaling.json", rows((1024, 800.0)))
     (goal,) = PARTS["deterministic"].goals
@@ -97,9 +99,8 @@ class ReportTest(absltest.TestCase):
     self.assertEqual(goal_row(share, folder)[2:], ["0.45", "yes"])
 
   def test_the_time_of_a_fit_is_that_of_all_images_of_casia(self):
-    folder = self._done("fitting", "any.json", [])
     speeds = [{"images_per_s": 122_212.0}, {"images_per_s": 1.0}]
-    (folder / "fitting.json").write_text(json.dumps({"speed": speeds}))
+    folder = self._done("fitting", "fitting.json", {"speed": speeds})
     (goal,) = PARTS["fitting"].goals
     self.assertEqual(goal_row(goal, folder)[1:], ["at most 5", "4", "yes"])
 

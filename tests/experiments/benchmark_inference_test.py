@@ -78,25 +78,29 @@ class BenchmarkTest(absltest.TestCase):
   def test_the_table_compares_with_pytorch_and_with_the_first(self):
     row = {
       "first_call_s": 1.0,
+      "p25_ms": 2.5,
       "p50_ms": 3.0,
+      "p75_ms": 3.5,
       "p95_ms": 4.0,
       "difference_code": 0.0,
       "difference_mm": 0.0,
     }
-    text = table(
+    first, _, mobile = table(
       {
         "8": {
           "sphere20": {PLAIN: row, PYTORCH: {**row, "p50_ms": 4.0}},
           "mobile": {PLAIN: {**row, "p50_ms": 0.6}},
         }
       }
+    ).rows
+    self.assertEqual(
+      first[:9],
+      ("8", "sphere20", PLAIN, 2.5, 3.0, 3.5, 4.0, 1.0, "0.75"),
     )
-    self.assertIn(
-      "    8  sphere20  plain         3.00      4.00    1.00      0.75", text
-    )
-    self.assertIn(
-      "    8  mobile    plain         0.60      4.00    0.20         –", text
-    )
+    self.assertEqual(mobile[1:3], ("mobile", PLAIN))
+    self.assertAlmostEqual(mobile[7], 0.2)
+    self.assertIsNone(mobile[8])
+    self.assertEqual(mobile[12], 13_333)
 
   def test_crops_are_the_held_out_ones_over_and_over(self):
     folder = self.create_tempdir().full_path

@@ -4,7 +4,7 @@ import copy
 
 from absl.testing import absltest, parameterized
 
-from experiments.configs import default, demo, old_names, paper_scale
+from experiments.configs import _old_names, default, demo, paper_scale
 from experiments.training.phases import phases_of, todays_phases
 
 
@@ -64,7 +64,7 @@ class OldNamesTest(parameterized.TestCase):
       self.assertEqual(config.to_dict(), untouched.to_dict())
 
   def test_each_is_told_of_once_by_its_place(self):
-    old_names._told.clear()
+    _old_names._told.clear()
     config = demo.get_config()
     with self.assertLogs("disentangle3d.config", "WARNING") as logs:
       for phase in default.JOINT:

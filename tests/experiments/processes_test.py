@@ -46,7 +46,7 @@ def _start(workdir, dataset, *arguments, devices, environment=None):
     f"jax.config.update('jax_num_cpu_devices', {devices})\n"
     "from data_prep.stages import command_line\n"
     "from experiments import train\n"
-    "command_line.run(train.main, train._define_flags)\n"
+    "command_line.run(train.main, train.define_flags)\n"
   )
   command = [
     sys.executable,

@@ -128,7 +128,7 @@ class PresetTest(parameterized.TestCase):
     self.assertLess(24_213_504 + heads, 25e6)
 
   def test_unknown_preset_is_refused(self):
-    with self.assertRaisesRegex(ValueError, "trunk: .*sphere20.* got huge"):
+    with self.assertRaisesRegex(ValueError, "trunk: .*sphere20.* got 'huge'"):
       abstract_params(SphereFace("huge"))
 
 

@@ -4,15 +4,20 @@ from collections.abc import Iterator
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_prep.datasets.writer import write_dataset
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.training.batches import target_basis
+from disentangle3d.network.margins import HeadSetting
+from disentangle3d.training.batches import TrainBatch, target_basis
 from disentangle3d.training.dataset import open_dataset
+from disentangle3d.training.identification import Moment
 from disentangle3d.training.input_pipeline import open_reader
 from disentangle3d.training.loop import PhaseInput
 from disentangle3d.training.optimizers import Optimizer, OptimizerSetting
+from disentangle3d.training.phase_losses import Forward
 from disentangle3d.training.phases import (
   MODULES,
   Phase,
@@ -83,6 +88,18 @@ def fake_input() -> PhaseInput:
     num_examples=20,
     num_classes=NUM_PEOPLE,
     basis=target_basis(MORPHABLE_MODEL),
+  )
+
+
+def forward_of(params: dict[str, Any], batch: TrainBatch) -> Forward:
+  """What losses read of the first step, of one class."""
+  return Forward(
+    MODEL,
+    params,
+    batch,
+    head=HeadSetting(),
+    num_classes=1,
+    moment=Moment(jnp.int32(0), jax.random.key(0), None),
   )
 
 

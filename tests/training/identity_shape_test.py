@@ -8,9 +8,10 @@ import numpy as np
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import init_params
 from disentangle3d.training.batches import TrainBatch, target_basis
-from disentangle3d.training.identification import Moment
-from disentangle3d.training.phase_losses import phase_losses
-from tests.training.cases import MODEL, MORPHABLE_MODEL, tiny_phases
+from disentangle3d.training.phase_losses import LOSSES
+from experiments.configs import default
+from experiments.training.phases import phases_of
+from tests.training.cases import MODEL, MORPHABLE_MODEL, forward_of
 
 
 class IdentityShapeTest(absltest.TestCase):
@@ -27,18 +28,9 @@ class IdentityShapeTest(absltest.TestCase):
       basis=target_basis(MORPHABLE_MODEL),
     )
     self.params = init_params(jax.random.key(0), MODEL, MORPHABLE_MODEL)
-    self.phase = tiny_phases(identity_shape=0.7, identification=0.0)[2]
 
   def _loss(self, params):
-    terms, _ = phase_losses(
-      MODEL,
-      self.phase,
-      params,
-      self.batch,
-      num_classes=1,
-      moment=Moment(jnp.int32(0), jax.random.key(0), None),
-    )
-    return terms["identity_shape"]
+    return LOSSES["identity_shape"](forward_of(params, self.batch))
 
   def test_value_and_where_its_gradient_goes(self):
     @jax.jit
@@ -65,8 +57,10 @@ class IdentityShapeTest(absltest.TestCase):
     self.assertFalse(moved(pull["residual_decoder"]))
 
   def test_weight_0_is_the_paper(self):
-    paper = tiny_phases()[2]
-    self.assertEqual(self.phase.weights["identity_shape"], 0.7)
+    config = default.get_config()
+    config.phases.joint_recognition.weights.identity_shape = 0.7
+    _, _, changed, paper = phases_of(config)
+    self.assertEqual(changed.weights["identity_shape"], 0.7)
     self.assertEqual(set(paper.weights), {"reconstruction", "identification"})
 
 

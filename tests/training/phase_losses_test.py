@@ -5,16 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.batches import TargetBasis, TrainBatch
-from disentangle3d.training.identification import Moment
 from disentangle3d.training.phase_losses import (
   LOSSES,
-  Forward,
   phase_losses,
   target_components,
 )
-from tests.training.cases import MODEL, MORPHABLE_MODEL, tiny_phases
+from tests.training.cases import MORPHABLE_MODEL, forward_of, tiny_phases
 
 _EXTRA = 3
 
@@ -67,14 +64,7 @@ class TargetComponentsTest(absltest.TestCase):
       lambda params, batch: phase_losses(
         LOSSES,
         tiny_phases()[1],
-        Forward(
-          MODEL,
-          params,
-          batch,
-          head=HeadSetting(),
-          num_classes=1,
-          moment=Moment(jnp.int32(0), jax.random.key(0), None),
-        ),
+        forward_of(params, batch),
       )
     )(
       {**kernels, "mean_shape": MORPHABLE_MODEL.mean_shape},

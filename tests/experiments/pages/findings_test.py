@@ -16,6 +16,7 @@ from disentangle3d.reporting.html_page import (
   Table,
 )
 from experiments.benchmarks import speed
+from experiments.benchmarks.timing import Timing
 from experiments.pages import report
 from experiments.pages.findings import (
   Findings,
@@ -146,20 +147,12 @@ class ReportTest(absltest.TestCase):
       report.read_all_findings(workdir / "none")
 
 
-class TimeCallsTest(absltest.TestCase):
-  def test_the_warm_up_does_not_count_and_batches_are_whole(self):
-    ticks = iter(np.cumsum([0, 4, 0, 8, 0, 12]) / 1000)
-    calls = []
-    timing = speed.time_calls(
-      calls.append, batch_size=4, images=10, warmup=2, clock=lambda: next(ticks)
-    )
-    self.assertEqual(calls, [0, 1, 0, 1, 2])
-    self.assertEqual((timing.images, timing.batch_size), (12, 4))
-    self.assertAlmostEqual(timing.mean, 2)
-    self.assertAlmostEqual(timing.p50, 2)
-    self.assertAlmostEqual(timing.p95, 2.9)
-    with self.assertRaisesRegex(ValueError, "at least 1, got 0"):
-      speed.time_calls(calls.append, batch_size=0, images=1)
+class SpeedTest(absltest.TestCase):
+  def test_times_are_of_an_image_and_batches_are_whole(self):
+    timing = Timing(9.0, (0.004, 0.008, 0.012), (0.0, 0.0, 0.0))
+    (row,) = speed.timing_table([("all", speed.ImageTiming(4, timing))]).rows
+    self.assertEqual(row[:3], ("all", 4, 12))
+    np.testing.assert_allclose(row[3:], (2, 1.5, 2, 2.5, 2.9))
 
 
 if __name__ == "__main__":

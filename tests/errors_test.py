@@ -1,0 +1,93 @@
+"""What is wrong with an input is told in a line, before anything is written."""
+
+import importlib
+import logging
+import pathlib
+import shutil
+import sys
+import tempfile
+from unittest import mock
+
+from absl import flags
+from absl.testing import absltest, parameterized
+
+from disentangle3d.types import UserError
+from tests.flags_test import binaries, defined
+
+_OUTPUTS = ("output", "workdir")
+# What a binary needs beside its paths to come as far as reading them.
+_ALSO = {
+  "build_dataset": ["--heldout_people=2"],
+  "convert_morphable_model": ["--format=npz_arrays"],
+  "prepare_dataset": ["--heldout_people=2"],
+  "train": ["--config=experiments/configs/demo.py"],
+}
+# Paths that are not required, but decide what happens.
+_GIVEN = {
+  "demo": ["morphable_model"],
+  "evaluate_reconstruction": ["dataset"],
+  "evaluate_verification": ["dataset"],
+  "locate_landmarks": ["detected"],
+  "paper_scale": ["morphable_model"],
+  "reconstruct": ["network"],
+  "render_synthetic": ["morphable_model"],
+  "train": ["config.examples.path"],
+}
+_BENCHMARKS = ("experiments.benchmark_", "experiments.accelerator")
+
+
+def _make(kind: str, path: pathlib.Path) -> pathlib.Path:
+  match kind:
+    case "folder":
+      path.mkdir()
+    case "damaged":
+      path.write_bytes(b"no such format \x00\xff\n" * 20)
+  return path
+
+
+class WrongInputTest(parameterized.TestCase):
+  @parameterized.product(
+    binary=[name for name in binaries() if not name.startswith(_BENCHMARKS)],
+    kind=("absent", "folder", "damaged"),
+  )
+  def test_it_is_one_line_and_nothing_is_written(self, binary, kind):
+    scratch = pathlib.Path(tempfile.mkdtemp())
+    self.addCleanup(shutil.rmtree, scratch)
+    short = binary.rpartition(".")[2]
+    with defined(binary) as own:
+      paths = [
+        name
+        for name, flag in own.items()
+        if "path" in flag.parser.flag_type()
+        and name not in _OUTPUTS
+        and (flag.value is None and flag.validators)
+      ]
+      wrong = {
+        name: _make(kind, scratch / name.replace(".", "_"))
+        for name in {*paths, *_GIVEN.get(short, [])} - {"output_file"}
+      }
+      words = [binary, *_ALSO.get(short, [])]
+      words += [f"--{name}={path}" for name, path in wrong.items()]
+      suffix = ".npz" if short == "convert_morphable_model" else ".html"
+      outputs = {name: scratch / "new" for name in _OUTPUTS if name in own}
+      if "output_file" in own:
+        outputs["output_file"] = scratch / "new" / f"file{suffix}"
+      words += [f"--{name}={path}" for name, path in outputs.items()]
+    with mock.patch.object(sys, "argv", words):
+      self._told(binary, words)
+    self.assertFalse((scratch / "new").exists())
+
+  def _told(self, binary: str, words: list[str]) -> None:
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with defined(binary):
+      flags.FLAGS(words)
+      with self.assertRaises((UserError, OSError)) as raised:
+        importlib.import_module(binary).main()
+    error = raised.exception
+    self.assertTrue(isinstance(error, UserError) or error.errno is not None)
+    self.assertLess(len(str(error)), 400)
+    self.assertNotIn("allow_pickle", str(error))
+
+
+if __name__ == "__main__":
+  absltest.main()
