@@ -19,7 +19,7 @@ from absl.testing import absltest, flagsaver
 
 from data_prep.stages import flag_words
 import disentangle3d as d3d
-from experiments.configs import default, old_names, paper_scale
+from experiments.configs import default, paper_scale
 from tests.architecture_test import INNER_ROOMS
 from tests.fixtures import REPOSITORY
 
@@ -309,8 +309,7 @@ class NamesTest(absltest.TestCase):
     )
     renamed = {
       (f"{part.WHERE}.{old}", f"{part.WHERE}.{new}")
-      for part in vars(old_names).values()
-      if isinstance(part, type) and issubclass(part, old_names.Renamed)
+      for part in _subclasses(type(default.get_config()).__base__)
       for old, new in part.TODAY.items()
     }
     self.assertEqual(set(told), renamed)
@@ -368,6 +367,10 @@ class NamesTest(absltest.TestCase):
         self.assertFalse(file.exists(), module)
       for module in _SPAN.findall(new):
         self.assertTrue(_is_module(module), module)
+
+
+def _subclasses(of: type) -> set[type]:
+  return {of}.union(*map(_subclasses, of.__subclasses__()))
 
 
 def _imports(code: str) -> list[tuple[str, list[str]]]:
