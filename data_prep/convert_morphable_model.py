@@ -15,13 +15,12 @@ from absl import flags, logging
 
 from data_prep.models import ict_facekit, npz_arrays
 from data_prep.models.blendshapes import EXPRESSION_MEANS
-from data_prep.models.crop import nearest_to_nose
+from data_prep.models.crop import cut_model
 from data_prep.models.formats import (
   FORMATS,
   Format,
   read_landmark_list,
 )
-from data_prep.models.landmark_checks import check_landmarks
 from data_prep.models.preview import draw_model_landmarks
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
@@ -32,7 +31,6 @@ from data_prep.stages.flag_words import (
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
-  truncate_modes,
 )
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.pictures import picture_png
@@ -184,37 +182,6 @@ def _read_model() -> MorphableModel:
     raise UserError(f"{source}: {error}") from error
   if values.licence:
     model = dataclasses.replace(model, licence=values.licence)
-  return model
-
-
-def cut_model(
-  model: MorphableModel,
-  *,
-  identity_modes: int | None = None,
-  expression_modes: int | None = None,
-  nearest_vertices: int = 0,
-) -> MorphableModel:
-  """The model with fewer modes and vertices, its landmarks checked.
-
-  Args:
-    model: What a reader gave.
-    identity_modes: How many to keep, from the first; None for all.
-    expression_modes: The same for expression.
-    nearest_vertices: How many vertices nearest the nose tip; 0 for all.
-
-  Raises:
-    UserError: The landmarks cannot be those of a face, before or after the
-      crop, or there are fewer modes or vertices.
-  """
-  check_landmarks(model)
-  model = truncate_modes(
-    model,
-    identity_modes or model.identity_dim,
-    expression_modes or model.expression_dim,
-  )
-  if nearest_vertices:
-    model = nearest_to_nose(model, nearest_vertices)
-    check_landmarks(model)
   return model
 
 

@@ -12,7 +12,11 @@ from tests.fixtures import REPOSITORY
 # design: each may import those before it, and its own.
 _ROOMS = (
   ("disentangle3d.types",),
-  ("disentangle3d.output_files", "disentangle3d.machine"),
+  (
+    "disentangle3d.input_files",
+    "disentangle3d.output_files",
+    "disentangle3d.machine",
+  ),
   ("disentangle3d.geometry",),
   ("disentangle3d.faces",),
   ("disentangle3d.fitting", "disentangle3d.network"),

@@ -32,9 +32,10 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
 from disentangle3d.training.dataset import sha256_of
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.types import UserError
 
 STAGE = "build_dataset"
 
@@ -174,6 +175,5 @@ def _content(
   """Checksums of what the rows do not say."""
   paths = [folder / MORPHABLE_MODEL, *map(fits_path, manifests)]
   for path in paths:
-    if not path.is_file():
-      raise UserFileNotFoundError(f"{path}: no such file")
+    existing_file(path)
     yield sha256_of(path).encode()

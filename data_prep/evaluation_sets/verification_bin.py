@@ -5,13 +5,13 @@ Such a file is a pickle of a list of 2 P encoded images and a list of P bools.
 
 import dataclasses
 import os
-import pathlib
 
 from jaxtyping import Bool
 import numpy as np
 
 from data_prep.files.restricted_pickle import load_pickle
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_file
+from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,9 +36,7 @@ def read_verification_bin(path: str | os.PathLike[str]) -> VerificationSet:
     UserError: It is no pickle of two such lists, or holds anything else;
       names file and problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(path)
   content = load_pickle(path.read_bytes(), where=str(path))
   if not isinstance(content, (tuple, list)) or len(content) != 2:
     raise UserError(f"{path}: expected images and bools, got something else")

@@ -19,6 +19,7 @@ from typing import IO, Any
 import zipfile
 import zlib
 
+from disentangle3d.input_files import existing_file
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 # No photo is larger, so nothing larger is read or unpacked in one piece.
@@ -60,7 +61,7 @@ class ZipArchive:
       UserFileNotFoundError: There is no such file.
       UserError: It is no zip file, or a member's name leads out of it.
     """
-    self.path = _existing(path)
+    self.path = existing_file(path)
     try:
       self._file = zipfile.ZipFile(self.path)
     except _BROKEN as error:
@@ -123,7 +124,7 @@ class TarArchive:
       UserError: It is no tar file, is cut off, or a member's name leads out
         of it; names file and byte offset.
     """
-    self.path = _existing(path)
+    self.path = existing_file(path)
     with self.path.open("rb") as file:
       self._open = _COMPRESSED_TAR.get(file.read(2))
     self._stream: IO[bytes] | None = None
@@ -225,13 +226,6 @@ def _check_end(stream: _Bounded, offset: int) -> None:
   block = stream.read(tarfile.BLOCKSIZE)
   if block.strip(b"\0") or len(block) not in (0, tarfile.BLOCKSIZE):
     raise UserError("expected a member's header or the end")
-
-
-def _existing(path: str | os.PathLike[str]) -> pathlib.Path:
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
-  return path
 
 
 def _find(members: dict[str, Any], name: str, path: pathlib.Path) -> Any:

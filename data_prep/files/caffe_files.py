@@ -9,11 +9,11 @@ names and has no weights.
 from collections.abc import Iterator
 import math
 import os
-import pathlib
 
 import numpy as np
 
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_file
+from disentangle3d.types import UserError
 
 # Numbers of fields in caffe.proto.
 _LAYER, _V1_LAYER = 100, 2
@@ -45,9 +45,7 @@ def read_caffemodel(
     UserError: The file is no such model or is damaged; names file and
       problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(path)
   layers: dict[str, list[np.ndarray]] = {}
   try:
     for field, value in _fields(memoryview(path.read_bytes())):

@@ -14,8 +14,8 @@ each an element, then its content; one of type 15 is another, compressed.
 
 from collections.abc import Sequence
 import dataclasses
+import math
 import os
-import pathlib
 import struct
 from typing import Any, Literal
 import zlib
@@ -23,7 +23,8 @@ import zlib
 from jaxtyping import Float
 import numpy as np
 
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_file
+from disentangle3d.types import UserError
 
 _HEADER_BYTES = 128
 _ORDERS: dict[bytes, Literal["<", ">"]] = {b"IM": "<", b"MI": ">"}
@@ -59,9 +60,7 @@ def read_mat(
     UserError: It is no such file, is broken, or one of the variables is of
       another kind; names file, variable, byte offset and problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(path)
   content = path.read_bytes()
   order = _ORDERS.get(content[126:_HEADER_BYTES])
   is_hdf5 = content.startswith((b"MATLAB 7.3", b"\x89HDF"))
@@ -69,13 +68,12 @@ def read_mat(
     kind = "one of version 7.3 (save it with -v7)" if is_hdf5 else "none"
     raise UserError(f"{path}: expected a MATLAB 5 to 7 file, got {kind}")
   found: dict[str, Any] = {}
-  reader = _Reader(content, order, f"{path}, byte")
-  reader.at = _HEADER_BYTES
-  while reader.at < len(content):
-    variable = _unpacked(reader, reader.element(), names)
-    if variable is not None:
-      name, value = variable
-      found[name] = value
+  file = _Part(content, order, f"{path}, byte", _HEADER_BYTES, len(content))
+  while file.at < file.end:
+    variable = _variable(file.next())
+    head = _read_head(variable)
+    if head.name in names:
+      found[head.name] = _read_value(variable, head)
   return found
 
 
@@ -110,195 +108,152 @@ def read_arrays(
 
 
 @dataclasses.dataclass
-class _Element:
-  """One element: its type, where its bytes begin, and how many they are."""
+class _Part:
+  """Bytes that hold elements one after the other, or one element's own.
 
-  kind: int
-  start: int
-  length: int
+  Attributes:
+    content: All bytes.
+    order: Of bytes in a number.
+    where: Names `content`, for errors.
+    at: The byte that is read next.
+    end: The byte behind the last.
+    kind: The element's type; 0 for a whole file.
+  """
 
+  content: bytes
+  order: str
+  where: str
+  at: int
+  end: int
+  kind: int = 0
 
-class _Reader:
-  """Elements one after the other out of bytes in memory."""
+  def error(self, problem: str) -> UserError:
+    return UserError(f"{self.where} {self.at}: {problem}")
 
-  def __init__(
-    self, content: bytes, order: Literal["<", ">"], where: str
-  ) -> None:
-    self.content = content
-    self.order = order
-    self.where = where
-    self.at = 0
-
-  def error(self, problem: str, at: int | None = None) -> UserError:
-    place = self.at if at is None else at
-    return UserError(f"{self.where} {place}: {problem}")
-
-  def element(self, end: int | None = None) -> _Element:
-    """The next one, which must lie before `end`; goes on behind it."""
-    end = len(self.content) if end is None else end
-    start = self.at
-    if start + 8 > end:
+  def next(self) -> "_Part":
+    """The next element; goes on behind it."""
+    start = self.at + 8
+    if start > self.end:
       raise self.error("expected an element, got the end")
-    kind, length = struct.unpack_from(f"{self.order}2I", self.content, start)
+    kind, length = struct.unpack_from(f"{self.order}2I", self.content, self.at)
     if kind >> 16:  # a short one
-      found = _Element(kind & 0xFFFF, start + 4, kind >> 16)
-      self.at = start + 8
-      if found.length > 4:
-        raise self.error(f"expected up to 4 bytes, got {found.length}", start)
-      return found
-    found = _Element(kind, start + 8, length)
-    if start + 8 + length > end:
+      kind, length = kind & 0xFFFF, kind >> 16
+      if length > 4:
+        raise self.error(f"expected up to 4 bytes, got {length}")
+      start, after = start - 4, start
+    elif start + length > self.end:
       raise self.error(
-        f"expected {length} bytes, got {end - start - 8} to the end", start
+        f"expected {length} bytes, got {self.end - start} to the end"
       )
-    padding = 0 if kind == _COMPRESSED else -length % 8
-    self.at = min(found.start + length + padding, end)
-    return found
+    else:
+      padding = 0 if kind == _COMPRESSED else -length % 8
+      after = min(start + length + padding, self.end)
+    self.at = after
+    return dataclasses.replace(self, at=start, end=start + length, kind=kind)
 
-  def bytes(self, element: _Element) -> bytes:
-    return self.content[element.start : element.start + element.length]
+  def raw(self) -> bytes:
+    return self.content[self.at : self.end]
 
-  def numbers(self, element: _Element) -> np.ndarray:
+  def numbers(self) -> np.ndarray:
     """The numbers of an element, `[n]`, in the file's type."""
-    if element.kind not in _NUMBERS:
+    if self.kind not in _NUMBERS:
+      raise self.error(f"expected numbers, got type {self.kind}")
+    dtype = np.dtype(self.order + _NUMBERS[self.kind])
+    if (self.end - self.at) % dtype.itemsize:
       raise self.error(
-        f"expected numbers, got type {element.kind}", element.start
+        f"expected numbers of {dtype.itemsize} bytes, got {self.end - self.at}"
       )
-    dtype = np.dtype(_NUMBERS[element.kind]).newbyteorder(self.order)
-    if element.length % dtype.itemsize:
-      raise self.error(
-        f"expected numbers of {dtype.itemsize} bytes, got {element.length}",
-        element.start,
-      )
-    return np.frombuffer(self.bytes(element), dtype)
+    return np.frombuffer(self.raw(), dtype)
 
 
-def _unpacked(
-  reader: _Reader, element: _Element, names: Sequence[str]
-) -> tuple[str, Any] | None:
-  """One variable's name and value, if it is asked for."""
-  if element.kind == _MATRIX:
-    head = _read_head(reader, element)
-    if head.name in names:
-      return head.name, _read_value(reader, element, head)
-    return None
-  if element.kind != _COMPRESSED:
-    raise reader.error(
-      f"expected a variable, got type {element.kind}", element.start
-    )
-  try:
-    unpacker = zlib.decompressobj()
-    content = unpacker.decompress(reader.bytes(element), _MOST_BYTES)
-  except zlib.error as error:
-    raise reader.error(
-      f"compressed variable: {error}", element.start
-    ) from error
-  if not unpacker.eof:
-    raise reader.error(
-      f"compressed variable: expected its end within {_MOST_BYTES} bytes, got"
-      f" {len(content)} without",
-      element.start,
-    )
-  where = f"{reader.where} {element.start}, unpacked byte"
-  inner = _Reader(content, reader.order, where)
-  variable = inner.element()
-  if variable.kind != _MATRIX:
-    raise inner.error(f"expected a variable, got type {variable.kind}", 0)
-  return _unpacked(inner, variable, names)
+def _variable(part: _Part) -> _Part:
+  """A variable's element, unpacked where it is compressed."""
+  if part.kind == _COMPRESSED:
+    try:
+      unpacker = zlib.decompressobj()
+      content = unpacker.decompress(part.raw(), _MOST_BYTES)
+    except zlib.error as error:
+      raise part.error(f"compressed variable: {error}") from error
+    if not unpacker.eof:
+      raise part.error(
+        f"compressed variable: expected its end within {_MOST_BYTES} bytes, got"
+        f" {len(content)} without"
+      )
+    where = f"{part.where} {part.at}, unpacked byte"
+    part = _Part(content, part.order, where, 0, len(content)).next()
+  if part.kind != _MATRIX:
+    raise part.error(f"expected a variable, got type {part.kind}")
+  return part
 
 
 @dataclasses.dataclass
 class _Head:
-  """What stands before a variable's content; `at` is where that begins."""
+  """What stands before a variable's content."""
 
   kind: int
   is_complex: bool
   shape: tuple[int, ...]
   name: str
-  at: int
 
 
-def _read_head(reader: _Reader, element: _Element) -> _Head:
-  after = reader.at
-  end = element.start + element.length
-  reader.at = element.start
-  flags = reader.numbers(reader.element(end))
+def _read_head(part: _Part) -> _Head:
+  flags = part.next().numbers()
   if flags.dtype.itemsize != 4 or len(flags) != 2:
-    raise reader.error("expected a variable's flags", element.start)
-  shape = reader.numbers(reader.element(end))
+    raise part.error("expected a variable's flags")
+  shape = part.next().numbers()
   if len(shape) < 2 or shape.dtype.kind not in "iu" or (shape < 0).any():
-    raise reader.error("expected a variable's dimensions", element.start)
-  name = reader.bytes(reader.element(end)).decode("latin-1")
-  head = _Head(
+    raise part.error("expected a variable's dimensions")
+  return _Head(
     kind=int(flags[0]) & 0xFF,
     is_complex=bool(int(flags[0]) >> 8 & _COMPLEX),
     shape=tuple(int(size) for size in shape),
-    name=name,
-    at=reader.at,
+    name=part.next().raw().decode("latin-1"),
   )
-  reader.at = after
-  return head
 
 
-def _read_value(
-  reader: _Reader, element: _Element, head: _Head, depth: int = 0
-) -> Any:
-  end = element.start + element.length
-  after, reader.at = reader.at, head.at
-  value: Any
-  count = 1
-  for size in head.shape:
-    count *= size
+def _read_value(part: _Part, head: _Head, depth: int = 0) -> Any:
+  count = math.prod(head.shape)
   if head.kind in _NUMERIC and not head.is_complex:
-    numbers = reader.numbers(reader.element(end))
+    element = part.next()
+    numbers = element.numbers()
     if len(numbers) != count:
-      raise reader.error(
-        f"{head.name}: expected {count} numbers, got {len(numbers)}", head.at
+      raise element.error(
+        f"{head.name}: expected {count} numbers, got {len(numbers)}"
       )
-    value = numbers.astype(np.float64).reshape(head.shape, order="F")
-  elif head.kind == _CHAR:
-    value = _read_text(reader, reader.element(end), head)
-  elif head.kind == _CELL and depth < _MOST_NESTED:
-    if count * 8 > end - head.at:
-      raise reader.error(
-        f"{head.name}: expected {count} cells, got {end - head.at} bytes",
-        head.at,
+    return numbers.astype(np.float64).reshape(head.shape, order="F")
+  if head.kind == _CHAR:
+    return _read_text(part.next(), head)
+  if head.kind == _CELL and depth < _MOST_NESTED:
+    if count * 8 > part.end - part.at:
+      raise part.error(
+        f"{head.name}: expected {count} cells, got {part.end - part.at} bytes"
       )
-    value = []
-    for _ in range(count):
-      cell = reader.element(end)
-      if cell.kind != _MATRIX:
-        raise reader.error(
-          f"{head.name}: expected a cell, got type {cell.kind}", cell.start
-        )
-      if not cell.length:  # how MATLAB writes an empty one
-        value.append(np.zeros((0, 0)))
-        continue
-      cell_head = _read_head(reader, cell)
-      value.append(_read_value(reader, cell, cell_head, depth + 1))
-  else:
-    raise reader.error(
-      f"{head.name}: expected real numbers, a text or a cell array, got class"
-      f" {head.kind}",
-      head.at,
-    )
-  reader.at = after
-  return value
+    return [_read_cell(part.next(), head, depth) for _ in range(count)]
+  raise part.error(
+    f"{head.name}: expected real numbers, a text or a cell array, got class"
+    f" {head.kind}"
+  )
 
 
-def _read_text(reader: _Reader, element: _Element, head: _Head) -> str:
+def _read_cell(part: _Part, head: _Head, depth: int) -> Any:
+  if part.kind != _MATRIX:
+    raise part.error(f"{head.name}: expected a cell, got type {part.kind}")
+  if part.at == part.end:  # how MATLAB writes an empty one
+    return np.zeros((0, 0))
+  return _read_value(part, _read_head(part), depth + 1)
+
+
+def _read_text(part: _Part, head: _Head) -> str:
   if head.shape[0] > 1:
-    raise reader.error(
-      f"{head.name}: expected one line of text, got {head.shape[0]}", head.at
+    raise part.error(
+      f"{head.name}: expected one line of text, got {head.shape[0]}"
     )
-  if element.kind not in _TEXTS:
-    raise reader.error(
-      f"{head.name}: expected a text, got type {element.kind}", element.start
-    )
-  encoding = _TEXTS[element.kind]
+  if part.kind not in _TEXTS:
+    raise part.error(f"{head.name}: expected a text, got type {part.kind}")
+  encoding = _TEXTS[part.kind]
   if encoding == "utf-16":
-    encoding += "-le" if reader.order == "<" else "-be"
+    encoding += "-le" if part.order == "<" else "-be"
   try:
-    return reader.bytes(element).decode(encoding)
+    return part.raw().decode(encoding)
   except UnicodeDecodeError as error:
-    raise reader.error(f"{head.name}: {error}", element.start) from error
+    raise part.error(f"{head.name}: {error}") from error

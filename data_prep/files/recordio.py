@@ -28,6 +28,7 @@ import struct
 import numpy as np
 
 from data_prep.files.text_files import parse_numbers, read_text
+from disentangle3d.input_files import existing_file
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _MAGIC = struct.pack("<I", 0xCED7230A)
@@ -53,9 +54,7 @@ class RecordFile:
       UserFileNotFoundError: One of the two is missing.
       UserError: The index is malformed; names file, line and problem.
     """
-    self.path = pathlib.Path(path)
-    if not self.path.is_file():
-      raise UserFileNotFoundError(f"{self.path}: no such file")
+    self.path = existing_file(path)
     self._size = self.path.stat().st_size
     self._offsets = _read_index(self.path.with_suffix(".idx"))
 

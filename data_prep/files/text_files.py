@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 import os
-import pathlib
 
 import numpy as np
 
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_file
+from disentangle3d.types import UserError
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -16,9 +16,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     UserFileNotFoundError: There is no such file.
     UserError: It is not UTF-8; names file and byte offset.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(path)
   try:
     return path.read_bytes().decode("utf-8-sig")
   except UnicodeDecodeError as error:

@@ -21,7 +21,8 @@ from data_prep.files.restricted_pickle import (
   StandIns,
   load_next_pickle,
 )
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_file
+from disentangle3d.types import UserError
 
 # PyTorch's own, at the head of the older layout.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -60,9 +61,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     UserError: The file is damaged or holds anything else; names the file
       and the problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(path)
   try:
     if zipfile.is_zipfile(path):
       saved = _read_archive(path)

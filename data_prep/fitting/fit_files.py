@@ -4,13 +4,13 @@ import dataclasses
 import os
 import pathlib
 from typing import Any
-import zipfile
 
 from jaxtyping import Float
 import numpy as np
 
+from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.types import UserError
 
 MORPHABLE_MODEL = "morphable_model.npz"
 
@@ -71,24 +71,8 @@ def read_fits(path: str | os.PathLike[str]) -> Fits:
     UserFileNotFoundError: There is no such file.
     UserError: The file is not one; names file and problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
   names = [field.name for field in dataclasses.fields(Fits)]
-  try:
-    # numpy leaves a file open that it opened itself and cannot read.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-      content = {name: arrays[name] for name in arrays.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise UserError(
-      f"{path}: expected the fits of photos, got a file that cannot be read as"
-      f" .npz ({error})"
-    ) from error
-  missing = sorted(set(names) - content.keys())
-  if missing:
-    raise UserError(
-      f"{path}: expected the fits of photos, without {missing[0]}"
-    )
+  content = read_npz(path, "the fits of photos", names=names)
   fits = Fits(**{name: content[name] for name in names})
   try:
     _check_fits(fits)

@@ -17,6 +17,7 @@ from data_prep.fitting.summary import FittedPhoto, draw_fit
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.about import read_counts, read_licences
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
+from disentangle3d.evaluation.rows import evenly
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -110,12 +111,6 @@ def write_photo_page(
   write_page(path, page("What happened to the photos", sections))
 
 
-def spread(count: int, most: int) -> list[int]:
-  """At most so many of 0 to count - 1, at even distances."""
-  chosen = np.linspace(0, count - 1, min(count, most))
-  return np.round(chosen).astype(int).tolist()
-
-
 def _choose(
   last: pathlib.Path, most: int, *, fitted: bool
 ) -> tuple[list[_Shown], list[_Shown]]:
@@ -125,8 +120,8 @@ def _choose(
   num_rejected = sum(counts.values()) - num_ok
   few = min(num_rejected, max(most // 2, most - num_ok))
   wanted = {
-    "ok": set(spread(num_ok, most - few)),
-    "rejected": set(spread(num_rejected, few)),
+    "ok": set(evenly(num_ok, most - few).tolist()),
+    "rejected": set(evenly(num_rejected, few).tolist()),
   }
   found: dict[str, list[_Shown]] = {"ok": [], "rejected": []}
   seen = {"ok": 0, "rejected": 0}

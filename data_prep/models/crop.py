@@ -1,4 +1,4 @@
-"""Cuts the face out of a larger mesh."""
+"""Cuts a model down: fewer modes, and the face out of a larger mesh."""
 
 import dataclasses
 import heapq
@@ -6,8 +6,43 @@ import heapq
 from jaxtyping import Float, Int
 import numpy as np
 
-from disentangle3d.faces.morphable_model import MorphableModel
+from data_prep.models.landmark_checks import check_landmarks
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  truncate_modes,
+)
 from disentangle3d.types import NOSE_TIP, UserError
+
+
+def cut_model(
+  model: MorphableModel,
+  *,
+  identity_modes: int | None = None,
+  expression_modes: int | None = None,
+  nearest_vertices: int = 0,
+) -> MorphableModel:
+  """The model with fewer modes and vertices, its landmarks checked.
+
+  Args:
+    model: What a reader gave.
+    identity_modes: How many to keep, from the first; None for all.
+    expression_modes: The same for expression.
+    nearest_vertices: How many vertices nearest the nose tip; 0 for all.
+
+  Raises:
+    UserError: The landmarks cannot be those of a face, before or after the
+      crop, or there are fewer modes or vertices.
+  """
+  check_landmarks(model)
+  model = truncate_modes(
+    model,
+    identity_modes or model.identity_dim,
+    expression_modes or model.expression_dim,
+  )
+  if nearest_vertices:
+    model = nearest_to_nose(model, nearest_vertices)
+    check_landmarks(model)
+  return model
 
 
 def nearest_to_nose(model: MorphableModel, num_vertices: int) -> MorphableModel:

@@ -6,8 +6,9 @@ import os
 import pathlib
 from typing import Any
 
+from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.types import UserError
 
 ABOUT = "about.json"
 
@@ -100,9 +101,7 @@ def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
 def _read(
   folder: str | os.PathLike[str], what: str, read: Callable[[Any], Any]
 ) -> Any:
-  path = pathlib.Path(folder) / ABOUT
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(pathlib.Path(folder) / ABOUT)
   try:
     return read(json.loads(path.read_text("utf-8")))
   except (ValueError, KeyError, TypeError, AttributeError) as error:

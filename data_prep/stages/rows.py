@@ -32,6 +32,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 import numpy as np
 
+from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
@@ -180,9 +181,7 @@ def read_shard_rows(
     UserFileNotFoundError: There is no such file.
     UserError: Names file, row and problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(path)
   rows: list[PhotoRow] = []
   seen: dict[str, int] = {}
   try:

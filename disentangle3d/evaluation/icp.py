@@ -10,6 +10,7 @@ import dataclasses
 from jaxtyping import Array, Float
 import numpy as np
 
+from disentangle3d.evaluation.rows import evenly
 from disentangle3d.evaluation.surfaces import Surface, closest_points
 from disentangle3d.types import check_array
 
@@ -144,7 +145,8 @@ def icp(
   sizes = check_array("points", points, "P 3")
   if sizes["P"] < 3:
     raise ValueError(f"points: expected 3 or more, got {sizes['P']}")
-  fixed = _evenly(np.asarray(points, np.float64), options.points)
+  chosen = evenly(sizes["P"], options.points)
+  fixed = np.asarray(points, np.float64)[chosen]
   motion = start
   found = _correspond(surface, fixed, motion)
   history = [found.rms_mm]
@@ -238,10 +240,3 @@ def _rotation_about(vector: np.ndarray) -> np.ndarray:
   x, y, z = vector / angle
   cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
   return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def _evenly(points: np.ndarray, count: int) -> np.ndarray:
-  """At most `count` of the points, evenly spread over their order."""
-  if len(points) <= count:
-    return points
-  return points[np.linspace(0, len(points) - 1, count).round().astype(int)]

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 import trimesh
 
+from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
-from disentangle3d.types import UserError, UserFileNotFoundError, check_array
+from disentangle3d.types import UserError, check_array
 
 _METRES_PER_MILLIMETRE = 0.001
 
@@ -105,9 +106,7 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     raise UserError(
       f"{path}: expected a name that ends in {', '.join(_READERS)}"
     )
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
-  mesh = read(path)
+  mesh = read(existing_file(path))
   problem = _mesh_problem(mesh.vertices, mesh.triangles)
   if problem:
     raise UserError(f"{path}: {problem}")

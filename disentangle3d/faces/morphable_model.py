@@ -7,9 +7,7 @@ deviations: the basis carries the scale, so the prior is N(0, 1).
 import dataclasses
 import json
 import os
-import pathlib
 from typing import Any
-import zipfile
 
 import flax.struct
 import jax.numpy as jnp
@@ -17,11 +15,11 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
+from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
 from disentangle3d.types import (
   NUM_LANDMARKS,
   UserError,
-  UserFileNotFoundError,
   check_array,
 )
 
@@ -244,31 +242,12 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
     UserFileNotFoundError: There is no such file.
     UserError: The file is not such a model; names file and problem.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(
-      f"{path}: no such file; make one with"
-      " python -m data_prep.convert_morphable_model"
-    )
-  if not zipfile.is_zipfile(path):
-    raise UserError(
-      f"{path}: expected a morphable model .npz, got another file"
-    )
-  try:
-    with path.open("rb") as stream:
-      file = np.load(stream, allow_pickle=False)
-      content = {name: file[name] for name in file.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise UserError(
-      f"{path}: expected a morphable model .npz, got a file that cannot be"
-      f" read as one ({error})"
-    ) from error
-  missing = sorted({*_ARRAYS, "about"} - content.keys())
-  if missing:
-    raise UserError(
-      f"{path}: expected a morphable model .npz, got one without"
-      f" {', '.join(missing)}"
-    )
+  content = read_npz(
+    path,
+    "a morphable model .npz",
+    names=(*_ARRAYS, "about"),
+    otherwise="; make one with python -m data_prep.convert_morphable_model",
+  )
   try:
     about = json.loads(str(content.pop("about")))
     texts = {field: about[field] for field in PROVENANCE}

@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 from typing import Any
-import zipfile
 
 import flax.struct
 import flax.traverse_util
@@ -27,6 +26,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   validate_morphable_model,
 )
+from disentangle3d.input_files import read_npz
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.output_files import replace_file, replace_npz
 from disentangle3d.training.phases import HEAD
@@ -158,12 +158,15 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     raise UserError(
       f"{folder / ABOUT}: expected a description of a network ({error})"
     ) from error
-  flat = _read_npz(folder / _PARAMS)
+  otherwise = "; the export is incomplete"
+  flat = read_npz(folder / _PARAMS, "an .npz", otherwise=otherwise)
   _check_params(folder / _PARAMS, flat, model)
-  topology = _read_npz(folder / _TOPOLOGY)
-  missing = {"triangles", "landmark_vertices"} - topology.keys()
-  if missing:
-    raise UserError(f"{folder / _TOPOLOGY}: expected {', '.join(missing)}")
+  topology = read_npz(
+    folder / _TOPOLOGY,
+    "an .npz",
+    names=("triangles", "landmark_vertices"),
+    otherwise=otherwise,
+  )
   network = Network(
     model=model,
     params=flax.traverse_util.unflatten_dict(flat, sep="/"),
@@ -232,17 +235,3 @@ def _check_params(
       )
     if not np.isfinite(flat[name]).all():
       raise UserError(f"{path}: expected finite numbers in {name}")
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if not path.is_file():
-    raise UserFileNotFoundError(
-      f"{path}: no such file; the export is incomplete"
-    )
-  try:
-    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-      return {name: file[name] for name in file.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise UserError(
-      f"{path}: expected an .npz, got a damaged file ({error})"
-    ) from error

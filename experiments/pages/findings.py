@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 import numpy as np
 from PIL import Image
 
+from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.charts import figure_png
 from disentangle3d.reporting.html_page import (
@@ -132,9 +133,7 @@ def load_findings(folder: str | os.PathLike[str]) -> Findings:
     UserError: It is not of this format.
   """
   folder = pathlib.Path(folder)
-  path = folder / FILE
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file")
+  path = existing_file(folder / FILE)
   try:
     content = json.loads(path.read_text())
     if content["format"] != _FORMAT:
@@ -206,9 +205,7 @@ def _from_json(fields: dict[str, Any], folder: pathlib.Path) -> Block:
   kind = fields.pop("kind")
   match kind:
     case "Picture":
-      path = folder / f"picture{fields.pop('picture'):02d}.png"
-      if not path.is_file():
-        raise UserFileNotFoundError(f"{path}: no such file")
+      path = existing_file(folder / f"picture{fields.pop('picture'):02d}.png")
       with Image.open(io.BytesIO(path.read_bytes())) as image:
         return Picture(np.asarray(image.convert("RGB")), **fields)
     case "Grid":

@@ -8,7 +8,6 @@ and only the fits are kept in a file.
 import dataclasses
 import functools
 import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +21,12 @@ from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.faces.synthetic import render_photos, true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
+from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
 from disentangle3d.types import (
   IMAGE_HEIGHT,
   IMAGE_WIDTH,
   UserError,
-  UserFileNotFoundError,
 )
 
 # CASIA-WebFace's largest folder has 804 photos; its mean is 46.
@@ -219,14 +218,11 @@ def load_targets(path: str | os.PathLike[str], *, photos: int) -> Targets:
     UserFileNotFoundError: There is no such file; says which stage writes it.
     UserError: It is damaged, or has another number of photos.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserFileNotFoundError(f"{path}: no such file; run --stage=fit first")
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      targets = Targets(file["identity"], file["expression"])
-  except (ValueError, OSError, KeyError) as error:
-    raise UserError(f"{path}: expected fits, got another ({error})") from error
+  names = ("identity", "expression")
+  file = read_npz(
+    path, "fits", names=names, otherwise="; run --stage=fit first"
+  )
+  targets = Targets(*(file[name] for name in names))
   if not len(targets.identity) == len(targets.expression) == photos:
     raise UserError(
       f"{path}: expected {photos} photos, got {len(targets.identity)}"

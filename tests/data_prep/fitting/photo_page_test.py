@@ -6,12 +6,12 @@ import pathlib
 import re
 import tempfile
 
-from absl.testing import absltest, parameterized
+from absl.testing import absltest
 import numpy as np
 from PIL import Image
 
 from data_prep.faces.alignment import align_faces
-from data_prep.fitting.photo_page import spread, write_photo_page
+from data_prep.fitting.photo_page import write_photo_page
 from data_prep.stages.about import write_about
 from data_prep.stages.rows import (
   PhotoRow,
@@ -27,15 +27,6 @@ _ORANGE, _BLUE, _GREEN = (255, 153, 26), (70, 170, 255), (51, 242, 89)
 def _count(image: np.ndarray, color) -> int:
   apart = np.abs(image.astype(int) - np.array(color)).max(-1)
   return int((apart < 40).sum())
-
-
-class SpreadTest(parameterized.TestCase):
-  @parameterized.parameters((0, 5), (3, 5), (5, 5), (100, 7), (1, 1))
-  def test_as_many_as_wanted_from_end_to_end(self, count, most):
-    chosen = spread(count, most)
-    self.assertLen(set(chosen), min(count, most))
-    if len(chosen) > 1:
-      self.assertEqual((chosen[0], chosen[-1]), (0, count - 1))
 
 
 class PhotoPageTest(absltest.TestCase):

@@ -1,8 +1,7 @@
 from absl.testing import absltest, parameterized
 import numpy as np
 
-from data_prep.convert_morphable_model import cut_model
-from data_prep.models.crop import nearest_to_nose
+from data_prep.models.crop import cut_model, nearest_to_nose
 from data_prep.models.landmark_checks import check_landmarks
 from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
 from tests.data_prep.models.known_model import MODEL, NUM_VERTICES

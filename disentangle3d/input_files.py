@@ -1,0 +1,68 @@
+"""Input that is there and whole, or an error that says which file is not."""
+
+from collections.abc import Collection
+import os
+import pathlib
+from typing import Any
+import zipfile
+
+import numpy as np
+
+from disentangle3d.types import UserError, UserFileNotFoundError
+
+
+def existing_file(
+  path: str | os.PathLike[str], *, otherwise: str = ""
+) -> pathlib.Path:
+  """The path of a file, which must be there.
+
+  Args:
+    path: The file.
+    otherwise: Ends the message where it is not: how to come by it.
+
+  Raises:
+    UserFileNotFoundError: There is no such file.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise UserFileNotFoundError(f"{path}: no such file{otherwise}")
+  return path
+
+
+def read_npz(
+  path: str | os.PathLike[str],
+  what: str,
+  *,
+  names: Collection[str] = (),
+  otherwise: str = "",
+) -> dict[str, Any]:
+  """The arrays of an `.npz` by name; nothing in it is unpickled.
+
+  Args:
+    path: The file.
+    what: What it should be, for the errors.
+    names: Arrays that must be there.
+    otherwise: As of `existing_file`.
+
+  Raises:
+    UserFileNotFoundError: There is no such file.
+    UserError: It cannot be read as one, or an array is missing.
+  """
+  path = existing_file(path, otherwise=otherwise)
+  if not zipfile.is_zipfile(path):
+    raise UserError(f"{path}: expected {what}, got another file")
+  try:
+    # numpy leaves a file open that it opened itself and cannot read.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+      content = {name: file[name] for name in file.files}
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    raise UserError(
+      f"{path}: expected {what}, got a file that cannot be read as one"
+      f" ({error})"
+    ) from error
+  missing = sorted(set(names) - content.keys())
+  if missing:
+    raise UserError(
+      f"{path}: expected {what}, got one without {', '.join(missing)}"
+    )
+  return content
