@@ -38,8 +38,7 @@ def binaries() -> list[str]:
   for package in _PACKAGES:
     for module in pkgutil.iter_modules([str(REPOSITORY / package)]):
       path = REPOSITORY / package / f"{module.name}.py"
-      text = path.read_text("utf-8") if path.is_file() else ""
-      if "command_line.run(" in text and "experiments.benchmarks" not in text:
+      if path.is_file() and "command_line.run(" in path.read_text("utf-8"):
         found.append(f"{package}.{module.name}")
   return found
 
@@ -253,6 +252,40 @@ _OLD_COMMANDS = (
     {"workdir": "runs/photos"},
     None,
   ),
+  (
+    "experiments.benchmark_inference --batches=1,8,32 --rounds=12"
+    " --params=runs/demo/training --dataset=dataset --output=a",
+    {"network": "runs/demo/training"},
+    2,
+  ),
+  ("experiments.benchmark_fitting --output=a --images=488848", {}, 1),
+  (
+    "experiments.benchmark_speed --trunk=sphere20 --batch=1 --batch=8"
+    " --output=a",
+    {"batch_sizes": ["1", "8"]},
+    2,
+  ),
+  (
+    "experiments.benchmark_training --devices=1,2,4,8"
+    " --batch_sizes=256,1024 --precision=float32,bfloat16 --output=scaling",
+    {},
+    0,
+  ),
+  ("experiments.benchmark_input --dataset=dataset", {}, 0),
+  ("experiments.benchmark_head --num_classes=200000 --cpu_devices=8", {}, 0),
+  (
+    "experiments.benchmark_detection --reference_python=python"
+    " --factor=0.709 --rounds=7",
+    {},
+    0,
+  ),
+  (
+    "experiments.benchmark_photo_stages --photos=orl_faces --num_photos=64"
+    " --fitted=2048",
+    {"photos": "orl_faces"},
+    0,
+  ),
+  ("experiments.accelerator --output=runs/accelerator", {}, 0),
   # Nothing of these was renamed.
   ("experiments.demo --workdir=runs/ict --morphable_model=ict.npz", {}, 0),
   ("experiments.report --workdir=runs/demo", {}, 0),
