@@ -238,6 +238,14 @@ class ArchitectureTest(absltest.TestCase):
           wrong.append(f"{relative}:{node.lineno}")
     self.assertEmpty(wrong)
 
+  def test_pmap_is_called_in_one_file(self):
+    calling = [
+      str(path.relative_to(REPOSITORY))
+      for path in _sources()
+      if "jax.pmap(" in path.read_text()
+    ]
+    self.assertEqual(calling, ["disentangle3d/training/placement.py"])
+
   def test_no_private_jax_module_is_used(self):
     wrong = [
       f"{path.relative_to(REPOSITORY)} imports {imported}"
