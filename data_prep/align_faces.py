@@ -15,9 +15,7 @@ import pathlib
 from absl import flags
 
 from data_prep.faces.alignment import align_faces
-from data_prep.photos.crops import (
-  TEMPLATES,
-)
+from data_prep.photos.crops import TEMPLATES
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
@@ -25,9 +23,7 @@ from data_prep.stages.flag_words import (
   define_path,
   define_shard,
 )
-from data_prep.stages.folder import (
-  parse_share,
-)
+from data_prep.stages.folder import parse_share
 
 
 def define_flags() -> None:

@@ -25,9 +25,7 @@ from data_prep.stages.flag_words import (
   define_shard,
   was,
 )
-from data_prep.stages.folder import (
-  parse_share,
-)
+from data_prep.stages.folder import parse_share
 
 
 def define_flags() -> None:

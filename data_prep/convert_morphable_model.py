@@ -16,18 +16,10 @@ from absl import flags, logging
 from data_prep.models import ict_facekit, npz_arrays
 from data_prep.models.blendshapes import EXPRESSION_MEANS
 from data_prep.models.crop import cut_model
-from data_prep.models.formats import (
-  FORMATS,
-  Format,
-  read_landmark_list,
-)
+from data_prep.models.formats import FORMATS, Format, read_landmark_list
 from data_prep.models.preview import draw_model_landmarks
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_output_file,
-  define_path,
-  was,
-)
+from data_prep.stages.flag_words import define_output_file, define_path, was
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,

@@ -23,9 +23,7 @@ from data_prep.faces.detection import (
   list_source,
   mtcnn_source,
 )
-from data_prep.faces.detection_rows import (
-  CHOICES,
-)
+from data_prep.faces.detection_rows import CHOICES
 from data_prep.faces.mtcnn.detector import Settings
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
@@ -38,9 +36,7 @@ from data_prep.stages.flag_words import (
   define_shard,
   was,
 )
-from data_prep.stages.folder import (
-  parse_share,
-)
+from data_prep.stages.folder import parse_share
 from disentangle3d.types import UserError
 
 

@@ -27,12 +27,8 @@ from data_prep.stages.flag_words import (
   define_shard,
   was,
 )
-from data_prep.stages.folder import (
-  parse_share,
-)
-from disentangle3d.faces.morphable_model import (
-  load_morphable_model,
-)
+from data_prep.stages.folder import parse_share
+from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.fitting.options import ROBUST_COSTS
 
@@ -57,10 +53,7 @@ def define_flags() -> None:
     lower_bound=0.0,
   )
   flags.DEFINE_enum(
-    "robust",
-    defaults.options.robust,
-    ROBUST_COSTS,
-    "The cost of a distance.",
+    "robust", defaults.options.robust, ROBUST_COSTS, "The cost of a distance."
   )
   flags.DEFINE_float(
     "robust_scale_px",

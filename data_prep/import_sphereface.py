@@ -22,9 +22,7 @@ from data_prep.stages.flag_words import (
   define_path,
 )
 from data_prep.trunks.sphereface import CHANNEL_ORDERS, import_sphereface
-from disentangle3d.faces.morphable_model import (
-  load_morphable_model,
-)
+from disentangle3d.faces.morphable_model import load_morphable_model
 
 
 def define_flags() -> None:

@@ -22,11 +22,7 @@ from data_prep.datasets.checks import check_dataset
 from data_prep.datasets.content import Limits
 from data_prep.datasets.inspection_page import inspection_page
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_dataset,
-  define_output_file,
-  was,
-)
+from data_prep.stages.flag_words import define_dataset, define_output_file, was
 from disentangle3d.reporting.html_page import write_page
 
 

@@ -21,10 +21,7 @@ from absl import flags, logging
 
 from data_prep.datasets.synthetic_crops import render_aligned
 from data_prep.datasets.synthetic_rendering import render_dataset
-from data_prep.datasets.synthetic_set import (
-  SyntheticSet,
-  world_of,
-)
+from data_prep.datasets.synthetic_set import SyntheticSet, world_of
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   MORPHABLE_MODEL,
@@ -34,10 +31,7 @@ from data_prep.stages.flag_words import (
   define_shard,
 )
 from data_prep.stages.folder import parse_share
-from disentangle3d.faces.synthetic_world import (
-  ALBEDOS,
-  JAWS,
-)
+from disentangle3d.faces.synthetic_world import ALBEDOS, JAWS
 
 _NUMBERS = {
   "people": "How many people the split train has.",

@@ -137,8 +137,7 @@ def euler_from_rotation(
   check_array("rotation", rotation, "... 3 3")
   yaw = jnp.arctan2(-rotation[..., 2, 0], rotation[..., 2, 2])
   pitch = jnp.arctan2(
-    rotation[..., 2, 1],
-    jnp.hypot(rotation[..., 2, 0], rotation[..., 2, 2]),
+    rotation[..., 2, 1], jnp.hypot(rotation[..., 2, 0], rotation[..., 2, 2])
   )
   roll = jnp.arctan2(-rotation[..., 0, 1], rotation[..., 1, 1])
   return yaw, pitch, roll
@@ -320,9 +319,7 @@ def flatten_vertices(
   return vertices.reshape(*batch, 3 * count)
 
 
-def unflatten_vertices(
-  flat: Float[Array, "... V3"],
-) -> Float[Array, "... V 3"]:
+def unflatten_vertices(flat: Float[Array, "... V3"]) -> Float[Array, "... V 3"]:
   """x1 y1 z1 x2 ... (Eq. 1) to `[..., V, 3]`."""
   check_array("flat", flat, "... X")
   if flat.shape[-1] % 3:

@@ -18,10 +18,7 @@ from data_prep.stages.flag_words import define_output
 from disentangle3d.network.margins import MARGINS, HeadSetting
 from disentangle3d.types import UserError
 from experiments.benchmarks.head import measure_head, table_of
-from experiments.benchmarks.machine import (
-  define_cpu_devices,
-  use_cpu_devices,
-)
+from experiments.benchmarks.machine import define_cpu_devices, use_cpu_devices
 from experiments.benchmarks.results import OUTPUT, publish
 
 

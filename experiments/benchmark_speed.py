@@ -26,11 +26,7 @@ from disentangle3d.inference import load_params
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.trunks import TRUNKS
 from experiments.benchmarks.speed import timing_findings
-from experiments.pages.findings import (
-  PAGE,
-  check_output,
-  save_findings,
-)
+from experiments.pages.findings import PAGE, check_output, save_findings
 
 
 def define_flags() -> None:

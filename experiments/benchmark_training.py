@@ -25,10 +25,7 @@ from data_prep.stages.flag_words import (
 )
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
-from experiments.benchmarks.machine import (
-  define_cpu_devices,
-  use_cpu_devices,
-)
+from experiments.benchmarks.machine import define_cpu_devices, use_cpu_devices
 from experiments.benchmarks.results import OUTPUT, publish
 from experiments.benchmarks.steps import INPUTS
 from experiments.benchmarks.training import chart_of, study, table_of

@@ -14,15 +14,9 @@ pictures only.
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_dataset,
-  define_networks,
-)
+from data_prep.stages.flag_words import define_dataset, define_networks
 from experiments.evaluations.disentanglement import evaluate_disentanglement
-from experiments.evaluations.flags import (
-  define_findings,
-  define_heldout_people,
-)
+from experiments.evaluations.flags import define_findings, define_heldout_people
 from experiments.pages.findings import check_output
 from experiments.sets.networks import read_networks
 from experiments.training.host import keep_freed_memory

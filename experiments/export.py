@@ -19,11 +19,7 @@ import pathlib
 from absl import flags, logging
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_network,
-  define_output,
-  was,
-)
+from data_prep.stages.flag_words import define_network, define_output, was
 from disentangle3d.training.export import load_network
 from experiments.exports.programs import PLATFORMS, export_network
 

@@ -71,10 +71,7 @@ def define_flags() -> None:
   )
   was(people="evaluate_on", render_batch="render_batch_size")
   flags.DEFINE_integer(
-    "test_people",
-    500,
-    "How many people are never trained on.",
-    lower_bound=1,
+    "test_people", 500, "How many people are never trained on.", lower_bound=1
   )
   flags.DEFINE_integer(
     "validation_people",

@@ -62,10 +62,7 @@ def define_flags() -> None:
     "Takes the photographs to be aligned crops of 96 x 112 px.",
   )
   flags.DEFINE_enum(
-    "faces",
-    "all",
-    ["all", "largest"],
-    "Which faces of a photograph are taken.",
+    "faces", "all", ["all", "largest"], "Which faces of a photograph are taken."
   )
   flags.DEFINE_float(
     "smooth",
@@ -75,10 +72,7 @@ def define_flags() -> None:
     lower_bound=0.0,
   )
   flags.DEFINE_integer(
-    "every",
-    1,
-    "Takes every so many-th frame of a video.",
-    lower_bound=1,
+    "every", 1, "Takes every so many-th frame of a video.", lower_bound=1
   )
   flags.DEFINE_list("formats", list(FORMATS), "The formats of the meshes.")
   flags.DEFINE_bool(

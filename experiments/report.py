@@ -12,9 +12,7 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_path,
-)
+from data_prep.stages.flag_words import define_path
 from experiments.pages.report import write_evaluation_page
 
 

@@ -11,11 +11,7 @@ from absl import flags
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_path
 from disentangle3d.training.metric_queue import NonFiniteLossError
-from disentangle3d.training.processes import (
-  Cluster,
-  join,
-  watched,
-)
+from disentangle3d.training.processes import Cluster, join, watched
 from disentangle3d.types import UserError
 from experiments.training.config_flag import define_config
 from experiments.training.host import (

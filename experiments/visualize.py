@@ -14,11 +14,7 @@ synthetic people, with their true shapes, or photographs. Writes a folder for
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_networks,
-  define_paths,
-  was,
-)
+from data_prep.stages.flag_words import define_networks, define_paths, was
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings, define_meshes
 from experiments.evaluations.pictures import draw_pictures

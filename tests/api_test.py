@@ -167,11 +167,7 @@ CASES = {
     (random(30, 3, scale=50), random(30, 3, seed=1, scale=50)),
     2e-3,
   ),
-  "cast_params": lambda: (
-    face_call("cast_params"),
-    (stacked_params(),),
-    1e-5,
-  ),
+  "cast_params": lambda: (face_call("cast_params"), (stacked_params(),), 1e-5),
   "decode": lambda: (
     face_call("decode"),
     (stacked_params(), d3d.Latents(random(12), random(5))),
@@ -197,11 +193,7 @@ CASES = {
     (stacked_params(),),
     1e-5,
   ),
-  "project": lambda: (
-    d3d.project,
-    (cameras(), random(9, 3, scale=60)),
-    1e-4,
-  ),
+  "project": lambda: (d3d.project, (cameras(), random(9, 3, scale=60)), 1e-4),
   "reconstruct": lambda: (
     face_call("reconstruct"),
     (stacked_params(), photos()),

@@ -61,7 +61,7 @@ INNER_ROOMS = {
 _SHARED_NAMES = {"decode", "define_flags", "encode", "get_config", "main"}
 # Parts of protocols of a user's own.
 _OFFERED = {
-  *("align_landmarks", "around_nose_tip", "plane_distance", "surface_distance"),
+  *("align_landmarks", "around_nose_tip", "plane_distance", "surface_distance")
 }
 _SOLE_IMPORTERS = {
   "orbax": ("disentangle3d/training/checkpoint.py",),

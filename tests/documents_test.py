@@ -31,9 +31,7 @@ _BINARIES = {
   if path.stem != "__init__"
 }
 _DOCUMENTS = tuple(
-  sorted(
-    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")],
-  )
+  sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 )
 # What the documents tell of today; the others keep what was.
 _OF_TODAY = tuple(
@@ -129,10 +127,7 @@ def _define_flags(binary: str) -> None:
 
 def _parse(words: list[str]) -> list[str]:
   """Parses a command as its binary does; what that warns of."""
-  with (
-    flagsaver.flagsaver(),
-    mock.patch.dict(flag_words._OLD, clear=True),
-  ):
+  with flagsaver.flagsaver(), mock.patch.dict(flag_words._OLD, clear=True):
     with mock.patch.object(sys, "argv", words):
       _define_flags(words[0])
       todays, warnings = flag_words.today(words)

@@ -316,11 +316,7 @@ _OLD_COMMANDS = (
     {},
     0,
   ),
-  (
-    "data_prep.align_faces --located=a --output=b --template=arcface",
-    {},
-    0,
-  ),
+  ("data_prep.align_faces --located=a --output=b --template=arcface", {}, 0),
 )
 
 

@@ -11,12 +11,7 @@ from absl import logging
 from data_prep.fitting.photo_page import write_photo_page
 from data_prep.stages.about import ABOUT, read_counts, read_licences
 from data_prep.stages.child_process import run_module
-from data_prep.stages.folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-)
+from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from disentangle3d.types import UserError
 
 STAGE = "prepare_dataset"

@@ -30,9 +30,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
 )
-from disentangle3d.faces.synthetic_world import (
-  SyntheticWorld,
-)
+from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.training.dataset import (
   MANIFEST,
@@ -107,10 +105,7 @@ def render_dataset(
   plans = split_plans(settings)
   parts = read_parts(stage, {name: plans[name].people for name in plans})
   manifest = write_dataset_manifest(
-    output,
-    parts.splits,
-    fitter,
-    {"synthetic": dataclasses.asdict(settings)},
+    output, parts.splits, fitter, {"synthetic": dataclasses.asdict(settings)}
   )
   stage.record(parts.counts)
   return manifest

@@ -6,20 +6,10 @@ import pathlib
 
 import cv2
 
-from data_prep.photos.crops import (
-  SPHEREFACE,
-  Template,
-  crop_matrix,
-  warp_crop,
-)
+from data_prep.photos.crops import SPHEREFACE, Template, crop_matrix, warp_crop
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.about import read_licences, read_stages
-from data_prep.stages.folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-)
+from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards
 from disentangle3d.output_files import replace_file

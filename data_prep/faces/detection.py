@@ -18,12 +18,7 @@ from data_prep.faces.five_point_lists import read_five_points
 from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.faces.mtcnn.weights import LICENCES
 from data_prep.photos.photo_sets import Photo
-from data_prep.stages.folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-)
+from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow
 from data_prep.stages.shard_loop import fill_shards, split_shards
 

@@ -22,11 +22,7 @@ from data_prep.photos.loose_photos import read_loose_photo
 from data_prep.photos.resizing import points_before, resize_by
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.geometry import five_points
-from disentangle3d.types import (
-  IMAGE_HEIGHT,
-  IMAGE_WIDTH,
-  UserError,
-)
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 _LONGEST_PX = 1024
 # Around a box, in its sides, what the landmarks are looked for in.
@@ -102,11 +98,7 @@ class FaceFinder:
     ]
 
   def _found(
-    self,
-    photo: np.ndarray,
-    box: np.ndarray,
-    points: np.ndarray,
-    score: float,
+    self, photo: np.ndarray, box: np.ndarray, points: np.ndarray, score: float
   ) -> FoundFace:
     landmarks, visibility = _landmarks_in(photo, box, self._locate)
     notes = []

@@ -13,12 +13,7 @@ from data_prep.faces.fan_locator import FanLocator
 from data_prep.faces.locators import Locator, NoFaceError, PtsLocator
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.about import read_licences, read_stages
-from data_prep.stages.folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-)
+from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards, split_shards
 from disentangle3d.geometry import five_points

@@ -16,11 +16,7 @@ import zipfile
 
 import numpy as np
 
-from data_prep.files.restricted_pickle import (
-  Inert,
-  StandIns,
-  load_next_pickle,
-)
+from data_prep.files.restricted_pickle import Inert, StandIns, load_next_pickle
 from disentangle3d.input_files import existing_file
 from disentangle3d.types import UserError
 

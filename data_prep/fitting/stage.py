@@ -13,12 +13,7 @@ from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
 from data_prep.fitting.plan import plan_shards
 from data_prep.fitting.shards import FitSettings, fit_shard
 from data_prep.fitting.summary import write_fit_summary
-from data_prep.stages.folder import (
-  ALONE,
-  Share,
-  digest,
-  open_stage,
-)
+from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,

@@ -18,10 +18,7 @@ from data_prep.stages.rows import (
   list_manifests,
   read_shard_rows,
 )
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  synthesize_shape,
-)
+from disentangle3d.faces.morphable_model import MorphableModel, synthesize_shape
 from disentangle3d.geometry import Camera, apply_affine
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.charts import Series, histogram, line_chart
@@ -166,9 +163,7 @@ def write_fit_summary(folder: pathlib.Path, model: MorphableModel) -> None:
   )
 
 
-def _shards(
-  folder: pathlib.Path,
-) -> Iterator[tuple[list[PhotoRow], Fits]]:
+def _shards(folder: pathlib.Path) -> Iterator[tuple[list[PhotoRow], Fits]]:
   for manifest in list_manifests(folder):
     yield read_shard_rows(manifest), read_fits(fits_path(manifest))
 

@@ -20,10 +20,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from data_prep.models.assembly import assemble_model
-from data_prep.models.blendshapes import (
-  EXPRESSION_MEANS,
-  modes_about_neutral,
-)
+from data_prep.models.blendshapes import EXPRESSION_MEANS, modes_about_neutral
 from data_prep.models.landmark_lists import (
   BASEL_LANDMARK_NAMES,
   landmarks_of_mesh,

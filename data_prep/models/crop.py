@@ -7,10 +7,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from data_prep.models.landmark_checks import check_landmarks
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  truncate_modes,
-)
+from disentangle3d.faces.morphable_model import MorphableModel, truncate_modes
 from disentangle3d.types import NOSE_TIP, UserError
 
 

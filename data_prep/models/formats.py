@@ -40,10 +40,7 @@ class Format:
 
 
 def _read_ict_facekit(
-  source: pathlib.Path,
-  *,
-  landmarks: np.ndarray | None = None,
-  **options: Any,
+  source: pathlib.Path, *, landmarks: np.ndarray | None = None, **options: Any
 ) -> MorphableModel:
   total = options.get("identity_dim", 100) + NUM_EXPRESSIONS
   with tqdm.tqdm(total=total, desc="reading", unit="mesh") as bar:
@@ -72,9 +69,7 @@ FORMATS = {
     required=("expression_source",),
   ),
   "bfm_h5": Format(
-    read_basel_h5,
-    "model2017-1_*.h5 or model2019_*.h5",
-    ("expression_mean",),
+    read_basel_h5, "model2017-1_*.h5 or model2019_*.h5", ("expression_mean",)
   ),
   "surrey": Format(
     read_surrey,

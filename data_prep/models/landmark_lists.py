@@ -139,9 +139,7 @@ LANDMARK_LISTS = {
 
 
 def landmarks_of_mesh(
-  where: str,
-  num_vertices: int,
-  given: Int[np.ndarray, "68"] | None = None,
+  where: str, num_vertices: int, given: Int[np.ndarray, "68"] | None = None
 ) -> tuple[Int[np.ndarray, "68"], str]:
   """The given list, else the published one, and where it comes from.
 

@@ -9,11 +9,7 @@ import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import project
-from disentangle3d.reporting.figures import (
-  GREY,
-  overlay_mesh,
-  portrait_camera,
-)
+from disentangle3d.reporting.figures import GREY, overlay_mesh, portrait_camera
 from disentangle3d.reporting.pictures import contact_sheet, draw_landmarks
 from disentangle3d.types import NUM_LANDMARKS
 

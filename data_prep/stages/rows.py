@@ -162,10 +162,7 @@ def read_rows(
 
 
 def read_shard_rows(
-  path: str | os.PathLike[str],
-  *,
-  located: bool = False,
-  aligned: bool = False,
+  path: str | os.PathLike[str], *, located: bool = False, aligned: bool = False
 ) -> list[PhotoRow]:
   """Reads one manifest shard.
 

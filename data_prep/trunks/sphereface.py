@@ -10,9 +10,7 @@ import numpy as np
 
 from data_prep.files.caffe_files import read_caffemodel
 from data_prep.files.torch_files import read_state_dict
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-)
+from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS, Trunk

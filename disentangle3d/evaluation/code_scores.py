@@ -58,9 +58,7 @@ def score_pairs(
 
 
 def auc_difference(
-  first: CodeScores,
-  second: CodeScores,
-  people: Int[Array | np.ndarray, "N"],
+  first: CodeScores, second: CodeScores, people: Int[Array | np.ndarray, "N"]
 ) -> Interval:
   """AUC of one code minus another's on the same pairs, people drawn again.
 

@@ -56,8 +56,7 @@ class Classification:
 
 
 def variance_ratio(
-  codes: Float[Array | np.ndarray, "N D"],
-  people: Int[Array | np.ndarray, "N"],
+  codes: Float[Array | np.ndarray, "N D"], people: Int[Array | np.ndarray, "N"]
 ) -> float:
   """Variance between people over variance within them, summed over a code.
 

@@ -31,10 +31,7 @@ def draw_pairs(people: Int[Array | np.ndarray, "P"], plan: PairPlan) -> Pairs:
     ValueError: There are too few people or photos for the plan.
   """
   return make_pairs(
-    people,
-    folds=plan.folds,
-    pairs_per_fold=plan.pairs_per_fold,
-    seed=plan.seed,
+    people, folds=plan.folds, pairs_per_fold=plan.pairs_per_fold, seed=plan.seed
   )
 
 

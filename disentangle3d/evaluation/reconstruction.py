@@ -22,10 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from disentangle3d.evaluation.scan_protocols import (
-  SCAN_PROTOCOLS,
-  scan_error,
-)
+from disentangle3d.evaluation.scan_protocols import SCAN_PROTOCOLS, scan_error
 from disentangle3d.evaluation.scans import scan_of
 from disentangle3d.geometry import align_similarity, apply_similarity
 from disentangle3d.types import NOSE_TIP, check_array, check_choice

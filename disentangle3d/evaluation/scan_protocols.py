@@ -285,13 +285,7 @@ SCAN_PROTOCOLS = {
       "deng2019", _ALL, True, True, around_nose, plane_distance, _rms
     ),
     ScanProtocol(
-      "ganfit",
-      _ALL,
-      True,
-      True,
-      around_nose,
-      surface_distance,
-      _symmetric_mean,
+      "ganfit", _ALL, True, True, around_nose, surface_distance, _symmetric_mean
     ),
     ScanProtocol(
       "now", SEVEN_KEYPOINTS, True, True, now_mask, surface_distance, _mean

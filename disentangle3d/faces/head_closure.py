@@ -87,9 +87,7 @@ def head_closure(model: MorphableModel) -> HeadClosure:
 
 
 def close_head(
-  closure: HeadClosure,
-  shape: Float[Array, "B V 3"],
-  hair_mm: Float[Array, "B"],
+  closure: HeadClosure, shape: Float[Array, "B V 3"], hair_mm: Float[Array, "B"]
 ) -> Float[Array, "B V2 3"]:
   """The shapes' vertices followed by those of hair and neck."""
   border = shape[:, closure.border][:, None]

@@ -17,11 +17,7 @@ import numpy as np
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
-from disentangle3d.types import (
-  NUM_LANDMARKS,
-  UserError,
-  check_array,
-)
+from disentangle3d.types import NUM_LANDMARKS, UserError, check_array
 
 _FORMAT = "disentangle3d morphable model, version 1"
 _ARRAYS = {

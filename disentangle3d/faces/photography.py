@@ -149,11 +149,7 @@ def random_background(
 
 
 def expose(
-  key: PRNGKeyArray,
-  image: Float[Array, "H2 W2 3"],
-  lens: Lens,
-  *,
-  margin: int,
+  key: PRNGKeyArray, image: Float[Array, "H2 W2 3"], lens: Lens, *, margin: int
 ) -> UInt8[Array, "H W 3"]:
   """Blurs, cuts `margin` pixels off each side, exposes, adds sensor noise."""
   height, width = (size - 2 * margin for size in image.shape[:2])

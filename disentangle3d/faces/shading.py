@@ -59,9 +59,7 @@ def normals_of(
   return _unit(total)
 
 
-def _irradiance_basis(
-  normals: Float[Array, "... 3"],
-) -> Float[Array, "... 9"]:
+def _irradiance_basis(normals: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
   """The nine spherical harmonics at unit vectors `[..., 3]`."""
   x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
   return jnp.stack(

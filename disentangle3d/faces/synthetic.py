@@ -253,10 +253,7 @@ def _expressions(
 
 
 def _photograph(
-  world: SyntheticWorld,
-  shape: Array,
-  by_photo: dict[str, Array],
-  place: Array,
+  world: SyntheticWorld, shape: Array, by_photo: dict[str, Array], place: Array
 ) -> tuple[Camera, Array, Array]:
   """True cameras, noisy landmarks and their vertices `[B, 68]`, in the crop.
 

@@ -4,10 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  landmark_points,
-)
+from disentangle3d.faces.morphable_model import MorphableModel, landmark_points
 from disentangle3d.geometry import five_points, similarity_2d
 from disentangle3d.types import CROP_TEMPLATE, NUM_CONTOUR
 

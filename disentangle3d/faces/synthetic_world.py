@@ -8,10 +8,7 @@ import numpy as np
 
 from disentangle3d.faces import appearance
 from disentangle3d.faces.head_closure import HeadClosure, head_closure
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  flatten_basis,
-)
+from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
 from disentangle3d.faces.synthetic_landmarks import (
   contour_candidates,
   nominal_scale,

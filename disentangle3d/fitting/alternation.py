@@ -223,10 +223,7 @@ def _select(choose: Array, one: Estimate, other: Estimate) -> Estimate:
 
 
 def _round(
-  basis: LandmarkBasis,
-  observed: Observed,
-  old: Estimate,
-  options: FitOptions,
+  basis: LandmarkBasis, observed: Observed, old: Estimate, options: FitOptions
 ) -> Estimate:
   scale, rotation = refine_camera(
     old.scale, old.rotation, old.scatter, num_steps=options.camera_steps

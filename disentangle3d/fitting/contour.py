@@ -99,8 +99,7 @@ def _even_places(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def visible_candidates(
-  points: Float[Array, "*B 3 17 C"],
-  axes: Float[Array, "*B 2 3"],
+  points: Float[Array, "*B 3 17 C"], axes: Float[Array, "*B 2 3"]
 ) -> Float[Array, "*B 17 C"]:
   """Which candidate carries each contour landmark under each camera.
 

@@ -59,9 +59,7 @@ def cpu_compiler_options(
   return accepted_options(_EIGEN_CONVOLUTIONS)
 
 
-def accepted_options(
-  options: dict[str, str | bool],
-) -> dict[str, str | bool]:
+def accepted_options(options: dict[str, str | bool]) -> dict[str, str | bool]:
   """Those of XLA's options that the default backend's compiler knows.
 
   Args:

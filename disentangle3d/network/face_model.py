@@ -163,9 +163,7 @@ def check_latents(
 
 
 def init_params(
-  key: Array,
-  model: FaceModel,
-  morphable_model: MorphableModel | None = None,
+  key: Array, model: FaceModel, morphable_model: MorphableModel | None = None
 ) -> dict[str, Any]:
   """Fresh parameters; the decoders start from noise, not from the basis.
 

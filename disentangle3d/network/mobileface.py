@@ -156,10 +156,7 @@ class Bottleneck(nn.Module):
     """Applies the three convolutions."""
     added = self.stride == 1 and x.shape[-1] == self.width
     inner = nn.Dense(
-      self.expanded,
-      dtype=self.dtype,
-      kernel_init=_keep_variance,
-      name="expand",
+      self.expanded, dtype=self.dtype, kernel_init=_keep_variance, name="expand"
     )(x)
     inner = PReLU(name="expand_prelu")(inner)
     inner = Depthwise(self.stride, self.dtype, name="depthwise")(inner)

@@ -18,11 +18,7 @@ import numpy as np
 
 from disentangle3d.faces.rendering import default_lighting, render
 from disentangle3d.faces.shading import ambient_light, directional_light
-from disentangle3d.geometry import (
-  Camera,
-  rotation_from_euler,
-  transform_camera,
-)
+from disentangle3d.geometry import Camera, rotation_from_euler, transform_camera
 from disentangle3d.reporting.pictures import (
   Color,
   contact_sheet,
@@ -286,13 +282,7 @@ def error_views(
   pictures = [
     _on_white(
       *_draw(
-        shape,
-        triangles,
-        camera,
-        size_px,
-        size_px,
-        color=color,
-        lighting=light,
+        shape, triangles, camera, size_px, size_px, color=color, lighting=light
       )
     )
     for shape, color in zip(shapes, colors, strict=True)

@@ -95,11 +95,7 @@ def identification_losses(
 
 
 def sampled_classes(
-  key: Array,
-  own: Int[Array, "B"],
-  is_real: Array,
-  *,
-  share: float,
+  key: Array, own: Int[Array, "B"], is_real: Array, *, share: float
 ) -> tuple[Int[Array, "C"], Int[Array, "B"]]:
   """Chooses classes of a shard: those of the batch, then others at random.
 

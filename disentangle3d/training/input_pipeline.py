@@ -268,18 +268,12 @@ def read_batches(
   if not len(reader):
     raise UserError("reader: expected at least one example, got none")
   positions = local_positions(
-    batch_size,
-    process=jax.process_index(),
-    num_processes=jax.process_count(),
+    batch_size, process=jax.process_index(), num_processes=jax.process_count()
   )
 
   def load(step: int) -> TrainBatch:
     indices = example_indices(
-      seed,
-      step,
-      positions,
-      batch_size=batch_size,
-      num_examples=len(reader),
+      seed, step, positions, batch_size=batch_size, num_examples=len(reader)
     )
     return reader.read(indices).replace(position=positions)
 
@@ -291,10 +285,7 @@ def read_batches(
 
 
 def read_chunks(
-  reader: Examples,
-  ranges: Sequence[range],
-  *,
-  threads: int | None = None,
+  reader: Examples, ranges: Sequence[range], *, threads: int | None = None
 ) -> Iterator[TrainBatch]:
   """Consecutive examples, a range at a time, in order; a few read ahead."""
   threads = threads or os.cpu_count() or 1
@@ -308,9 +299,7 @@ def index_batches(
 ) -> Iterator[TrainBatch]:
   """As `read_batches`, only that the step takes the examples itself."""
   positions = local_positions(
-    batch_size,
-    process=jax.process_index(),
-    num_processes=jax.process_count(),
+    batch_size, process=jax.process_index(), num_processes=jax.process_count()
   )
   for step in range(start, stop):
     indices = example_indices(
@@ -324,9 +313,7 @@ def position_batches(
 ) -> Iterator[TrainBatch]:
   """Batches that say nothing but their positions; the step draws the rest."""
   positions = local_positions(
-    batch_size,
-    process=jax.process_index(),
-    num_processes=jax.process_count(),
+    batch_size, process=jax.process_index(), num_processes=jax.process_count()
   )
   for _ in range(start, stop):
     yield TrainBatch(position=positions)

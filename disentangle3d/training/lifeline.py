@@ -104,13 +104,7 @@ def _connected(host: str, port: int, token: bytes) -> socket.socket:
 
 def _announced(address: str, port: int, token: bytes) -> tuple[str, int, bytes]:
   """What process 0 says, on all."""
-  packed = b"".join(
-    (
-      socket.inet_aton(address),
-      port.to_bytes(2, "big"),
-      token,
-    )
-  )
+  packed = b"".join((socket.inet_aton(address), port.to_bytes(2, "big"), token))
   said = multihost_utils.broadcast_one_to_all(np.frombuffer(packed, np.uint8))
   heard = np.asarray(said, np.uint8).tobytes()
   return (

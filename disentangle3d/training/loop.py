@@ -11,11 +11,7 @@ import jax
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.operations import count_operations
-from disentangle3d.training.batches import (
-  HeldExamples,
-  TargetBasis,
-  TrainBatch,
-)
+from disentangle3d.training.batches import HeldExamples, TargetBasis, TrainBatch
 from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.evaluators import (
   Evaluator,

@@ -60,9 +60,7 @@ def join(cluster: Cluster) -> None:
     jax.distributed.initialize()
     return
   jax.distributed.initialize(
-    cluster.coordinator,
-    cluster.num_processes,
-    cluster.process_id,
+    cluster.coordinator, cluster.num_processes, cluster.process_id
   )
 
 

@@ -41,12 +41,7 @@ from disentangle3d.types import (
 _CROP = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
 _CROP_BYTES = IMAGE_HEIGHT * IMAGE_WIDTH * 3
 _WORD_BYTES = 4
-_FIELDS = (
-  "image",
-  "label",
-  "identity_coefficients",
-  "expression_coefficients",
-)
+_FIELDS = ("image", "label", "identity_coefficients", "expression_coefficients")
 
 
 class ResidentExamples(flax.struct.PyTreeNode):
@@ -93,10 +88,7 @@ class ResidentExamples(flax.struct.PyTreeNode):
 
 
 def resident_examples(
-  reader: Examples,
-  *,
-  devices: Sequence[jax.Device],
-  rows_a_turn: int = 1024,
+  reader: Examples, *, devices: Sequence[jax.Device], rows_a_turn: int = 1024
 ) -> ResidentExamples:
   """Reads a whole split onto the devices, a chunk at a time.
 

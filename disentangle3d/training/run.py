@@ -14,10 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.network.face_model import (
-  FaceModel,
-  init_params,
-)
+from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.identity_heads import (
   class_means,
   cosine_head_from_means,
@@ -38,11 +35,7 @@ from disentangle3d.training.losses import latent_targets
 from disentangle3d.training.metric_queue import Report
 from disentangle3d.training.phase_losses import LOSSES, Loss, check_losses
 from disentangle3d.training.phases import HEAD, Phase, needed_head
-from disentangle3d.training.state import (
-  TrainState,
-  final_params,
-  initial_state,
-)
+from disentangle3d.training.state import TrainState, final_params, initial_state
 from disentangle3d.types import UserError
 
 _logger = logging.getLogger(__name__)
@@ -306,10 +299,7 @@ def _fit_head(
   else:
     key = jax.random.fold_in(jax.random.key(seed), 1)
     head = init_identity_head(
-      key,
-      num_classes=classes,
-      identity_dim=model.identity_dim,
-      bias=bias,
+      key, num_classes=classes, identity_dim=model.identity_dim, bias=bias
     )
     _logger.info("%s: cold head of %d classes", phase.name, classes)
   return {**params, HEAD: head}

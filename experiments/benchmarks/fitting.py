@@ -54,9 +54,7 @@ def _images_figure(errors: Mapping[str, Interval]) -> bytes:
       ends = [_IMAGE_COUNTS[0], _IMAGE_COUNTS[-1]]
       series[name] = Series(ends, [found.mean] * 2)
   figure = line_chart(
-    series,
-    x_label="images of a person",
-    y_label="identity shape, rmse (mm)",
+    series, x_label="images of a person", y_label="identity shape, rmse (mm)"
   )
   figure.axes[0].set_xscale("log", base=2)
   figure.axes[0].set_xticks(_IMAGE_COUNTS, [str(n) for n in _IMAGE_COUNTS])

@@ -21,9 +21,7 @@ from data_prep.photos.photo_sets import Photo, list_photos
 from data_prep.stages.about import read_licences, write_about
 from data_prep.stages.folder import Share
 from data_prep.stages.rows import manifest_path, read_rows, write_manifest
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-)
+from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.reporting.html_page import Row, Table
 from experiments.benchmarks.standard_photos import astronauts
 from experiments.benchmarks.timing import Timing, time_calls
@@ -152,9 +150,7 @@ def repeat_rows(aligned: pathlib.Path, output: pathlib.Path, least: int) -> int:
   output.mkdir()
   many = [
     dataclasses.replace(
-      row,
-      subject=f"{copy}_{row.subject}",
-      image_id=f"{copy}_{row.image_id}",
+      row, subject=f"{copy}_{row.subject}", image_id=f"{copy}_{row.image_id}"
     )
     for copy in range(-(-least // len(rows)))
     for row in rows

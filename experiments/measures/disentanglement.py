@@ -127,10 +127,7 @@ def code_findings(
     ),
     expression_drift=identity_drift(rows["expression"], owners, kinds),
     expression=classify_linearly(
-      rows["expression"],
-      kinds,
-      owners,
-      folds=min(5, len(np.unique(owners))),
+      rows["expression"], kinds, owners, folds=min(5, len(np.unique(owners)))
     ),
   )
 

@@ -5,12 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from disentangle3d.faces.synthetic_world import EXPRESSION_CLASSES
-from disentangle3d.reporting.html_page import (
-  Block,
-  Table,
-  interval,
-  mean_std,
-)
+from disentangle3d.reporting.html_page import Block, Table, interval, mean_std
 from experiments.measures.disentanglement import (
   CODES,
   YAW_BINS_DEG,

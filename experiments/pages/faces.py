@@ -18,11 +18,7 @@ from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.geometry import Camera
 from disentangle3d.reporting.charts import Series, loss_curves
 from disentangle3d.reporting.figures import overlay_mesh, render_shape
-from disentangle3d.reporting.html_page import (
-  Block,
-  Grid,
-  Picture,
-)
+from disentangle3d.reporting.html_page import Block, Grid, Picture
 from disentangle3d.reporting.pictures import draw_landmarks
 from disentangle3d.training.run_files import read_metrics
 

@@ -5,12 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from disentangle3d.reporting.figures import heat_map
-from disentangle3d.reporting.html_page import (
-  Block,
-  Paragraph,
-  Picture,
-  Section,
-)
+from disentangle3d.reporting.html_page import Block, Paragraph, Picture, Section
 from experiments.measures.scans import ScanResults
 from experiments.pages.paper_tables import (
   EXPRESSIONS,
@@ -96,8 +91,7 @@ def _first_scan(results: ScanResults) -> Picture:
   names = list(results.first_errors_mm)[:_SCANS_SHOWN]
   chart = heat_map(
     np.broadcast_to(
-      surface.vertices.astype(np.float32),
-      (len(names), *surface.vertices.shape),
+      surface.vertices.astype(np.float32), (len(names), *surface.vertices.shape)
     ),
     surface.triangles,
     np.stack([results.first_errors_mm[name] for name in names]),

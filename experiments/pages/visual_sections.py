@@ -31,12 +31,8 @@ from experiments.sets.heldout import (
   shape_methods,
   true_shapes,
 )
-from experiments.sets.meshes import (
-  MeshFolder,
-)
-from experiments.sets.networks import (
-  check_vertices,
-)
+from experiments.sets.meshes import MeshFolder
+from experiments.sets.networks import check_vertices
 from experiments.sets.synthetic import EXPRESSION, world_of_set
 
 TRUTH = "truth"

@@ -143,10 +143,7 @@ def write_face(
 
 
 def viewer_face(
-  place: str,
-  face: MadeFace,
-  image: np.ndarray,
-  colors: np.ndarray | None,
+  place: str, face: MadeFace, image: np.ndarray, colors: np.ndarray | None
 ) -> ViewerFace:
   """The face as `viewer_page` takes it; `place` is its title."""
   photo, box = image, face.found.box

@@ -22,10 +22,7 @@ from disentangle3d.evaluation.shape_scores import (
   ShapeScores,
   score_shapes,
 )
-from disentangle3d.faces.morphable_model import (
-  MorphableModel,
-  synthesize_shape,
-)
+from disentangle3d.faces.morphable_model import MorphableModel, synthesize_shape
 from disentangle3d.faces.synthetic import SyntheticPhotos, render_photos
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import ImageFits

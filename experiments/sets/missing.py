@@ -17,10 +17,7 @@ CROP, SCORE, FAIL = MISSING = ("crop", "score", "fail")
 
 
 def check_missing(
-  names: Sequence[str],
-  missing: Bool[np.ndarray, "U"],
-  policy: str,
-  where: str,
+  names: Sequence[str], missing: Bool[np.ndarray, "U"], policy: str, where: str
 ) -> None:
   """Refuses a set with photographs or videos without a face, if so asked.
 

@@ -296,11 +296,7 @@ def _bu3dfe_scans(
 
 
 def _photo(
-  row: PhotoRow,
-  name: str,
-  scan: ScanFiles,
-  neutral: ScanFiles,
-  condition: str,
+  row: PhotoRow, name: str, scan: ScanFiles, neutral: ScanFiles, condition: str
 ) -> ScanPhoto:
   if row.crop_path is None or row.crop_from_photo is None:
     raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")

@@ -68,9 +68,7 @@ def world_of_set(
   photos = chosen.photos_per_person or settings.heldout_photos_per_person
   return (
     dataclasses.replace(
-      settings,
-      heldout_people=people or there,
-      heldout_photos_per_person=photos,
+      settings, heldout_people=people or there, heldout_photos_per_person=photos
     ),
     world.replace(sweep=chosen.sweep, yaw_distribution=chosen.yaw_distribution),
   )

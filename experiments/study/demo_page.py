@@ -28,12 +28,7 @@ from disentangle3d.training.export import Network
 from experiments.configs.default import PHASES
 from experiments.measures.reconstruction import SetResults
 from experiments.measures.verification import FaceResults
-from experiments.pages.faces import (
-  Face,
-  FacePictures,
-  face_row,
-  loss_figures,
-)
+from experiments.pages.faces import Face, FacePictures, face_row, loss_figures
 from experiments.pages.reconstruction import set_sections
 from experiments.pages.verification import face_sections
 from experiments.sets.heldout import (
@@ -92,9 +87,7 @@ def faces_to_show(heldout: HeldOut, network: Network) -> ShownFaces:
     for method in (methods[AFTER_JOINT], methods[MULTI_FIT], truth_of(heldout))
   )
   error = shape_error(
-    made,
-    truths,
-    landmark_vertices=np.asarray(heldout.fitter.landmark_vertices),
+    made, truths, landmark_vertices=np.asarray(heldout.fitter.landmark_vertices)
   )
   faces = [
     Face(

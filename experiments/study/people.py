@@ -23,11 +23,7 @@ from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
-from disentangle3d.types import (
-  IMAGE_HEIGHT,
-  IMAGE_WIDTH,
-  UserError,
-)
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 # CASIA-WebFace's largest folder has 804 photos; its mean is 46.
 MOST_PHOTOS = 804

@@ -31,11 +31,7 @@ from experiments.configs.paper_scale import with_steps
 from experiments.pages.bases import bases_section
 from experiments.pages.findings import Findings
 from experiments.study.page import log_stage, save_results, write_study_page
-from experiments.study.people import (
-  MOST_PHOTOS,
-  render_people,
-  training_people,
-)
+from experiments.study.people import MOST_PHOTOS, render_people, training_people
 from experiments.study.results import (
   AFTER_PRETRAINING,
   measure_study,

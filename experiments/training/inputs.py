@@ -99,17 +99,12 @@ def open_input(
     )
     return (
       _phase_input(
-        config,
-        morphable_model,
-        examples.num_examples,
-        examples.num_classes,
+        config, morphable_model, examples.num_examples, examples.num_classes
       ),
       morphable_model,
     )
   split = open_dataset(
-    expand(examples.path),
-    "train",
-    verify=examples.verify_checksums,
+    expand(examples.path), "train", verify=examples.verify_checksums
   )
   morphable_model = load_dataset_model(split)
   _check_sizes(model, split, morphable_model)

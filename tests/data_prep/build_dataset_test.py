@@ -193,10 +193,7 @@ class BuildDatasetTest(absltest.TestCase):
     self.assertEqual(settings["rejected_by_reason"], {"too far off": 1})
     self.assertEqual(
       settings["stages_before"],
-      [
-        *_STAGES_BEFORE,
-        {"stage": "fit_faces", "settings": {"contour": "off"}},
-      ],
+      [*_STAGES_BEFORE, {"stage": "fit_faces", "settings": {"contour": "off"}}],
     )
     self.assertIn("opencv-python-headless", manifest["created"]["versions"])
     self.assertEqual(manifest["num_classes"], 4)

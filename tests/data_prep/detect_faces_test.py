@@ -74,11 +74,7 @@ class DetectFacesTest(absltest.TestCase):
 
     def detect(share):
       return detect_faces(
-        photos,
-        self.output,
-        list_source(path),
-        photos_per_shard=2,
-        share=share,
+        photos, self.output, list_source(path), photos_per_shard=2, share=share
       )
 
     self.assertIsNone(detect(Share(1, 2)))

@@ -140,10 +140,7 @@ class FitFacesTest(absltest.TestCase):
     self.assertEqual(counts["ok"], 4)
     self.assertEqual(
       reasons,
-      {
-        "p2/0.jpg": "no face found",
-        "p2/1.jpg": "too few visible landmarks: 3",
-      },
+      {"p2/0.jpg": "no face found", "p2/1.jpg": "too few visible landmarks: 3"},
     )
     about = json.loads((self.output / "about.json").read_text())
     self.assertEqual(about["counts"]["ok"], 4)

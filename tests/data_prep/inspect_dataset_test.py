@@ -28,10 +28,7 @@ def _write(folder: pathlib.Path) -> pathlib.Path:
   """20 photos of 4 people to train, in two files, and 4 of 2 held out."""
   splits = {}
   for number, (name, rows) in enumerate(
-    (
-      ("train", records()),
-      ("heldout", records(people=2, photos=2, prefix="h")),
-    )
+    (("train", records()), ("heldout", records(people=2, photos=2, prefix="h")))
   ):
     splits[name] = [
       {**row, "image": encode_image(smooth_picture(100 * number + i))}

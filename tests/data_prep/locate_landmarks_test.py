@@ -94,11 +94,7 @@ class LocateLandmarksTest(absltest.TestCase):
     points = np.arange(136).reshape(68, 2)
     np.testing.assert_allclose(
       rows[0].five_points,
-      [
-        points[36:42].mean(0),
-        points[42:48].mean(0),
-        *points[[30, 48, 54]],
-      ],
+      [points[36:42].mean(0), points[42:48].mean(0), *points[[30, 48, 54]]],
     )
     self.assertEqual(rows[0].image_path, self.images / "ann" / "1.png")
     self.assertEqual(rows[0].detector, "brightness")

@@ -19,15 +19,8 @@ from data_prep.stages.folder import Share
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.fitting.batched_fitting import fit_model, fit_subjects
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.training.dataset import (
-  MANIFEST,
-  open_dataset,
-  read_manifest,
-)
-from disentangle3d.training.input_pipeline import (
-  RecordReader,
-  decode_image,
-)
+from disentangle3d.training.dataset import MANIFEST, open_dataset, read_manifest
+from disentangle3d.training.input_pipeline import RecordReader, decode_image
 from tests.fixtures import random_morphable_model
 from tests.killing import run_killed
 

@@ -58,9 +58,7 @@ class BenchmarkTest(absltest.TestCase):
     codes, shape = self.methods[PLAIN](photos())
     np.testing.assert_allclose(shape, expected.shape, atol=1e-3)
     np.testing.assert_allclose(
-      codes,
-      np.concatenate(jax.tree.leaves(expected.latents), -1),
-      atol=1e-4,
+      codes, np.concatenate(jax.tree.leaves(expected.latents), -1), atol=1e-4
     )
 
   def test_differences_are_the_largest_from_the_plain_way(self):
@@ -94,8 +92,7 @@ class BenchmarkTest(absltest.TestCase):
       }
     ).rows
     self.assertEqual(
-      first[:9],
-      ("8", "sphere20", PLAIN, 2.5, 3.0, 3.5, 4.0, 1.0, "0.75"),
+      first[:9], ("8", "sphere20", PLAIN, 2.5, 3.0, 3.5, 4.0, 1.0, "0.75")
     )
     self.assertEqual(mobile[1:3], ("mobile", PLAIN))
     self.assertAlmostEqual(mobile[7], 0.2)

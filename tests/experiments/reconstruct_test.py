@@ -93,10 +93,7 @@ class Crowd(KnownFaces):
 
   def faces(self, photo):
     frame = int(photo.image[0, 0, 2]) // 20
-    people = [
-      self.face(photo, 0, -80 + frame),
-      self.face(photo, 1, 70 - frame),
-    ]
+    people = [self.face(photo, 0, -80 + frame), self.face(photo, 1, 70 - frame)]
     return people[::-1] if frame == 1 else people
 
 
@@ -128,14 +125,7 @@ class ReconstructTest(absltest.TestCase):
 
   @classmethod
   def run_on(
-    cls,
-    photos,
-    output,
-    *,
-    maker=None,
-    finder=KnownFaces,
-    hidden=(),
-    **options,
+    cls, photos, output, *, maker=None, finder=KnownFaces, hidden=(), **options
   ):
     return reconstruct_photos(
       list_files([str(photos)]),

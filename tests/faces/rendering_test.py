@@ -37,10 +37,7 @@ def sphere(rows=40, columns=60, radius=10.0):
   triangles = np.concatenate(
     [np.stack([a, c, b], -1), np.stack([b, c, d], -1)]
   ).reshape(-1, 3)
-  return (
-    (radius * vertices).astype(np.float32),
-    triangles.astype(np.int32),
-  )
+  return ((radius * vertices).astype(np.float32), triangles.astype(np.int32))
 
 
 def random_triangles(seed, *, count=60, spread=1.0):
@@ -161,10 +158,7 @@ class RasterizeTest(parameterized.TestCase):
     whole = draw(points, triangles)
     with mock.patch.object(rasterizer, "_MOST_PAIRS", 70 * HEIGHT * WIDTH):
       parts = rasterizer.rasterize(
-        jnp.asarray(points),
-        jnp.asarray(triangles),
-        height=HEIGHT,
-        width=WIDTH,
+        jnp.asarray(points), jnp.asarray(triangles), height=HEIGHT, width=WIDTH
       )
     np.testing.assert_array_equal(parts.triangle_index, whole.triangle_index)
     np.testing.assert_allclose(parts.depth, whole.depth, rtol=1e-5)

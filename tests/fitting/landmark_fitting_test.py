@@ -15,10 +15,7 @@ from disentangle3d.faces.morphable_model import (
   synthesize_shape,
 )
 from disentangle3d.faces.procedural import procedural_face_model
-from disentangle3d.fitting.landmark_fitting import (
-  FitOptions,
-  fit_landmarks,
-)
+from disentangle3d.fitting.landmark_fitting import FitOptions, fit_landmarks
 from disentangle3d.geometry import align_similarity, apply_similarity, project
 from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import REPOSITORY, random_morphable_model
@@ -100,9 +97,7 @@ class ObjectiveTest(parameterized.TestCase):
       rtol=1e-4,
     )
     np.testing.assert_allclose(
-      result.rmse_px,
-      np.sqrt(squared / faces.visibility.sum(-1)),
-      rtol=1e-4,
+      result.rmse_px, np.sqrt(squared / faces.visibility.sum(-1)), rtol=1e-4
     )
 
   def test_the_last_value_repeats_after_convergence(self):

@@ -169,9 +169,7 @@ class ApplyTest(parameterized.TestCase):
       faces.shape, synthesize_shape(basis, alpha, beta), atol=1e-3
     )
     np.testing.assert_allclose(
-      faces.identity_shape,
-      synthesize_shape(basis, alpha, 0 * beta),
-      atol=1e-3,
+      faces.identity_shape, synthesize_shape(basis, alpha, 0 * beta), atol=1e-3
     )
 
   def test_training_entries_beside_are_ignored(self):

@@ -164,11 +164,7 @@ class HeadsTest(parameterized.TestCase):
 
       def loss(codes, kind=kind):
         logits = class_logits(
-          head,
-          codes,
-          jnp.zeros(3, jnp.int32),
-          setting=_setting(kind),
-          step=0,
+          head, codes, jnp.zeros(3, jnp.int32), setting=_setting(kind), step=0
         )
         return jnp.sum(identification_loss(logits, jnp.zeros(3, jnp.int32)))
 

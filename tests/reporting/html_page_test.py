@@ -97,8 +97,7 @@ class PageTest(parameterized.TestCase):
     figure = Figure()
     figure.add_subplot().plot([1, 2])
     content = hp.page(
-      "report",
-      [hp.Section("a", [hp.Picture(figure)]), hp.Section("b", [])],
+      "report", [hp.Section("a", [hp.Picture(figure)]), hp.Section("b", [])]
     )
     for tag, attributes in _Reader(content).tags:
       self.assertNotIn(tag, ("link", "script", "iframe"))

@@ -6,11 +6,7 @@ from absl.testing import absltest
 import jax.numpy as jnp
 import numpy as np
 
-from disentangle3d.geometry import (
-  Camera,
-  invert_affine,
-  transform_camera,
-)
+from disentangle3d.geometry import Camera, invert_affine, transform_camera
 from disentangle3d.reporting import photo_overlay
 from disentangle3d.reporting.figures import overlay_mesh
 from disentangle3d.reporting.photo_overlay import overlay_on_photo

@@ -144,7 +144,7 @@ class BatchTest(parameterized.TestCase):
       {field.name: getattr(_ALL, field.name)}
       for field in dataclasses.fields(_ALL)
       if field.name != "occlusion_area"
-    ),
+    )
   )
   def test_each_does_something_and_draws_from_the_examples_key(self, **one):
     setting, key = Augmentation(**one), jax.random.key(0)

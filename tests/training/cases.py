@@ -18,11 +18,7 @@ from disentangle3d.training.input_pipeline import open_reader
 from disentangle3d.training.loop import PhaseInput
 from disentangle3d.training.optimizers import Optimizer, OptimizerSetting
 from disentangle3d.training.phase_losses import Forward
-from disentangle3d.training.phases import (
-  MODULES,
-  Phase,
-  phase_of_modules,
-)
+from disentangle3d.training.phases import MODULES, Phase, phase_of_modules
 from disentangle3d.training.records import encode_image
 from tests.fixtures import random_morphable_model
 

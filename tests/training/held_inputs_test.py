@@ -10,10 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from disentangle3d.faces.morphable_model import (
-  synthesize_shape,
-  truncate_modes,
-)
+from disentangle3d.faces.morphable_model import synthesize_shape, truncate_modes
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.synthetic import (
   render_photos,

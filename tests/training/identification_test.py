@@ -9,11 +9,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from disentangle3d.network.margins import (
-  MARGINS,
-  HeadSetting,
-  class_logits,
-)
+from disentangle3d.network.margins import MARGINS, HeadSetting, class_logits
 from disentangle3d.training.identification import (
   Moment,
   identification_losses,

@@ -107,11 +107,7 @@ class OptimizerTest(parameterized.TestCase):
     for name, decay, wanted in (
       ("sgd", 0.0, {"[0].trace['kernel']"}),
       ("sgd", 0.1, {"[1].trace['kernel']"}),
-      (
-        "adam",
-        0.1,
-        {"[0].count", "[0].mu['kernel']", "[0].nu['kernel']"},
-      ),
+      ("adam", 0.1, {"[0].count", "[0].mu['kernel']", "[0].nu['kernel']"}),
     ):
       memory = make_optimizer(
         OptimizerSetting(name, 1.0, weight_decay=decay)

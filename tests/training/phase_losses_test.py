@@ -62,9 +62,7 @@ class TargetComponentsTest(absltest.TestCase):
     }
     terms = jax.jit(
       lambda params, batch: phase_losses(
-        LOSSES,
-        tiny_phases()[1],
-        forward_of(params, batch),
+        LOSSES, tiny_phases()[1], forward_of(params, batch)
       )
     )(
       {**kernels, "mean_shape": MORPHABLE_MODEL.mean_shape},

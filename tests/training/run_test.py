@@ -13,10 +13,7 @@ import pytest
 from disentangle3d.network.margins import MARGINS, HeadSetting
 from disentangle3d.training.checkpoint import latest_step
 from disentangle3d.training.export import load_network, save_network
-from disentangle3d.training.loop import (
-  LoopOptions,
-  should_run,
-)
+from disentangle3d.training.loop import LoopOptions, should_run
 from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.optimizers import OptimizerSetting
 from disentangle3d.training.phases import Plateau

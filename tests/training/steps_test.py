@@ -18,11 +18,7 @@ from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.loop import LoopOptions, train_phase
 from disentangle3d.training.optimizers import OptimizerSetting, Schedule
 from disentangle3d.training.phases import Phase
-from disentangle3d.training.state import (
-  TrainState,
-  final_params,
-  initial_state,
-)
+from disentangle3d.training.state import TrainState, final_params, initial_state
 from tests.training.cases import (
   ADAM,
   MODEL,
@@ -156,9 +152,7 @@ class ShardedStepTest(absltest.TestCase):
       head=HeadSetting("arcface", scale=10.0, margin=0.5),
     )
     shards = dataclasses.replace(
-      dense,
-      head=dataclasses.replace(dense.head, sharded=True),
-      accumulate=2,
+      dense, head=dataclasses.replace(dense.head, sharded=True), accumulate=2
     )
     params = _params(head=True)
     del params["identity_head"]["bias"]
@@ -219,10 +213,7 @@ class DecodersStepTest(absltest.TestCase):
     )
     phase = dataclasses.replace(
       tiny_phases()[1],
-      optimizers={
-        "identity_decoder": optimizer,
-        "residual_decoder": optimizer,
-      },
+      optimizers={"identity_decoder": optimizer, "residual_decoder": optimizer},
       steps=300,
       batch_size=64,
     )

@@ -68,9 +68,7 @@ def pnet_map_size(size: int) -> int:
 
 
 def pnet(
-  weights: Weights,
-  images: Float[Array, "B H W 3"],
-  sizes: Int[Array, "B 2"],
+  weights: Weights, images: Float[Array, "B H W 3"], sizes: Int[Array, "B 2"]
 ) -> tuple[Float[Array, "B h w"], Float[Array, "B h w 4"]]:
   """Looks for faces of 12 pixels everywhere.
 

@@ -22,7 +22,7 @@ LICENCES = {
   "MTCNN weights": (
     "MIT (package mtcnn, Iván de Paz Centeno), converted from the authors'"
     " Caffe models (MIT)"
-  ),
+  )
 }
 NETWORKS = ("pnet", "rnet", "onet")
 # Names and shapes in the order of the files; kernels are HWIO.

@@ -6,10 +6,7 @@ import numpy as np
 import scipy.io
 
 from data_prep.evaluation_sets.pair_lists import find_videos
-from data_prep.evaluation_sets.ytf import (
-  read_meta_and_splits,
-  read_splits,
-)
+from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
 
 SPLITS = (
   "split number, first name, second name, is the same?\n"

@@ -2,12 +2,8 @@ import pathlib
 
 from absl.testing import absltest, parameterized
 
-from data_prep.faces import (
-  dlib_locator as dlib_landmarks,
-)
-from data_prep.faces import (
-  fan_locator as fan_landmarks,
-)
+from data_prep.faces import dlib_locator as dlib_landmarks
+from data_prep.faces import fan_locator as fan_landmarks
 from data_prep.faces.pts import PTS_DETECTOR
 from data_prep.fitting import shards as fit_shards
 from data_prep.stages.rows import PhotoRow

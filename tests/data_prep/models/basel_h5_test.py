@@ -60,9 +60,7 @@ class ReadBaselH5Test(parameterized.TestCase):
       self.path, **{"shape/model/mean": (known_model.flat_mean() - _OFFSET)}
     )
     model = read_basel_h5(
-      self.path,
-      expression_mean="neutral",
-      landmarks=MODEL.landmark_vertices,
+      self.path, expression_mean="neutral", landmarks=MODEL.landmark_vertices
     )
     known_model.assert_same_model(model)
     self.assertIn("mean expression in the neutral", model.source)
@@ -104,8 +102,7 @@ class ReadBaselH5Test(parameterized.TestCase):
     )
 
   @parameterized.named_parameters(
-    ("list", 53_149, "BFM2017 (bfm)"),
-    ("none", 600, "Basel Face Model"),
+    ("list", 53_149, "BFM2017 (bfm)"), ("none", 600, "Basel Face Model")
   )
   def test_releases_are_known_by_their_size(self, size, name):
     more = np.random.default_rng(1).normal(size=(3 * size - 1800, 1))

@@ -90,9 +90,7 @@ class Read3ddfaTest(_ScratchTest):
 
   def test_exp_pca_takes_the_place_of_the_expressions(self):
     source = _write_3ddfa(
-      self.folder,
-      mu_shape=1000 * known_model.flat_mean()[:, None],
-      w_exp=None,
+      self.folder, mu_shape=1000 * known_model.flat_mean()[:, None], w_exp=None
     )
     model = read_3ddfa(source, expression_source=_write_exp_pca(self.folder))
     known_model.assert_same_model(model)
@@ -225,9 +223,7 @@ class ReadBfm2009Test(_ScratchTest):
       ValueError, r"Exp_Pca\.bin: expected, after .* \(3\), .*--trim_index says"
     ):
       read_bfm2009(
-        source,
-        expression_source=expression,
-        landmarks=MODEL.landmark_vertices,
+        source, expression_source=expression, landmarks=MODEL.landmark_vertices
       )
     scipy.io.savemat(self.folder / "index.mat", {"trimIndex": [[3, 2]]})
     with self.assertRaisesRegex(ValueError, r"index\.mat: trimIndex: exp.*asc"):

@@ -96,8 +96,7 @@ class ReadFlameTest(parameterized.TestCase):
     }
     self.path.write_bytes(pickle.dumps(plain, 4))
     known_model.assert_same_model(
-      read_flame(self.path, landmarks=MODEL.landmark_vertices),
-      expression=False,
+      read_flame(self.path, landmarks=MODEL.landmark_vertices), expression=False
     )
 
   @parameterized.named_parameters(("full", "full", 0), ("static", "static", 17))

@@ -40,10 +40,7 @@ def inward_triangles(model: MorphableModel = MODEL) -> np.ndarray:
 
 
 def assert_same_model(
-  got: MorphableModel,
-  *,
-  expression: bool = True,
-  tolerance_mm: float = 1e-3,
+  got: MorphableModel, *, expression: bool = True, tolerance_mm: float = 1e-3
 ) -> None:
   """The arrays of `MODEL`, and so the shapes for any coefficients.
 

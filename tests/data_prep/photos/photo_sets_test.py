@@ -192,8 +192,7 @@ class PhotosTest(parameterized.TestCase):
       for value, member in ((1, "s10/1.jpg"), (2, "s2/10.jpg"), (3, "s2/9.jpg"))
     }
     write(
-      path,
-      {f"{root}readme.txt": b"", "__MACOSX/s2/._9.jpg": b"", **members},
+      path, {f"{root}readme.txt": b"", "__MACOSX/s2/._9.jpg": b"", **members}
     )
     found = list_photos(path)
     self.assertEqual(

@@ -90,11 +90,7 @@ class ManifestsTest(parameterized.TestCase):
     ("key", {"landmarks": ...}, "expected the key landmarks, got none"),
     ("null", {"box": None}, "box: expected a value in an ok row"),
     ("count", {"box": [1, 2, 3]}, r"box: expected \[4\] numbers, got \[3\]"),
-    (
-      "ragged",
-      {"five_points": [[1, 2], [3]]},
-      "five_points: expected numbers",
-    ),
+    ("ragged", {"five_points": [[1, 2], [3]]}, "five_points: expected numbers"),
     ("words", {"box": ["a", 1, 1, 1]}, "box: expected numbers"),
     ("nan", {"box": [float("nan"), 1, 2, 3]}, "box: expected finite"),
     ("huge", {"box": [1e300, 1, 2, 3]}, "box: expected finite"),
@@ -206,11 +202,7 @@ class ManifestsTest(parameterized.TestCase):
     ]
     self.assertEqual(
       count_rows(rows),
-      {
-        "ok": 1,
-        "rejected, no face found": 1,
-        "rejected, photo too small": 2,
-      },
+      {"ok": 1, "rejected, no face found": 1, "rejected, photo too small": 2},
     )
 
 

@@ -56,10 +56,7 @@ class TimingTest(absltest.TestCase):
   def test_median_and_quartiles(self):
     seconds = iter([0.004, 0.001, 0.005, 0.002, 0.003])
     found = timing.time_calls(
-      lambda: self.clock.wait(next(seconds)),
-      rounds=5,
-      warmup=0,
-      **self.clocks,
+      lambda: self.clock.wait(next(seconds)), rounds=5, warmup=0, **self.clocks
     )
     self.assertTrue(math.isnan(found.first_s))
     self.assertAlmostEqual(found.median_s, 0.003)

@@ -10,10 +10,7 @@ from disentangle3d.evaluation.disentanglement import swap_partners
 from disentangle3d.evaluation.reconstruction import shape_error
 from disentangle3d.types import Latents
 from experiments.configs import demo, demo_identity_shape
-from experiments.measures.disentanglement import (
-  code_findings,
-  swap_errors,
-)
+from experiments.measures.disentanglement import code_findings, swap_errors
 from experiments.training.phases import phases_of
 from tests.fixtures import random_morphable_model
 

@@ -20,12 +20,8 @@ from experiments.pages.paper_tables import (
   YAW_DEG,
 )
 from experiments.pages.reconstruction import paper_rows, set_sections
-from experiments.sets import (
-  meshes as mesh_folders,
-)
-from experiments.sets import (
-  networks as evaluated_networks,
-)
+from experiments.sets import meshes as mesh_folders
+from experiments.sets import networks as evaluated_networks
 from experiments.sets.synthetic import EXPRESSION, OUTDOOR, YAW
 from tests.fixtures import random_morphable_model
 

@@ -145,10 +145,7 @@ class FlorenceTest(absltest.TestCase):
       120,
     )
     maker = make_maker(
-      faces.photos,
-      {"net": self.network},
-      fitter=self.fitter,
-      folders=[meshes],
+      faces.photos, {"net": self.network}, fitter=self.fitter, folders=[meshes]
     )
     results = measure_scans(faces, maker, protocol_photos=2)
     mean = results.scores[MEAN_SHAPE]
@@ -286,8 +283,7 @@ class Bu3dfeTest(absltest.TestCase):
           stem.with_name(stem.name + ".ply"), _moved(vertices), self.triangles
         )
       np.savetxt(
-        path.with_name(path.name + ".txt"),
-        _moved(marks[photo.condition]),
+        path.with_name(path.name + ".txt"), _moved(marks[photo.condition])
       )
       np.savetxt(
         path.with_name(path.name + "_identity.txt"),

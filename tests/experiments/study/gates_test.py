@@ -6,11 +6,7 @@ from absl.testing import absltest
 import numpy as np
 
 from experiments.sets.heldout import MEAN_SHAPE
-from experiments.study.gates import (
-  AFTER_JOINT,
-  AFTER_PRETRAINING,
-  demo_gates,
-)
+from experiments.study.gates import AFTER_JOINT, AFTER_PRETRAINING, demo_gates
 
 
 def _passed(*, pretrained_mm, joint_mm, pretrained, residual, joint):
