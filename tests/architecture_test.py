@@ -2,8 +2,12 @@
 
 import ast
 import collections
+import json
 import pathlib
 import re
+import subprocess
+import sys
+import tokenize
 
 from absl.testing import absltest
 
@@ -254,6 +258,34 @@ class ArchitectureTest(absltest.TestCase):
       if imported.startswith(("jax._", "jaxlib"))
     ]
     self.assertEmpty(wrong)
+
+  def test_no_name_is_undefined(self):
+    # The linters are blind to it: jaxtyping's shapes are strings of names.
+    found = subprocess.run(
+      [
+        *(sys.executable, "-m", "ruff", "check", "--isolated"),
+        *("--select=F821", "--output-format=json", "--exit-zero"),
+        *("disentangle3d", "data_prep", "experiments"),
+      ],
+      cwd=REPOSITORY,
+      capture_output=True,
+      check=True,
+    )
+    wrong = [
+      f"{finding['filename']}:{finding['location']['row']} {finding['message']}"
+      for finding in json.loads(found.stdout)
+      if not _is_in_string(finding["filename"], finding["location"])
+    ]
+    self.assertEmpty(wrong)
+
+
+def _is_in_string(filename: str, location: dict[str, int]) -> bool:
+  place = (location["row"], location["column"] - 1)
+  with tokenize.open(filename) as file:
+    return any(
+      token.type == tokenize.STRING and token.start <= place < token.end
+      for token in tokenize.generate_tokens(file.readline)
+    )
 
 
 if __name__ == "__main__":
