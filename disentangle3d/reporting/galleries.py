@@ -235,17 +235,17 @@ def _draw_scale(
   figure: Figure, layout: _Layout, bottom: int, extent_mm: float
 ) -> None:
   length = _SCALE_BAR_MM / extent_mm * layout.cell_px
-  end = layout.cell(0, layout.columns)[0] - _GAP_PX
+  start = layout.cell(0, 0)[0]
   figure.add_artist(
     Rectangle(
-      layout.box(end - length, bottom + 4, 0, 6)[:2],
+      layout.box(start, bottom + 4, 0, 6)[:2],
       length / layout.width,
       6 / layout.height,
       color="black",
       linewidth=0,
     )
   )
-  _text(figure, layout, f"{_SCALE_BAR_MM} mm", end, bottom + 24, align="right")
+  _text(figure, layout, f"{_SCALE_BAR_MM} mm", start, bottom + 24, align="left")
 
 
 def _text(

@@ -54,7 +54,7 @@ class Forward:
   ):
     self.model, self.params, self.batch = model, params, batch
     self.head, self.num_classes, self.moment = head, num_classes, moment
-    self.diagnostics: dict[str, Float[Array, "B"]] = {}
+    self.diagnostics: dict[str, Float[Array, " B"]] = {}
 
   @functools.cached_property
   def targets(self) -> Latents:

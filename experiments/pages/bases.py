@@ -155,9 +155,10 @@ def _heat_gallery(
   size_px: int,
   caption: str,
 ) -> Picture:
-  """One row a name; one colour bar, which ends at the 99.5th percentile."""
+  """One row a name; one colour bar, for the basis that moves most."""
   everything = np.concatenate(list(moved.values()))
-  maximum = max(float(np.percentile(everything, 99.5)), _LEAST_MM)
+  most = np.percentile(everything, 99.5, axis=-1).max()
+  maximum = max(float(most), _LEAST_MM)
   rows = [
     list(
       error_views(

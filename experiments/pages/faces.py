@@ -17,11 +17,16 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.geometry import Camera
 from disentangle3d.reporting.charts import Series, loss_curves
-from disentangle3d.reporting.figures import overlay_mesh, render_shape
+from disentangle3d.reporting.figures import GREY, overlay_mesh
 from disentangle3d.reporting.html_page import Block, Grid, Picture
 from disentangle3d.reporting.pictures import draw_landmarks
 from disentangle3d.training.run_files import read_metrics
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 
+# Of the scale over the photo, whose crop cuts chin and forehead.
+_FRONTAL_ZOOM = 0.85
+# Where the landmarks' middle goes in a picture, of its width and height.
+_MIDDLE = np.array([0.5, 0.57])
 # The terms of each phase's loss, and the unit they are logged in.
 _UNITS = {
   "latent": "squared distance over all latents",
@@ -82,9 +87,10 @@ def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
   marked = draw_landmarks(
     face.image, face.landmarks, visibility=face.visibility
   )
-  views = render_shape(
-    np.stack([face.shape, face.identity_shape]), triangles, size_px=320
-  )
+  views = [
+    _frontal_view(shape, camera.scale, model)
+    for shape in (face.shape, face.identity_shape)
+  ]
   fitted = overlay_mesh(face.image, face.fit, triangles, face.fit_camera)
   made = overlay_mesh(face.image, face.shape, triangles, camera)
   return [
@@ -94,6 +100,26 @@ def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
     ("network: full shape", views[0]),
     ("network: identity shape", views[1]),
   ]
+
+
+def _frontal_view(
+  shape: Float[np.ndarray, "V 3"], scale: jax.Array, model: MorphableModel
+) -> UInt8[np.ndarray, "H W 3"]:
+  """A shape from the front on white, in a picture as large as a photo's."""
+  marks = np.asarray(landmark_points(model, jnp.asarray(shape)))
+  marks = marks[np.asarray(landmark_mask(model)) > 0]
+  middle = (marks.min(0) + marks.max(0))[:2] / 2 * np.array([1, -1])
+  place = _MIDDLE * np.array([IMAGE_WIDTH, IMAGE_HEIGHT]) - 0.5
+  zoomed = _FRONTAL_ZOOM * scale
+  camera = Camera(
+    scale=zoomed,
+    rotation=jnp.eye(3),
+    translation=jnp.asarray(place - zoomed * middle, jnp.float32),
+  )
+  white = np.full((IMAGE_HEIGHT, IMAGE_WIDTH, 3), 255, np.uint8)
+  return overlay_mesh(
+    white, shape, np.asarray(model.triangles), camera, opacity=1, color=GREY
+  )
 
 
 def loss_figures(
