@@ -68,11 +68,11 @@ class _CheckedParser(flags.ArgumentParser):
       raise RuntimeError(f"{path}: get_config() failed") from error.__context__
     words = flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False)
     for match in filter(None, map(_OVERRIDE.match, words[1:])):
-      check_key(config, match[1])
+      _check_key(config, match[1])
     return config
 
 
-def check_key(config: ConfigDict, path: str) -> None:
+def _check_key(config: ConfigDict, path: str) -> None:
   """Checks that a config has an entry.
 
   Args:
