@@ -12,6 +12,7 @@ from absl import flags
 from absl.testing import absltest, parameterized
 
 from disentangle3d.types import UserError
+from experiments.pages.report import write_evaluation_page
 from tests.flags_test import binaries, defined
 
 _OUTPUTS = ("output", "workdir")
@@ -76,6 +77,16 @@ class WrongInputTest(parameterized.TestCase):
     with mock.patch.object(sys, "argv", words):
       self._told(binary, words)
     self.assertFalse((scratch / "new").exists())
+
+  def test_a_folder_that_is_no_run_has_no_page(self):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    with self.assertRaisesRegex(UserError, "expected the folder of a run"):
+      write_evaluation_page(folder)
+    self.assertEmpty(list(folder.iterdir()))
+    (folder / "metrics.jsonl").write_text(
+      '{"phase": "latents", "step": 1, "loss": 1.0}\n'
+    )
+    self.assertEqual(write_evaluation_page(folder).parent, folder)
 
   def _told(self, binary: str, words: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
 """How every binary starts, and how it reports what the user got wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import logging as python_logging
 import os
 import re
@@ -15,6 +16,15 @@ from data_prep.stages.help_text import help_text
 from disentangle3d.types import UserError
 
 _HELP = {"--help", "-help", "-h", "-?"}
+# What a parser of absl or ml_collections complains of, and what it would take.
+_EXPECTED = {
+  "invalid literal for int": "a whole number",
+  "could not convert string to float": "a number",
+  r"\('Non-boolean": "true or false",
+  "Failed to parse .* as a ConfigDict": "a mapping as \"{'name': 1}\"",
+  "Error while parsing string.* as tuple": "a tuple as \"('a', 'b')\"",
+  "value should be one of <(.*)>": "one of ",
+}
 
 
 def run(
@@ -40,7 +50,8 @@ def run(
   if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
     signal.signal(signal.SIGINT, signal.default_int_handler)
   if define_flags is not None:
-    define_flags()
+    with _flags_told():
+      define_flags()
   # JAX tells of every backend that is not there.
   python_logging.getLogger("jax").setLevel(python_logging.WARNING)
   sys.stdout = cast(TextIO, _WhileRead(sys.stdout))
@@ -105,15 +116,35 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     sys.exit(0)
   # A config reads its overrides from here.
   sys.argv[1:] = words[1:]
-  try:
+  with _flags_told():
     return flags.FLAGS(words)
+
+
+@contextlib.contextmanager
+def _flags_told() -> Iterator[None]:
+  """Makes one line of what is wrong with a flag."""
+  try:
+    yield
+  except UserError as error:
+    _fail(str(error))
   except flags.Error as error:
-    missing = re.match(r"flag --(\w+)=None: Flag --\1 must have", str(error))
-    what = f"--{missing[1]}: expected a value, got none" if missing else error
-    _fail(f"{what} (--help lists the flags)")
-  except (KeyError, TypeError, ValueError, OSError, ImportError) as error:
-    # Overrides of a config that ml_collections refuses.
-    _fail(str(error.args[0] if error.args else error))
+    # absl names the flag again where a parser has said it all.
+    if isinstance(error.__context__, UserError):
+      _fail(str(error.__context__))
+    _fail(f"{_told(str(error))} (--help lists the flags)")
+
+
+def _told(message: str) -> str:
+  """What absl says of a flag, as this project's errors say it."""
+  if missing := re.match(r"flag --(\w+)=None: Flag --\1 must have", message):
+    return f"--{missing[1]}: expected a value, got none"
+  for reason, expected in _EXPECTED.items():
+    told = re.match(f"flag --([^=]+)=(.*): {reason}", message, re.DOTALL)
+    if told:
+      name, value, *choices = told.groups()
+      expected += ", ".join("".join(choices).split("|"))
+      return f"--{name}: expected {expected}, got {value!r}"
+  return re.sub("^flag --([^=]+)=.*?: ", r"--\1: ", message)
 
 
 def _fail(message: str) -> NoReturn:

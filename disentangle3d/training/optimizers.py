@@ -52,9 +52,8 @@ class Schedule:
         f"schedule.decay_steps: expected more than the {self.warmup_steps}"
         f" warmup_steps, got {self.decay_steps}"
       )
-    if self.kind == "step_decay" and list(self.boundaries) != sorted(
-      set(self.boundaries)
-    ):
+    whole = all(isinstance(step, int) for step in self.boundaries)
+    if not whole or list(self.boundaries) != sorted(set(self.boundaries)):
       raise UserError(
         "schedule.boundaries: expected rising steps, got"
         f" {list(self.boundaries)}"

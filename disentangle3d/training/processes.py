@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 
 import jax
@@ -44,20 +45,34 @@ class Cluster:
         "coordinator: expected host:port of process 0 for"
         f" {self.num_processes} processes, got none"
       )
+    if self.coordinator not in ("", "auto") and not re.fullmatch(
+      r".+:\d+", self.coordinator
+    ):
+      raise UserError(
+        "coordinator: expected host:port of process 0, or auto, got"
+        f" {self.coordinator!r}"
+      )
 
 
 def join(cluster: Cluster) -> None:
   """Joins the other processes; call it before any array is made.
 
   Raises:
-    RuntimeError: The others did not come, or the environment says nothing.
+    UserError: It is "auto", and the environment says nothing.
+    RuntimeError: The others did not come.
   """
   if not cluster.coordinator:
     return
   # What CPU devices of different processes talk through.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   if cluster.coordinator == "auto":
-    jax.distributed.initialize()
+    try:
+      jax.distributed.initialize()
+    except ValueError as error:
+      raise UserError(
+        "coordinator: expected an environment of SLURM, Open MPI or a TPU pod"
+        f" for auto, got none ({error}); give host:port of process 0"
+      ) from error
     return
   jax.distributed.initialize(
     cluster.coordinator, cluster.num_processes, cluster.process_id

@@ -108,9 +108,11 @@ def run_phases(
   check_phases(phases, len(devices), export_phases, losses=losses)
   workdir = pathlib.Path(workdir)
   first = _first_phase(phases, workdir)
-  first_params = functools.partial(
-    _first_params, model, morphable_model, seed, init_from
+  first_params = functools.cache(
+    functools.partial(_first_params, model, morphable_model, seed, init_from)
   )
+  if not is_begun(phases, workdir):
+    first_params()
   state: TrainState | None = None
   for index in range(first, len(phases)):
     phase = phases[index]
@@ -170,11 +172,11 @@ def check_phases(
   names = [phase.name for phase in phases]
   if not names or len(set(names)) < len(names):
     raise UserError(f"phases: expected different names, got {names}")
-  unknown = sorted(set(export_phases) - set(names))
+  unknown = [name for name in export_phases if name not in names]
   if unknown:
     raise UserError(
       f"export_phases: expected some of {', '.join(names)}, got"
-      f" {', '.join(unknown)}"
+      f" {', '.join(map(str, unknown))}"
     )
   for phase in phases:
     check_losses(phase, losses)
@@ -182,6 +184,11 @@ def check_phases(
       check_devices(phase.batch_size, num_devices, accumulate=phase.accumulate)
     except ValueError as error:
       raise UserError(f"{phase.name}.{error}") from error
+
+
+def is_begun(phases: Sequence[Phase], workdir: str | os.PathLike[str]) -> bool:
+  """Whether a workdir has a checkpoint of any of the phases."""
+  return any(latest_step(workdir, phase.name) is not None for phase in phases)
 
 
 def _first_phase(phases: Sequence[Phase], workdir: pathlib.Path) -> int:
@@ -250,6 +257,25 @@ def _first_params(
   if init_from is None:
     _logger.info("fresh params, seed %d", seed)
     return init_params(jax.random.key(seed), model, morphable_model)
+  loaded = load_start(init_from, model, morphable_model)
+  _logger.info("params from %s (%s)", init_from, loaded.phase)
+  return loaded.params
+
+
+def load_start(
+  init_from: str, model: FaceModel, morphable_model: MorphableModel
+) -> export_lib.Network:
+  """The network whose params a run starts from.
+
+  Args:
+    init_from: An export, or a workdir with one.
+    model: The run's network, which it must be.
+    morphable_model: The run's 3DMM, whose mean shape it must have.
+
+  Raises:
+    UserFileNotFoundError: There is no export.
+    UserError: It is damaged, or of another network or 3DMM.
+  """
   loaded = export_lib.load_network(init_from)
   if loaded.model != model:
     raise UserError(
@@ -265,8 +291,7 @@ def _first_params(
       f" {morphable_model.name!r}, got one with {loaded.name!r},"
       f" whose mean shape is up to {far:.3g} mm off, in {init_from}"
     )
-  _logger.info("params from %s (%s)", init_from, loaded.phase)
-  return loaded.params
+  return loaded
 
 
 def _fit_head(

@@ -11,7 +11,7 @@ from disentangle3d.reporting.html_page import (
   write_page,
 )
 from disentangle3d.training.run_files import METRICS
-from disentangle3d.types import UserFileNotFoundError
+from disentangle3d.types import UserError, UserFileNotFoundError
 from experiments.configs.default import PHASES
 from experiments.pages.faces import loss_figures
 from experiments.pages.findings import (
@@ -40,13 +40,20 @@ def write_evaluation_page(workdir: pathlib.Path) -> pathlib.Path:
 
   Raises:
     UserFileNotFoundError: There is no such workdir, or a picture is missing.
-    UserError: A folder is damaged; names it.
+    UserError: It is no folder of a run, or one of its is damaged; names it.
   """
-  sections = report_sections(read_all_findings(workdir))
+  found = read_all_findings(workdir)
   runs = {
     path.parent.name: path.parent
-    for path in sorted(workdir.glob(f"*/{METRICS}"))
+    for pattern in (METRICS, f"*/{METRICS}")
+    for path in sorted(workdir.glob(pattern))
   }
+  if not found and not runs:
+    raise UserError(
+      f"{workdir}: expected the folder of a run, with evaluation/ or with"
+      f" {METRICS} of a training, got one with neither"
+    )
+  sections = report_sections(found)
   losses = loss_figures(runs, PHASES)
   if losses:
     sections.append(Section("Losses", losses))

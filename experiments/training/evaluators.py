@@ -70,6 +70,11 @@ def evaluators_of(
     UserError: A name is not known, one of the caller's has no period, or
       there is no dataset with enough people held out.
   """
+  for name, entry in config.evaluators.items():
+    if not (isinstance(entry, ConfigDict) and "every" in entry):
+      raise UserError(
+        f"config.evaluators.{name}: expected {{'every': steps}}, got {entry}"
+      )
   periods = {name: entry.every for name, entry in config.evaluators.items()}
   known = {*BUILT_IN, *own}
   if unknown := sorted(set(periods) - known):

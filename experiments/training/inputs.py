@@ -52,10 +52,17 @@ def face_model_of(config: ConfigDict) -> FaceModel:
     model = FaceModel(**settings)
   except TypeError as error:
     raise UserError(f"config.model: {error}") from error
+  for name in ("identity_dim", "residual_dim", "num_vertices"):
+    if not getattr(model, name) >= 1:
+      raise UserError(
+        f"config.model.{name}: expected at least 1, got {getattr(model, name)}"
+      )
   try:
     abstract_params(model)
-  except (ValueError, TypeError) as error:
+  except ValueError as error:
     raise UserError(f"config.model.{error}") from error
+  except TypeError as error:
+    raise UserError(f"config.model.dtype: {error}") from error
   return model
 
 
@@ -82,6 +89,11 @@ def open_input(
     raise UserError(
       f"config.examples.kind: expected one of {', '.join(KINDS)}, got {kind}"
     )
+  for name in ("num_examples", "num_classes"):
+    if not examples[name] >= 1:
+      raise UserError(
+        f"config.examples.{name}: expected at least 1, got {examples[name]}"
+      )
   model = face_model_of(config)
   needy = [p.name for p in phases_of(config) if p.examples == "dataset"]
   if needy and not examples.path and kind == "synthetic":

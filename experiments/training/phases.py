@@ -51,7 +51,7 @@ def phases_of(
   if unknown or not names:
     raise UserError(
       f"config.run_phases: expected some of {', '.join(PHASES)}, got"
-      f" {', '.join(unknown) or 'none'}"
+      f" {', '.join(map(str, unknown)) or 'none'}"
     )
   strangers = sorted(set(optimizers) - set(names))
   if strangers:
@@ -107,9 +107,16 @@ def _phase_of(
     seed=config.seed + PHASES.index(name),
     accumulate=phase.accumulate,
     average_decay=phase.average_decay,
-    augmentation=Augmentation(**config.augmentation),
+    augmentation=_augmentation_of(config.augmentation),
     **joint,
   )
+
+
+def _augmentation_of(config: ConfigDict) -> Augmentation:
+  try:
+    return Augmentation(**config)
+  except TypeError as error:
+    raise UserError(f"config.augmentation: {error}") from error
 
 
 def _weights_of(config: ConfigDict) -> dict[str, float]:

@@ -21,7 +21,13 @@ from disentangle3d.training.optimizers import Optimizer
 from disentangle3d.training.phase_losses import LOSSES, Loss
 from disentangle3d.training.phases import Phase
 from disentangle3d.training.processes import is_first_process
-from disentangle3d.training.run import Outcome, check_phases, run_phases
+from disentangle3d.training.run import (
+  Outcome,
+  check_phases,
+  is_begun,
+  load_start,
+  run_phases,
+)
 from disentangle3d.training.run_files import (
   MetricLog,
   flat_config,
@@ -110,6 +116,10 @@ def train(
     profile_folder=str(pathlib.Path(workdir) / "profile"),
     debug_nans=debug_nans,
   )
+  init_from = config.init_from and expand(config.init_from)
+  # Before anything is written.
+  if init_from and not is_begun(phases, workdir):
+    load_start(init_from, model, morphable_model)
   if is_first_process():
     write_run_info(
       workdir,
@@ -134,7 +144,7 @@ def train(
       workdir=workdir,
       devices=devices,
       seed=config.seed,
-      init_from=config.init_from and expand(config.init_from),
+      init_from=init_from,
       options=options,
       export_phases=export_phases,
       report=report,

@@ -127,8 +127,8 @@ class ConvertMorphableModelTest(absltest.TestCase):
     self.assertEqual(result.returncode, 1)
     self.assertEqual(
       result.stderr,
-      "ERROR: flag --format=bfm2008: value should be one of"
-      " <ict_facekit|3ddfa|bfm2009|bfm_h5|surrey|flame|facescape|npz_arrays>"
+      "ERROR: --format: expected one of ict_facekit, 3ddfa, bfm2009, bfm_h5,"
+      " surrey, flame, facescape, npz_arrays, got 'bfm2008'"
       " (--help lists the flags)\n",
     )
 

@@ -114,6 +114,8 @@ class ConfigsTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("run_phases", ("warmup",), "config.run_phases: .* got warmup"),
+    ("run_phases", (3,), "config.run_phases: .* got 3"),
+    ("augmentation", {"a": 1}, "config.augmentation: .*'a'"),
     ("phases.latents.steps", 0, "config.phases.latents: latents.steps"),
     (
       "phases.decoders.optimizers.decoders.name",
@@ -150,6 +152,9 @@ class ConfigsTest(parameterized.TestCase):
     config = _config("demo")
     config.model.trunk = "resnet"
     with self.assertRaisesRegex(ValueError, "config.model.trunk: .*resnet"):
+      face_model_of(config)
+    config.model.identity_dim = 0
+    with self.assertRaisesRegex(ValueError, "config.model.identity_dim: .* 0"):
       face_model_of(config)
     config.model.depth = 3
     with self.assertRaisesRegex(ValueError, "config.model: .*depth"):

@@ -178,7 +178,7 @@ class ProcessesTest(parameterized.TestCase):
   def test_bad_clusters_are_one_line(self):
     for arguments, message in (
       (("--num_processes=2",), "ERROR: coordinator: expected host:port"),
-      (("--num_processes=2", "--process_id=2"), "process_id: expected 0 to 1"),
+      (("--coordinator=auto",), "ERROR: coordinator: expected an environment"),
     ):
       process = _start(self.root / "run", self.dataset, *arguments, devices=1)
       ((_, errors),) = _finish([process])

@@ -204,10 +204,11 @@ class TrainTest(absltest.TestCase):
     next((self.root / "dataset").glob("train-*")).write_bytes(b"damaged")
     self._refused("ERROR: .*array_record: expected sha256", dataset)
 
-  def test_a_misspelt_config_key(self):
+  def test_a_start_that_is_no_export(self):
     self._refused(
-      'ERROR: .*Did you mean "model" instead of "modle"',
-      "--config.modle.trunk=a",
+      "ERROR: .*nowhere: no face_model.json here or in export/",
+      f"--config.init_from={self.root / 'nowhere'}",
+      config="smoke",
     )
 
   def test_bad_values(self):

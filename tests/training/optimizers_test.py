@@ -40,6 +40,7 @@ class ScheduleTest(parameterized.TestCase):
     ({"kind": "linear"}, "expected one of constant"),
     ({"kind": "warmup_cosine", "warmup_steps": 5}, "more than the 5"),
     ({"kind": "step_decay", "boundaries": (5, 3)}, "rising steps"),
+    ({"kind": "step_decay", "boundaries": ("a",)}, "rising steps"),
   )
   def test_bad_schedules_are_refused(self, fields, message):
     with self.assertRaisesRegex(ValueError, message):

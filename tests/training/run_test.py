@@ -135,6 +135,7 @@ class StartTest(absltest.TestCase):
     save_network(self.root / "x", MODEL, moved, MORPHABLE_MODEL, phase="x")
     with self.assertRaisesRegex(ValueError, "mean shape is up to 1 mm off"):
       _run(self.root / "b", [self.decoders], init_from=str(self.root / "x"))
+    self.assertFalse((self.root / "b").exists())
     with self.assertRaisesRegex(ValueError, "init_from: expected an export of"):
       _run(
         self.root / "c",

@@ -78,6 +78,13 @@ class CommandLineTest(parameterized.TestCase):
       "ERROR: Unknown command line flag 'x' (--help lists the flags)\n",
     ),
     (
+      "wrong_type",
+      ["--count=1.5"],
+      1,
+      "ERROR: --count: expected a whole number, got '1.5' (--help lists the"
+      " flags)\n",
+    ),
+    (
       "no_flag",
       ["--count=0", "file"],
       1,
