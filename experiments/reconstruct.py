@@ -59,7 +59,7 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "precropped",
     False,
-    "Takes the photographs to be aligned crops of 96 x 112 px.",
+    "Takes the photographs to be aligned crops, 112 x 96 px (height x width).",
   )
   flags.DEFINE_enum(
     "faces", "all", ["all", "largest"], "Which faces of a photograph are taken."

@@ -1,8 +1,8 @@
 """Runs the documents' Python, block after block, as a reader would.
 
 In a folder where `runs/demo/training` is a tiny network, and `photo.jpg` shows
-an astronaut; `images` are there. A block that begins with `# server.py` is a
-file of its own, which is only compiled.
+an astronaut; `images`, `truth`, `scores` and `same` are there. A block that
+begins with `# server.py` is a file of its own, which is only compiled.
 """
 
 import contextlib
@@ -43,7 +43,12 @@ class ReadmeTest(parameterized.TestCase):
     )
     params = init_params(jax.random.key(0), MODEL, basis)
     rng = np.random.default_rng(0)
-    names = {"images": rng.integers(0, 256, (3, 112, 96, 3), np.uint8)}
+    names = {
+      "images": rng.integers(0, 256, (3, 112, 96, 3), np.uint8),
+      "truth": basis.mean_shape + rng.normal(size=(3, 600, 3)).astype("f"),
+      "scores": rng.normal(size=40),
+      "same": np.tile([True, False], 20),
+    }
     blocks = python_blocks((REPOSITORY / document).read_text("utf-8"))
     self.assertNotEmpty(blocks)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

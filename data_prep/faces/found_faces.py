@@ -203,8 +203,8 @@ def precropped_face(
   wide = IMAGE_WIDTH + 16
   if height != IMAGE_HEIGHT or width not in (IMAGE_WIDTH, wide):
     raise UserError(
-      f"expected a crop of {IMAGE_WIDTH} x {IMAGE_HEIGHT} or {wide} x"
-      f" {IMAGE_HEIGHT} px, got {width} x {height}"
+      f"expected a crop of {IMAGE_HEIGHT} x {IMAGE_WIDTH} or {IMAGE_HEIGHT} x"
+      f" {wide} px (height x width), got {height} x {width}"
     )
   cut = (width - IMAGE_WIDTH) // 2
   landmarks, visibility = None, np.zeros(68, np.float32)

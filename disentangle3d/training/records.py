@@ -159,7 +159,7 @@ def decode_image(png: bytes) -> UInt8[np.ndarray, "112 96 3"]:
     ) from error
   if size != (IMAGE_WIDTH, IMAGE_HEIGHT):
     raise UserError(
-      f"image: expected {IMAGE_WIDTH} x {IMAGE_HEIGHT} pixels, got"
-      f" {size[0]} x {size[1]}"
+      f"image: expected {IMAGE_HEIGHT} x {IMAGE_WIDTH} pixels (height x"
+      f" width), got {size[1]} x {size[0]}"
     )
   return image

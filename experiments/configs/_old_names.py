@@ -109,12 +109,14 @@ class PhaseConfig(Renamed):
 class LatentsConfig(PhaseConfig):
   """Phase I."""
 
+  WHERE = "config.phases.latents"
   TODAY = PhaseConfig.TODAY | {"optimizer": "optimizers.encoder"}
 
 
 class DecodersConfig(PhaseConfig):
   """Phase II."""
 
+  WHERE = "config.phases.decoders"
   TODAY = PhaseConfig.TODAY | {"optimizer": "optimizers.decoders"}
 
 

@@ -106,19 +106,38 @@ def _frontal_view(
   shape: Float[np.ndarray, "V 3"], scale: jax.Array, model: MorphableModel
 ) -> UInt8[np.ndarray, "H W 3"]:
   """A shape from the front on white, in a picture as large as a photo's."""
+  return overlay_mesh(
+    np.full((IMAGE_HEIGHT, IMAGE_WIDTH, 3), 255, np.uint8),
+    shape,
+    np.asarray(model.triangles),
+    frontal_camera(shape, scale, model),
+    opacity=1,
+    color=GREY,
+  )
+
+
+def frontal_camera(
+  shape: Float[np.ndarray, "V 3"], scale: jax.Array, model: MorphableModel
+) -> Camera:
+  """Shows a shape from the front, nearly at a photo's scale, in its crop.
+
+  Args:
+    shape: mm.
+    scale: Of the photo's camera, crop pixels a mm.
+    model: Whose landmarks place the shape.
+
+  Returns:
+    The camera, in the pixels of a crop.
+  """
   marks = np.asarray(landmark_points(model, jnp.asarray(shape)))
   marks = marks[np.asarray(landmark_mask(model)) > 0]
   middle = (marks.min(0) + marks.max(0))[:2] / 2 * np.array([1, -1])
   place = _MIDDLE * np.array([IMAGE_WIDTH, IMAGE_HEIGHT]) - 0.5
   zoomed = _FRONTAL_ZOOM * scale
-  camera = Camera(
+  return Camera(
     scale=zoomed,
     rotation=jnp.eye(3),
     translation=jnp.asarray(place - zoomed * middle, jnp.float32),
-  )
-  white = np.full((IMAGE_HEIGHT, IMAGE_WIDTH, 3), 255, np.uint8)
-  return overlay_mesh(
-    white, shape, np.asarray(model.triangles), camera, opacity=1, color=GREY
   )
 
 

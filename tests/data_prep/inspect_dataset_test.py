@@ -164,7 +164,7 @@ class InspectDatasetTest(parameterized.TestCase):
     (
       "small_image",
       {"image": _encoded(smooth_picture(1)[:90], "PNG")},
-      r"record: train/s1/1: record 6: image: expected 96 x 112",
+      r"record: train/s1/1: record 6: image: expected 112 x 96",
     ),
     (
       "camera",

@@ -145,7 +145,7 @@ class TrainTest(absltest.TestCase):
     output, errors = _finish(process)
     self.assertEqual(process.returncode, 0, errors)
     # An earlier name of an entry of the config.
-    self.assertIn("optimizer is called config.phases.<phase>.optimi", errors)
+    self.assertIn("optimizer is called config.phases.decoders.optimi", errors)
     self.assertRegex(
       output,
       r"train: stopped in decoders after step \d+, saved; run the same command"

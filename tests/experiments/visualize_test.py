@@ -92,6 +92,15 @@ class BasesTest(absltest.TestCase):
       cell(changed, 1, 1)[ink][:, 1].mean(), dark[ink][:, 1].mean() + 80
     )
 
+  def test_the_bar_ends_with_the_basis_that_moves_most(self):
+    network = _network(random_morphable_model())
+    kernel = network.params["residual_decoder"]["kernel"]
+    kernel[:] = 0
+    # One vertex of 120, of one basis of three.
+    kernel[1, :3] = [0, 3 / decoder_bases.LATENT, 0]
+    section = decoder_bases.bases_section({"one": network}, count=3, size_px=32)
+    self.assertGreater(section.blocks[1].image.axes[-1].get_ylim()[1], 1.0)
+
 
 class ErrorColorsTest(absltest.TestCase):
   def test_ends_of_the_bar_and_what_is_unknown(self):

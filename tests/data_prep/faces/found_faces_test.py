@@ -141,7 +141,7 @@ class PrecroppedTest(absltest.TestCase):
     self.assertIsNone(face.landmarks)
 
   def test_another_size_is_refused(self):
-    with self.assertRaisesRegex(ValueError, "96 x 112 .* got 100 x 112"):
+    with self.assertRaisesRegex(ValueError, "112 x 96 .* got 112 x 100"):
       precropped_face(np.zeros((112, 100, 3), np.uint8), None)
 
 
