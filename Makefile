@@ -4,13 +4,15 @@ PYTHON ?= python3
 EXTRAS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# Other extras are another installation.
+INSTALLED := $(VENV)/.installed$(addprefix -,$(EXTRAS))
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: demo test test-slow lint format clean
 
 # Huge pages spare the kernel clearing memory in 4 kB steps; where the C library
 # or the kernel has none, this changes nothing.
-demo: $(VENV)/.installed
+demo: $(INSTALLED)
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.demo --workdir=runs/demo
 
 test: $(VENV)/.installed-dev
@@ -31,13 +33,13 @@ format: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) runs
 
-$(VENV)/.installed: pyproject.toml
+$(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: $(PYTHON) is older than Python 3.11; set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable ".$(if $(EXTRAS),[$(EXTRAS)])"
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(INSTALLED)
 	$(PIP) --editable ".[detect,test,dev]"
 	touch $@

@@ -37,6 +37,7 @@ from data_prep.stages.flag_words import (
   was,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.output_files import check_folder
 from disentangle3d.types import UserError
 
 
@@ -105,10 +106,12 @@ def main() -> None:
     source = mtcnn_source(
       settings_from_flags(), faces=values.faces, longest_px=values.longest_px
     )
+  photos = list_photos(values.photos)
+  check_folder(values.output)
   for name, terms in source.licences.items():
     logging.info("Licence of %s: %s.", name, terms)
   detect_faces(
-    list_photos(values.photos),
+    photos,
     pathlib.Path(values.output),
     source,
     photo_licence=values.photo_licence,

@@ -65,8 +65,9 @@ def define_flags() -> None:
     "contour",
     defaults.contour,
     CONTOURS,
-    "Whose jaw contours follow the silhouette; detector stands for those of"
-    " detectors that report the visible contour.",
+    "Whether the jaw's vertices are taken from the silhouette as the head"
+    " turns: on for every photograph, off for none, detector where the landmark"
+    " detector marks the visible contour.",
   )
   flags.DEFINE_float(
     "max_relative_error",

@@ -15,11 +15,13 @@ and the first one writes the page.
 """
 
 import pathlib
+import re
 import sys
 
 from absl import flags
 
 from data_prep.datasets.preparation import (
+  Step,
   parse_options,
   plan_steps,
   prepare_dataset,
@@ -27,7 +29,7 @@ from data_prep.datasets.preparation import (
 from data_prep.faces.location import LOCATORS
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
-from data_prep.stages.child_process import run_module
+from data_prep.stages.child_process import told_by
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
   define_morphable_model,
@@ -38,7 +40,7 @@ from data_prep.stages.flag_words import (
 )
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
-from disentangle3d.types import UserFileNotFoundError
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 
 def define_flags() -> None:
@@ -89,14 +91,21 @@ def main() -> None:
   share = parse_share(values.shard)
   # What is wrong is told now, not after the stages before.
   for step in steps:
-    if step.stage in asked and run_module(*step.command("--only_check_args")):
-      sys.exit(1)
+    if step.stage in asked:
+      _check_flags(step)
   list_photos(values.photos)
   load_morphable_model(values.morphable_model)
   if not prepare_dataset(
     steps, output, share=share, most_pictures=values.pictures
   ):
     sys.exit(1)
+
+
+def _check_flags(step: Step) -> None:
+  said = told_by(*step.command("--only_check_args"))
+  if said:
+    said = re.sub(r"^ERROR: (--)?", "", said.strip())
+    raise UserError(f"--set={step.stage}.{said}")
 
 
 if __name__ == "__main__":

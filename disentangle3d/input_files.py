@@ -21,11 +21,33 @@ def existing_file(
     otherwise: Ends the message where it is not: how to come by it.
 
   Raises:
-    UserFileNotFoundError: There is no such file.
+    UserFileNotFoundError: There is no such file, or it is a folder.
   """
   path = pathlib.Path(path)
+  if path.is_dir():
+    raise UserFileNotFoundError(f"{path}: expected a file, got a folder")
   if not path.is_file():
     raise UserFileNotFoundError(f"{path}: no such file{otherwise}")
+  return path
+
+
+def existing_folder(
+  path: str | os.PathLike[str], *, otherwise: str = ""
+) -> pathlib.Path:
+  """The path of a folder, which must be there.
+
+  Args:
+    path: The folder.
+    otherwise: Ends the message where it is not: how to come by it.
+
+  Raises:
+    UserFileNotFoundError: There is no such folder, or it is a file.
+  """
+  path = pathlib.Path(path)
+  if path.is_file():
+    raise UserFileNotFoundError(f"{path}: expected a folder, got a file")
+  if not path.is_dir():
+    raise UserFileNotFoundError(f"{path}: no such folder{otherwise}")
   return path
 
 

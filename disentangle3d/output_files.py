@@ -82,6 +82,20 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     shutil.rmtree(partial, ignore_errors=True)
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+  """Checks that a path can become a folder.
+
+  Raises:
+    UserError: It is a file, or would be in one.
+  """
+  path = pathlib.Path(os.path.abspath(path))
+  for place in (path, *path.parents):
+    if place.is_dir():
+      return
+    if place.exists():
+      raise UserError(f"{place}: expected a folder to write to, got a file")
+
+
 def _partial(path: pathlib.Path) -> pathlib.Path:
   # Machines that share a folder may have processes of the same number.
   return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")

@@ -15,6 +15,7 @@ from absl import flags
 from data_prep.faces.mtcnn.detector import Settings
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_output, define_path
+from disentangle3d.input_files import existing_file
 from experiments.benchmarks.detection import (
   STANDARD_PHOTOS,
   photos_to_search,
@@ -56,6 +57,7 @@ def define_flags() -> None:
 def main() -> None:
   """Measures, prints and writes."""
   values = flags.FLAGS
+  existing_file(values.reference_python)
   photos = photos_to_search(values.photos, values.num_photos)
   results = run_in_turn(
     photos,

@@ -4,8 +4,8 @@
 
 The real train step, with a tiny encoder that is frozen, on images of noise.
 "computed" adds up what has to be there: kernel, momentum, gradient and logits;
-"measured" is what lies on the fullest device, and what XLA's compiled program
-takes beside it for temporaries.
+"measured" is what the arrays take on the device that holds most, and what
+XLA's compiled program takes there for its temporaries.
 """
 
 import dataclasses

@@ -88,7 +88,33 @@ class WrongInputTest(parameterized.TestCase):
     )
     self.assertEqual(write_evaluation_page(folder).parent, folder)
 
-  def _told(self, binary: str, words: list[str]) -> None:
+  @parameterized.named_parameters(
+    ("train", "train", ["--config=experiments/configs/smoke.py"]),
+    ("demo", "demo", []),
+    ("paper_scale", "paper_scale", ["--scale=0.0004"]),
+    ("accelerator", "accelerator", []),
+  )
+  def test_a_file_is_no_folder_to_write_to(self, binary, arguments):
+    file = self.create_tempfile("file").full_path
+    flag = "output" if binary == "accelerator" else "workdir"
+    for path in (file, f"{file}/run"):
+      words = [f"experiments.{binary}", *arguments, f"--{flag}={path}"]
+      with mock.patch.object(sys, "argv", words):
+        self._told(words[0], words, f"{file}: expected a folder to write to, g")
+
+  def test_the_other_python_is_looked_for_first(self):
+    folder = self.create_tempdir().full_path
+    words = ["experiments.benchmark_detection", f"--reference_python={folder}"]
+    self._told(words[0], words, f"{folder}: expected a file, got a folder")
+
+  def test_no_licence_is_told_before_the_photos_are_found(self):
+    folder = self.create_tempdir().full_path
+    words = ["data_prep.detect_faces", f"--photos={folder}/nowhere"]
+    words.append(f"--output={folder}/new")
+    with self.assertNoLogs("absl", "INFO"):
+      self._told(words[0], words, "nowhere: no such folder")
+
+  def _told(self, binary: str, words: list[str], message: str = "") -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     with defined(binary):
       flags.FLAGS(words)
@@ -97,6 +123,7 @@ class WrongInputTest(parameterized.TestCase):
     error = raised.exception
     self.assertTrue(isinstance(error, UserError) or error.errno is not None)
     self.assertLess(len(str(error)), 400)
+    self.assertIn(message, str(error))
     self.assertNotIn("allow_pickle", str(error))
 
 

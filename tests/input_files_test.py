@@ -4,7 +4,7 @@ import tempfile
 from absl.testing import absltest
 import numpy as np
 
-from disentangle3d.input_files import existing_file, read_npz
+from disentangle3d.input_files import existing_file, existing_folder, read_npz
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 
@@ -20,10 +20,15 @@ class InputFilesTest(absltest.TestCase):
       existing_file(str(self.path))
     with self.assertRaisesRegex(UserFileNotFoundError, "such file; make one$"):
       read_npz(self.path, "arrays", otherwise="; make one")
-    with self.assertRaises(UserFileNotFoundError):
+    with self.assertRaisesRegex(UserFileNotFoundError, "a file, got a folder"):
       existing_file(self.path.parent)
+    with self.assertRaisesRegex(UserFileNotFoundError, "no such folder; do"):
+      existing_folder(self.path, otherwise="; do")
+    self.assertEqual(existing_folder(self.path.parent), self.path.parent)
     self.path.touch()
     self.assertEqual(existing_file(str(self.path)), self.path)
+    with self.assertRaisesRegex(UserFileNotFoundError, "a folder, got a file"):
+      existing_folder(self.path)
 
   def test_arrays_come_back(self):
     np.savez(self.path, a=np.arange(3), b="text")

@@ -7,7 +7,6 @@ from typing import Any
 
 from absl import logging
 import numpy as np
-import tqdm
 
 from data_prep.datasets.shards import (
   MANIFEST_SUFFIX,
@@ -27,6 +26,7 @@ from data_prep.stages.folder import (
   digest,
   open_stage,
 )
+from data_prep.stages.progress import progress
 from data_prep.stages.rows import list_manifests
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -129,9 +129,9 @@ def build_dataset(
   pending = stage.pending(share)
   photos = Counter(entry.file for entry in index.entries)
   total = sum(photos[shard] for shard in pending)
-  with tqdm.tqdm(total=total, desc=STAGE, unit="photo") as bar:
+  with progress(STAGE, total=total) as update:
     for shard in pending:
-      make_shard(stage, shard, plan, model, bar.update)
+      make_shard(stage, shard, plan, model, update)
   if not stage.is_complete():
     logging.info("%s: other machines' shards are still missing", output)
     return None

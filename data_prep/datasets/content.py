@@ -9,9 +9,9 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.datasets.fingerprints import Fingerprint, fingerprint
+from data_prep.stages.progress import progress
 from disentangle3d.training.dataset import (
   MANIFEST,
   MORPHABLE_MODEL,
@@ -159,9 +159,7 @@ def read_split(
   about = manifest["splits"][name]
   with (
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-    tqdm(
-      total=about["num_records"], unit="photo", desc=name, disable=None
-    ) as progress,
+    progress(name, total=about["num_records"]) as update,
   ):
     for entry in about["files"]:
       path = folder / entry["name"]
@@ -187,7 +185,7 @@ def read_split(
                 )
               )
             photos.append(photo)
-          progress.update(len(chunk))
+          update(len(chunk))
       except (ValueError, RuntimeError, OSError) as error:
         # A file that is missing or changed was named by `check_files`.
         violations.append(

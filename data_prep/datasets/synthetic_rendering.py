@@ -9,7 +9,6 @@ from typing import Any
 
 from absl import logging
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.datasets.shards import MANIFEST_SUFFIX, read_parts, write_shard
 from data_prep.datasets.synthetic_set import (
@@ -26,6 +25,7 @@ from data_prep.datasets.synthetic_shards import (
 )
 from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.stages.folder import ALONE, Share
+from data_prep.stages.progress import progress
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
@@ -94,10 +94,10 @@ def render_dataset(
 
   with (
     concurrent.futures.ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool,
-    tqdm(total=total, unit="photo", desc="render and fit") as bar,
+    progress("render and fit", total=total) as update,
   ):
     for count in pool.map(make, pending):
-      bar.update(count)
+      update(count)
   if not stage.is_complete():
     logging.info("%s: other machines' shards are still missing", output)
     return None

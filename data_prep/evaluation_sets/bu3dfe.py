@@ -10,7 +10,8 @@ import pathlib
 import re
 
 from data_prep.evaluation_sets.scans import ScanFiles
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_folder
+from disentangle3d.types import UserError
 
 NEUTRAL = "NE"
 _NAME = re.compile(
@@ -34,8 +35,7 @@ def list_bu3dfe(root: str | os.PathLike[str]) -> list[ScanFiles]:
       expression.
   """
   root = pathlib.Path(os.path.abspath(root))
-  if not root.is_dir():
-    raise UserFileNotFoundError(f"{root}: no such folder")
+  existing_folder(root)
   scans = []
   for path in sorted(root.glob("[FM]*/*.wrl")):
     name = _NAME.fullmatch(path.name)

@@ -15,7 +15,8 @@ import pathlib
 
 from data_prep.evaluation_sets.scans import ScanFiles
 from data_prep.photos.photo_sets import SUFFIXES, natural_key
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.input_files import existing_folder
+from disentangle3d.types import UserError
 
 _SCENES = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
 
@@ -47,8 +48,7 @@ def list_florence(
     for given in (landmarks, frames)
   ]
   for place in (root, *places):
-    if not place.is_dir():
-      raise UserFileNotFoundError(f"{place}: no such folder")
+    existing_folder(place)
   scans = []
   for subject in sorted(root.glob("subject_*"), key=_by_name):
     photos = _photos(places[1] / subject.name)

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.faces.pts import PTS_DETECTOR, read_pts
 from data_prep.stages.rows import PhotoRow
-from disentangle3d.types import UserFileNotFoundError
+from disentangle3d.input_files import existing_folder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,8 +76,7 @@ class PtsLocator:
     Raises:
       UserFileNotFoundError: There is no such folder.
     """
-    if not folder.is_dir():
-      raise UserFileNotFoundError(f"{folder}: no such folder")
+    existing_folder(folder)
     self._folder = folder
     self.name = PTS_DETECTOR
     self.settings: Mapping[str, object] = {"locator": "pts"}

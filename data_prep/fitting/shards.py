@@ -1,9 +1,9 @@
 """Fits the photos of one shard and writes them."""
 
+from collections.abc import Callable
 import dataclasses
 
 import numpy as np
-import tqdm
 
 from data_prep.fitting.fit_files import Fits, fits_path, write_fits
 from data_prep.fitting.landmark_index import LandmarkIndex, read_entries
@@ -86,7 +86,7 @@ def fit_shard(
   index: LandmarkIndex,
   model: FitModel,
   settings: FitSettings,
-  bar: tqdm.tqdm,
+  update: Callable[[int], None],
 ) -> None:
   """Fits and writes one shard; its manifest comes last.
 
@@ -97,7 +97,7 @@ def fit_shard(
     index: Where their rows lie.
     model: What to fit.
     settings: How.
-    bar: Told how many photos are done.
+    update: Told how many photos are done.
 
   Raises:
     UserError: A file has changed since it was indexed.
@@ -105,7 +105,7 @@ def fit_shard(
   usable = np.asarray(model.model.landmark_vertices) >= 0
   rows = [_check_row(row, usable) for row in read_entries(index, shard.entries)]
   chosen = [place for place, row in enumerate(rows) if row.status == "ok"]
-  bar.update(len(rows) - len(chosen))
+  update(len(rows) - len(chosen))
   path = folder.manifest(number)
   image_ids = [rows[place].image_id for place in chosen]
   if chosen:
@@ -121,7 +121,7 @@ def fit_shard(
       shapes=[shard.shape] if shard.shape else None,
       visible_contour=np.array(slides),
       max_relative_error=settings.max_relative_error,
-      progress=bar.update,
+      progress=update,
     )
     for where, place in enumerate(chosen):
       if fits.rejected[where]:

@@ -6,7 +6,6 @@ import pathlib
 
 from absl import logging
 import numpy as np
-import tqdm
 
 from data_prep.fitting.fit_files import MORPHABLE_MODEL
 from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
@@ -14,6 +13,7 @@ from data_prep.fitting.plan import plan_shards
 from data_prep.fitting.shards import FitSettings, fit_shard
 from data_prep.fitting.summary import write_fit_summary
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
+from data_prep.stages.progress import progress
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
@@ -75,11 +75,9 @@ def fit_faces(
   pending = folder.pending(share)
   photos = sum(len(shards[i].entries) for i in share.shards(len(shards)))
   left = sum(len(shards[i].entries) for i in pending)
-  with tqdm.tqdm(
-    total=photos, initial=photos - left, desc="fitting", unit="photo"
-  ) as bar:
+  with progress("fitting", total=photos, done=photos - left) as update:
     for number in pending:
-      fit_shard(folder, number, shards[number], index, small, settings, bar)
+      fit_shard(folder, number, shards[number], index, small, settings, update)
   if not folder.is_complete():
     logging.info("%s: other machines' shards are still missing", output)
     return None

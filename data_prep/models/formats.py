@@ -1,7 +1,9 @@
 """Which reader and which options each morphable model format has."""
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -43,8 +45,16 @@ def _read_ict_facekit(
   source: pathlib.Path, *, landmarks: np.ndarray | None = None, **options: Any
 ) -> MorphableModel:
   total = options.get("identity_dim", 100) + NUM_EXPRESSIONS
-  with tqdm.tqdm(total=total, desc="reading", unit="mesh") as bar:
-    model = read_ict_facekit(source, on_mesh=lambda _: bar.update(), **options)
+  with contextlib.ExitStack() as stack:
+    # With the first mesh: before, it may turn out that there is none.
+    bar = functools.cache(
+      lambda: stack.enter_context(
+        tqdm.tqdm(total=total, desc="reading", unit="mesh", disable=None)
+      )
+    )
+    model = read_ict_facekit(
+      source, on_mesh=lambda _: bar().update(), **options
+    )
   if landmarks is None:
     return model
   return dataclasses.replace(model, landmark_vertices=landmarks)

@@ -178,8 +178,10 @@ def _opened(source: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _relative(error: Exception, scratch: str) -> str:
-  """An error's one line, without the folder that nobody knows."""
-  return " ".join(str(error).replace(f"{scratch}/", "").split())
+  """An error's first line, without the folder that nobody knows."""
+  # In the others tarfile says what it is no file of.
+  first = str(error).partition("\n")[0].rstrip(": ")
+  return first.replace(f"{scratch}/", "")
 
 
 def _read_file(path: pathlib.Path) -> bytes:

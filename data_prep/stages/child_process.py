@@ -23,6 +23,17 @@ def run_module(module: str, *arguments: str) -> int:
     return process.wait()
 
 
+def told_by(module: str, *arguments: str) -> str:
+  """What `python -m module` says on stderr where it fails, or nothing."""
+  command = [sys.executable, "-m", __name__, module, *arguments]
+  with subprocess.Popen(
+    command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  ) as process:
+    # Not communicate(), which closes the stdin that keeps the child alive.
+    said = process.stderr.read() if process.stderr else ""
+    return said if process.wait() else ""
+
+
 def _end_with_parent() -> None:
   """Waits for the end of stdin."""
   while os.read(0, 1):

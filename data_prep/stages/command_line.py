@@ -138,6 +138,12 @@ def _told(message: str) -> str:
   """What absl says of a flag, as this project's errors say it."""
   if missing := re.match(r"flag --(\w+)=None: Flag --\1 must have", message):
     return f"--{missing[1]}: expected a value, got none"
+  unknown = re.match(
+    r"Unknown command line flag '(.+?)'(?:. Did you mean: (.+) \?)?", message
+  )
+  if unknown:
+    name, meant = unknown.groups()
+    return f"--{name}: no such flag" + f"; did you mean {meant}?" * bool(meant)
   for reason, expected in _EXPECTED.items():
     told = re.match(f"flag --([^=]+)=(.*): {reason}", message, re.DOTALL)
     if told:

@@ -75,6 +75,14 @@ class PathListParser(flags.ListParser):
     return "paths with commas between them"
 
 
+class NumbersParser(flags.ArgumentParser):
+  """Numbers with commas between them; see `numbers_of`."""
+
+  def flag_type(self) -> str:
+    """What help calls it."""
+    return "numbers with commas between them"
+
+
 def define_path(
   name: str, help: str, *, default: str | None = None, required: bool = False
 ) -> None:
@@ -200,14 +208,16 @@ def define_shard() -> None:
 def define_batch_sizes(default: Sequence[int], help: str) -> None:
   """Defines `--batch_sizes`, a list of numbers; read it by `numbers_of`.
 
-  It may also be given repeatedly.
+  It may also be given repeatedly, of which no help tells.
 
   Args:
     default: Where it is not given.
     help: A whole sentence.
   """
-  flags.DEFINE_multi_string(
-    "batch_sizes", [",".join(str(size) for size in default)], help
+  flags.DEFINE_multi(
+    *(NumbersParser(), flags.ArgumentSerializer(), "batch_sizes"),
+    [",".join(str(size) for size in default)],
+    help,
   )
 
 

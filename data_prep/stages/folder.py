@@ -18,6 +18,7 @@ from typing import Any
 
 from data_prep.stages.about import ABOUT, write_about
 from data_prep.stages.rows import count_rows, manifest_path, read_shard_rows
+from disentangle3d.output_files import check_folder
 from disentangle3d.types import UserError
 
 
@@ -170,8 +171,7 @@ def open_stage(
     stages_before,
     manifest_suffix,
   )
-  if path.exists() and not path.is_dir():
-    raise UserError(f"{path}: expected a folder to write to, got a file")
+  check_folder(path)
   if (path / ABOUT).is_file():
     _check_same(path / ABOUT, stage, told)
     return folder

@@ -12,9 +12,15 @@ _REQUIRED = "must have a value other than None"
 # What absl puts before and after the help of some flags.
 _CHOICES = re.compile(r"^<[^>]*>: ")
 _REPEATED = ";\n    repeat this option to specify a list of values"
+# absl's, which every binary has.
+_VERBOSITY = """\
+  --verbosity=NUMBER
+      What is logged: -1 warnings and errors, 0 progress too, 1 also the
+      traceback of an error. Default: 0."""
 _VALUES = {
   "path": "PATH",
   "paths with commas between them": "PATH,PATH",
+  "numbers with commas between them": "NUMBER,NUMBER",
   "int": "NUMBER",
   "float": "NUMBER",
   "comma separated list of strings": "A,B",
@@ -32,7 +38,7 @@ def help_text(purpose: str, defined: Sequence[flags.Flag]) -> str:
   """
   parts = [purpose.strip(), "Flags:"]
   parts += [_flag_text(flag) for flag in sorted(defined, key=_order)]
-  return "\n\n".join(parts) + "\n"
+  return "\n\n".join([*parts, _VERBOSITY]) + "\n"
 
 
 def is_required(flag: flags.Flag) -> bool:
@@ -55,7 +61,9 @@ def _flag_text(flag: flags.Flag) -> str:
   else:
     head = f"  --{flag.name}={_VALUES.get(flag.parser.flag_type(), 'TEXT')}"
   values = getattr(flag.parser, "enum_values", None)
-  repeated = isinstance(flag, flags.MultiFlag)
+  # One way to give many is enough.
+  list_in_one = "commas" in flag.parser.flag_type()
+  repeated = isinstance(flag, flags.MultiFlag) and not list_in_one
   parts = [
     sentences(flag),
     f"One of {', '.join(values)}." if values else "",

@@ -32,7 +32,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 import numpy as np
 
-from disentangle3d.input_files import existing_file
+from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 
@@ -105,8 +105,7 @@ def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     UserError: A shard is missing, or shards of two runs are mixed.
   """
   folder = pathlib.Path(folder)
-  if not folder.is_dir():
-    raise UserFileNotFoundError(f"{folder}: no such folder")
+  existing_folder(folder)
   paths = sorted(folder.glob("manifest-*.jsonl"))
   if not paths:
     raise UserFileNotFoundError(

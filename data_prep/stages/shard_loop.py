@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from absl import logging
-import tqdm
 
 from data_prep.stages.folder import Share, StageFolder
+from data_prep.stages.progress import progress
 from data_prep.stages.rows import PhotoRow, write_manifest
 from disentangle3d.types import UserError
 
@@ -32,9 +32,9 @@ def fill_shards(
   """
   pending = folder.pending(share)
   expected = round(num_photos * len(pending) / max(folder.num_shards, 1))
-  with tqdm.tqdm(total=expected, desc=folder.stage, unit="photo") as bar:
+  with progress(folder.stage, total=expected) as update:
     for shard in pending:
-      write_manifest(folder.manifest(shard), make_rows(shard, bar.update))
+      write_manifest(folder.manifest(shard), make_rows(shard, update))
   if not folder.is_complete():
     logging.info(
       "%s: this share is done; shards of others are missing.", folder.path

@@ -14,6 +14,7 @@ from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS, Trunk
+from disentangle3d.output_files import check_folder
 from disentangle3d.training.export import save_network
 from disentangle3d.types import (
   IMAGE_HEIGHT,
@@ -185,8 +186,7 @@ def import_sphereface(
     UserFileNotFoundError: There is no such file of weights.
     UserError: It holds something else, or `output` is a file.
   """
-  if output.exists() and not output.is_dir():
-    raise UserError(f"{output}: expected a folder to write to, got a file")
+  check_folder(output)
   try:
     preset, trunk = trunk_params(read_trunk_weights(weights), channels=channels)
   except ValueError as error:

@@ -19,6 +19,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 MANIFEST = "manifest.json"
@@ -61,12 +62,14 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     UserFileNotFoundError: There is no folder, or no manifest in it.
     UserError: The manifest is not one of this format.
   """
-  path = pathlib.Path(folder) / MANIFEST
-  if not path.is_file():
-    raise UserFileNotFoundError(
-      f"{path}: no such file; expected a dataset folder as"
-      " data_prep.render_synthetic or data_prep.build_dataset writes it"
-    )
+  folder = pathlib.Path(folder)
+  otherwise = (
+    "; expected a dataset folder as data_prep.render_synthetic or"
+    " data_prep.build_dataset writes it"
+  )
+  if folder.is_file():
+    existing_folder(folder)
+  path = existing_file(folder / MANIFEST, otherwise=otherwise)
   try:
     manifest = json.loads(path.read_text())
   except (ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import pathlib
 
+from disentangle3d.input_files import existing_folder
 from disentangle3d.reporting.html_page import (
   Paragraph,
   Section,
@@ -11,7 +12,7 @@ from disentangle3d.reporting.html_page import (
   write_page,
 )
 from disentangle3d.training.run_files import METRICS
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.types import UserError
 from experiments.configs.default import PHASES
 from experiments.pages.faces import loss_figures
 from experiments.pages.findings import (
@@ -69,8 +70,7 @@ def read_all_findings(workdir: pathlib.Path) -> dict[str, Findings]:
     UserFileNotFoundError: There is no such workdir, or a picture is missing.
     UserError: A folder is damaged; names it.
   """
-  if not workdir.is_dir():
-    raise UserFileNotFoundError(f"{workdir}: no such folder")
+  existing_folder(workdir)
   folder = workdir / "evaluation"
   found = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
   known = [name for name in PARTS if name in found]

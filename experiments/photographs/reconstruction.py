@@ -8,9 +8,9 @@ import pathlib
 from absl import logging
 import jax
 import numpy as np
-import tqdm
 
 from data_prep.photos.loose_photos import read_photos
+from data_prep.stages.progress import counted
 from disentangle3d.geometry import Camera
 from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.viewer import ViewerFace, viewer_page
@@ -112,9 +112,7 @@ def reconstruct_photos(
     made = _make_faces(names, sightings, maker, options)
     row = 0
     shown: list[ViewerFace] = []
-    for index, photo in enumerate(
-      tqdm.tqdm(images, total=len(names), desc="writing", unit="photo")
-    ):
+    for index, photo in enumerate(counted(images, "writing", total=len(names))):
       while row < len(sightings) and sightings[row].index == index:
         face = next(made)
         if photo.image is None:

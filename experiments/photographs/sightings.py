@@ -7,7 +7,6 @@ import pathlib
 from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
-import tqdm
 
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.found_faces import (
@@ -17,6 +16,7 @@ from data_prep.faces.found_faces import (
   precropped_face,
 )
 from data_prep.photos.loose_photos import LoosePhoto, read_photos
+from data_prep.stages.progress import counted
 from disentangle3d.types import UserError
 
 # A track goes on where boxes share so much of their union, and ends when it has
@@ -98,9 +98,7 @@ def find_sightings(
   sightings: list[Sighting] = []
   reasons: dict[int, str] = {}
   photos = read_photos(files, every=every)
-  for index, photo in enumerate(
-    tqdm.tqdm(photos, desc="looking for faces", unit="photo")
-  ):
+  for index, photo in enumerate(counted(photos, "looking for faces")):
     names.append(photo.name)
     try:
       faces = finder.faces(photo)

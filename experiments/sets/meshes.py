@@ -20,6 +20,7 @@ import numpy as np
 from data_prep.stages.flag_words import parse_all_named
 from disentangle3d.evaluation.scans import Scan, make_scan, scan_of
 from disentangle3d.faces.meshes import read_mesh
+from disentangle3d.input_files import existing_folder
 from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
 from experiments.sets.numbers import read_numbers
 
@@ -62,8 +63,10 @@ def read_mesh_folders(
   triangles = np.asarray(triangles, np.int64)
   for name, path in parse_all_named("meshes", named).items():
     folder = pathlib.Path(path)
-    if not folder.is_dir():
-      raise UserFileNotFoundError(f"--meshes={name}: {path}: no such folder")
+    try:
+      existing_folder(folder)
+    except UserFileNotFoundError as error:
+      raise UserFileNotFoundError(f"--meshes={name}: {error}") from error
     folders.append(
       MeshFolder(name, folder, landmark_vertices, triangles, num_vertices)
     )

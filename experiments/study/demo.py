@@ -11,7 +11,7 @@ from data_prep.datasets.synthetic_rendering import render_dataset
 from data_prep.datasets.synthetic_set import SyntheticSet, world_of
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import check_folder, replace_file
 from disentangle3d.reporting.pictures import contact_sheet, picture_png
 from disentangle3d.training.export import Network, load_network
 from experiments.configs import demo as demo_config
@@ -49,6 +49,7 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> list[Gate]:
   Raises:
     Stopped: Ctrl-C or SIGTERM came; what was done is saved.
   """
+  check_folder(workdir)
   seconds: dict[str, float] = {}
   with _timed(seconds, "world"):
     world, fitter = world_of(settings)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 from scipy.stats import norm
-from tqdm import tqdm
 
 from data_prep.datasets.synthetic_set import fit_labels
+from data_prep.stages.progress import progress
 from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.faces.synthetic import render_photos, true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
@@ -127,7 +127,8 @@ def render_people(
   images = jnp.zeros((total, IMAGE_HEIGHT * IMAGE_WIDTH * 3), jnp.uint8)
   landmarks = np.empty((total, 68, 2), np.float32)
   visibility = np.empty((total, 68), np.float32)
-  with tqdm(total=total, unit="photo", desc="rendering") as progress:
+  done = 0
+  with progress("rendering", total=total) as update:
     for start in range(0, total, batch):
       # The last batch is as large as the others, and overlaps the one before.
       start = min(start, total - batch)
@@ -136,7 +137,8 @@ def render_people(
       )
       landmarks[start : start + batch] = found
       visibility[start : start + batch] = seen
-      progress.update(start + batch - progress.n)
+      update(start + batch - done)
+      done = start + batch
   return RenderedPeople(images, landmarks, visibility)
 
 
@@ -174,13 +176,13 @@ def fit_people(
   fitter: FitModel, people: TrainingPeople, photos: RenderedPeople
 ) -> Targets:
   """Fits every person to all their photos; see `fit_labels`."""
-  with tqdm(total=people.num_photos, unit="photo", desc="fitting") as progress:
+  with progress("fitting", total=people.num_photos) as update:
     fits = fit_labels(
       fitter,
       photos.landmarks,
       photos.visibility,
       people.labels(),
-      progress=progress.update,
+      progress=update,
     )
   return Targets(fits.identity_coefficients, fits.expression_coefficients)
 

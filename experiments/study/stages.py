@@ -17,7 +17,7 @@ from data_prep.datasets.synthetic_set import (
   render_batch,
   world_of,
 )
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import check_folder, replace_file
 from disentangle3d.training.export import Network
 from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
@@ -105,6 +105,7 @@ def open_study(
     UserError: `scale` is out of range, or the workdir holds another study.
     UserFileNotFoundError: There is no such 3DMM.
   """
+  check_folder(workdir)
   if not 0 < scale <= 1:
     raise UserError(f"--scale: expected above 0, at most 1, got {scale}")
   people = training_people(

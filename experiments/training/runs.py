@@ -14,6 +14,7 @@ import tqdm
 from data_prep.stages.flag_words import expand
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.network.face_model import FaceModel, count_params
+from disentangle3d.output_files import check_folder
 from disentangle3d.training.evaluators import Evaluate
 from disentangle3d.training.export import abstract_params
 from disentangle3d.training.loop import LoopOptions, PhaseInput
@@ -98,6 +99,7 @@ def train(
     UserFileNotFoundError: The dataset or `init_from` is not there.
     NonFiniteLossError: The loss became NaN or infinite.
   """
+  check_folder(workdir)
   phases = phases_of(config, optimizers or {})
   export_phases = todays_phases(config.export_phases)
   every_loss = {**LOSSES, **(losses or {})}

@@ -117,8 +117,8 @@ class ConvertMorphableModelTest(absltest.TestCase):
     result = _convert(*self._flags())
     self.assertEqual(result.returncode, 1)
     self.assertRegex(
-      result.stderr,  # the progress bar, then the error
-      r"\nERROR: .*FaceXModel.generic_neutral_mesh\.obj: no such[^\n]*\n\Z",
+      result.stderr,
+      r"\AERROR: .*FaceXModel.generic_neutral_mesh\.obj: no such[^\n]*\n\Z",
     )
     self.assertFalse(self.output.parent.exists())
 

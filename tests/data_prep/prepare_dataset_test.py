@@ -223,7 +223,7 @@ class PrepareDatasetTest(absltest.TestCase):
     )
     self.assertEqual(
       said,
-      "ERROR: Unknown command line flag 'contuor'. Did you mean: contour ?"
+      "ERROR: --set=fit_faces.contuor: no such flag; did you mean contour?"
       " (--help lists the flags)\n",
     )
     said = _run(_command(self.folder / "gone", self.folder), status=1)

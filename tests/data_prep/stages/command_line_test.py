@@ -75,13 +75,20 @@ class CommandLineTest(parameterized.TestCase):
       "unknown_flag",
       ["--count=0", "--x=1"],
       1,
-      "ERROR: Unknown command line flag 'x' (--help lists the flags)\n",
+      "ERROR: --x: no such flag (--help lists the flags)\n",
     ),
     (
       "wrong_type",
       ["--count=1.5"],
       1,
       "ERROR: --count: expected a whole number, got '1.5' (--help lists the"
+      " flags)\n",
+    ),
+    (
+      "misspelt_flag",
+      ["--cuont=0"],
+      1,
+      "ERROR: --cuont: no such flag; did you mean count? (--help lists the"
       " flags)\n",
     ),
     (
@@ -104,8 +111,9 @@ class CommandLineTest(parameterized.TestCase):
   def test_help_lists_todays_flags_only(self):
     result = _run("--help")
     self.assertEqual((result.returncode, result.stderr), (0, ""))
-    self.assertEndsWith(
-      result.stdout, "  --count=NUMBER\n      How many. Must be given.\n"
+    self.assertIn(
+      "\n  --count=NUMBER\n      How many. Must be given.\n\n  --verbosity=NUM",
+      result.stdout,
     )
     self.assertNotIn("--number", result.stdout)
 
