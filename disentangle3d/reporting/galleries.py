@@ -235,17 +235,17 @@ def _draw_scale(
   figure: Figure, layout: _Layout, bottom: int, extent_mm: float
 ) -> None:
   length = _SCALE_BAR_MM / extent_mm * layout.cell_px
-  start = layout.cell(0, 0)[0]
+  middle = layout.cell(0, layout.columns - 1)[0] + layout.cell_px / 2
   figure.add_artist(
     Rectangle(
-      layout.box(start, bottom + 4, 0, 6)[:2],
+      layout.box(middle - length / 2, bottom + 4, 0, 6)[:2],
       length / layout.width,
       6 / layout.height,
       color="black",
       linewidth=0,
     )
   )
-  _text(figure, layout, f"{_SCALE_BAR_MM} mm", start, bottom + 24, align="left")
+  _text(figure, layout, f"{_SCALE_BAR_MM} mm", middle, bottom + 24)
 
 
 def _text(
@@ -257,13 +257,12 @@ def _text(
   *,
   rotation: float = 0,
   color: str = "black",
-  align: str = "center",
 ) -> None:
   figure.text(
     x / layout.width,
     1 - y / layout.height,
     text,
-    ha=align,
+    ha="center",
     va="center",
     fontsize=_FONT,
     rotation=rotation,
