@@ -97,7 +97,7 @@ class RowsTest(absltest.TestCase):
         ("ann/5.jpg", "rejected", "cannot be read as an image"),
       ],
     )
-    self.assertIn("No such file", rows[3].reason)
+    self.assertIn("no such file", rows[3].reason)
     np.testing.assert_array_equal(rows[0].box, [5, 5, 35, 35])
 
   def test_groups_come_in_order_and_whole(self):
