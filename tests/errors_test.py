@@ -9,6 +9,7 @@ import tempfile
 from unittest import mock
 
 from absl import flags
+from absl import logging as absl_logging
 from absl.testing import absltest, parameterized
 
 from disentangle3d.types import UserError
@@ -47,6 +48,14 @@ def _make(kind: str, path: pathlib.Path) -> pathlib.Path:
 
 
 class WrongInputTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    # Trainings quieten other libraries, for good.
+    for name in ("absl", "disentangle3d"):
+      logger = logging.getLogger(name)
+      self.addCleanup(logger.setLevel, logger.level)
+    self.addCleanup(absl_logging.set_verbosity, absl_logging.get_verbosity())
+
   @parameterized.product(
     binary=[name for name in binaries() if not name.startswith(_BENCHMARKS)],
     kind=("absent", "folder", "damaged"),
@@ -115,7 +124,6 @@ class WrongInputTest(parameterized.TestCase):
       self._told(words[0], words, "nowhere: no such folder")
 
   def _told(self, binary: str, words: list[str], message: str = "") -> None:
-    logging.getLogger("absl").setLevel(logging.ERROR)
     with defined(binary):
       flags.FLAGS(words)
       with self.assertRaises((UserError, OSError)) as raised:
