@@ -64,6 +64,10 @@ class UserFileNotFoundError(UserError, FileNotFoundError):
   """A file or folder that the user named is not there."""
 
 
+class UserModuleNotFoundError(UserError, ModuleNotFoundError):
+  """A package that the user's request needs is not installed."""
+
+
 @flax.struct.dataclass
 class Latents:
   """What the encoder says about a batch of images (Eq. 4).

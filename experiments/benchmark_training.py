@@ -18,6 +18,7 @@ instead, in turn on one CPU (extra `compare`).
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.extras import require
 from data_prep.stages.flag_words import (
   define_batch_sizes,
   define_output,
@@ -113,7 +114,7 @@ def main() -> None:
 
 
 def _against_pytorch(values: flags.FlagValues) -> None:
-  # PyTorch is not installed for anything else.
+  require("compare", "--against_pytorch", "torch")
   from experiments.benchmarks.torch_training import (
     compare_steps,
     comparison_table,

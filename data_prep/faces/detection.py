@@ -66,7 +66,7 @@ def mtcnn_source(
     find: In place of MTCNN.
 
   Raises:
-    ModuleNotFoundError: The extra `detect` is not installed.
+    UserModuleNotFoundError: The extra `detect` is not installed.
     ValueError: A setting is out of its range.
   """
   find = find or Detector(settings).detect

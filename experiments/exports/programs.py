@@ -1,7 +1,6 @@
 """A network as StableHLO, safetensors and ONNX."""
 
 from collections.abc import Callable, Mapping, Sequence
-import importlib.util
 import json
 import pathlib
 from typing import Any
@@ -12,6 +11,7 @@ import jax
 from jaxtyping import Array, Float, UInt8
 import numpy as np
 
+from data_prep.stages.extras import require
 from disentangle3d.inference import reconstruct, unit_length
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.mobileface import Depthwise, grouped_convolution
@@ -110,13 +110,9 @@ def _onnx_model(network: Network) -> bytes:
     A serialised ModelProto: input `images`, outputs as `OUTPUTS` names them.
 
   Raises:
-    ModuleNotFoundError: The extra `onnx` is not installed.
+    UserModuleNotFoundError: The extra `onnx` is not installed.
   """
-  if importlib.util.find_spec("jax2onnx") is None:
-    raise ModuleNotFoundError(
-      "jax2onnx needed for ONNX: install the extra `onnx` (pip install"
-      " 'disentangle3d[onnx]')"
-    )
+  require("onnx", "ONNX", "jax2onnx")
   import jax2onnx
 
   params = flax.traverse_util.flatten_dict(network.params, sep="/")
@@ -177,14 +173,9 @@ def export_network(
 
   Raises:
     UserError: `output` is taken, or there is no such platform.
-    ModuleNotFoundError: The extra `export`, or `onnx`, is not installed.
+    UserModuleNotFoundError: The extra `export`, or `onnx`, is not installed.
   """
-  for package in ("flatbuffers", "safetensors"):
-    if importlib.util.find_spec(package) is None:
-      raise ModuleNotFoundError(
-        f"{package} needed to export: install the extra `export` (pip install"
-        " 'disentangle3d[export]')"
-      )
+  require("export", "exporting", "flatbuffers", "safetensors")
   from safetensors.numpy import save
 
   about = _about(network, platforms)

@@ -49,8 +49,8 @@ class Finder:
     """Loads the detectors.
 
     Raises:
-      ModuleNotFoundError: The extra `detect` is not installed, which crops do
-        without.
+      UserModuleNotFoundError: The extra `detect` is not installed, which
+        crops do without.
     """
     self._precropped = precropped
     self._locate = None

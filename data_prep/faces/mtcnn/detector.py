@@ -98,7 +98,7 @@ class Detector:
 
     Raises:
       UserError: A setting is out of its range, or the weights are others.
-      ModuleNotFoundError: The extra `detect` is not installed.
+      UserModuleNotFoundError: The extra `detect` is not installed.
     """
     _check_settings(settings)
     self.settings = settings

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.stages.extras import require
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 LICENCES = {
@@ -84,17 +85,14 @@ def load_weights() -> dict[str, dict[str, np.ndarray]]:
     `conv1_slope` (PReLU) and so on.
 
   Raises:
-    ModuleNotFoundError: The extra `detect` is not installed.
+    UserModuleNotFoundError: The extra `detect` is not installed.
     UserFileNotFoundError: The package lacks a file of weights.
     UserError: A file holds something else; names file and problem.
   """
+  require("detect", "detecting faces", "mtcnn", "lz4")
   package = importlib.util.find_spec("mtcnn")
-  if package is None or importlib.util.find_spec("lz4") is None:
-    raise ModuleNotFoundError(
-      "mtcnn and lz4 needed to detect faces: install the extra `detect` (pip"
-      " install 'disentangle3d[detect]')"
-    )
-  folders = [pathlib.Path(f) for f in package.submodule_search_locations or ()]
+  places = package.submodule_search_locations if package else None
+  folders = [pathlib.Path(folder) for folder in places or ()]
   return {name: read_weights(_find(folders, name), name) for name in NETWORKS}
 
 

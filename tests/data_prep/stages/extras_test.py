@@ -1,0 +1,65 @@
+"""A package that is not installed is the user's to install, told in a line."""
+
+import importlib.util
+import subprocess
+import sys
+from unittest import mock
+
+from absl.testing import absltest, parameterized
+
+from data_prep.faces.dlib_locator import DlibLocator
+from data_prep.faces.mtcnn.weights import load_weights
+from data_prep.stages.extras import require
+from disentangle3d.types import UserError
+from experiments.benchmarks.fitting_oracles import EosFitter
+from tests.fixtures import REPOSITORY, random_morphable_model
+
+_find_spec = importlib.util.find_spec
+
+
+def _without(*names: str) -> object:
+  def find_spec(name: str, package: str | None = None) -> object:
+    return None if name in names else _find_spec(name, package)
+
+  return mock.patch.object(importlib.util, "find_spec", find_spec)
+
+
+class RequireTest(parameterized.TestCase):
+  def test_what_is_there_is_enough(self):
+    require("detect", "this", "json", "numpy")
+
+  def test_only_what_is_missing_is_named(self):
+    with self.assertRaisesRegex(
+      UserError, r"^this needs nobody_has_it: .* 'disentangle3d\[detect\]'\)$"
+    ):
+      require("detect", "this", "json", "nobody_has_it")
+
+  @parameterized.parameters(
+    (load_weights, "lz4"),
+    (DlibLocator, "dlib"),
+    (lambda: EosFitter(random_morphable_model()), "eos"),
+  )
+  def test_those_who_need_one_say_so(self, make, package):
+    with _without(package), self.assertRaisesRegex(UserError, package):
+      make()
+
+  def test_a_binary_ends_with_one_line(self):
+    code = (
+      "import sys; from data_prep.stages import command_line, extras;"
+      "command_line.run(lambda: extras.require('detect', 'this', 'nobody'))"
+    )
+    done = subprocess.run(
+      [sys.executable, "-c", code],
+      cwd=REPOSITORY,
+      capture_output=True,
+      text=True,
+      timeout=200,
+      check=False,
+    )
+    self.assertEqual(done.returncode, 1)
+    self.assertStartsWith(done.stderr, "ERROR: this needs nobody: ")
+    self.assertLen(done.stderr.splitlines(), 1)
+
+
+if __name__ == "__main__":
+  absltest.main()
