@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def _against_pytorch(values: flags.FlagValues) -> None:
-  require("compare", "--against_pytorch", "torch")
+  require("compare", "for --against_pytorch", "torch")
   from experiments.benchmarks.torch_training import (
     compare_steps,
     comparison_table,

@@ -136,7 +136,7 @@ def _predictor_box(
 
 def _find_weights() -> pathlib.Path:
   """The predictor's file; importing its package would need pkg_resources."""
-  require("detect", "locating landmarks", "dlib", "face_recognition_models")
+  require("detect", "to locate landmarks", "dlib", "face_recognition_models")
   package = importlib.util.find_spec("face_recognition_models")
   for folder in (package and package.submodule_search_locations) or ():
     if (pathlib.Path(folder) / _WEIGHTS_PATH).is_file():

@@ -188,7 +188,7 @@ class EosFitter:
     Raises:
       UserModuleNotFoundError: The package eos-py is not installed.
     """
-    require("benchmark", "comparing with eos", "eos")
+    require("benchmark", "to compare with eos", "eos")
     self._eos: Any = importlib.import_module("eos")
     vertices = np.asarray(model.landmark_vertices)
     mean = np.asarray(model.mean_shape)[vertices].reshape(-1, 1)

@@ -112,7 +112,7 @@ def _onnx_model(network: Network) -> bytes:
   Raises:
     UserModuleNotFoundError: The extra `onnx` is not installed.
   """
-  require("onnx", "ONNX", "jax2onnx")
+  require("onnx", "for ONNX", "jax2onnx")
   import jax2onnx
 
   params = flax.traverse_util.flatten_dict(network.params, sep="/")
@@ -175,7 +175,7 @@ def export_network(
     UserError: `output` is taken, or there is no such platform.
     UserModuleNotFoundError: The extra `export`, or `onnx`, is not installed.
   """
-  require("export", "exporting", "flatbuffers", "safetensors")
+  require("export", "to export", "flatbuffers", "safetensors")
   from safetensors.numpy import save
 
   about = _about(network, platforms)

@@ -89,7 +89,7 @@ def load_weights() -> dict[str, dict[str, np.ndarray]]:
     UserFileNotFoundError: The package lacks a file of weights.
     UserError: A file holds something else; names file and problem.
   """
-  require("detect", "detecting faces", "mtcnn", "lz4")
+  require("detect", "to detect faces", "mtcnn", "lz4")
   package = importlib.util.find_spec("mtcnn")
   places = package.submodule_search_locations if package else None
   folders = [pathlib.Path(folder) for folder in places or ()]

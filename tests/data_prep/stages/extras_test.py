@@ -26,13 +26,14 @@ def _without(*names: str) -> object:
 
 class RequireTest(parameterized.TestCase):
   def test_what_is_there_is_enough(self):
-    require("detect", "this", "json", "numpy")
+    require("detect", "to see", "json", "numpy")
 
   def test_only_what_is_missing_is_named(self):
     with self.assertRaisesRegex(
-      UserError, r"^this needs nobody_has_it: .* 'disentangle3d\[detect\]'\)$"
+      UserError,
+      r"^nobody_has_it needed to see: .* 'disentangle3d\[detect\]'\)$",
     ):
-      require("detect", "this", "json", "nobody_has_it")
+      require("detect", "to see", "json", "nobody_has_it")
 
   @parameterized.parameters(
     (load_weights, "lz4"),
@@ -46,7 +47,7 @@ class RequireTest(parameterized.TestCase):
   def test_a_binary_ends_with_one_line(self):
     code = (
       "import sys; from data_prep.stages import command_line, extras;"
-      "command_line.run(lambda: extras.require('detect', 'this', 'nobody'))"
+      "command_line.run(lambda: extras.require('detect', 'to see', 'nobody'))"
     )
     done = subprocess.run(
       [sys.executable, "-c", code],
@@ -57,7 +58,7 @@ class RequireTest(parameterized.TestCase):
       check=False,
     )
     self.assertEqual(done.returncode, 1)
-    self.assertStartsWith(done.stderr, "ERROR: this needs nobody: ")
+    self.assertStartsWith(done.stderr, "ERROR: nobody needed to see: ")
     self.assertLen(done.stderr.splitlines(), 1)
 
 
