@@ -86,7 +86,7 @@ class _Refused(Exception):
 class _Stranger(Inert, dict[Any, Any]):
   """In place of any class of others; may be a mapping, a list, a key."""
 
-  __hash__ = object.__hash__
+  __hash__ = object.__hash__  # type: ignore[assignment]  # May be a key.
 
   def __init__(self, *arguments: Any):
     Inert.__init__(self, *arguments)
