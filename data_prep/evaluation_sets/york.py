@@ -9,7 +9,7 @@ archives: `scans.tar.xz`, `photos.zip`. The scans' axes are the project's: x to
 the right and y up in the photograph, z towards the camera.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -32,7 +32,11 @@ from disentangle3d.types import UserError, choose
 SMILING, FROWNING = "08", "10"
 SPLITS = ("development", "test")
 _NAME = re.compile(r"(\d{5})/\1-(\d{2})-\w+")
-_ARCHIVES = {".zip": ZipArchive, ".tar": TarArchive, ".xz": TarArchive}
+_ARCHIVES: Mapping[str, type[ZipArchive] | type[TarArchive]] = {
+  ".zip": ZipArchive,
+  ".tar": TarArchive,
+  ".xz": TarArchive,
+}
 # To choose protocols and methods by; everybody else is to test on. Of the 121
 # people's sorted numbers, numpy.random.default_rng(0).permutation's first 60.
 _DEVELOPMENT = frozenset(

@@ -179,8 +179,9 @@ def icp(
 class _Correspondence:
   """The nearest of the points, and what the surface has nearest to them.
 
-  That is in the surface's own frame and moved. Its normals are the directions of the points from it: where several triangles
-  meet, any one's own would be a matter of rounding.
+  That is in the surface's own frame and moved. Its normals are the directions
+  of the points from it: where several triangles meet, any one's own would be a
+  matter of rounding.
   """
 
   fixed: np.ndarray
