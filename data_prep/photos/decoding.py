@@ -5,7 +5,7 @@ Orientation, transparency, grey and depth are handled here and nowhere else, so
 a photo is the same picture whoever reads it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import importlib
@@ -29,7 +29,7 @@ _BY_PILLOW = ("AVIF", "GIF", "TIFF")
 _HEIF = "HEIF"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # EXIF's orientations: what makes the stored picture upright.
-_UPRIGHT = {
+_UPRIGHT: Mapping[int, Callable[[np.ndarray], np.ndarray]] = {
   2: lambda stored: stored[:, ::-1],
   3: lambda stored: stored[::-1, ::-1],
   4: lambda stored: stored[::-1],
@@ -126,10 +126,10 @@ def _without_pillows_limit() -> Iterator[None]:
 
 def _opened(content: bytes, path: str | os.PathLike[str]) -> Image.Image:
   """The header; nothing is decoded yet."""
-  formats = (*_BY_OPENCV, *_BY_PILLOW)
+  formats = [*_BY_OPENCV, *_BY_PILLOW]
   if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
     _learn_heif(path)
-    formats = (*formats, _HEIF)
+    formats.append(_HEIF)
   try:
     return Image.open(io.BytesIO(content), formats=formats)
   # Pillow raises whatever damaged bytes make it raise.
@@ -221,7 +221,9 @@ def _pillow_pixels(
     raise UserError(f"{path}: cannot be read as an image") from error
 
 
-def _turn(header: Image.Image, content: bytes):
+def _turn(
+  header: Image.Image, content: bytes
+) -> tuple[Callable[[np.ndarray], np.ndarray] | None, list[str]]:
   """What makes the stored picture upright (None: nothing), and notes."""
   # Pillow would decode a whole PNG to look for a tag behind the pixels.
   if header.format == "PNG" and not (
