@@ -21,6 +21,7 @@ from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, check_array
 
 _METRES_PER_MILLIMETRE = 0.001
+_MOST_INDEX = (1 << 31) - 1
 
 
 @flax.struct.dataclass
@@ -32,11 +33,15 @@ class Mesh:
     triangles: 0-based vertex indices, `[F, 3]` int32.
     colors: RGB of each vertex, `[V, 3]` uint8, or None where the file has
       none.
+    texture: Where each vertex is in the texture, `[V, 2]` float32, from 0 to 1
+      to the right and upwards, NaN for a vertex of no triangle; None where the
+      file has none, or several for one vertex.
   """
 
   vertices: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
   colors: UInt8[np.ndarray, "V 3"] | None = None
+  texture: Float[np.ndarray, "V 2"] | None = None
 
 
 def write_mesh(
@@ -87,8 +92,8 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
   """Reads an OBJ or a PLY file, its vertices as they are and in their order.
 
   Polygons are cut into triangle fans (in a binary PLY all must have equally
-  many corners). Texture coordinates, normals and
-  materials are passed over.
+  many corners). Normals and materials are passed over, texture coordinates of
+  a PLY as well.
 
   Args:
     path: Ends in `.obj` or `.ply`.
@@ -106,10 +111,26 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     raise UserError(
       f"{path}: expected a name that ends in {', '.join(_READERS)}"
     )
-  mesh = read(existing_file(path))
+  return _checked(read(existing_file(path)), path)
+
+
+def parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
+  """The mesh in an OBJ file's bytes; as `read_mesh`.
+
+  Args:
+    content: Of the file.
+    name: Of the file, for errors.
+
+  Raises:
+    UserError: The file is not such a mesh; names file and problem.
+  """
+  return _checked(_parse_obj(content, name), name)
+
+
+def _checked(mesh: Mesh, name: str | os.PathLike[str]) -> Mesh:
   problem = _mesh_problem(mesh.vertices, mesh.triangles)
   if problem:
-    raise UserError(f"{path}: {problem}")
+    raise UserError(f"{name}: {problem}")
   return mesh
 
 
@@ -158,31 +179,38 @@ _EXPORTS: dict[str, Callable[[trimesh.Trimesh], bytes]] = {
 
 
 def _read_obj(path: pathlib.Path) -> Mesh:
+  return _parse_obj(path.read_bytes(), path)
+
+
+def _parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
   # Not through trimesh: it skips lines that it does not understand, so a
   # damaged file would come back as another mesh.
   positions: list[list[float]] = []
-  triangles: list[list[int]] = []
+  places: list[list[float]] = []
+  triangles: list[list[tuple[int, int]]] = []
   try:
-    text = path.read_text(encoding="utf-8", errors="strict")
+    text = content.decode()
   except UnicodeDecodeError as error:
-    raise UserError(f"{path}: expected OBJ text, got binary data") from error
+    raise UserError(f"{name}: expected OBJ text, got binary data") from error
   for number, line in enumerate(text.splitlines(), 1):
     words = line.split("#", 1)[0].split()
     try:
       if words and words[0] == "v":
         positions.append(_obj_position(words[1:]))
+      elif words and words[0] == "vt":
+        places.append([float(word) for word in words[1:3]])
       elif words and words[0] == "f":
-        corners = [_obj_corner(word, len(positions)) for word in words[1:]]
-        triangles += _fan(corners)
+        counts = len(positions), len(places)
+        triangles += _fan([_obj_corner(word, *counts) for word in words[1:]])
     except ValueError as error:
       raise UserError(
-        f"{path}, line {number}: {error}: {line[:60]!r}"
+        f"{name}, line {number}: {error}: {line[:60]!r}"
       ) from error
   if not positions:
-    raise UserError(f"{path}: expected OBJ text with 'v' lines, got none")
+    raise UserError(f"{name}: expected OBJ text with 'v' lines, got none")
   if len({len(position) for position in positions}) > 1:
     raise UserError(
-      f"{path}: expected a colour on every 'v' line or on none, got a mixture"
+      f"{name}: expected a colour on every 'v' line or on none, got a mixture"
     )
   table = np.array(positions, np.float64)
   colors = None
@@ -190,11 +218,28 @@ def _read_obj(path: pathlib.Path) -> Mesh:
     colors = np.clip(np.round(table[:, 3:] * 255), 0, 255).astype(np.uint8)
   with np.errstate(over="ignore"):  # what overflows is not finite
     vertices = table[:, :3].astype(np.float32)
+  corners = np.array(triangles, np.int32).reshape(-1, 3, 2)
   return Mesh(
     vertices=vertices,
-    triangles=np.array(triangles, np.int32).reshape(-1, 3),
+    triangles=np.ascontiguousarray(corners[..., 0]),
     colors=colors,
+    texture=_obj_texture(places, corners, len(vertices)),
   )
+
+
+def _obj_texture(
+  places: list[list[float]], corners: np.ndarray, count: int
+) -> np.ndarray | None:
+  """Each vertex's place, where every corner has one and vertices one only."""
+  known = (corners[..., 1] >= 0) & (corners[..., 1] < len(places))
+  if {len(place) for place in places} != {2} or not known.all():
+    return None
+  table = np.array(places, np.float32)
+  pairs = np.unique(corners.reshape(-1, 2), axis=0)
+  texture = np.full((count, 2), np.nan, np.float32)
+  texture[pairs[:, 0]] = table[pairs[:, 1]]
+  again = texture[pairs[:, 0]]
+  return texture if np.array_equal(again, table[pairs[:, 1]]) else None
 
 
 def _obj_position(words: list[str]) -> list[float]:
@@ -205,14 +250,21 @@ def _obj_position(words: list[str]) -> list[float]:
   return numbers[:3] if len(words) == 4 else numbers[:6]
 
 
-def _obj_corner(word: str, count: int) -> int:
-  index = int(word.split("/", 1)[0])
-  if index == 0 or not -count <= index <= np.iinfo(np.int32).max:
+def _obj_corner(word: str, count: int, textured: int) -> tuple[int, int]:
+  """The corner's vertex, and its place in the texture or -1."""
+  vertex, _, rest = word.partition("/")
+  place = rest.partition("/")[0]
+  return _obj_index(vertex, count), _obj_index(place, textured) if place else -1
+
+
+def _obj_index(word: str, count: int) -> int:
+  index = int(word)
+  if index == 0 or not -count <= index <= _MOST_INDEX:
     raise UserError(f"expected an index from 1, or from -{count}, got {index}")
   return index - 1 if index > 0 else count + index
 
 
-def _fan(corners: list[int]) -> list[list[int]]:
+def _fan(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
   if len(corners) < 3:
     raise UserError(f"expected at least 3 corners, got {len(corners)}")
   return [
