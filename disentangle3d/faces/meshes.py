@@ -1,14 +1,17 @@
 """Mesh files: writes OBJ, PLY (binary) and GLB, reads OBJ and PLY.
 
-In memory always millimetres, 0-based counter-clockwise triangles, y up. OBJ
-and PLY have no unit and hold the same numbers; glTF prescribes metres, so a
-GLB holds them times 0.001 (the factor that brings a face to its true size in
-every viewer). Only this module imports trimesh.
+In memory always millimetres, 0-based counter-clockwise triangles, y up,
+colours as sRGB bytes. OBJ and PLY have no unit and hold the same numbers, and
+viewers take their colours for sRGB. glTF prescribes metres and linear colours,
+so a GLB holds positions times 0.001 (the factor that brings a face to its true
+size in every viewer) and the light that the bytes stand for. Only this module
+imports trimesh.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import os
 import pathlib
+from typing import Any
 import warnings
 
 import flax.struct
@@ -21,6 +24,11 @@ from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, check_array
 
 _METRES_PER_MILLIMETRE = 0.001
+# glTF's names for what a view of the buffer holds, ours for colours on their
+# way through trimesh, and what a face without colours has, linear.
+_VERTICES, _INDICES = 34962, 34963
+_COLOR = "_LINEAR_COLOR"
+_GREY = [0.57, 0.57, 0.57, 1]
 
 
 @flax.struct.dataclass
@@ -143,10 +151,66 @@ def _ply_bytes(mesh: trimesh.Trimesh) -> bytes:
 
 
 def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
-  mesh.apply_scale(_METRES_PER_MILLIMETRE)
-  # Without normals a glTF viewer must shade every triangle flat.
+  if not len(mesh.faces):
+    raise UserError("triangles: expected at least one in a GLB, got none")
+  # What no triangle touches has no normal, and glTF wants unit length of all.
+  normals = np.array(mesh.vertex_normals)
+  normals[~normals.any(axis=1)] = [0, 0, 1]
+  colored = mesh.visual.kind == "vertex"
+  attributes = {}
+  if colored:
+    linear = _linear_from_srgb(mesh.visual.vertex_colors[:, :3])
+    attributes = {_COLOR: linear.astype(np.float32)}
   return trimesh.exchange.gltf.export_glb(
-    trimesh.Scene(mesh), include_normals=True
+    trimesh.Scene(
+      trimesh.Trimesh(
+        mesh.vertices * _METRES_PER_MILLIMETRE,
+        mesh.faces,
+        vertex_normals=normals,
+        vertex_attributes=attributes,
+        process=False,
+      )
+    ),
+    # Without normals a glTF viewer must shade every triangle flat.
+    include_normals=True,
+    tree_postprocessor=_finish_gltf,
+  )
+
+
+def _finish_gltf(tree: dict[str, Any]) -> None:
+  """Says in the GLB what trimesh does not: colours, skin, what views hold.
+
+  trimesh writes colours of bytes only, so they come as an attribute of ours;
+  and without a material viewers show the bare metal that is glTF's default.
+  """
+  (primitive,) = tree["meshes"][0]["primitives"]
+  attributes = primitive["attributes"]
+  tree["materials"] = [
+    {
+      "name": "skin",
+      "doubleSided": False,
+      "pbrMetallicRoughness": {
+        "baseColorFactor": [1, 1, 1, 1] if _COLOR in attributes else _GREY,
+        "metallicFactor": 0,
+        "roughnessFactor": 0.9,
+      },
+    }
+  ]
+  primitive["material"] = 0
+  if _COLOR in attributes:
+    attributes["COLOR_0"] = attributes.pop(_COLOR)
+  for accessor in attributes.values():
+    view = tree["accessors"][accessor]["bufferView"]
+    tree["bufferViews"][view]["target"] = _VERTICES
+  view = tree["accessors"][primitive["indices"]]["bufferView"]
+  tree["bufferViews"][view]["target"] = _INDICES
+
+
+def _linear_from_srgb(colors: UInt8[np.ndarray, "V 3"]) -> np.ndarray:
+  """The light that sRGB bytes stand for, 0 to 1 (IEC 61966-2-1)."""
+  coded = colors / 255
+  return np.where(
+    coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4
   )
 
 
@@ -163,10 +227,10 @@ def _read_obj(path: pathlib.Path) -> Mesh:
   positions: list[list[float]] = []
   triangles: list[list[int]] = []
   try:
-    text = path.read_text(encoding="utf-8", errors="strict")
+    text = path.read_text(encoding="utf-8-sig", errors="strict")
   except UnicodeDecodeError as error:
     raise UserError(f"{path}: expected OBJ text, got binary data") from error
-  for number, line in enumerate(text.splitlines(), 1):
+  for number, line in _obj_lines(text):
     words = line.split("#", 1)[0].split()
     try:
       if words and words[0] == "v":
@@ -187,7 +251,7 @@ def _read_obj(path: pathlib.Path) -> Mesh:
   table = np.array(positions, np.float64)
   colors = None
   if table.shape[1] == 6:
-    colors = np.clip(np.round(table[:, 3:] * 255), 0, 255).astype(np.uint8)
+    colors = _color_bytes(table[:, 3:])
   with np.errstate(over="ignore"):  # what overflows is not finite
     vertices = table[:, :3].astype(np.float32)
   return Mesh(
@@ -195,6 +259,19 @@ def _read_obj(path: pathlib.Path) -> Mesh:
     triangles=np.array(triangles, np.int32).reshape(-1, 3),
     colors=colors,
   )
+
+
+def _obj_lines(text: str) -> Iterator[tuple[int, str]]:
+  """Lines by number; one that ends in a backslash goes on in the next."""
+  begun = ""
+  for number, line in enumerate(text.splitlines(), 1):
+    if line.endswith("\\"):
+      begun += line[:-1] + " "
+    else:
+      yield number, begun + line
+      begun = ""
+  if begun:
+    yield number, begun
 
 
 def _obj_position(words: list[str]) -> list[float]:
@@ -253,8 +330,21 @@ def _read_ply(path: pathlib.Path) -> Mesh:
   return Mesh(
     vertices=vertices,
     triangles=np.asarray(triangles).astype(np.int32).reshape(-1, 3),
-    colors=None if colors is None else np.array(colors[:, :3], np.uint8),
+    colors=None if colors is None else _color_bytes(np.asarray(colors)[:, :3]),
   )
+
+
+def _color_bytes(colors: np.ndarray) -> UInt8[np.ndarray, "V 3"]:
+  """Colours of 0 to 1, 255 or 65535, whichever type holds them, as bytes.
+
+  Some scanners write 0 to 255 where a format has 0 to 1, or in wide integers.
+  """
+  peak = np.nanmax(colors, initial=0)
+  most = 255 if peak <= 255 else 65535
+  if colors.dtype.kind == "f" and peak <= 1:
+    most = 1
+  share = np.nan_to_num(colors / most)
+  return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
 def _ply_counts(path: pathlib.Path) -> dict[str, int]:
