@@ -11,7 +11,6 @@ imports trimesh.
 from collections.abc import Callable, Iterator
 import os
 import pathlib
-from typing import Any
 import warnings
 
 import flax.struct
@@ -19,16 +18,13 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 import trimesh
 
+from disentangle3d.faces.gltf import COLOR, finish_gltf, linear_from_srgb
 from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, check_array
 
 _METRES_PER_MILLIMETRE = 0.001
-# glTF's names for what a view of the buffer holds, ours for colours on their
-# way through trimesh, and what a face without colours has, linear.
-_VERTICES, _INDICES = 34962, 34963
-_COLOR = "_LINEAR_COLOR"
-_GREY = [0.57, 0.57, 0.57, 1]
+_MOST_INDEX = (1 << 31) - 1
 
 
 @flax.struct.dataclass
@@ -40,11 +36,15 @@ class Mesh:
     triangles: 0-based vertex indices, `[F, 3]` int32.
     colors: RGB of each vertex, `[V, 3]` uint8, or None where the file has
       none.
+    texture: Where each vertex is in the texture, `[V, 2]` float32, from 0 to 1
+      to the right and upwards, NaN for a vertex of no triangle; None where the
+      file has none, or several for one vertex.
   """
 
   vertices: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
   colors: UInt8[np.ndarray, "V 3"] | None = None
+  texture: Float[np.ndarray, "V 2"] | None = None
 
 
 def write_mesh(
@@ -95,8 +95,8 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
   """Reads an OBJ or a PLY file, its vertices as they are and in their order.
 
   Polygons are cut into triangle fans (in a binary PLY all must have equally
-  many corners). Texture coordinates, normals and
-  materials are passed over.
+  many corners). Normals and materials are passed over, texture coordinates of
+  a PLY as well.
 
   Args:
     path: Ends in `.obj` or `.ply`.
@@ -114,10 +114,26 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     raise UserError(
       f"{path}: expected a name that ends in {', '.join(_READERS)}"
     )
-  mesh = read(existing_file(path))
+  return _checked(read(existing_file(path)), path)
+
+
+def parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
+  """The mesh in an OBJ file's bytes; as `read_mesh`.
+
+  Args:
+    content: Of the file.
+    name: Of the file, for errors.
+
+  Raises:
+    UserError: The file is not such a mesh; names file and problem.
+  """
+  return _checked(_parse_obj(content, name), name)
+
+
+def _checked(mesh: Mesh, name: str | os.PathLike[str]) -> Mesh:
   problem = _mesh_problem(mesh.vertices, mesh.triangles)
   if problem:
-    raise UserError(f"{path}: {problem}")
+    raise UserError(f"{name}: {problem}")
   return mesh
 
 
@@ -159,8 +175,8 @@ def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
   colored = mesh.visual.kind == "vertex"
   attributes = {}
   if colored:
-    linear = _linear_from_srgb(mesh.visual.vertex_colors[:, :3])
-    attributes = {_COLOR: linear.astype(np.float32)}
+    linear = linear_from_srgb(mesh.visual.vertex_colors[:, :3])
+    attributes = {COLOR: linear.astype(np.float32)}
   return trimesh.exchange.gltf.export_glb(
     trimesh.Scene(
       trimesh.Trimesh(
@@ -173,44 +189,7 @@ def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
     ),
     # Without normals a glTF viewer must shade every triangle flat.
     include_normals=True,
-    tree_postprocessor=_finish_gltf,
-  )
-
-
-def _finish_gltf(tree: dict[str, Any]) -> None:
-  """Says in the GLB what trimesh does not: colours, skin, what views hold.
-
-  trimesh writes colours of bytes only, so they come as an attribute of ours;
-  and without a material viewers show the bare metal that is glTF's default.
-  """
-  (primitive,) = tree["meshes"][0]["primitives"]
-  attributes = primitive["attributes"]
-  tree["materials"] = [
-    {
-      "name": "skin",
-      "doubleSided": False,
-      "pbrMetallicRoughness": {
-        "baseColorFactor": [1, 1, 1, 1] if _COLOR in attributes else _GREY,
-        "metallicFactor": 0,
-        "roughnessFactor": 0.9,
-      },
-    }
-  ]
-  primitive["material"] = 0
-  if _COLOR in attributes:
-    attributes["COLOR_0"] = attributes.pop(_COLOR)
-  for accessor in attributes.values():
-    view = tree["accessors"][accessor]["bufferView"]
-    tree["bufferViews"][view]["target"] = _VERTICES
-  view = tree["accessors"][primitive["indices"]]["bufferView"]
-  tree["bufferViews"][view]["target"] = _INDICES
-
-
-def _linear_from_srgb(colors: UInt8[np.ndarray, "V 3"]) -> np.ndarray:
-  """The light that sRGB bytes stand for, 0 to 1 (IEC 61966-2-1)."""
-  coded = colors / 255
-  return np.where(
-    coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4
+    tree_postprocessor=finish_gltf,
   )
 
 
@@ -222,31 +201,38 @@ _EXPORTS: dict[str, Callable[[trimesh.Trimesh], bytes]] = {
 
 
 def _read_obj(path: pathlib.Path) -> Mesh:
+  return _parse_obj(path.read_bytes(), path)
+
+
+def _parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
   # Not through trimesh: it skips lines that it does not understand, so a
   # damaged file would come back as another mesh.
   positions: list[list[float]] = []
-  triangles: list[list[int]] = []
+  places: list[list[float]] = []
+  triangles: list[list[tuple[int, int]]] = []
   try:
-    text = path.read_text(encoding="utf-8-sig", errors="strict")
+    text = content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
-    raise UserError(f"{path}: expected OBJ text, got binary data") from error
+    raise UserError(f"{name}: expected OBJ text, got binary data") from error
   for number, line in _obj_lines(text):
     words = line.split("#", 1)[0].split()
     try:
       if words and words[0] == "v":
         positions.append(_obj_position(words[1:]))
+      elif words and words[0] == "vt":
+        places.append([float(word) for word in words[1:3]])
       elif words and words[0] == "f":
-        corners = [_obj_corner(word, len(positions)) for word in words[1:]]
-        triangles += _fan(corners)
+        counts = len(positions), len(places)
+        triangles += _fan([_obj_corner(word, *counts) for word in words[1:]])
     except ValueError as error:
       raise UserError(
-        f"{path}, line {number}: {error}: {line[:60]!r}"
+        f"{name}, line {number}: {error}: {line[:60]!r}"
       ) from error
   if not positions:
-    raise UserError(f"{path}: expected OBJ text with 'v' lines, got none")
+    raise UserError(f"{name}: expected OBJ text with 'v' lines, got none")
   if len({len(position) for position in positions}) > 1:
     raise UserError(
-      f"{path}: expected a colour on every 'v' line or on none, got a mixture"
+      f"{name}: expected a colour on every 'v' line or on none, got a mixture"
     )
   table = np.array(positions, np.float64)
   colors = None
@@ -254,10 +240,12 @@ def _read_obj(path: pathlib.Path) -> Mesh:
     colors = _color_bytes(table[:, 3:])
   with np.errstate(over="ignore"):  # what overflows is not finite
     vertices = table[:, :3].astype(np.float32)
+  corners = np.array(triangles, np.int32).reshape(-1, 3, 2)
   return Mesh(
     vertices=vertices,
-    triangles=np.array(triangles, np.int32).reshape(-1, 3),
+    triangles=np.ascontiguousarray(corners[..., 0]),
     colors=colors,
+    texture=_obj_texture(places, corners, len(vertices)),
   )
 
 
@@ -274,6 +262,21 @@ def _obj_lines(text: str) -> Iterator[tuple[int, str]]:
     yield number, begun
 
 
+def _obj_texture(
+  places: list[list[float]], corners: np.ndarray, count: int
+) -> np.ndarray | None:
+  """Each vertex's place, where every corner has one and vertices one only."""
+  known = (corners[..., 1] >= 0) & (corners[..., 1] < len(places))
+  if {len(place) for place in places} != {2} or not known.all():
+    return None
+  table = np.array(places, np.float32)
+  pairs = np.unique(corners.reshape(-1, 2), axis=0)
+  texture = np.full((count, 2), np.nan, np.float32)
+  texture[pairs[:, 0]] = table[pairs[:, 1]]
+  again = texture[pairs[:, 0]]
+  return texture if np.array_equal(again, table[pairs[:, 1]]) else None
+
+
 def _obj_position(words: list[str]) -> list[float]:
   # x y z, with a weight w (4) or a colour r g b (6, 7 with alpha) after it.
   if len(words) not in (3, 4, 6, 7):
@@ -282,14 +285,21 @@ def _obj_position(words: list[str]) -> list[float]:
   return numbers[:3] if len(words) == 4 else numbers[:6]
 
 
-def _obj_corner(word: str, count: int) -> int:
-  index = int(word.split("/", 1)[0])
-  if index == 0 or not -count <= index <= np.iinfo(np.int32).max:
+def _obj_corner(word: str, count: int, textured: int) -> tuple[int, int]:
+  """The corner's vertex, and its place in the texture or -1."""
+  vertex, _, rest = word.partition("/")
+  place = rest.partition("/")[0]
+  return _obj_index(vertex, count), _obj_index(place, textured) if place else -1
+
+
+def _obj_index(word: str, count: int) -> int:
+  index = int(word)
+  if index == 0 or not -count <= index <= _MOST_INDEX:
     raise UserError(f"expected an index from 1, or from -{count}, got {index}")
   return index - 1 if index > 0 else count + index
 
 
-def _fan(corners: list[int]) -> list[list[int]]:
+def _fan(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
   if len(corners) < 3:
     raise UserError(f"expected at least 3 corners, got {len(corners)}")
   return [

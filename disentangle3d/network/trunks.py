@@ -2,12 +2,10 @@
 
 import flax.linen as nn
 
-from disentangle3d.network.mobileface import MobileFace
-from disentangle3d.network.sphereface import PRESETS, SphereFace
+from disentangle3d.network import mobileface, sphereface
 from disentangle3d.types import check_choice
 
-MOBILE = "mobile"
-TRUNKS = (*PRESETS, MOBILE)
+TRUNKS = (*sphereface.PRESETS, *mobileface.FEATURE_DIMS)
 
 
 def make_trunk(trunk: str, dtype: str, *, name: str | None = None) -> nn.Module:
@@ -25,6 +23,18 @@ def make_trunk(trunk: str, dtype: str, *, name: str | None = None) -> nn.Module:
     UserError: There is no such trunk; lists those there are.
   """
   check_choice("trunk", trunk, TRUNKS)
-  if trunk in PRESETS:
-    return SphereFace(trunk, dtype, name=name)
-  return MobileFace(dtype, name=name)
+  if trunk in sphereface.PRESETS:
+    return sphereface.SphereFace(trunk, dtype, name=name)
+  return mobileface.MobileFace(trunk, dtype, name=name)
+
+
+def feature_dim(trunk: str) -> int:
+  """The size of a trunk's feature.
+
+  Raises:
+    UserError: There is no such trunk; lists those there are.
+  """
+  check_choice("trunk", trunk, TRUNKS)
+  if trunk in sphereface.PRESETS:
+    return sphereface.PRESETS[trunk].feature_dim
+  return mobileface.FEATURE_DIMS[trunk]
