@@ -82,11 +82,10 @@ def write_mesh(
   problem = _mesh_problem(np.asarray(vertices), np.asarray(triangles))
   if problem:
     raise UserError(problem)
-  mesh = trimesh.Trimesh(
-    np.asarray(vertices, np.float64),
-    np.asarray(triangles, np.int64),
-    vertex_colors=None if colors is None else np.asarray(colors),
-    process=False,
+  mesh = Mesh(
+    np.asarray(vertices),
+    np.asarray(triangles),
+    None if colors is None else np.asarray(colors),
   )
   replace_file(path, export(mesh))
 
@@ -153,47 +152,49 @@ def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:
   return None
 
 
-def _obj_bytes(mesh: trimesh.Trimesh) -> bytes:
+def _trimesh(mesh: Mesh) -> trimesh.Trimesh:
+  return trimesh.Trimesh(
+    np.asarray(mesh.vertices, np.float64),
+    np.asarray(mesh.triangles, np.int64),
+    vertex_colors=mesh.colors,
+    process=False,
+  )
+
+
+def _obj_bytes(mesh: Mesh) -> bytes:
   text = trimesh.exchange.obj.export_obj(
-    mesh, include_normals=False, include_texture=False, header=""
+    _trimesh(mesh), include_normals=False, include_texture=False, header=""
   )
   return (text.lstrip("\n") + "\n").encode()
 
 
-def _ply_bytes(mesh: trimesh.Trimesh) -> bytes:
+def _ply_bytes(mesh: Mesh) -> bytes:
   return trimesh.exchange.ply.export_ply(
-    mesh, encoding="binary", vertex_normal=False
+    _trimesh(mesh), encoding="binary", vertex_normal=False
   )
 
 
-def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
-  if not len(mesh.faces):
+def _glb_bytes(mesh: Mesh) -> bytes:
+  if not len(mesh.triangles):
     raise UserError("triangles: expected at least one in a GLB, got none")
+  shown = _trimesh(mesh.replace(colors=None))
+  shown.apply_scale(_METRES_PER_MILLIMETRE)
   # What no triangle touches has no normal, and glTF wants unit length of all.
-  normals = np.array(mesh.vertex_normals)
+  normals = np.array(shown.vertex_normals)
   normals[~normals.any(axis=1)] = [0, 0, 1]
-  colored = mesh.visual.kind == "vertex"
-  attributes = {}
-  if colored:
-    linear = linear_from_srgb(mesh.visual.vertex_colors[:, :3])
-    attributes = {COLOR: linear.astype(np.float32)}
+  shown.vertex_normals = normals
+  if mesh.colors is not None:
+    linear = linear_from_srgb(mesh.colors).astype(np.float32)
+    shown.vertex_attributes[COLOR] = linear
   return trimesh.exchange.gltf.export_glb(
-    trimesh.Scene(
-      trimesh.Trimesh(
-        mesh.vertices * _METRES_PER_MILLIMETRE,
-        mesh.faces,
-        vertex_normals=normals,
-        vertex_attributes=attributes,
-        process=False,
-      )
-    ),
+    trimesh.Scene(shown),
     # Without normals a glTF viewer must shade every triangle flat.
     include_normals=True,
     tree_postprocessor=finish_gltf,
   )
 
 
-_EXPORTS: dict[str, Callable[[trimesh.Trimesh], bytes]] = {
+_EXPORTS: dict[str, Callable[[Mesh], bytes]] = {
   ".obj": _obj_bytes,
   ".ply": _ply_bytes,
   ".glb": _glb_bytes,
