@@ -11,6 +11,7 @@ imports trimesh.
 from collections.abc import Callable, Iterator
 import os
 import pathlib
+from typing import Any
 import warnings
 
 import flax.struct
@@ -152,12 +153,13 @@ def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:
   return None
 
 
-def _trimesh(mesh: Mesh) -> trimesh.Trimesh:
+def _trimesh(mesh: Mesh, **more: Any) -> trimesh.Trimesh:
   return trimesh.Trimesh(
     np.asarray(mesh.vertices, np.float64),
     np.asarray(mesh.triangles, np.int64),
     vertex_colors=mesh.colors,
     process=False,
+    **more,
   )
 
 
@@ -177,12 +179,12 @@ def _ply_bytes(mesh: Mesh) -> bytes:
 def _glb_bytes(mesh: Mesh) -> bytes:
   if not len(mesh.triangles):
     raise UserError("triangles: expected at least one in a GLB, got none")
-  shown = _trimesh(mesh.replace(colors=None))
-  shown.apply_scale(_METRES_PER_MILLIMETRE)
+  metres = np.asarray(mesh.vertices, np.float64) * _METRES_PER_MILLIMETRE
+  plain = Mesh(metres, mesh.triangles)
   # What no triangle touches has no normal, and glTF wants unit length of all.
-  normals = np.array(shown.vertex_normals)
+  normals = np.array(_trimesh(plain).vertex_normals)
   normals[~normals.any(axis=1)] = [0, 0, 1]
-  shown.vertex_normals = normals
+  shown = _trimesh(plain, vertex_normals=normals)
   if mesh.colors is not None:
     linear = linear_from_srgb(mesh.colors).astype(np.float32)
     shown.vertex_attributes[COLOR] = linear
