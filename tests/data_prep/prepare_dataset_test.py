@@ -212,20 +212,27 @@ class PrepareDatasetTest(absltest.TestCase):
     # Other flags are another job.
     said = _run([*command, "--heldout_people=2"], status=1)
     self.assertRegex(said, "ERROR: .*begun with build_dataset.heldout_people")
+    # Nothing depends on it any more.
+    shutil.rmtree(dataset)
+    _run([*command, "--heldout_people=2"])
+    self.assertEqual(open_dataset(dataset, "heldout").num_people, 2)
 
-  def test_bad_flags_are_told_before_anything_is_written(self):
-    (self.folder / "photos").mkdir()
-    said = _run(
-      _command(
-        self.folder / "photos", self.folder, "--set=fit_faces.contuor=on"
+  def test_what_a_later_stage_would_refuse_is_told_before_the_first(self):
+    flags = self._write_known_faces()
+    photos = self.folder / "photos"
+    for told, *more in (
+      (
+        "--set=fit_faces.contuor: no such flag; did you mean contour?"
+        " (--help lists the flags)",
+        "--set=fit_faces.contuor=on",
       ),
-      status=1,
-    )
-    self.assertEqual(
-      said,
-      "ERROR: --set=fit_faces.contuor: no such flag; did you mean contour?"
-      " (--help lists the flags)\n",
-    )
+      (
+        "--set=locate_landmarks.fan_python: needed for --locator=fan",
+        "--locator=fan",
+      ),
+    ):
+      said = _run(_command(photos, self.folder, *flags, *more), status=1)
+      self.assertEqual(said, f"ERROR: {told}\n")
     said = _run(_command(self.folder / "gone", self.folder), status=1)
     self.assertEqual(
       said, f"ERROR: --photos: {self.folder}/gone: no such file or folder\n"
