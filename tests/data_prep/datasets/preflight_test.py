@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 from data_prep.datasets import preflight
 from data_prep.datasets.preparation import plan_steps, prepare_dataset
 from data_prep.photos.photo_sets import Photo
-from disentangle3d.faces.morphable_model import save_morphable_model
+from data_prep.stages.child_process import told_by
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.types import UserError
 
@@ -26,6 +26,7 @@ class CheckStepsTest(parameterized.TestCase):
       Photo(self.folder / name, name.split("/")[0], name)
       for name in ("Ann/1.jpg", "Ann/2.jpg", "Bo, Jr./1.jpg", "Cy/1.jpg")
     ]
+    self.model_file = self.folder / "model.npz"
     self.model = procedural_face_model(
       num_vertices=1_000, identity_dim=10, expression_dim=3
     )
@@ -35,7 +36,7 @@ class CheckStepsTest(parameterized.TestCase):
   def _steps(self, **options):
     return plan_steps(
       "photos",
-      str(self.folder / "model.npz"),
+      str(self.model_file),
       self.output,
       {"build_dataset": {"heldout_people": "1"}, **options},
     )
@@ -58,6 +59,13 @@ class CheckStepsTest(parameterized.TestCase):
   def test_people_who_are_not(self, heldout, message):
     with self.assertRaisesRegex(UserError, message):
       self._check(build_dataset={"heldout_people": heldout})
+
+  def test_what_a_stage_says_of_its_flags_and_what_they_name(self):
+    self.told.side_effect = told_by
+    with self.assertRaisesRegex(
+      UserError, "^--set=locate_landmarks.fan_python: needed for --locator=fan$"
+    ):
+      self._check(locate_landmarks={"locator": "fan"})
 
   def test_crops_that_training_does_not_take(self):
     with self.assertRaisesRegex(UserError, "align_faces.template: .*arcface"):
@@ -84,7 +92,6 @@ class CheckStepsTest(parameterized.TestCase):
   def test_flags_may_change_until_their_stage_has_written(self):
     detected = self.output / "detected"
     # The first stage fails: there are no photos.
-    save_morphable_model(self.folder / "model.npz", self.model)
     first = {"detect_faces": {"min_size": "20"}}
     self.assertFalse(prepare_dataset(self._steps(**first), self.output))
     second = {"detect_faces": {"min_size": "30"}, "fit_faces": {"robust": "l2"}}
