@@ -27,10 +27,12 @@ from data_prep.faces.location import (
   rows_of_stage,
 )
 from data_prep.faces.locators import Locator
+from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_most_megapixels,
   define_output,
   define_path,
   define_photos,
@@ -48,6 +50,7 @@ def define_flags() -> None:
   define_photos(instead_of="detected")
   define_output(STAGE_OUTPUT)
   define_photos_per_shard(PHOTOS_PER_SHARD)
+  define_most_megapixels(MOST_MEGAPIXELS)
   flags.DEFINE_enum("locator", "dlib", LOCATORS, "What finds the landmarks.")
   define_path(
     "fan_python",
@@ -104,6 +107,7 @@ def main() -> None:
       list_photos(values.photos),
       photo_licence=values.photo_licence,
       photos_per_shard=values.photos_per_shard,
+      most_megapixels=values.most_megapixels,
     )
   with _locator_from_flags() as locator:
     for name, terms in locator.licences.items():

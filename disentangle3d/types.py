@@ -26,6 +26,18 @@ RESIDUAL_DIM = 29
 NUM_LANDMARKS = 68
 # The first of them, iBUG 0 to 16, run along the jaw.
 NUM_CONTOUR = 17
+# The landmark that takes each landmark's place in a mirrored face.
+LANDMARK_MIRROR = np.array(
+  [
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *(27, 28, 29, 30, 35, 34, 33, 32, 31),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+    *(64, 63, 62, 61, 60, 67, 66, 65),
+  ],
+  np.int32,
+)
 CASIA_NUM_CLASSES = 10_575
 CASIA_NUM_IMAGES = 488_848
 

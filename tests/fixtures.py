@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from disentangle3d.faces.landmark_calibration import LandmarkCalibration
 from disentangle3d.faces.morphable_model import MorphableModel
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -33,6 +34,37 @@ def random_morphable_model(
     triangles=rng.integers(0, num_vertices, (2 * num_vertices, 3), np.int32),
     landmark_vertices=rng.permutation(num_vertices)[:68].astype(np.int32),
     name="random points",
+    source=f"tests, seed {seed}",
+    licence="Apache-2.0",
+  )
+
+
+def random_calibration(
+  model: MorphableModel,
+  *,
+  offset_mm: float = 3.0,
+  noise_mm: float = 2.0,
+  num_yaw_ranges: int = 3,
+  seed: int = 0,
+) -> LandmarkCalibration:
+  """Landmarks inside random triangles at the model's, offsets and noise."""
+  rng = np.random.default_rng(seed)
+  corners = np.asarray(model.landmark_vertices)[:, None].repeat(3, 1)
+  others = rng.integers(0, model.num_vertices, (68, 2))
+  corners[:, 1:] = np.where(corners[:, 1:] < 0, -1, others)
+  weights = np.array([[0.8, 0.15, 0.05]]).repeat(68, 0)
+  root = rng.normal(size=(num_yaw_ranges, 68, 2, 2))
+  covariance = root @ np.swapaxes(root, -1, -2) / 2 + 0.5 * np.eye(2)
+  return LandmarkCalibration(
+    triangle_vertices=corners.astype(np.int32),
+    weights=weights.astype(np.float32),
+    offset_mm=(offset_mm * rng.normal(size=(68, 3))).astype(np.float32),
+    covariance_mm2=(noise_mm**2 * covariance).astype(np.float32),
+    yaw_edges_rad=np.deg2rad(15.0 * np.arange(1, num_yaw_ranges)).astype(
+      np.float32
+    ),
+    detector="random",
+    model=model.name,
     source=f"tests, seed {seed}",
     licence="Apache-2.0",
   )

@@ -29,7 +29,7 @@ class VerificationSet:
 
 
 def read_verification_bin(path: str | os.PathLike[str]) -> VerificationSet:
-  """Reads one set; `photos.decode_photo` makes RGB of its images.
+  """Reads one set; `decoding.decode_photo` makes RGB of its images.
 
   Raises:
     UserFileNotFoundError: There is no such file.

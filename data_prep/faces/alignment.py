@@ -27,7 +27,7 @@ def _align_row(
     return row.rejected("no five points")
   try:
     matrix = crop_matrix(row.five_points, template)
-    photo = read_photo(row.image_path)
+    photo = read_photo(row.image_path, most_megapixels=None)
   except FileNotFoundError:
     return row.rejected("the photo is gone")
   except ValueError as error:

@@ -17,6 +17,7 @@ from data_prep.faces.detection_rows import (
 from data_prep.faces.five_point_lists import read_five_points
 from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.faces.mtcnn.weights import LICENCES
+from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow
@@ -54,6 +55,7 @@ def mtcnn_source(
   *,
   faces: Choice = "centre",
   longest_px: int = LONGEST_PX,
+  most_megapixels: float = MOST_MEGAPIXELS,
   find: FindFaces | None = None,
 ) -> FaceSource:
   """Faces by MTCNN.
@@ -63,6 +65,7 @@ def mtcnn_source(
     faces: Which face of a photo: the nearest to its centre, the largest, or
       all of them as rows of their own (`<image_id>.face2`).
     longest_px: Photos with a longer side are shrunk to it for the detector.
+    most_megapixels: Larger photos are rejected before they are decoded.
     find: In place of MTCNN.
 
   Raises:
@@ -72,10 +75,14 @@ def mtcnn_source(
   find = find or Detector(settings).detect
 
   def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
-    for loaded in read_ahead(photos, longest_px):
+    for loaded in read_ahead(photos, longest_px, most_megapixels):
       yield detect_some(loaded, find, faces)
 
-  told = {"faces": faces, "longest_px": longest_px}
+  told = {
+    "faces": faces,
+    "longest_px": longest_px,
+    "most_megapixels": most_megapixels,
+  }
   return FaceSource(
     rows, {"detector": NAME, **dataclasses.asdict(settings), **told}, LICENCES
   )

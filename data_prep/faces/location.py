@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.fan_locator import FanLocator
 from data_prep.faces.locators import Locator, NoFaceError, PtsLocator
+from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.about import read_licences, read_stages
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
@@ -39,6 +40,7 @@ class FaceRows:
     settings: All that decides the shards, JSON values.
     sha256: Stands for the content.
     stages_before: From `read_stages`.
+    most_megapixels: Larger photos are rejected; None takes any.
   """
 
   shards: Sequence[Callable[[], list[PhotoRow]]]
@@ -47,6 +49,7 @@ class FaceRows:
   settings: dict[str, object]
   sha256: str
   stages_before: Sequence[Mapping[str, Any]] = ()
+  most_megapixels: float | None = None
 
 
 def rows_of_photos(
@@ -54,6 +57,7 @@ def rows_of_photos(
   *,
   photo_licence: str = "not given",
   photos_per_shard: int = PHOTOS_PER_SHARD,
+  most_megapixels: float = MOST_MEGAPIXELS,
 ) -> FaceRows:
   """Photos in which nobody has looked for a face; their rows have no box."""
 
@@ -73,8 +77,13 @@ def rows_of_photos(
     shards=[functools.partial(rows, places) for places in parts],
     num_photos=len(photos),
     licences={"photographs": photo_licence},
-    settings={"boxes": "none", "photos_per_shard": photos_per_shard},
+    settings={
+      "boxes": "none",
+      "photos_per_shard": photos_per_shard,
+      "most_megapixels": most_megapixels,
+    },
     sha256=digest(photo.image_id.encode() for photo in photos),
+    most_megapixels=most_megapixels,
   )
 
 
@@ -97,14 +106,16 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
   )
 
 
-def _locate_row(row: PhotoRow, locator: Locator) -> PhotoRow:
+def _locate_row(
+  row: PhotoRow, locator: Locator, most_megapixels: float | None
+) -> PhotoRow:
   """One photo's row with its landmarks, or with why there are none."""
   if row.status != "ok":
     return row
   name = " + ".join(part for part in (row.detector, locator.name) if part)
   row = dataclasses.replace(row, detector=name)
   try:
-    photo = read_photo(row.image_path)
+    photo = read_photo(row.image_path, most_megapixels=most_megapixels)
   except (ValueError, OSError) as error:
     return row.rejected(str(error).removeprefix(f"{row.image_path}: "))
   try:
@@ -148,7 +159,7 @@ def locate_landmarks(
   ) -> list[PhotoRow]:
     rows = []
     for row in faces.shards[shard]():
-      rows.append(_locate_row(row, locator))
+      rows.append(_locate_row(row, locator, faces.most_megapixels))
       progress(1)
     return rows
 

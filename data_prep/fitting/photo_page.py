@@ -224,7 +224,7 @@ def _panels(
 def _photo_panel(row: PhotoRow) -> np.ndarray:
   """The whole photo in the middle of `[224, 240]`, its box and five points."""
   try:
-    photo = read_photo(row.image_path)
+    photo = read_photo(row.image_path, most_megapixels=None)
   except (ValueError, OSError):
     return _nothing(_WIDEST)
   height, width = photo.shape[:2]

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from data_prep.models.landmark_checks import check_landmarks
+from disentangle3d.faces.landmark_calibration import renumber_vertices
 from disentangle3d.faces.morphable_model import MorphableModel, truncate_modes
 from disentangle3d.types import NOSE_TIP, UserError
 
@@ -55,8 +56,9 @@ def nearest_to_nose(model: MorphableModel, num_vertices: int) -> MorphableModel:
 
   Returns:
     The model of these vertices in their old order: triangles and landmarks
-    renumbered (-1 where a landmark was cut off), the mirror map kept where the
-    crop is symmetric, `source_vertices` the index in the source mesh.
+    renumbered (-1 where a landmark was cut off), as in the landmarks'
+    calibration, the mirror map kept where the crop is symmetric,
+    `source_vertices` the index in the source mesh.
 
   Raises:
     UserError: There is no nose tip, or fewer vertices hang together with it.
@@ -84,6 +86,9 @@ def nearest_to_nose(model: MorphableModel, num_vertices: int) -> MorphableModel:
     mirror = renumbered[np.asarray(model.mirror_vertices)[kept]]
     mirror = None if mirror.min() < 0 else mirror
   source = model.source_vertices
+  calibration = model.landmark_calibration
+  if calibration is not None:
+    calibration = renumber_vertices(calibration, renumbered)
   return dataclasses.replace(
     model,
     mean_shape=model.mean_shape[kept],
@@ -92,6 +97,7 @@ def nearest_to_nose(model: MorphableModel, num_vertices: int) -> MorphableModel:
     triangles=corners[corners.min(1) >= 0],
     landmark_vertices=np.where(landmarks < 0, -1, renumbered[landmarks]),
     mirror_vertices=mirror,
+    landmark_calibration=calibration,
     source_vertices=kept if source is None else source[kept],
     source=f"{model.source}; the {num_vertices} vertices nearest the nose tip",
   )

@@ -10,8 +10,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   validate_morphable_model,
 )
-from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
-from disentangle3d.types import NOSE_TIP, UserError
+from disentangle3d.types import LANDMARK_MIRROR, NOSE_TIP, UserError
 
 # The distance of the outer eye corners: 86 to 92 mm in the models we know.
 _EYES_MM = (70.0, 110.0)

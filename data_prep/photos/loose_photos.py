@@ -15,12 +15,8 @@ import cv2
 from jaxtyping import UInt8
 import numpy as np
 
-from data_prep.photos.photo_sets import (
-  SUFFIXES,
-  decode_photo,
-  natural_key,
-  read_encoded,
-)
+from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
+from data_prep.photos.photo_sets import SUFFIXES, natural_key, read_encoded
 from disentangle3d.types import UserFileNotFoundError
 
 _VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
@@ -77,13 +73,17 @@ def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
 
 
 def read_photos(
-  files: Sequence[pathlib.Path], *, every: int = 1
+  files: Sequence[pathlib.Path],
+  *,
+  every: int = 1,
+  most_megapixels: float | None = MOST_MEGAPIXELS,
 ) -> Iterator[LoosePhoto]:
   """Reads files one after another.
 
   Args:
     files: From `list_files`.
     every: Of a video every so many-th frame.
+    most_megapixels: As for `decode_photo`.
 
   Yields:
     The photos, unreadable ones with their reason.
@@ -92,55 +92,37 @@ def read_photos(
     if path.suffix.lower() in _VIDEO_SUFFIXES:
       yield from _frames(path, every)
     else:
-      yield read_loose_photo(path)
+      yield read_loose_photo(path, most_megapixels=most_megapixels)
 
 
-def read_loose_photo(path: str | os.PathLike[str]) -> LoosePhoto:
+def read_loose_photo(
+  path: str | os.PathLike[str],
+  *,
+  most_megapixels: float | None = MOST_MEGAPIXELS,
+) -> LoosePhoto:
   """One photo, or why it cannot be read.
 
   Args:
     path: A file, or a photo in one (`set.zip::ann/1.png`).
+    most_megapixels: As for `decode_photo`.
 
   Returns:
-    The photo, upright, what is transparent in it laid over white.
+    The photo, as `decode_photo` decodes it.
   """
   try:
-    content = read_encoded(path)
-    image = decode_photo(content, path)
+    photo = decode_photo(
+      read_encoded(path), path, most_megapixels=most_megapixels
+    )
   except (ValueError, OSError) as error:
     return LoosePhoto(
       str(path), None, reason=str(error).removeprefix(f"{path}: ")
     )
-  stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-  notes = []
-  if stored is not None:
-    if stored.dtype == np.uint16:
-      notes.append("16 bits a channel, reduced to 8")
-    if stored.ndim == 2:
-      notes.append("a grey photo, read as RGB")
-    if stored.ndim == 3 and stored.shape[2] == 4:
-      image, told = _over_white(image, stored[..., 3])
-      notes += told
-  return LoosePhoto(str(path), image, tuple(notes))
+  return LoosePhoto(str(path), photo.image, photo.notes)
 
 
 def _is_known(path: pathlib.Path) -> bool:
   known = path.suffix.lower() in (*SUFFIXES, *_VIDEO_SUFFIXES)
   return known and path.is_file() and not path.name.startswith(".")
-
-
-def _over_white(
-  image: np.ndarray, alpha: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
-  """The photo with its transparent part white, and what to say of it."""
-  share = alpha / np.float32(np.iinfo(alpha.dtype).max)
-  if share.shape != image.shape[:2]:
-    return image, ["an alpha channel, passed over"]
-  if share.min() == 1:
-    return image, ["an alpha channel, opaque"]
-  share = share[..., None]
-  laid = np.round(share * image + (1 - share) * 255).astype(np.uint8)
-  return laid, ["an alpha channel, laid over white"]
 
 
 def _frames(path: pathlib.Path, every: int) -> Iterator[LoosePhoto]:

@@ -9,20 +9,17 @@ RecordIO file. A photo inside a file is named `set.zip::ann/1.png`, or
 from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
-import io
 import os
 import pathlib
 import re
 from typing import cast
-import warnings
 
-import cv2
 from jaxtyping import UInt8
 import numpy as np
-from PIL import Image
 
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.recordio import RecordFile, read_names
+from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
@@ -38,11 +35,7 @@ _ARCHIVES: Mapping[
   ".bz2": TarArchive,
   ".xz": TarArchive,
 }
-# What a photo may be whatever its name; others are not even looked at.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
 _VIDEO = re.compile(r"\d{1,2}")
-_END_OF_IMAGE = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,22 +99,27 @@ def list_photos(source: str | os.PathLike[str]) -> list[Photo]:
   return photos
 
 
-def read_photo(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "H W 3"]:
-  """Reads a photo, grey or colour, upright as its EXIF tag says.
+def read_photo(
+  path: str | os.PathLike[str],
+  *,
+  most_megapixels: float | None = MOST_MEGAPIXELS,
+) -> UInt8[np.ndarray, "H W 3"]:
+  """Reads a photo as `decode_photo` decodes it.
 
   Args:
     path: A file, or a photo in one: `set.zip::ann/1.png`, `train.rec::17`.
+    most_megapixels: A larger photo is refused; None takes any.
 
   Returns:
-    RGB, `[H, W, 3]`.
+    RGB, upright, `[H, W, 3]`.
 
   Raises:
     UserFileNotFoundError: There is no such file, or no such photo in it.
-    UserError: It is no image that OpenCV can read, is cut off, or has more
-      pixels than Pillow deems safe (89 million); starts with `path` and the
-      kind of problem.
+    UserError: It is no image, is cut off or too large; starts with `path` and
+      the kind of problem.
   """
-  return decode_photo(read_encoded(path), path)
+  content = read_encoded(path)
+  return decode_photo(content, path, most_megapixels=most_megapixels).image
 
 
 def read_encoded(path: str | os.PathLike[str]) -> bytes:
@@ -141,31 +139,6 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     return file.read_bytes()
   except FileNotFoundError as error:
     raise UserFileNotFoundError(f"{path}: no such file") from error
-
-
-def decode_photo(
-  content: bytes, path: str | os.PathLike[str]
-) -> UInt8[np.ndarray, "H W 3"]:
-  """The image in a photo's bytes; as `read_photo`.
-
-  Args:
-    content: What `read_encoded` gives.
-    path: Names it in errors.
-
-  Returns:
-    RGB, `[H, W, 3]`.
-
-  Raises:
-    UserError: As `read_photo`.
-  """
-  _check_header(content, path)
-  try:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-  except cv2.error as error:
-    raise UserError(f"{path}: cannot be read as an image") from error
-  if image is None:
-    raise UserError(f"{path}: cannot be read as an image")
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
@@ -273,39 +246,3 @@ def _common_root(path: pathlib.Path, names: Iterable[str]) -> str:
       f" several; name one, e.g. {path}{_SEPARATOR}{roots[-1]}"
     )
   return f"{roots[0]}/" if roots and roots[0] else ""
-
-
-def _check_header(content: bytes, path: str | os.PathLike[str]) -> None:
-  """Raises for what is no image, too large an image, or half a JPEG."""
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")
-      warnings.simplefilter("error", Image.DecompressionBombWarning)
-      with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        kind = image.format
-  except (
-    Image.DecompressionBombWarning,
-    Image.DecompressionBombError,
-  ) as error:
-    claim = str(error).split(",")[0]  # "Image size (... pixels) exceeds ..."
-    raise UserError(f"{path}: too many pixels: {claim}") from error
-  except (OSError, ValueError, SyntaxError, OverflowError) as error:
-    raise UserError(f"{path}: cannot be read as an image") from error
-  if kind in ("JPEG", "MPO") and _is_cut_off(content):
-    raise UserError(f"{path}: cannot be read as an image: JPEG without an end")
-
-
-def _is_cut_off(jpeg: bytes) -> bool:
-  """Whether the image (not its EXIF preview) lacks the end marker.
-
-  OpenCV fills what is missing with grey and says nothing.
-  """
-  at = 2
-  while at + 4 <= len(jpeg):
-    if jpeg[at] != 0xFF or jpeg[at + 1] == _START_OF_SCAN:
-      return jpeg.find(_END_OF_IMAGE, at) < 0
-    if jpeg[at + 1] == 0xFF:  # a fill byte
-      at += 1
-    else:
-      at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-  return True

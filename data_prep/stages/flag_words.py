@@ -185,6 +185,17 @@ def define_photos(instead_of: str | None = None) -> None:
   )
 
 
+def define_most_megapixels(default: float) -> None:
+  """Defines `--most_megapixels`."""
+  flags.DEFINE_float(
+    "most_megapixels",
+    default,
+    "Photographs with more pixels than this are refused before they are"
+    " decoded; each takes about 10 bytes a pixel of memory.",
+    lower_bound=0,
+  )
+
+
 def define_photos_per_shard(default: int) -> None:
   """Defines `--photos_per_shard`."""
   flags.DEFINE_integer(

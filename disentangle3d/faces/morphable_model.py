@@ -4,6 +4,7 @@ Millimetres, y up, z towards the viewer. Coefficients are in standard
 deviations: the basis carries the scale, so the prior is N(0, 1).
 """
 
+from collections.abc import Mapping
 import dataclasses
 import json
 import os
@@ -14,6 +15,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from disentangle3d.faces.landmark_calibration import (
+  LandmarkCalibration,
+  calibrated_points,
+  calibration_from_arrays,
+  calibration_to_arrays,
+  known_landmarks,
+  validate_landmark_calibration,
+)
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
@@ -32,6 +41,8 @@ _OPTIONAL_ARRAYS = {
   "expression_mixing": (np.float32, "X E"),
   "source_vertices": (np.int32, "V"),
 }
+# Before the names of a calibration's arrays, in a model's file.
+_CALIBRATION = "landmark_calibration."
 PROVENANCE = ("name", "source", "licence")
 
 
@@ -51,6 +62,8 @@ class MorphableModel(flax.struct.PyTreeNode):
       mode, `[X, E]`; None otherwise.
     source_vertices: For a crop, each vertex's index in the source mesh, `[V]`
       int32; None otherwise.
+    landmark_calibration: Where a detector marks the landmarks on this model's
+      surface; None where they are taken to be `landmark_vertices`.
     name: What the model is called in logs, tables and manifests.
     source: Where it comes from: files, seed, options.
     licence: Terms of use, for everything derived from it.
@@ -64,6 +77,7 @@ class MorphableModel(flax.struct.PyTreeNode):
   mirror_vertices: Int[Array | np.ndarray, "V"] | None = None
   expression_mixing: Float[Array | np.ndarray, "X E"] | None = None
   source_vertices: Int[Array | np.ndarray, "V"] | None = None
+  landmark_calibration: LandmarkCalibration | None = None
   name: str = flax.struct.field(pytree_node=False, default="unnamed")
   source: str = flax.struct.field(pytree_node=False, default="unknown")
   licence: str = flax.struct.field(pytree_node=False, default="unknown")
@@ -198,6 +212,10 @@ def validate_morphable_model(model: MorphableModel) -> None:
         "mirror_vertices: expected an involution (mirroring twice is the"
         " identity), got another map"
       )
+  if model.landmark_calibration is not None:
+    validate_landmark_calibration(
+      model.landmark_calibration, num_vertices=sizes["V"]
+    )
 
 
 def save_morphable_model(
@@ -218,6 +236,11 @@ def save_morphable_model(
     for field, (dtype, _) in (_ARRAYS | _OPTIONAL_ARRAYS).items()
     if getattr(model, field) is not None
   }
+  if model.landmark_calibration is not None:
+    calibration = calibration_to_arrays(model.landmark_calibration)
+    arrays |= {
+      _CALIBRATION + name: array for name, array in calibration.items()
+    }
   about = model.provenance
   about["format"] = _FORMAT
   arrays["about"] = np.array(json.dumps(about))
@@ -249,7 +272,9 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
     texts = {field: about[field] for field in PROVENANCE}
     known = _ARRAYS | _OPTIONAL_ARRAYS
     model = MorphableModel(
-      **{k: v for k, v in content.items() if k in known}, **texts
+      **{k: v for k, v in content.items() if k in known},
+      **texts,
+      landmark_calibration=_stored_calibration(content),
     )
     validate_morphable_model(model)
   except (ValueError, TypeError, KeyError) as error:
@@ -257,15 +282,61 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
   return model
 
 
+def _stored_calibration(
+  content: Mapping[str, Any],
+) -> LandmarkCalibration | None:
+  """What a model's file says about its landmarks, if anything."""
+  arrays = {
+    name.removeprefix(_CALIBRATION): array
+    for name, array in content.items()
+    if name.startswith(_CALIBRATION)
+  }
+  return calibration_from_arrays(arrays) if arrays else None
+
+
+def identity_calibration(model: MorphableModel) -> LandmarkCalibration:
+  """What a model without calibration means: the landmarks are its vertices.
+
+  Returns:
+    Vertices as they are, no offset, nothing known of the noise.
+
+  Raises:
+    ValueError: `model.landmark_vertices` is not `[68]`.
+  """
+  vertices = np.asarray(model.landmark_vertices, np.int32)
+  check_array(
+    "model.landmark_vertices", vertices, f"{NUM_LANDMARKS}", dtype="integer"
+  )
+  return LandmarkCalibration(
+    triangle_vertices=np.repeat(vertices[:, None], 3, 1),
+    weights=np.tile(np.array([1, 0, 0], np.float32), (NUM_LANDMARKS, 1)),
+    offset_mm=np.zeros((NUM_LANDMARKS, 3), np.float32),
+    covariance_mm2=np.zeros((0, NUM_LANDMARKS, 2, 2), np.float32),
+    yaw_edges_rad=np.zeros(0, np.float32),
+    detector="none: landmarks are the model's vertices",
+    model=model.name,
+    source=model.source,
+    licence=model.licence,
+  )
+
+
 def landmark_mask(model: MorphableModel) -> Float[Array, "68"]:
-  """1 for each landmark that the model has a vertex for, else 0."""
+  """1 for each landmark that the model has a point for, else 0."""
+  if model.landmark_calibration is not None:
+    return known_landmarks(model.landmark_calibration)
   return (jnp.asarray(model.landmark_vertices) >= 0).astype(jnp.float32)
 
 
 def landmark_points(
   model: MorphableModel, shape: Float[Array, "*B V 3"]
 ) -> Float[Array, "*B 68 3"]:
-  """The 3D landmarks of shapes; vertex 0 stands in where there is none."""
+  """The 3D points of shapes that a photo's 68 landmarks show.
+
+  By the model's calibration where it has one, else its landmark vertices;
+  vertex 0 stands in where there is none.
+  """
+  if model.landmark_calibration is not None:
+    return calibrated_points(model.landmark_calibration, shape)
   vertices = jnp.maximum(jnp.asarray(model.landmark_vertices), 0)
   if vertices.shape != (NUM_LANDMARKS,):
     raise UserError(

@@ -5,19 +5,8 @@ import scipy
 
 from disentangle3d.faces import procedural_surface as face
 from disentangle3d.faces.procedural_mesh import FaceMesh
+from disentangle3d.types import LANDMARK_MIRROR
 
-# The landmark that takes each landmark's place in a mirrored face.
-LANDMARK_MIRROR = np.array(
-  [
-    *range(16, -1, -1),
-    *range(26, 16, -1),
-    *(27, 28, 29, 30, 35, 34, 33, 32, 31),
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
-    *(64, 63, 62, 61, 60, 67, 66, 65),
-  ],
-  np.int32,
-)
 # (angle, row) along the jaw; (x, y) in mm seen from the front elsewhere.
 _JAW = {
   8: (0.0, -83.0),

@@ -20,7 +20,8 @@ from data_prep.evaluation_sets.pair_lists import (
 )
 from data_prep.evaluation_sets.verification_bin import read_verification_bin
 from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
-from data_prep.photos.photo_sets import decode_photo, read_photo
+from data_prep.photos.decoding import decode_photo
+from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
 from disentangle3d.evaluation.rows import evenly
@@ -228,7 +229,7 @@ def bin_set(path: str | os.PathLike[str]) -> FaceSet:
     name=pathlib.Path(path).name,
     images=np.stack(
       [
-        _cut(decode_photo(image, f"{path}: image {number}"), path, number)
+        _cut(decode_photo(image, f"{path}: image {number}").image, path, number)
         for number, image in enumerate(content.images)
       ]
     ),

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from disentangle3d.faces.morphable_model import load_morphable_model
-from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
+from disentangle3d.types import LANDMARK_MIRROR
 from tests.data_prep.models import facekit_tree
 from tests.data_prep.models.known_model import MODEL
 from tests.fixtures import REPOSITORY

@@ -156,7 +156,9 @@ class ProtocolTest(parameterized.TestCase):
 
   def test_errors_name_the_argument(self):
     scan = _scan(3)
-    with self.assertRaisesRegex(ValueError, "liu2018, .*realy_like, got 'x'"):
+    with self.assertRaisesRegex(
+      ValueError, "liu2018, .*outline_rigid, got 'x'"
+    ):
       protocols.scan_error(scan, scan, protocol="x")
     with self.assertRaisesRegex(ValueError, "radius_mm: .* got 0"):
       protocols.scan_error(scan, scan, radius_mm=0)

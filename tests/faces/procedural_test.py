@@ -3,7 +3,7 @@ import numpy as np
 
 from disentangle3d.faces.morphable_model import validate_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
-from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
+from disentangle3d.types import LANDMARK_MIRROR
 
 _SMALL = dict(num_vertices=1201, identity_dim=20, expression_dim=32)
 _FLIP = np.array([-1, 1, 1], np.float32)

@@ -30,8 +30,10 @@ class CheckStepsTest(parameterized.TestCase):
     self.model = procedural_face_model(
       num_vertices=1_000, identity_dim=10, expression_dim=3
     )
-    # What the stages' own processes would say is another test's.
-    self.enter_context(mock.patch.object(preflight, "told_by", return_value=""))
+    save_morphable_model(self.model_file, self.model)
+    self.told = self.enter_context(
+      mock.patch.object(preflight, "told_by", return_value="")
+    )
 
   def _steps(self, **options):
     return plan_steps(

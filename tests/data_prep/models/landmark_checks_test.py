@@ -3,7 +3,7 @@ import numpy as np
 
 from data_prep.models.crop import cut_model, nearest_to_nose
 from data_prep.models.landmark_checks import check_landmarks
-from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
+from disentangle3d.types import LANDMARK_MIRROR
 from tests.data_prep.models.known_model import MODEL, NUM_VERTICES
 
 _LANDMARKS = MODEL.landmark_vertices

@@ -7,7 +7,7 @@ from data_prep.models.landmark_lists import (
   LANDMARK_LISTS,
   landmarks_of_mesh,
 )
-from disentangle3d.faces.procedural_landmarks import LANDMARK_MIRROR
+from disentangle3d.types import LANDMARK_MIRROR
 
 _MISSING = {
   "BFM2017": [*range(8), *range(9, 30), *range(31, 36)]
