@@ -11,6 +11,7 @@ from data_prep.datasets import preflight
 from data_prep.datasets.preparation import plan_steps, prepare_dataset
 from data_prep.photos.photo_sets import Photo
 from data_prep.stages.child_process import told_by
+from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.types import UserError
 
