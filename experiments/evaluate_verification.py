@@ -23,6 +23,7 @@ from data_prep.stages.flag_words import (
 )
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
+from experiments.evaluations.textures import read_textures
 from experiments.evaluations.verification import evaluate_verification
 from experiments.pages.findings import check_output
 from experiments.sets.missing import CROP, MISSING
@@ -34,7 +35,15 @@ from experiments.training.host import keep_freed_memory
 
 def define_flags() -> None:
   """Defines networks, sets of faces, and --output."""
-  define_networks()
+  define_networks(required=False)
+  define_paths(
+    "trunk",
+    "A network whose trunk's own feature is compared and fused with, as"
+    " NAME=PATH or PATH: what import_trunk wrote, or any trained network.",
+  )
+  flags.DEFINE_bool(
+    "dlib", False, "Whether dlib's 128 numbers are compared and fused with too."
+  )
   define_findings()
   define_paths(
     "dataset",
@@ -77,6 +86,8 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the AUCs."""
   values = flags.FLAGS
   keep_freed_memory()
+  if not (values.network or values.trunk or values.dlib):
+    raise UserError("expected at least one of --network, --trunk, --dlib")
   check_output(values.output)
   page = evaluate_verification(
     values.output,
@@ -89,6 +100,7 @@ def main() -> None:
       bins=values.bin,
       missing=values.missing,
     ),
+    described=read_textures(values.trunk, with_dlib=values.dlib),
     other_scores=read_scores(values.scores),
   )
   print(f"evaluate_verification: open {page}")

@@ -1,14 +1,17 @@
 """Mesh files: writes OBJ, PLY (binary) and GLB, reads OBJ and PLY.
 
-In memory always millimetres, 0-based counter-clockwise triangles, y up. OBJ
-and PLY have no unit and hold the same numbers; glTF prescribes metres, so a
-GLB holds them times 0.001 (the factor that brings a face to its true size in
-every viewer). Only this module imports trimesh.
+In memory always millimetres, 0-based counter-clockwise triangles, y up,
+colours as sRGB bytes. OBJ and PLY have no unit and hold the same numbers, and
+viewers take their colours for sRGB. glTF prescribes metres and linear colours,
+so a GLB holds positions times 0.001 (the factor that brings a face to its true
+size in every viewer) and the light that the bytes stand for. Only this module
+imports trimesh.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import os
 import pathlib
+from typing import Any
 import warnings
 
 import flax.struct
@@ -16,6 +19,7 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 import trimesh
 
+from disentangle3d.faces.gltf import COLOR, finish_gltf, linear_from_srgb
 from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, check_array
@@ -79,11 +83,10 @@ def write_mesh(
   problem = _mesh_problem(np.asarray(vertices), np.asarray(triangles))
   if problem:
     raise UserError(problem)
-  mesh = trimesh.Trimesh(
-    np.asarray(vertices, np.float64),
-    np.asarray(triangles, np.int64),
-    vertex_colors=None if colors is None else np.asarray(colors),
-    process=False,
+  mesh = Mesh(
+    np.asarray(vertices),
+    np.asarray(triangles),
+    None if colors is None else np.asarray(colors),
   )
   replace_file(path, export(mesh))
 
@@ -150,28 +153,50 @@ def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:
   return None
 
 
-def _obj_bytes(mesh: trimesh.Trimesh) -> bytes:
+def _trimesh(mesh: Mesh, **more: Any) -> trimesh.Trimesh:
+  return trimesh.Trimesh(
+    np.asarray(mesh.vertices, np.float64),
+    np.asarray(mesh.triangles, np.int64),
+    vertex_colors=mesh.colors,
+    process=False,
+    **more,
+  )
+
+
+def _obj_bytes(mesh: Mesh) -> bytes:
   text = trimesh.exchange.obj.export_obj(
-    mesh, include_normals=False, include_texture=False, header=""
+    _trimesh(mesh), include_normals=False, include_texture=False, header=""
   )
   return (text.lstrip("\n") + "\n").encode()
 
 
-def _ply_bytes(mesh: trimesh.Trimesh) -> bytes:
+def _ply_bytes(mesh: Mesh) -> bytes:
   return trimesh.exchange.ply.export_ply(
-    mesh, encoding="binary", vertex_normal=False
+    _trimesh(mesh), encoding="binary", vertex_normal=False
   )
 
 
-def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
-  mesh.apply_scale(_METRES_PER_MILLIMETRE)
-  # Without normals a glTF viewer must shade every triangle flat.
+def _glb_bytes(mesh: Mesh) -> bytes:
+  if not len(mesh.triangles):
+    raise UserError("triangles: expected at least one in a GLB, got none")
+  metres = np.asarray(mesh.vertices, np.float64) * _METRES_PER_MILLIMETRE
+  plain = Mesh(metres, mesh.triangles)
+  # What no triangle touches has no normal, and glTF wants unit length of all.
+  normals = np.array(_trimesh(plain).vertex_normals)
+  normals[~normals.any(axis=1)] = [0, 0, 1]
+  shown = _trimesh(plain, vertex_normals=normals)
+  if mesh.colors is not None:
+    linear = linear_from_srgb(mesh.colors).astype(np.float32)
+    shown.vertex_attributes[COLOR] = linear
   return trimesh.exchange.gltf.export_glb(
-    trimesh.Scene(mesh), include_normals=True
+    trimesh.Scene(shown),
+    # Without normals a glTF viewer must shade every triangle flat.
+    include_normals=True,
+    tree_postprocessor=finish_gltf,
   )
 
 
-_EXPORTS: dict[str, Callable[[trimesh.Trimesh], bytes]] = {
+_EXPORTS: dict[str, Callable[[Mesh], bytes]] = {
   ".obj": _obj_bytes,
   ".ply": _ply_bytes,
   ".glb": _glb_bytes,
@@ -189,10 +214,10 @@ def _parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
   places: list[list[float]] = []
   triangles: list[list[tuple[int, int]]] = []
   try:
-    text = content.decode()
+    text = content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise UserError(f"{name}: expected OBJ text, got binary data") from error
-  for number, line in enumerate(text.splitlines(), 1):
+  for number, line in _obj_lines(text):
     words = line.split("#", 1)[0].split()
     try:
       if words and words[0] == "v":
@@ -215,7 +240,7 @@ def _parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
   table = np.array(positions, np.float64)
   colors = None
   if table.shape[1] == 6:
-    colors = np.clip(np.round(table[:, 3:] * 255), 0, 255).astype(np.uint8)
+    colors = _color_bytes(table[:, 3:])
   with np.errstate(over="ignore"):  # what overflows is not finite
     vertices = table[:, :3].astype(np.float32)
   corners = np.array(triangles, np.int32).reshape(-1, 3, 2)
@@ -225,6 +250,19 @@ def _parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
     colors=colors,
     texture=_obj_texture(places, corners, len(vertices)),
   )
+
+
+def _obj_lines(text: str) -> Iterator[tuple[int, str]]:
+  """Lines by number; one that ends in a backslash goes on in the next."""
+  begun = ""
+  for number, line in enumerate(text.splitlines(), 1):
+    if line.endswith("\\"):
+      begun += line[:-1] + " "
+    else:
+      yield number, begun + line
+      begun = ""
+  if begun:
+    yield number, begun
 
 
 def _obj_texture(
@@ -305,8 +343,21 @@ def _read_ply(path: pathlib.Path) -> Mesh:
   return Mesh(
     vertices=vertices,
     triangles=np.asarray(triangles).astype(np.int32).reshape(-1, 3),
-    colors=None if colors is None else np.array(colors[:, :3], np.uint8),
+    colors=None if colors is None else _color_bytes(np.asarray(colors)[:, :3]),
   )
+
+
+def _color_bytes(colors: np.ndarray) -> UInt8[np.ndarray, "V 3"]:
+  """Colours of 0 to 1, 255 or 65535, whichever type holds them, as bytes.
+
+  Some scanners write 0 to 255 where a format has 0 to 1, or in wide integers.
+  """
+  peak = np.nanmax(colors, initial=0)
+  most = 255 if peak <= 255 else 65535
+  if colors.dtype.kind == "f" and peak <= 1:
+    most = 1
+  share = np.nan_to_num(colors / most)
+  return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
 def _ply_counts(path: pathlib.Path) -> dict[str, int]:
