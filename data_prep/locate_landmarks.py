@@ -11,6 +11,7 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
+from collections.abc import Iterator
 import contextlib
 import pathlib
 
@@ -25,6 +26,7 @@ from data_prep.faces.location import (
   rows_of_photos,
   rows_of_stage,
 )
+from data_prep.faces.locators import Locator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
@@ -70,6 +72,28 @@ def define_flags() -> None:
   was(images="photos")
 
 
+@contextlib.contextmanager
+def _locator_from_flags() -> Iterator[Locator]:
+  values = flags.FLAGS
+  locator = make_locator(
+    values.locator,
+    fan_python=values.fan_python,
+    fan_device=values.fan_device,
+    points=values.points,
+    points_licence=values.points_licence,
+  )
+  with contextlib.ExitStack() as stack:
+    if isinstance(locator, FanLocator):
+      stack.enter_context(locator)
+    yield locator
+
+
+def check_flags() -> None:
+  """Makes the locator."""
+  with _locator_from_flags():
+    pass
+
+
 def main() -> None:
   """Locates and reports."""
   values = flags.FLAGS
@@ -85,20 +109,11 @@ def main() -> None:
       photos_per_shard=values.photos_per_shard,
       most_megapixels=values.most_megapixels,
     )
-  locator = make_locator(
-    values.locator,
-    fan_python=values.fan_python,
-    fan_device=values.fan_device,
-    points=values.points,
-    points_licence=values.points_licence,
-  )
-  with contextlib.ExitStack() as stack:
-    if isinstance(locator, FanLocator):
-      stack.enter_context(locator)
+  with _locator_from_flags() as locator:
     for name, terms in locator.licences.items():
       logging.info("Licence of %s: %s.", name, terms)
     locate_landmarks(faces, pathlib.Path(values.output), locator, share=share)
 
 
 if __name__ == "__main__":
-  command_line.run(main, define_flags)
+  command_line.run(main, define_flags, check=check_flags)

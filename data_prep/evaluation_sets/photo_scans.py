@@ -29,7 +29,11 @@ from scipy.sparse.csgraph import connected_components
 
 from data_prep.evaluation_sets.york import PhotoScan
 from disentangle3d.evaluation.scans import SEVEN_KEYPOINTS
-from disentangle3d.evaluation.surfaces import closest_points, make_surface
+from disentangle3d.evaluation.surfaces import (
+  barycentric,
+  closest_points,
+  make_surface,
+)
 from disentangle3d.types import NOSE_TIP
 
 LEAST_VERTICES = 1500
@@ -150,7 +154,7 @@ def lift(
   flat = make_surface(_flat(scan.pixels), front)
   found = closest_points(flat, _flat(points_px))
   corners = front[found.triangle]
-  weights = _barycentric(found.point[:, :2], scan.pixels[corners])
+  weights = barycentric(found.point, flat.vertices[corners])
   lifted = np.sum(weights[..., None] * scan.vertices[corners], 1)
   return np.where(found.distance_mm[:, None] <= NEAR_PX, lifted, np.nan)
 
@@ -187,16 +191,6 @@ def _area(corners: np.ndarray) -> np.ndarray:
   first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
   # y is down: counter-clockwise comes out negative.
   return (first[:, 1] * second[:, 0] - first[:, 0] * second[:, 1]) / 2
-
-
-def _barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-  rest = np.stack([points, points, points], 1)
-  parts = [
-    np.stack([rest[:, 0], corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]], 1)
-    for i in range(3)
-  ]
-  areas = np.stack([_area(part) for part in parts], 1)
-  return areas / areas.sum(1, keepdims=True)
 
 
 def _flat(points: np.ndarray) -> np.ndarray:

@@ -130,14 +130,6 @@ def detect_faces(
     ValueError: `output` holds something else, or no photo has a face.
   """
   shards = split_shards(len(photos), photos_per_shard)
-  folder = open_stage(
-    output,
-    STAGE,
-    num_shards=len(shards),
-    settings={**source.settings, "photos_per_shard": photos_per_shard},
-    licences={"photographs": photo_licence, **source.licences},
-    inputs=digest(photo.image_id.encode() for photo in photos),
-  )
 
   def make_rows(
     shard: int, progress: Callable[[int], object]
@@ -148,4 +140,13 @@ def detect_faces(
       progress(len(rows))
     return made
 
-  return fill_shards(folder, share, make_rows, num_photos=len(photos))
+  with open_stage(
+    output,
+    STAGE,
+    num_shards=len(shards),
+    settings={**source.settings, "photos_per_shard": photos_per_shard},
+    licences={"photographs": photo_licence, **source.licences},
+    inputs=digest(photo.image_id.encode() for photo in photos),
+    share=share,
+  ) as folder:
+    return fill_shards(folder, share, make_rows, num_photos=len(photos))

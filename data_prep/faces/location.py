@@ -153,15 +153,6 @@ def locate_landmarks(
     UserError: `output` holds something else, a manifest is malformed, or
       there are landmarks in no photo.
   """
-  folder = open_stage(
-    output,
-    STAGE,
-    num_shards=len(faces.shards),
-    settings={**faces.settings, **locator.settings},
-    licences={**faces.licences, **locator.licences},
-    inputs=faces.sha256,
-    stages_before=faces.stages_before,
-  )
 
   def make_rows(
     shard: int, progress: Callable[[int], object]
@@ -172,7 +163,17 @@ def locate_landmarks(
       progress(1)
     return rows
 
-  return fill_shards(folder, share, make_rows, num_photos=faces.num_photos)
+  with open_stage(
+    output,
+    STAGE,
+    num_shards=len(faces.shards),
+    settings={**faces.settings, **locator.settings},
+    licences={**faces.licences, **locator.licences},
+    inputs=faces.sha256,
+    stages_before=faces.stages_before,
+    share=share,
+  ) as folder:
+    return fill_shards(folder, share, make_rows, num_photos=faces.num_photos)
 
 
 def make_locator(

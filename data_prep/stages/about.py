@@ -98,6 +98,17 @@ def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
   )
 
 
+def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
+  """What a stage's folder was begun with; nothing where there is none.
+
+  Raises:
+    UserError: Its about.json is no such file.
+  """
+  if not (pathlib.Path(folder) / ABOUT).is_file():
+    return {}
+  return _read(folder, "settings", lambda about: dict(about["settings"]))
+
+
 def _read(
   folder: str | os.PathLike[str], what: str, read: Callable[[Any], Any]
 ) -> Any:

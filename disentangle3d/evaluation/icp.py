@@ -233,7 +233,7 @@ def _plane_step(
   jacobian = np.concatenate(columns, 1)
   away = np.sum((found.fixed - found.moved) * found.normal, 1)
   step = np.linalg.lstsq(jacobian, away, rcond=1e-10)[0]
-  turn = _rotation_about(step[:3])
+  turn = rotation_about(step[:3])
   grow = float(np.exp(np.clip(step[6], -0.5, 0.5))) if with_scale else 1.0
   return Motion(
     scale=grow * motion.scale,
@@ -244,7 +244,8 @@ def _plane_step(
   )
 
 
-def _rotation_about(vector: np.ndarray) -> np.ndarray:
+def rotation_about(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+  """The rotation about an axis by its length in radians (Rodrigues)."""
   angle = float(np.linalg.norm(vector))
   if angle < 1e-15:
     return np.eye(3)

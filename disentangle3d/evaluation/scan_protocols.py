@@ -168,19 +168,61 @@ def scan_error(
       than three of its keypoints are known on both, or the protocol needs an
       outline and the scan has none.
   """
-  protocol = choose("protocol", protocol, SCAN_PROTOCOLS | OUTLINE_PROTOCOLS)
-  if not radius_mm > 0:
-    raise ValueError(f"radius_mm: expected a positive radius, got {radius_mm}")
-  inside = protocol.region(truth, radius_mm)
-  motion, report = _lay_over(predicted, truth, protocol, inside, options)
-  own = motion.inverse(truth.surface.vertices)
-  distance = motion.scale * protocol.distance(predicted.surface, own)
-  score = float("nan")
-  if inside.any():
-    score = protocol.score(
-      Comparison(predicted, truth, motion, distance, inside, radius_mm, options)
+  return scan_errors(
+    predicted, truth, [protocol], radius_mm=radius_mm, options=options
+  )[0]
+
+
+def scan_errors(
+  predicted: Scan,
+  truth: Scan,
+  protocols: Sequence[str | ScanProtocol],
+  *,
+  radius_mm: float = 95.0,
+  options: IcpOptions = DEFAULT_OPTIONS,
+) -> list[ScanError]:
+  """Compares by several protocols; those that align alike do it once.
+
+  Args:
+    predicted: The reconstruction.
+    truth: The scan.
+    protocols: See `scan_error`.
+    radius_mm: See `scan_error`.
+    options: Of ICP.
+
+  Returns:
+    One `ScanError` a protocol.
+
+  Raises:
+    ValueError: As `scan_error`.
+  """
+  laid: dict[tuple[object, ...], tuple[Motion, IcpReport | None]] = {}
+  errors = []
+  for one in protocols:
+    protocol = choose("protocol", one, SCAN_PROTOCOLS | OUTLINE_PROTOCOLS)
+    if not radius_mm > 0:
+      raise ValueError(
+        f"radius_mm: expected a positive radius, got {radius_mm}"
+      )
+    inside = protocol.region(truth, radius_mm)
+    same = (
+      *(protocol.keypoints, protocol.with_scale, protocol.refine),
+      *(protocol.region, protocol.nearest_share),
     )
-  return ScanError(score, distance, inside, motion, report)
+    if same not in laid:
+      laid[same] = _lay_over(predicted, truth, protocol, inside, options)
+    motion, report = laid[same]
+    own = motion.inverse(truth.surface.vertices)
+    distance = motion.scale * protocol.distance(predicted.surface, own)
+    score = float("nan")
+    if inside.any():
+      score = protocol.score(
+        Comparison(
+          predicted, truth, motion, distance, inside, radius_mm, options
+        )
+      )
+    errors.append(ScanError(score, distance, inside, motion, report))
+  return errors
 
 
 def pool_distances(errors: Sequence[ScanError]) -> PooledDistances:

@@ -284,6 +284,22 @@ class ReadTest(parameterized.TestCase):
       mesh.triangles, [[0, 2, 3], [0, 3, 4], [4, 3, 2]]
     )
 
+  def test_obj_says_where_each_vertex_is_in_the_texture(self):
+    lines = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 5 5 5\nvt 0.5 1\nvt .25 0 0\n"
+    for faces, expected in (
+      ("f 1/2 2/1 3/-1\n", [[0.25, 0], [0.5, 1], [0.25, 0], [np.nan] * 2]),
+      ("f 1/2 2/1 3/2\nf 1/1 2/1 3/2\n", None),
+      ("f 1/2 2 3/2\n", None),
+      ("f 1/2 2/1 3/3\n", None),
+    ):
+      mesh = meshes.parse_obj((lines + faces).encode(), "a.obj")
+      if expected is None:
+        self.assertIsNone(mesh.texture)
+      else:
+        np.testing.assert_array_equal(mesh.texture, np.float32(expected))
+    with self.assertRaisesRegex(ValueError, "a.obj, line 7: .*1/x"):
+      meshes.parse_obj((lines + "f 1/x 2/1 3/1\n").encode(), "a.obj")
+
   def test_ascii_ply_with_a_quad_and_a_triangle(self):
     mesh = meshes.read_mesh(
       self._write("scan.ply", _PLY_HEADER + "4 0 2 3 4\n3 4 3 2\n")
