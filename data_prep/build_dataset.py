@@ -35,7 +35,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "heldout_people",
     None,
-    "How many people to hold out, or their names with commas between them.",
+    "How many people to hold out, or their names with commas between them (a"
+    " name that has a comma in double quotes).",
     required=True,
   )
   flags.DEFINE_integer("seed", 0, "Decides which people are held out.")

@@ -25,10 +25,12 @@ from data_prep.faces.detection import (
 )
 from data_prep.faces.detection_rows import CHOICES
 from data_prep.faces.mtcnn.detector import Settings
-from data_prep.photos.photo_sets import list_photos
+from data_prep.photos.decoding import MOST_MEGAPIXELS
+from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_most_megapixels,
   define_output,
   define_path,
   define_photos,
@@ -73,6 +75,7 @@ def define_flags() -> None:
     " for.",
     lower_bound=32,
   )
+  define_most_megapixels(MOST_MEGAPIXELS)
   define_path(
     "five_points",
     "In place of MTCNN, a list of five points a photograph (LFW's or CASIA's).",
@@ -104,17 +107,22 @@ def main() -> None:
     source = list_source(pathlib.Path(values.five_points))
   else:
     source = mtcnn_source(
-      settings_from_flags(), faces=values.faces, longest_px=values.longest_px
+      settings_from_flags(),
+      faces=values.faces,
+      longest_px=values.longest_px,
+      most_megapixels=values.most_megapixels,
     )
-  photos = list_photos(values.photos)
+  found = list_set(values.photos)
+  found.passed_over.tell(values.photos)
   check_folder(values.output)
   for name, terms in source.licences.items():
     logging.info("Licence of %s: %s.", name, terms)
   detect_faces(
-    photos,
+    found.photos,
     pathlib.Path(values.output),
     source,
     photo_licence=values.photo_licence,
+    passed_over=found.passed_over.counts(),
     photos_per_shard=values.photos_per_shard,
     share=share,
   )

@@ -17,7 +17,7 @@ import pathlib
 from absl import flags, logging
 
 from data_prep.fitting.shards import CONTOURS, FitSettings
-from data_prep.fitting.stage import fit_faces
+from data_prep.fitting.stage import check_model, fit_faces
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
@@ -105,6 +105,12 @@ def settings_from_flags() -> FitSettings:
   )
 
 
+def check_flags() -> None:
+  """Reads the model, and sees whether it can be fitted so."""
+  settings = settings_from_flags()
+  check_model(load_morphable_model(flags.FLAGS.morphable_model), settings)
+
+
 def main() -> None:
   """Fits and reports."""
   output = pathlib.Path(flags.FLAGS.output)
@@ -120,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, define_flags)
+  command_line.run(main, define_flags, check=check_flags)

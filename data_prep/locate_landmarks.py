@@ -11,6 +11,7 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
+from collections.abc import Iterator
 import contextlib
 import pathlib
 
@@ -25,10 +26,13 @@ from data_prep.faces.location import (
   rows_of_photos,
   rows_of_stage,
 )
-from data_prep.photos.photo_sets import list_photos
+from data_prep.faces.locators import Locator
+from data_prep.photos.decoding import MOST_MEGAPIXELS
+from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_most_megapixels,
   define_output,
   define_path,
   define_photos,
@@ -46,6 +50,7 @@ def define_flags() -> None:
   define_photos(instead_of="detected")
   define_output(STAGE_OUTPUT)
   define_photos_per_shard(PHOTOS_PER_SHARD)
+  define_most_megapixels(MOST_MEGAPIXELS)
   flags.DEFINE_enum("locator", "dlib", LOCATORS, "What finds the landmarks.")
   define_path(
     "fan_python",
@@ -67,20 +72,9 @@ def define_flags() -> None:
   was(images="photos")
 
 
-def main() -> None:
-  """Locates and reports."""
+@contextlib.contextmanager
+def _locator_from_flags() -> Iterator[Locator]:
   values = flags.FLAGS
-  share = parse_share(values.shard)
-  if bool(values.photos) == bool(values.detected):
-    raise UserError("--detected, --photos: expected exactly one of the two")
-  if values.detected:
-    faces = rows_of_stage(pathlib.Path(values.detected))
-  else:
-    faces = rows_of_photos(
-      list_photos(values.photos),
-      photo_licence=values.photo_licence,
-      photos_per_shard=values.photos_per_shard,
-    )
   locator = make_locator(
     values.locator,
     fan_python=values.fan_python,
@@ -91,10 +85,38 @@ def main() -> None:
   with contextlib.ExitStack() as stack:
     if isinstance(locator, FanLocator):
       stack.enter_context(locator)
+    yield locator
+
+
+def check_flags() -> None:
+  """Makes the locator."""
+  with _locator_from_flags():
+    pass
+
+
+def main() -> None:
+  """Locates and reports."""
+  values = flags.FLAGS
+  share = parse_share(values.shard)
+  if bool(values.photos) == bool(values.detected):
+    raise UserError("--detected, --photos: expected exactly one of the two")
+  if values.detected:
+    faces = rows_of_stage(pathlib.Path(values.detected))
+  else:
+    found = list_set(values.photos)
+    found.passed_over.tell(values.photos)
+    faces = rows_of_photos(
+      found.photos,
+      photo_licence=values.photo_licence,
+      passed_over=found.passed_over.counts(),
+      photos_per_shard=values.photos_per_shard,
+      most_megapixels=values.most_megapixels,
+    )
+  with _locator_from_flags() as locator:
     for name, terms in locator.licences.items():
       logging.info("Licence of %s: %s.", name, terms)
     locate_landmarks(faces, pathlib.Path(values.output), locator, share=share)
 
 
 if __name__ == "__main__":
-  command_line.run(main, define_flags)
+  command_line.run(main, define_flags, check=check_flags)

@@ -15,21 +15,19 @@ and the first one writes the page.
 """
 
 import pathlib
-import re
 import sys
 
 from absl import flags
 
+from data_prep.datasets.preflight import check_steps
 from data_prep.datasets.preparation import (
-  Step,
   parse_options,
   plan_steps,
   prepare_dataset,
 )
 from data_prep.faces.location import LOCATORS
-from data_prep.photos.photo_sets import list_photos
+from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
-from data_prep.stages.child_process import told_by
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
   define_morphable_model,
@@ -40,7 +38,8 @@ from data_prep.stages.flag_words import (
 )
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.output_files import check_folder
+from disentangle3d.types import UserFileNotFoundError
 
 
 def define_flags() -> None:
@@ -51,7 +50,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "heldout_people",
     None,
-    "How many people to hold out, or their names with commas between them.",
+    "How many people to hold out, or their names with commas between them (a"
+    " name that has a comma in double quotes).",
     required=True,
   )
   flags.DEFINE_enum("locator", "dlib", LOCATORS, "What finds the landmarks.")
@@ -83,29 +83,23 @@ def main() -> None:
     "locate_landmarks": {"locator": values.locator},
     "build_dataset": {"heldout_people": values.heldout_people},
   }
-  asked = parse_options(values.set)
-  for stage, own in asked.items():
+  for stage, own in parse_options(values.set).items():
     options.setdefault(stage, {}).update(own)
   output = pathlib.Path(values.output)
   steps = plan_steps(values.photos, values.morphable_model, output, options)
   share = parse_share(values.shard)
-  # What is wrong is told now, not after the stages before.
-  for step in steps:
-    if step.stage in asked:
-      _check_flags(step)
-  list_photos(values.photos)
-  load_morphable_model(values.morphable_model)
+  check_folder(output)
+  check_steps(
+    steps,
+    output,
+    # The first stage tells what is passed over.
+    list_set(values.photos).photos,
+    load_morphable_model(values.morphable_model),
+  )
   if not prepare_dataset(
     steps, output, share=share, most_pictures=values.pictures
   ):
     sys.exit(1)
-
-
-def _check_flags(step: Step) -> None:
-  said = told_by(*step.command("--only_check_args"))
-  if said:
-    said = re.sub(r"^ERROR: (--)?", "", said.strip())
-    raise UserError(f"--set={step.stage}.{said}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, UInt8
 
 from disentangle3d.network import winograd
 from disentangle3d.network.face_model import FaceModel, check_latents
+from disentangle3d.network.mobileface import FEATURE_DIMS
 from disentangle3d.network.sphereface import scale_images
-from disentangle3d.network.trunks import MOBILE
 from disentangle3d.training.export import load_network
 from disentangle3d.types import Latents, Reconstruction, check_array
 
@@ -105,8 +105,8 @@ def prepare_params(
 
   Returns:
     Other params; `params` itself on other backends than CPU, in another
-    precision than float32, and of the trunk `mobile`, which suits itself to
-    the platform.
+    precision than float32, and of MobileFaceNet's trunks, which suit
+    themselves to the platform.
 
   Raises:
     ValueError: The model names no preset.
@@ -114,7 +114,7 @@ def prepare_params(
   if (
     (backend or jax.default_backend()) != "cpu"
     or model.dtype != "float32"
-    or model.trunk == MOBILE
+    or model.trunk in FEATURE_DIMS
   ):
     return params
   encoder = params["encoder"]

@@ -21,6 +21,7 @@ from data_prep.stages.flag_words import (
   define_path,
   was,
 )
+from disentangle3d.folder_use import sole_use
 from disentangle3d.types import NUM_VERTICES
 from experiments.evaluations.flags import define_slow_parts
 from experiments.study.runs import Stopped
@@ -105,33 +106,34 @@ def main() -> None:
   values = flags.FLAGS
   quieten_libraries()
   keep_freed_memory()
-  study = open_study(
-    values.workdir,
-    values.config,
-    scale=values.scale,
-    morphable_model=values.morphable_model,
-    num_vertices=values.num_vertices,
-    test_people=values.test_people,
-    world_seed=values.world_seed,
-    render_batch_size=values.render_batch_size,
-  )
-  try:
-    run_study(
-      study,
-      values.stage,
-      values.ablation,
-      seed=values.seed,
-      minutes=values.minutes,
-      measuring=Measuring(
-        people=values.evaluate_on,
-        validation_people=values.validation_people,
-        bound_people=values.bound_people,
-        protocol_photos=values.protocol_photos,
-        timed_images=values.timed_images,
-      ),
+  with sole_use(values.workdir):
+    study = open_study(
+      values.workdir,
+      values.config,
+      scale=values.scale,
+      morphable_model=values.morphable_model,
+      num_vertices=values.num_vertices,
+      test_people=values.test_people,
+      world_seed=values.world_seed,
+      render_batch_size=values.render_batch_size,
     )
-  except Stopped:
-    print("paper_scale: stopped, saved; run the same command to go on")
+    try:
+      run_study(
+        study,
+        values.stage,
+        values.ablation,
+        seed=values.seed,
+        minutes=values.minutes,
+        measuring=Measuring(
+          people=values.evaluate_on,
+          validation_people=values.validation_people,
+          bound_people=values.bound_people,
+          protocol_photos=values.protocol_photos,
+          timed_images=values.timed_images,
+        ),
+      )
+    except Stopped:
+      print("paper_scale: stopped, saved; run the same command to go on")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ _ROOMS = (
     "disentangle3d.output_files",
     "disentangle3d.machine",
   ),
+  ("disentangle3d.folder_use",),
   ("disentangle3d.geometry",),
   ("disentangle3d.faces",),
   ("disentangle3d.fitting", "disentangle3d.network"),

@@ -28,7 +28,7 @@ _ALSO = {
 _GIVEN = {
   "demo": ["morphable_model"],
   "evaluate_reconstruction": ["dataset"],
-  "evaluate_verification": ["dataset"],
+  "evaluate_verification": ["dataset", "network"],
   "locate_landmarks": ["detected"],
   "paper_scale": ["morphable_model"],
   "reconstruct": ["network"],

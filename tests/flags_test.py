@@ -305,8 +305,7 @@ _OLD_COMMANDS = (
   ("data_prep.render_synthetic --output=runs/synthetic", {}, 0),
   ("data_prep.render_synthetic --output=a --write=aligned", {}, 0),
   (
-    "data_prep.import_sphereface --weights=sphere20a.pth"
-    " --output=runs/sphere20",
+    "data_prep.import_trunk --weights=sphere20a.pth --output=runs/sphere20",
     {},
     0,
   ),

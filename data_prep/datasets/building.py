@@ -18,7 +18,8 @@ from data_prep.datasets.shards import (
 from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.fitting.landmark_index import index_landmarks
-from data_prep.photos.photo_sets import natural_key
+from data_prep.photos.listing import natural_key
+from data_prep.stages.flag_words import split_names
 from data_prep.stages.folder import (
   ALONE,
   Share,
@@ -48,7 +49,8 @@ def split_people(
   Args:
     people: All of them.
     heldout: How many to hold out, picked by `seed`; or their names with
-      commas between them (one name that is a number: with a comma behind it).
+      commas between them (one name that is a number: with a comma behind it; a
+      name that has a comma: in double quotes).
     seed: Of the pick.
 
   Returns:
@@ -68,7 +70,7 @@ def split_people(
     order = np.random.default_rng(seed).permutation(len(people))
     chosen = {people[i] for i in order[:count]}
   else:
-    chosen = {name.strip() for name in heldout.split(",")} - {""}
+    chosen = set(split_names(heldout))
     unknown = sorted(chosen - set(people), key=natural_key)
     if unknown or not chosen:
       raise UserError(
@@ -116,7 +118,7 @@ def build_dataset(
   )
   people = {"train": train, "heldout": heldout_people}
   plan = plan_dataset(index, {k: v for k, v in people.items() if v})
-  stage = open_stage(
+  with open_stage(
     output,
     STAGE,
     num_shards=len(manifests),
@@ -125,17 +127,18 @@ def build_dataset(
     inputs=digest([index.sha256.encode(), *_content(folder, manifests)]),
     stages_before=index.stages,
     manifest_suffix=MANIFEST_SUFFIX,
-  )
-  pending = stage.pending(share)
-  photos = Counter(entry.file for entry in index.entries)
-  total = sum(photos[shard] for shard in pending)
-  with progress(STAGE, total=total) as update:
-    for shard in pending:
-      make_shard(stage, shard, plan, model, update)
-  if not stage.is_complete():
-    logging.info("%s: other machines' shards are still missing", output)
-    return None
-  return _finish(folder, stage, plan, model, heldout_people, seed)
+    share=share,
+  ) as stage:
+    pending = stage.pending(share)
+    photos = Counter(entry.file for entry in index.entries)
+    total = sum(photos[shard] for shard in pending)
+    with progress(STAGE, total=total) as update:
+      for shard in pending:
+        make_shard(stage, shard, plan, model, update)
+    if not stage.is_complete():
+      logging.info("%s: other machines' shards are still missing", output)
+      return None
+    return _finish(folder, stage, plan, model, heldout_people, seed)
 
 
 def _finish(

@@ -154,42 +154,46 @@ def prepare_dataset(
     for step in steps
     for name, value in step.options.items()
   }
-  folder = open_stage(
+  with open_stage(
     output,
     STAGE,
     num_shards=0,
     settings=settings,
     licences={},
     inputs=digest([]),
-  )
-  failure = output / f".failed-{share.index}-of-{share.count}"
-  failure.unlink(missing_ok=True)
-  done: dict[str, pathlib.Path] = {}
-  for number, step in enumerate(steps, start=1):
-    logging.info("%d of %d: %s", number, len(steps), step.stage)
-    start = time.monotonic()
-    failed = _run_share(step, share, output)
-    if read_counts(step.folder):
-      done[step.stage] = step.folder
-    if failed:
-      failure.write_text(step.stage)
-      break
-    logging.info("%s: %.1f s", step.stage, time.monotonic() - start)
-  if share.index:
+    share=share,
+  ) as folder:
+    failure = output / f".failed-{share.index}-of-{share.count}"
+    failure.unlink(missing_ok=True)
+    done: dict[str, pathlib.Path] = {}
+    for number, step in enumerate(steps, start=1):
+      logging.info("%d of %d: %s", number, len(steps), step.stage)
+      start = time.monotonic()
+      failed = _run_share(step, share, output)
+      if read_counts(step.folder):
+        done[step.stage] = step.folder
+      if failed:
+        failure.write_text(step.stage)
+        break
+      logging.info("%s: %.1f s", step.stage, time.monotonic() - start)
+    if share.index:
+      return not failed
+    # A dataset has no rows of photos.
+    *_, last = steps
+    done.pop(last.stage, None)
+    if done:
+      write_photo_page(
+        output / PAGE,
+        done,
+        [step.shown() for step in steps],
+        most=most_pictures,
+      )
+      logging.info("Wrote %s.", output / PAGE)
+    if not failed:
+      licences = read_licences(last.folder)
+      folder = dataclasses.replace(folder, licences=licences)
+      folder.record(read_counts(last.folder))
     return not failed
-  # A dataset has no rows of photos.
-  *_, last = steps
-  done.pop(last.stage, None)
-  if done:
-    write_photo_page(
-      output / PAGE, done, [step.shown() for step in steps], most=most_pictures
-    )
-    logging.info("Wrote %s.", output / PAGE)
-  if not failed:
-    licences = read_licences(last.folder)
-    folder = dataclasses.replace(folder, licences=licences)
-    folder.record(read_counts(last.folder))
-  return not failed
 
 
 def _run_share(step: Step, share: Share, output: pathlib.Path) -> bool:

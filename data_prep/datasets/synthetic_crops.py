@@ -39,14 +39,6 @@ def render_aligned(
     ValueError: `output` holds something else, or was begun with other settings.
   """
   shards = plan_synthetic_shards(settings)
-  folder = open_set(
-    output,
-    settings,
-    world.model,
-    write="aligned",
-    num_shards=len(shards),
-    manifest_suffix=".jsonl",
-  )
   # What a fitter has to know of a detector is how it reports the jaw.
   detector = f"{settings.jaw}, synthetic"
 
@@ -64,8 +56,17 @@ def render_aligned(
     progress(len(rows))
     return rows
 
-  total = sum(shard.num_photos for shard in shards)
-  return fill_shards(folder, share, make_rows, num_photos=total)
+  with open_set(
+    output,
+    settings,
+    world.model,
+    write="aligned",
+    num_shards=len(shards),
+    manifest_suffix=".jsonl",
+    share=share,
+  ) as folder:
+    total = sum(shard.num_photos for shard in shards)
+    return fill_shards(folder, share, make_rows, num_photos=total)
 
 
 def _aligned_row(

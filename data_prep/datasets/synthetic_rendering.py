@@ -68,47 +68,48 @@ def render_dataset(
   """
   output = pathlib.Path(output)
   shards = plan_synthetic_shards(settings)
-  stage = open_set(
+  with open_set(
     output,
     settings,
     fitter,
     write="dataset",
     num_shards=len(shards),
     manifest_suffix=MANIFEST_SUFFIX,
-  )
-  if (output / MANIFEST).is_file():
-    return read_manifest(output)
-  small = label_model(fitter, settings.jaw)
-  pending = stage.pending(share)
-  total = sum(shards[number].num_photos for number in pending)
+    share=share,
+  ) as stage:
+    if (output / MANIFEST).is_file():
+      return read_manifest(output)
+    small = label_model(fitter, settings.jaw)
+    pending = stage.pending(share)
+    total = sum(shards[number].num_photos for number in pending)
 
-  def make(number: int) -> int:
-    records = _records(shards[number], settings.seed, world, small)
-    write_shard(
-      stage,
-      number,
-      {shards[number].split: (shards[number].file, records)},
-      counts={"ok": len(records)},
+    def make(number: int) -> int:
+      records = _records(shards[number], settings.seed, world, small)
+      write_shard(
+        stage,
+        number,
+        {shards[number].split: (shards[number].file, records)},
+        counts={"ok": len(records)},
+      )
+      return len(records)
+
+    with (
+      concurrent.futures.ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool,
+      progress("render and fit", total=total) as update,
+    ):
+      for count in pool.map(make, pending):
+        update(count)
+    if not stage.is_complete():
+      logging.info("%s: other machines' shards are still missing", output)
+      return None
+    save_morphable_model(output / MORPHABLE_MODEL, fitter)
+    plans = split_plans(settings)
+    parts = read_parts(stage, {name: plans[name].people for name in plans})
+    manifest = write_dataset_manifest(
+      output, parts.splits, fitter, {"synthetic": dataclasses.asdict(settings)}
     )
-    return len(records)
-
-  with (
-    concurrent.futures.ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool,
-    progress("render and fit", total=total) as update,
-  ):
-    for count in pool.map(make, pending):
-      update(count)
-  if not stage.is_complete():
-    logging.info("%s: other machines' shards are still missing", output)
-    return None
-  save_morphable_model(output / MORPHABLE_MODEL, fitter)
-  plans = split_plans(settings)
-  parts = read_parts(stage, {name: plans[name].people for name in plans})
-  manifest = write_dataset_manifest(
-    output, parts.splits, fitter, {"synthetic": dataclasses.asdict(settings)}
-  )
-  stage.record(parts.counts)
-  return manifest
+    stage.record(parts.counts)
+    return manifest
 
 
 def _records(

@@ -1,5 +1,6 @@
 """A synthetic set in shards of consecutive people, and the folder they fill."""
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -9,7 +10,13 @@ from data_prep.datasets.synthetic_set import (
   split_plans,
 )
 from data_prep.datasets.writer import file_name
-from data_prep.stages.folder import StageFolder, digest, open_stage
+from data_prep.stages.folder import (
+  ALONE,
+  Share,
+  StageFolder,
+  digest,
+  open_stage,
+)
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.training.dataset import sha256_of
 
@@ -63,7 +70,8 @@ def open_set(
   write: str,
   num_shards: int,
   manifest_suffix: str,
-) -> StageFolder:
+  share: Share = ALONE,
+) -> contextlib.AbstractContextManager[StageFolder]:
   """Begins the folder of a set, or goes on with one.
 
   Args:
@@ -73,10 +81,13 @@ def open_set(
     write: What is written of the set.
     num_shards: From `plan_synthetic_shards`.
     manifest_suffix: Of the shards' manifests.
+    share: What this machine makes.
+
+  Returns:
+    See `open_stage`.
 
   Raises:
-    ValueError: The folder holds something else, or was begun with other
-      settings.
+    UserError: As `open_stage`.
   """
   file = settings.morphable_model
   return open_stage(
@@ -87,6 +98,7 @@ def open_set(
     licences={model.name: model.licence},
     inputs=digest([] if file is None else [_checksum(file)]),
     manifest_suffix=manifest_suffix,
+    share=share,
   )
 
 

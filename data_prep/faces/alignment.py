@@ -27,7 +27,7 @@ def _align_row(
     return row.rejected("no five points")
   try:
     matrix = crop_matrix(row.five_points, template)
-    photo = read_photo(row.image_path)
+    photo = read_photo(row.image_path, most_megapixels=None)
   except FileNotFoundError:
     return row.rejected("the photo is gone")
   except ValueError as error:
@@ -68,15 +68,6 @@ def align_faces(
   """
   manifests = list_manifests(located)
   contents = [path.read_bytes() for path in manifests]
-  folder = open_stage(
-    output,
-    STAGE,
-    num_shards=len(manifests),
-    settings={"crop_template": template.title},
-    licences=read_licences(located),
-    inputs=digest(contents),
-    stages_before=read_stages(located),
-  )
 
   def make_rows(
     shard: int, progress: Callable[[int], object]
@@ -88,4 +79,14 @@ def align_faces(
     return rows
 
   num_photos = sum(content.count(b"\n") for content in contents)
-  return fill_shards(folder, share, make_rows, num_photos=num_photos)
+  with open_stage(
+    output,
+    STAGE,
+    num_shards=len(manifests),
+    settings={"crop_template": template.title},
+    licences=read_licences(located),
+    inputs=digest(contents),
+    stages_before=read_stages(located),
+    share=share,
+  ) as folder:
+    return fill_shards(folder, share, make_rows, num_photos=num_photos)

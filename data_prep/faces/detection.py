@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import pathlib
+import types
 from typing import Any
 
 from data_prep.faces.detection_rows import (
@@ -17,6 +18,7 @@ from data_prep.faces.detection_rows import (
 from data_prep.faces.five_point_lists import read_five_points
 from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.faces.mtcnn.weights import LICENCES
+from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow
@@ -54,6 +56,7 @@ def mtcnn_source(
   *,
   faces: Choice = "centre",
   longest_px: int = LONGEST_PX,
+  most_megapixels: float = MOST_MEGAPIXELS,
   find: FindFaces | None = None,
 ) -> FaceSource:
   """Faces by MTCNN.
@@ -63,6 +66,7 @@ def mtcnn_source(
     faces: Which face of a photo: the nearest to its centre, the largest, or
       all of them as rows of their own (`<image_id>.face2`).
     longest_px: Photos with a longer side are shrunk to it for the detector.
+    most_megapixels: Larger photos are rejected before they are decoded.
     find: In place of MTCNN.
 
   Raises:
@@ -72,10 +76,14 @@ def mtcnn_source(
   find = find or Detector(settings).detect
 
   def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
-    for loaded in read_ahead(photos, longest_px):
+    for loaded in read_ahead(photos, longest_px, most_megapixels):
       yield detect_some(loaded, find, faces)
 
-  told = {"faces": faces, "longest_px": longest_px}
+  told = {
+    "faces": faces,
+    "longest_px": longest_px,
+    "most_megapixels": most_megapixels,
+  }
   return FaceSource(
     rows, {"detector": NAME, **dataclasses.asdict(settings), **told}, LICENCES
   )
@@ -103,6 +111,7 @@ def detect_faces(
   source: FaceSource,
   *,
   photo_licence: str = "not given",
+  passed_over: Mapping[str, int] = types.MappingProxyType({}),
   photos_per_shard: int = PHOTOS_PER_SHARD,
   share: Share = ALONE,
 ) -> dict[str, int] | None:
@@ -113,6 +122,7 @@ def detect_faces(
     output: The folder to write; new, empty, or of an earlier run of this.
     source: Finds the faces.
     photo_licence: Recorded in about.json.
+    passed_over: Same: how many files were not taken for photos, by kind.
     photos_per_shard: Photos a manifest shard; a killed run loses one shard.
     share: Which shards to make.
 
@@ -123,14 +133,6 @@ def detect_faces(
     ValueError: `output` holds something else, or no photo has a face.
   """
   shards = split_shards(len(photos), photos_per_shard)
-  folder = open_stage(
-    output,
-    STAGE,
-    num_shards=len(shards),
-    settings={**source.settings, "photos_per_shard": photos_per_shard},
-    licences={"photographs": photo_licence, **source.licences},
-    inputs=digest(photo.image_id.encode() for photo in photos),
-  )
 
   def make_rows(
     shard: int, progress: Callable[[int], object]
@@ -141,4 +143,14 @@ def detect_faces(
       progress(len(rows))
     return made
 
-  return fill_shards(folder, share, make_rows, num_photos=len(photos))
+  with open_stage(
+    output,
+    STAGE,
+    num_shards=len(shards),
+    settings={**source.settings, "photos_per_shard": photos_per_shard},
+    licences={"photographs": photo_licence, **source.licences},
+    inputs=digest(photo.image_id.encode() for photo in photos),
+    share=share,
+    passed_over=passed_over,
+  ) as folder:
+    return fill_shards(folder, share, make_rows, num_photos=len(photos))

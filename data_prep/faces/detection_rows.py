@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep.faces.mtcnn.detector import Faces
+from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.photos.resizing import points_before, resize_by
 from data_prep.stages.rows import PhotoRow
@@ -43,11 +44,13 @@ class LoadedPhoto:
   reason: str = ""
 
 
-def load_photo(photo: Photo, longest_px: int) -> LoadedPhoto:
+def load_photo(
+  photo: Photo, longest_px: int, most_megapixels: float = MOST_MEGAPIXELS
+) -> LoadedPhoto:
   """Reads a photo and shrinks it if it is too large."""
   one = np.ones(2)
   try:
-    image = read_photo(photo.path)
+    image = read_photo(photo.path, most_megapixels=most_megapixels)
   except (ValueError, OSError) as error:
     reason = str(error).removeprefix(f"{photo.path}: ")
     return LoadedPhoto(photo, None, one, reason)
@@ -62,7 +65,9 @@ def load_photo(photo: Photo, longest_px: int) -> LoadedPhoto:
 
 
 def read_ahead(
-  photos: Sequence[Photo], longest_px: int
+  photos: Sequence[Photo],
+  longest_px: int,
+  most_megapixels: float = MOST_MEGAPIXELS,
 ) -> Iterator[list[LoadedPhoto]]:
   """Photos in groups, each read while the one before is looked at."""
   groups = [
@@ -70,7 +75,7 @@ def read_ahead(
   ]
 
   def read(group: Sequence[Photo]) -> list[LoadedPhoto]:
-    return [load_photo(photo, longest_px) for photo in group]
+    return [load_photo(photo, longest_px, most_megapixels) for photo in group]
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     coming = pool.submit(read, groups[0])

@@ -29,7 +29,6 @@ LICENCES = {
     " Imperial College London); packaged by face_recognition_models as CC0"
   ),
 }
-_WEIGHTS_PATH = f"models/{WEIGHTS}"
 # The detector's smallest face is 80 px wide. Below the first length of the
 # short side a photo is enlarged (ORL's 92 x 112 three times), above the second
 # one of the long side it is shrunk.
@@ -56,7 +55,7 @@ class DlibLocator:
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed.
     """
-    weights = _find_weights()
+    weights = find_weights(WEIGHTS)
     dlib = importlib.import_module("dlib")
     self.settings: Mapping[str, object] = {
       "locator": "dlib",
@@ -134,15 +133,20 @@ def _predictor_box(
   return np.concatenate([np.array(middle) - half, np.array(middle) + half])
 
 
-def _find_weights() -> pathlib.Path:
-  """The predictor's file; importing its package would need pkg_resources."""
+def find_weights(name: str) -> pathlib.Path:
+  """A file of face_recognition_models; importing it would need pkg_resources.
+
+  Raises:
+    UserModuleNotFoundError: The extra `detect` is not installed.
+    UserFileNotFoundError: The package lacks the file.
+  """
   require("detect", "to locate landmarks", "dlib", "face_recognition_models")
   package = importlib.util.find_spec("face_recognition_models")
   for folder in (package and package.submodule_search_locations) or ():
-    if (pathlib.Path(folder) / _WEIGHTS_PATH).is_file():
-      return pathlib.Path(folder) / _WEIGHTS_PATH
+    if (pathlib.Path(folder) / "models" / name).is_file():
+      return pathlib.Path(folder) / "models" / name
   raise UserFileNotFoundError(
-    f"{_WEIGHTS_PATH}: not in the installed package face_recognition_models;"
+    f"models/{name}: not in the installed package face_recognition_models;"
     " install it again"
   )
 

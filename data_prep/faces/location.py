@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import pathlib
+import types
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.fan_locator import FanLocator
 from data_prep.faces.locators import Locator, NoFaceError, PtsLocator
+from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.about import read_licences, read_stages
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
@@ -39,6 +41,8 @@ class FaceRows:
     settings: All that decides the shards, JSON values.
     sha256: Stands for the content.
     stages_before: From `read_stages`.
+    passed_over: How many files were not taken for photos, by kind.
+    most_megapixels: Larger photos are rejected; None takes any.
   """
 
   shards: Sequence[Callable[[], list[PhotoRow]]]
@@ -47,13 +51,17 @@ class FaceRows:
   settings: dict[str, object]
   sha256: str
   stages_before: Sequence[Mapping[str, Any]] = ()
+  passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  most_megapixels: float | None = None
 
 
 def rows_of_photos(
   photos: Sequence[Photo],
   *,
   photo_licence: str = "not given",
+  passed_over: Mapping[str, int] = types.MappingProxyType({}),
   photos_per_shard: int = PHOTOS_PER_SHARD,
+  most_megapixels: float = MOST_MEGAPIXELS,
 ) -> FaceRows:
   """Photos in which nobody has looked for a face; their rows have no box."""
 
@@ -73,8 +81,14 @@ def rows_of_photos(
     shards=[functools.partial(rows, places) for places in parts],
     num_photos=len(photos),
     licences={"photographs": photo_licence},
-    settings={"boxes": "none", "photos_per_shard": photos_per_shard},
+    settings={
+      "boxes": "none",
+      "photos_per_shard": photos_per_shard,
+      "most_megapixels": most_megapixels,
+    },
     sha256=digest(photo.image_id.encode() for photo in photos),
+    passed_over=passed_over,
+    most_megapixels=most_megapixels,
   )
 
 
@@ -97,14 +111,16 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
   )
 
 
-def _locate_row(row: PhotoRow, locator: Locator) -> PhotoRow:
+def _locate_row(
+  row: PhotoRow, locator: Locator, most_megapixels: float | None
+) -> PhotoRow:
   """One photo's row with its landmarks, or with why there are none."""
   if row.status != "ok":
     return row
   name = " + ".join(part for part in (row.detector, locator.name) if part)
   row = dataclasses.replace(row, detector=name)
   try:
-    photo = read_photo(row.image_path)
+    photo = read_photo(row.image_path, most_megapixels=most_megapixels)
   except (ValueError, OSError) as error:
     return row.rejected(str(error).removeprefix(f"{row.image_path}: "))
   try:
@@ -142,7 +158,17 @@ def locate_landmarks(
     UserError: `output` holds something else, a manifest is malformed, or
       there are landmarks in no photo.
   """
-  folder = open_stage(
+
+  def make_rows(
+    shard: int, progress: Callable[[int], object]
+  ) -> list[PhotoRow]:
+    rows = []
+    for row in faces.shards[shard]():
+      rows.append(_locate_row(row, locator, faces.most_megapixels))
+      progress(1)
+    return rows
+
+  with open_stage(
     output,
     STAGE,
     num_shards=len(faces.shards),
@@ -150,18 +176,10 @@ def locate_landmarks(
     licences={**faces.licences, **locator.licences},
     inputs=faces.sha256,
     stages_before=faces.stages_before,
-  )
-
-  def make_rows(
-    shard: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    rows = []
-    for row in faces.shards[shard]():
-      rows.append(_locate_row(row, locator))
-      progress(1)
-    return rows
-
-  return fill_shards(folder, share, make_rows, num_photos=faces.num_photos)
+    share=share,
+    passed_over=faces.passed_over,
+  ) as folder:
+    return fill_shards(folder, share, make_rows, num_photos=faces.num_photos)
 
 
 def make_locator(

@@ -2,7 +2,8 @@
 
 A pickle is a program: it names classes and functions and has them called.
 Here nothing is imported. Each name that a format needs has a stand-in written
-by us, any other name ends the reading, and so do lengths and indices that lie.
+by us, any other name ends the reading (unless the format may hold objects of
+anyone's, which then do nothing), and so do lengths and indices that lie.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -64,6 +65,7 @@ def load_next_pickle(
   stand_ins: StandIns | None = None,
   encoding: str = "bytes",
   persistent_load: Callable[[Any], Any] | None = None,
+  others: Callable[[str], type[Inert]] | None = None,
 ) -> Any:
   """The data of the pickle at a stream's position, which moves to its end.
 
@@ -77,6 +79,8 @@ def load_next_pickle(
       `"latin1"`.
     persistent_load: Gives what an id in the pickle stands for; None where
       there may be no such ids.
+    others: Gives a stand-in for any other global, `"module.name"`; None
+      refuses them.
 
   Returns:
     What was pickled.
@@ -89,7 +93,7 @@ def load_next_pickle(
   forbidden = _FORBIDDEN | (set() if persistent_load else {_PERSISTENT})
   positions = _scan(stream, where, forbidden)
   unpickler = _Unpickler(stream, encoding=encoding)
-  unpickler.prepare(where, allowed, iter(positions), persistent_load)
+  unpickler.prepare(where, allowed, iter(positions), persistent_load, others)
   try:
     return unpickler.load()
   except _Refused as error:
@@ -115,11 +119,13 @@ class _Unpickler(pickle.Unpickler):
     allowed: StandIns,
     positions: Iterator[int],
     persistent: Callable[[Any], Any] | None,
+    others: Callable[[str], type[Inert]] | None,
   ) -> None:
     self._where = where
     self._allowed = allowed
     self._positions = positions
     self._persistent = persistent
+    self._others = others
 
   def persistent_load(self, pid: Any) -> Any:
     if self._persistent is None:
@@ -132,6 +138,8 @@ class _Unpickler(pickle.Unpickler):
     found = self._allowed.get(f"{module}.{name}") or self._allowed.get(
       f"{package}.*"
     )
+    if found is None and self._others:
+      found = self._others(f"{module}.{name}")
     if found is None:
       raise _Refused(
         f"{self._where}: expected a pickle of plain data, got one that asks"

@@ -1,7 +1,8 @@
 """State dicts out of the files that `torch.save` writes, without PyTorch.
 
 Both layouts are read: the zip archive (PyTorch 1.6 and newer) and the older
-stream of pickles, by `restricted_pickle`, which runs nothing.
+stream of pickles, by `restricted_pickle`, which runs nothing: classes that are
+not PyTorch's own become objects that do nothing.
 """
 
 import collections
@@ -17,6 +18,7 @@ import zipfile
 import numpy as np
 
 from data_prep.files.restricted_pickle import Inert, StandIns, load_next_pickle
+from data_prep.files.state_dicts import find_state_dict
 from disentangle3d.input_files import existing_file
 from disentangle3d.types import UserError
 
@@ -33,36 +35,36 @@ _DTYPES = {
   "CharStorage": "<i1",
   "ByteStorage": "<u1",
   "BoolStorage": "?",
+  # NumPy has no such type; widened when it is read.
+  "BFloat16Storage": "<u2",
 }
-# Names under which training scripts keep the state dict among other things.
-_WRAPPERS = ("state_dict", "model", "net", "model_state_dict")
-_PARALLEL = "module."
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-  """The arrays of a state dict, by name.
-
-  A dict that holds the state dict under a usual name (`state_dict`, `model`,
-  `net`) and the prefix `module.` of DataParallel are seen through; entries
-  that are no tensors are left out.
+def read_state_dict(
+  path: str | os.PathLike[str], *, entry: str | None = None
+) -> dict[str, np.ndarray]:
+  """The arrays of a state dict, by name; see `find_state_dict`.
 
   Args:
     path: What `torch.save` wrote.
+    entry: Which of a checkpoint's mappings; None takes the one with the most
+      tensors.
 
   Returns:
-    Name to array, in the file's shapes and precision.
+    Name to array, in the file's shapes and precision; bfloat16 as float32.
 
   Raises:
     UserFileNotFoundError: There is no such file.
-    UserError: The file is damaged or holds anything else; names the file
-      and the problem.
+    UserError: The file is damaged, holds no state dict, or two; names the
+      file and the problem.
   """
   path = existing_file(path)
+  pickles = _Pickles()
   try:
     if zipfile.is_zipfile(path):
-      saved = _read_archive(path)
+      saved = _read_archive(path, pickles)
     else:
-      saved = _read_stream(path.read_bytes())
+      saved = _read_stream(path.read_bytes(), pickles)
   except _Refused as error:
     raise UserError(f"{path}: {error}") from error
   # The unpickler raises whatever the bytes make it raise.
@@ -71,14 +73,30 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       f"{path}: expected a file of torch.save, got one that cannot be read"
       f" ({type(error).__name__}: {error})"
     ) from error
-  arrays = _arrays_of(saved)
-  if not arrays:
-    raise UserError(f"{path}: expected a state dict, got no tensor in it")
-  return arrays
+  try:
+    return find_state_dict(saved, entry=entry)
+  except UserError as error:
+    raise UserError(f"{path}: {error}{pickles.told()}") from error
 
 
 class _Refused(Exception):
   """What a state dict does not need; says what."""
+
+
+class _Stranger(Inert, dict[Any, Any]):
+  """In place of any class of others; may be a mapping, a list, a key."""
+
+  __hash__ = object.__hash__  # type: ignore[assignment]  # May be a key.
+
+  def __init__(self, *arguments: Any):
+    Inert.__init__(self, *arguments)
+    dict.__init__(self)
+
+  def append(self, value: Any) -> None:
+    """Drops an entry."""
+
+  def extend(self, values: Any) -> None:
+    """Drops entries."""
 
 
 class _StateDict(Inert, collections.OrderedDict[Any, Any]):
@@ -99,7 +117,7 @@ class _StorageKind(Inert):
 class _Storage:
   """A flat piece of memory that tensors are cut from."""
 
-  dtype: np.dtype[Any]
+  kind: type[_StorageKind]
   key: str
   count: int
 
@@ -116,7 +134,7 @@ class _Tensor:
   def array(self, content: bytes) -> np.ndarray:
     """The tensor's own copy, out of its storage's bytes."""
     storage = self.storage
-    flat = np.frombuffer(content, storage.dtype)
+    flat = np.frombuffer(content, storage.kind.dtype)
     if len(flat) != storage.count:
       raise _Refused(
         f"expected {storage.count} numbers in storage {storage.key}, got"
@@ -138,17 +156,10 @@ class _Tensor:
       self.shape,
       [flat.itemsize * stride for stride in self.strides],
     )
+    if storage.kind.__name__ == "BFloat16Storage":
+      # The upper half of a float32.
+      return (view.astype(np.uint32) << 16).view(np.float32)
     return np.array(view)
-
-
-def _storage(pid: Any) -> _Storage:
-  """What an id in the pickle stands for."""
-  # ("storage", class, key, device, count), in the older layout with a view
-  # after it, which PyTorch has not written since 0.4.
-  kind, storage_kind, key, _, count = pid[:5]
-  if kind != "storage" or any(view is not None for view in pid[5:]):
-    raise UserError(f"a reference to {str(pid)[:80]}")
-  return _Storage(storage_kind.dtype, str(key), int(count))
 
 
 def _rebuild_tensor(
@@ -169,7 +180,57 @@ _STAND_INS: StandIns = {
 }
 
 
-def _read_archive(path: pathlib.Path) -> Any:
+class _Pickles:
+  """Reads a file's pickles.
+
+  Attributes:
+    storages: Those referred to, by key.
+    strangers: Stand-ins of others' classes, by name.
+  """
+
+  def __init__(self) -> None:
+    self.storages: dict[str, _Storage] = {}
+    self.strangers: dict[str, type[_Stranger]] = {}
+
+  def load(self, stream: io.BytesIO) -> Any:
+    """The next pickle of a stream."""
+    try:
+      return load_next_pickle(
+        stream,
+        where="its pickle",
+        stand_ins=_STAND_INS,
+        encoding="ascii",
+        persistent_load=self._storage,
+        others=self._stranger,
+      )
+    except ValueError as error:
+      raise _Refused(str(error)) from error
+
+  def told(self) -> str:
+    """Whose objects were passed over, for an error."""
+    if not self.strangers:
+      return ""
+    return f" (objects of {', '.join(self.strangers)} are passed over)"
+
+  def _stranger(self, name: str) -> type[_Stranger]:
+    return self.strangers.setdefault(name, type(name, (_Stranger,), {}))
+
+  def _storage(self, pid: Any) -> _Storage:
+    """What an id in the pickle stands for."""
+    # ("storage", class, key, device, count), in the older layout with a view
+    # after it, which PyTorch has not written since 0.4.
+    kind, storage_kind, key, _, count = pid[:5]
+    if kind != "storage" or any(view is not None for view in pid[5:]):
+      raise UserError(f"a reference to {str(pid)[:80]}")
+    if not issubclass(storage_kind, _StorageKind):
+      raise UserError(
+        f"a {storage_kind.__name__}, expected one of {', '.join(_DTYPES)}"
+      )
+    storage = _Storage(storage_kind, str(key), int(count))
+    return self.storages.setdefault(storage.key, storage)
+
+
+def _read_archive(path: pathlib.Path, pickles: _Pickles) -> Any:
   with zipfile.ZipFile(path) as archive:
     (pickled,) = (n for n in archive.namelist() if n.endswith("/data.pkl"))
     root = pickled.removesuffix("data.pkl")
@@ -183,54 +244,28 @@ def _read_archive(path: pathlib.Path) -> Any:
         raise _Refused(f"expected {info.filename} to be stored as it is")
       return archive.read(info)
 
-    saved = _unpickle(io.BytesIO(archive.read(pickled)))
+    saved = pickles.load(io.BytesIO(archive.read(pickled)))
     return _with_arrays(saved, read)
 
 
-def _read_stream(content: bytes) -> Any:
+def _read_stream(content: bytes, pickles: _Pickles) -> Any:
   stream = io.BytesIO(content)
-  magic = _unpickle(stream)
+  magic = pickles.load(stream)
   if magic != _MAGIC:
     raise _Refused(f"expected PyTorch's magic number, got {str(magic)[:40]}")
-  version = _unpickle(stream)
+  version = pickles.load(stream)
   if version != _VERSION:
     raise _Refused(f"expected version {_VERSION}, got {str(version)[:40]}")
-  _unpickle(stream)  # Of the machine that wrote it.
-  saved = _unpickle(stream)
-  sizes = {s.key: s for s in _storages(saved)}
+  pickles.load(stream)  # Of the machine that wrote it.
+  saved = pickles.load(stream)
+  known = dict(pickles.storages)
   storages: dict[str, bytes] = {}
-  for key in map(str, _unpickle(stream)):
+  for key in map(str, pickles.load(stream)):
     count = int.from_bytes(stream.read(8), "little")
-    if key not in sizes or count != sizes[key].count:
+    if key not in known or count != known[key].count:
       raise _Refused(f"storage {key} that no tensor of this size is cut from")
-    storages[key] = stream.read(count * sizes[key].dtype.itemsize)
+    storages[key] = stream.read(count * known[key].kind.dtype.itemsize)
   return _with_arrays(saved, lambda storage: storages[storage.key])
-
-
-def _unpickle(stream: io.BytesIO) -> Any:
-  """The next pickle of a stream."""
-  try:
-    return load_next_pickle(
-      stream,
-      where="its pickle",
-      stand_ins=_STAND_INS,
-      encoding="ascii",
-      persistent_load=_storage,
-    )
-  except ValueError as error:
-    raise _Refused(str(error)) from error
-
-
-def _tensors(saved: Any) -> list[_Tensor]:
-  if isinstance(saved, _Tensor):
-    return [saved]
-  if isinstance(saved, Mapping):
-    return [tensor for value in saved.values() for tensor in _tensors(value)]
-  return []
-
-
-def _storages(saved: Any) -> list[_Storage]:
-  return [tensor.storage for tensor in _tensors(saved)]
 
 
 def _with_arrays(saved: Any, read: Callable[[_Storage], bytes]) -> Any:
@@ -238,17 +273,6 @@ def _with_arrays(saved: Any, read: Callable[[_Storage], bytes]) -> Any:
     return saved.array(read(saved.storage))
   if isinstance(saved, Mapping):
     return {name: _with_arrays(value, read) for name, value in saved.items()}
+  if isinstance(saved, list | tuple):
+    return [_with_arrays(value, read) for value in saved]
   return saved
-
-
-def _arrays_of(saved: Any) -> dict[str, np.ndarray]:
-  if not isinstance(saved, Mapping):
-    return {}
-  for name in _WRAPPERS:
-    if isinstance(saved.get(name), Mapping):
-      return _arrays_of(saved[name])
-  return {
-    str(name).removeprefix(_PARALLEL): value
-    for name, value in saved.items()
-    if isinstance(value, np.ndarray)
-  }

@@ -24,7 +24,7 @@ CONTOURS = ("detector", "on", "off")
 # "MTCNN + dlib 68" the landmarks are the latter's.
 _VISIBLE_CONTOUR = ("dlib", "face-alignment", "annotation", "visible_contour")
 # Weak perspective has 6 parameters, 3 points at least.
-_LEAST_VISIBLE = 4
+LEAST_VISIBLE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
   if row.status != "ok":
     return row
   visible = int(np.sum((np.asarray(row.visibility) > 0) & usable))
-  if visible < _LEAST_VISIBLE:
+  if visible < LEAST_VISIBLE:
     return row.rejected(f"too few visible landmarks: {visible}")
   return row
 

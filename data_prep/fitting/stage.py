@@ -10,7 +10,7 @@ import numpy as np
 from data_prep.fitting.fit_files import MORPHABLE_MODEL
 from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
 from data_prep.fitting.plan import plan_shards
-from data_prep.fitting.shards import FitSettings, fit_shard
+from data_prep.fitting.shards import LEAST_VISIBLE, FitSettings, fit_shard
 from data_prep.fitting.summary import write_fit_summary
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.progress import progress
@@ -59,8 +59,8 @@ def fit_faces(
   if not any(entry.ok for entry in index.entries):
     raise UserError(f"{landmarks}: no photo that can be fitted")
   shards = plan_shards(index.entries, settings.images_per_shard)
-  small = fit_model(model, moving_contour=settings.contour != "off")
-  folder = open_stage(
+  small = check_model(model, settings)
+  with open_stage(
     output,
     "fit_faces",
     num_shards=len(shards),
@@ -68,22 +68,44 @@ def fit_faces(
     licences=index.licences | {model.name: model.licence},
     inputs=digest([index.sha256.encode(), *_content(small)]),
     stages_before=index.stages,
-  )
-  if not (output / MORPHABLE_MODEL).is_file():
-    save_morphable_model(output / MORPHABLE_MODEL, model)
-  _write_skipped(output, index)
-  pending = folder.pending(share)
-  photos = sum(len(shards[i].entries) for i in share.shards(len(shards)))
-  left = sum(len(shards[i].entries) for i in pending)
-  with progress("fitting", total=photos, done=photos - left) as update:
-    for number in pending:
-      fit_shard(folder, number, shards[number], index, small, settings, update)
-  if not folder.is_complete():
-    logging.info("%s: other machines' shards are still missing", output)
-    return None
-  counts = folder.finish()
-  write_fit_summary(output, model)
-  return counts
+    share=share,
+  ) as folder:
+    if not folder.is_begun():
+      save_morphable_model(output / MORPHABLE_MODEL, model)
+    _write_skipped(output, index)
+    pending = folder.pending(share)
+    photos = sum(len(shards[i].entries) for i in share.shards(len(shards)))
+    left = sum(len(shards[i].entries) for i in pending)
+    with progress("fitting", total=photos, done=photos - left) as update:
+      for number in pending:
+        fit_shard(
+          folder, number, shards[number], index, small, settings, update
+        )
+    if not folder.is_complete():
+      logging.info("%s: other machines' shards are still missing", output)
+      return None
+    counts = folder.finish()
+    write_fit_summary(output, model)
+    return counts
+
+
+def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
+  """What of a model is fitted.
+
+  Raises:
+    UserError: It has too few landmarks, or no mesh for moving contours.
+  """
+  known = int(np.sum(np.asarray(model.landmark_vertices) >= 0))
+  if known < LEAST_VISIBLE:
+    raise UserError(
+      f"--morphable_model: expected a model with {LEAST_VISIBLE} landmarks or"
+      f" more, got {model.name!r} with {known}; convert it with a list of"
+      " landmarks"
+    )
+  try:
+    return fit_model(model, moving_contour=settings.contour != "off")
+  except ValueError as error:
+    raise UserError(f"--morphable_model: {error}; or --contour=off") from error
 
 
 def _content(model: FitModel) -> list[bytes]:

@@ -333,7 +333,9 @@ def _crop(row: PhotoRow) -> np.ndarray:
     if row.crop_path is not None:
       return read_photo(row.crop_path)
     if row.crop_from_photo is not None:
-      return warp_crop(read_photo(row.image_path), row.crop_from_photo)
+      return warp_crop(
+        read_photo(row.image_path, most_megapixels=None), row.crop_from_photo
+      )
   except (OSError, ValueError):
     pass
   return np.full((IMAGE_HEIGHT, IMAGE_WIDTH, 3), 128, np.uint8)

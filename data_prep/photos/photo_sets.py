@@ -9,23 +9,29 @@ RecordIO file. A photo inside a file is named `set.zip::ann/1.png`, or
 from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
-import io
 import os
 import pathlib
-import re
 from typing import cast
-import warnings
 
-import cv2
 from jaxtyping import UInt8
 import numpy as np
-from PIL import Image
 
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.recordio import RecordFile, read_names
+from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
+from data_prep.photos.listing import (
+  DEEPER,
+  SUFFIXES,
+  PassedOver,
+  SortedNames,
+  is_hidden,
+  is_photo,
+  names_in,
+  natural_key,
+  sort_names,
+)
 from disentangle3d.types import UserError, UserFileNotFoundError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 _SEPARATOR = "::"
 _ARCHIVES: Mapping[
   str, type[ZipArchive] | type[TarArchive] | type[RecordFile]
@@ -38,11 +44,6 @@ _ARCHIVES: Mapping[
   ".bz2": TarArchive,
   ".xz": TarArchive,
 }
-# What a photo may be whatever its name; others are not even looked at.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
-_VIDEO = re.compile(r"\d{1,2}")
-_END_OF_IMAGE = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,17 +61,43 @@ class Photo:
   image_id: str
 
 
+@dataclasses.dataclass(frozen=True)
+class PhotoSet:
+  """A set as it was found.
+
+  Attributes:
+    photos: In natural order (of a compressed tar, in its own).
+    passed_over: What else lies there.
+  """
+
+  photos: list[Photo]
+  passed_over: PassedOver
+
+
 def list_photos(source: str | os.PathLike[str]) -> list[Photo]:
-  """All photos of a set, in natural order (of a compressed tar, in its own).
+  """The photos of a set; a line is logged on what is passed over.
+
+  Args:
+    source: See `list_set`.
+
+  Raises:
+    UserFileNotFoundError: See `list_set`.
+    UserError: Same.
+  """
+  found = list_set(source)
+  found.passed_over.tell(source)
+  return found.photos
+
+
+def list_set(source: str | os.PathLike[str]) -> PhotoSet:
+  """All photos of a set, and what is no photo by its name or place.
 
   Args:
     source: A folder that has a folder a person; or a .zip or a .tar (.tar.gz,
       .tgz, .tar.bz2, .tar.xz) of one, where `set.zip::folder` says which of
       the folders in it has them, if several could; or a .rec, or a folder with
-      one. Files that are no photos by their suffix are passed over.
-
-  Returns:
-    The photos.
+      one. A person's folder may be a link; one to another person's folder is
+      that person.
 
   Raises:
     UserFileNotFoundError: There is no such folder or file.
@@ -82,46 +109,66 @@ def list_photos(source: str | os.PathLike[str]) -> list[Photo]:
     raise UserFileNotFoundError(f"{path}: no such folder")
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]
   if len(records) == 1 and records[0].suffix.lower() == ".rec":
-    return _record_photos(records[0])
+    return PhotoSet(_record_photos(records[0]), PassedOver())
   if path.is_dir():
-    names, prefix = _names_in(path), f"{path}/"
+    found, prefix = names_in(path), f"{path}/"
   else:
-    names, prefix = _names_in_archive(path, root)
-  photos = []
-  for name in names:
-    folders = name.split("/")[:-1]
-    if not folders:
-      raise UserError(
-        f"{path}: expected a folder a person, got the photo {name} right in it"
-      )
-    # A folder in a person's folder is none of ours, but for YTF's videos.
-    if len(folders) == 1 or _VIDEO.fullmatch("/".join(folders[1:])):
-      found = pathlib.Path(prefix + name)
-      photos.append(Photo(found, folders[0], name))
-  if not photos:
+    found, prefix = _names_in_archive(path, root)
+  _check_places(found, prefix)
+  photos = [
+    Photo(pathlib.Path(prefix + name), name.split("/")[0], name)
+    for name in found.photos
+  ]
+  return PhotoSet(photos, found.passed_over)
+
+
+def _check_places(found: SortedNames, prefix: str) -> None:
+  where = prefix.rstrip("/:")
+  if found.flat:
     raise UserError(
-      f"{path}: expected a folder a person with photos"
-      f" ({', '.join(SUFFIXES)}), found none"
+      f"{where}: expected a folder a person, got the photo {found.flat[0]}"
+      f" right in it, {len(found.flat)} in all; put them into their people's"
+      " folders"
     )
-  return photos
+  if found.photos:
+    return
+  deeper = found.passed_over.names.get(DEEPER)
+  if deeper:
+    above = "/".join(deeper[0].rstrip("/").split("/")[:-2])
+    raise UserError(
+      f"{where}: expected a folder a person with photos, got photos in deeper"
+      f" folders only, as {deeper[0]}; give the folder with the people's, e.g."
+      f" {prefix}{above}"
+    )
+  counts = found.passed_over.counts()
+  others = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+  raise UserError(
+    f"{where}: expected a folder a person with photos ({', '.join(SUFFIXES)}),"
+    f" found none" + f", but {others}" * bool(others)
+  )
 
 
-def read_photo(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "H W 3"]:
-  """Reads a photo, grey or colour, upright as its EXIF tag says.
+def read_photo(
+  path: str | os.PathLike[str],
+  *,
+  most_megapixels: float | None = MOST_MEGAPIXELS,
+) -> UInt8[np.ndarray, "H W 3"]:
+  """Reads a photo as `decode_photo` decodes it.
 
   Args:
     path: A file, or a photo in one: `set.zip::ann/1.png`, `train.rec::17`.
+    most_megapixels: A larger photo is refused; None takes any.
 
   Returns:
-    RGB, `[H, W, 3]`.
+    RGB, upright, `[H, W, 3]`.
 
   Raises:
     UserFileNotFoundError: There is no such file, or no such photo in it.
-    UserError: It is no image that OpenCV can read, is cut off, or has more
-      pixels than Pillow deems safe (89 million); starts with `path` and the
-      kind of problem.
+    UserError: It is no image, is cut off or too large; starts with `path` and
+      the kind of problem.
   """
-  return decode_photo(read_encoded(path), path)
+  content = read_encoded(path)
+  return decode_photo(content, path, most_megapixels=most_megapixels).image
 
 
 def read_encoded(path: str | os.PathLike[str]) -> bytes:
@@ -141,39 +188,6 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     return file.read_bytes()
   except FileNotFoundError as error:
     raise UserFileNotFoundError(f"{path}: no such file") from error
-
-
-def decode_photo(
-  content: bytes, path: str | os.PathLike[str]
-) -> UInt8[np.ndarray, "H W 3"]:
-  """The image in a photo's bytes; as `read_photo`.
-
-  Args:
-    content: What `read_encoded` gives.
-    path: Names it in errors.
-
-  Returns:
-    RGB, `[H, W, 3]`.
-
-  Raises:
-    UserError: As `read_photo`.
-  """
-  _check_header(content, path)
-  try:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-  except cv2.error as error:
-    raise UserError(f"{path}: cannot be read as an image") from error
-  if image is None:
-    raise UserError(f"{path}: cannot be read as an image")
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-  """Sorts s2 before s10."""
-  return [
-    (int(part), "") if part.isdecimal() else (-1, part)
-    for part in re.split(r"(\d+)", name)
-  ]
 
 
 def _split(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
@@ -217,95 +231,27 @@ def _record_photos(path: pathlib.Path) -> list[Photo]:
   ]
 
 
-def _names_in(folder: pathlib.Path) -> list[str]:
-  """Photos right in a folder, in its people's folders, and in their videos'."""
-  names = _photos_in(folder)
-  for person in _folders_in(folder):
-    names += [f"{person}/{name}" for name in _photos_in(folder / person)]
-    for video in filter(_VIDEO.fullmatch, _folders_in(folder / person)):
-      place = f"{person}/{video}"
-      names += [f"{place}/{name}" for name in _photos_in(folder / place)]
-  return names
-
-
-def _photos_in(folder: pathlib.Path) -> list[str]:
-  names = [
-    entry.name
-    for entry in os.scandir(folder)
-    if _is_photo(entry.name) and entry.is_file()
-  ]
-  return sorted(names, key=natural_key)
-
-
-def _folders_in(folder: pathlib.Path) -> list[str]:
-  names = [
-    entry.name
-    for entry in os.scandir(folder)
-    if entry.is_dir() and not entry.name.startswith(".")
-  ]
-  return sorted(names, key=natural_key)
-
-
-def _is_photo(name: str) -> bool:
-  """Judged by the suffix; what macOS adds to archives is none."""
-  return name.lower().endswith(SUFFIXES) and not any(
-    part.startswith((".", "__MACOSX")) for part in name.split("/")
-  )
-
-
-def _names_in_archive(path: pathlib.Path, root: str) -> tuple[list[str], str]:
-  """Photos from the folder `root` on, and what to put before their names."""
+def _names_in_archive(path: pathlib.Path, root: str) -> tuple[SortedNames, str]:
+  """Files from the folder `root` on, and what to put before their names."""
   archive = cast(ZipArchive | TarArchive, _opened(path))
-  names = [name for name in archive.names() if _is_photo(name)]
+  names = [name for name in archive.names() if not is_hidden(name)]
   if not archive.in_order:
     names.sort(key=natural_key)
-  root = f"{root.strip('/')}/" if root else _common_root(path, names)
+  photos = filter(is_photo, names)
+  root = f"{root.strip('/')}/" if root else _common_root(path, photos)
   inside = [name.removeprefix(root) for name in names if name.startswith(root)]
-  return inside, f"{path}{_SEPARATOR}{root}"
+  odd = [("that are links", name) for name in archive.links]
+  return sort_names(inside, odd), f"{path}{_SEPARATOR}{root}"
 
 
 def _common_root(path: pathlib.Path, names: Iterable[str]) -> str:
   """The one folder of an archive that holds the people's folders."""
   roots = sorted({"/".join(name.split("/")[:-2]) for name in names})
-  if len(roots) > 1:
+  if len(roots) > 1 and not all(
+    f"{root}/".startswith(f"{roots[0]}/") or not roots[0] for root in roots
+  ):
     raise UserError(
       f"{path}: expected one folder with a folder a person, got photos in"
       f" several; name one, e.g. {path}{_SEPARATOR}{roots[-1]}"
     )
   return f"{roots[0]}/" if roots and roots[0] else ""
-
-
-def _check_header(content: bytes, path: str | os.PathLike[str]) -> None:
-  """Raises for what is no image, too large an image, or half a JPEG."""
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")
-      warnings.simplefilter("error", Image.DecompressionBombWarning)
-      with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        kind = image.format
-  except (
-    Image.DecompressionBombWarning,
-    Image.DecompressionBombError,
-  ) as error:
-    claim = str(error).split(",")[0]  # "Image size (... pixels) exceeds ..."
-    raise UserError(f"{path}: too many pixels: {claim}") from error
-  except (OSError, ValueError, SyntaxError, OverflowError) as error:
-    raise UserError(f"{path}: cannot be read as an image") from error
-  if kind in ("JPEG", "MPO") and _is_cut_off(content):
-    raise UserError(f"{path}: cannot be read as an image: JPEG without an end")
-
-
-def _is_cut_off(jpeg: bytes) -> bool:
-  """Whether the image (not its EXIF preview) lacks the end marker.
-
-  OpenCV fills what is missing with grey and says nothing.
-  """
-  at = 2
-  while at + 4 <= len(jpeg):
-    if jpeg[at] != 0xFF or jpeg[at + 1] == _START_OF_SCAN:
-      return jpeg.find(_END_OF_IMAGE, at) < 0
-    if jpeg[at + 1] == 0xFF:  # a fill byte
-      at += 1
-    else:
-      at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-  return True

@@ -28,7 +28,10 @@ _EXPECTED = {
 
 
 def run(
-  main: Callable[[], None], define_flags: Callable[[], None] | None = None
+  main: Callable[[], None],
+  define_flags: Callable[[], None] | None = None,
+  *,
+  check: Callable[[], None] | None = None,
 ) -> None:
   """Runs a binary: absl's `app.run`, with the user's errors in one line.
 
@@ -45,6 +48,8 @@ def run(
   Args:
     main: The binary's work; reads `absl.flags.FLAGS`.
     define_flags: Defines the binary's flags, unless they are defined already.
+    check: What `--only_check_args` does beside reading the flags: raises where
+      `main` would because of them, whatever the stage before left.
   """
   # Until here Ctrl-C ended the process (see `data_prep.__init__`).
   if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -56,23 +61,37 @@ def run(
   python_logging.getLogger("jax").setLevel(python_logging.WARNING)
   sys.stdout = cast(TextIO, _WhileRead(sys.stdout))
 
+  def parsed(argv: Sequence[str]) -> list[str]:
+    left = _parse_flags(argv)
+    if check is not None and flags.FLAGS.only_check_args:
+      with _errors_told():
+        check()
+    return left
+
   def checked(argv: Sequence[str]) -> None:
     if len(argv) > 1:
       _fail(f"expected flags only (--name=value), got {argv[1]!r}")
-    try:
+    with _errors_told():
       main()
-    except (UserError, OSError) as error:
-      if not isinstance(error, UserError) and error.errno is None:
-        raise
-      logging.debug("The traceback:", exc_info=True)
-      _fail(str(error) or type(error).__name__)
-    except KeyboardInterrupt:
-      sys.stderr.write("Stopped.\n")
-      sys.exit(130)
-    finally:
-      sys.stdout.flush()
 
-  app.run(checked, flags_parser=_parse_flags)
+  app.run(checked, flags_parser=parsed)
+
+
+@contextlib.contextmanager
+def _errors_told() -> Iterator[None]:
+  """Makes one line and an exit status of what the user got wrong."""
+  try:
+    yield
+  except (UserError, OSError) as error:
+    if not isinstance(error, UserError) and error.errno is None:
+      raise
+    logging.debug("The traceback:", exc_info=True)
+    _fail(str(error) or type(error).__name__)
+  except KeyboardInterrupt:
+    sys.stderr.write("Stopped.\n")
+    sys.exit(130)
+  finally:
+    sys.stdout.flush()
 
 
 class _WhileRead:

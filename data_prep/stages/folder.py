@@ -4,21 +4,23 @@ The folder's `about.json` is written first, with all that decides the content:
 stage, settings, a digest of the input, the number of shards. Each shard's
 manifest is renamed into place when the shard is complete, so what is there is
 done: a run that was killed goes on with the shards that are missing, and ends
-in the same bytes. Machines that share a file system take every n-th shard
-each (`--shard=i/n`). Whoever finds all shards there adds the counts.
+in the same bytes. Until the first shard is complete, the settings may change.
+Machines that share a file system take every n-th shard each (`--shard=i/n`).
+Whoever finds all shards there adds the counts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
+import types
 from typing import Any
 
 from data_prep.stages.about import ABOUT, write_about
 from data_prep.stages.rows import count_rows, manifest_path, read_shard_rows
-from disentangle3d.output_files import check_folder
+from disentangle3d.folder_use import is_mark, sole_use
 from disentangle3d.types import UserError
 
 
@@ -74,6 +76,7 @@ class StageFolder:
     licences: Terms of everything that went in, by name.
     stages_before: From `read_stages` of the folder that is read.
     manifest_suffix: ".jsonl" is rows of photos; other stages, other files.
+    passed_over: How many files beside the photos were not taken, by kind.
   """
 
   path: pathlib.Path
@@ -83,6 +86,7 @@ class StageFolder:
   licences: Mapping[str, str]
   stages_before: Sequence[Mapping[str, Any]] = ()
   manifest_suffix: str = ".jsonl"
+  passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def manifest(self, shard: int) -> pathlib.Path:
     """Where a shard's manifest goes; write it last."""
@@ -101,6 +105,10 @@ class StageFolder:
       for leftover in self.path.glob(pattern):
         leftover.unlink(missing_ok=True)
     return missing
+
+  def is_begun(self) -> bool:
+    """Whether any machine's shard is there."""
+    return has_shards(self.path)
 
   def is_complete(self) -> bool:
     """Whether every machine's shards are there."""
@@ -128,9 +136,16 @@ class StageFolder:
       licences=self.licences,
       counts=counts,
       stages_before=self.stages_before,
+      passed_over=self.passed_over,
     )
 
 
+def has_shards(path: pathlib.Path) -> bool:
+  """Whether a stage's folder has a whole shard."""
+  return any(path.glob("manifest-*-of-*"))
+
+
+@contextlib.contextmanager
 def open_stage(
   path: pathlib.Path,
   stage: str,
@@ -139,27 +154,33 @@ def open_stage(
   settings: Mapping[str, Any],
   licences: Mapping[str, str],
   inputs: str,
+  share: Share = ALONE,
   stages_before: Sequence[Mapping[str, Any]] = (),
   manifest_suffix: str = ".jsonl",
-) -> StageFolder:
-  """Begins a stage's folder, or goes on with one.
+  passed_over: Mapping[str, int] = types.MappingProxyType({}),
+) -> Iterator[StageFolder]:
+  """Begins a stage's folder, or goes on with one, and keeps it for itself.
 
   Args:
-    path: The folder; new, empty, or of an earlier run of the same job.
+    path: The folder; new, empty, or of an earlier run of the same job; of
+      another job of this stage where no shard of that is whole.
     stage: The binary's name.
     num_shards: How many manifests there will be.
     settings: Everything else that decides the content; JSON values.
     licences: Terms of everything that went in, by name.
     inputs: From `digest`.
+    share: What this machine makes; others may make the rest meanwhile.
     stages_before: From `read_stages` of the folder that is read.
     manifest_suffix: Of the shards' manifests.
+    passed_over: See `StageFolder`.
 
-  Returns:
+  Yields:
     The folder, its `about.json` written.
 
   Raises:
-    UserError: The folder holds something else, or was begun with another
-      input or other settings; names the first that differs.
+    UserError: The folder holds something else, was begun with another input
+      or other settings (names the first that differs), or another process
+      writes there.
   """
   told = {**settings, "num_shards": num_shards, "input_sha256": inputs}
   folder = StageFolder(
@@ -170,29 +191,42 @@ def open_stage(
     dict(licences),
     stages_before,
     manifest_suffix,
+    passed_over,
   )
-  check_folder(path)
-  if (path / ABOUT).is_file():
-    _check_same(path / ABOUT, stage, told)
-    return folder
-  if path.is_dir() and any(
-    not name.name.startswith(f".{ABOUT}.") for name in path.iterdir()
-  ):
-    raise UserError(
-      f"{path}: expected a new or an empty folder, or one that {stage} began,"
-      f" got one with files in it and no {ABOUT}"
-    )
-  path.mkdir(parents=True, exist_ok=True)
-  for leftover in path.glob(f".{ABOUT}.*"):
-    with contextlib.suppress(OSError):
-      leftover.unlink()
-  folder.record({})
-  return folder
+  with sole_use(path, part=share.index, parts=share.count) as alone:
+    if not (path / ABOUT).is_file():
+      _check_empty(path, stage)
+      folder.record({})
+    elif problem := _difference(path / ABOUT, stage, told):
+      if has_shards(path) or not alone:
+        raise UserError(problem)
+      # What an unfinished shard of the other job left.
+      for leftover in path.glob("*-?????-of-?????.*"):
+        leftover.unlink(missing_ok=True)
+      folder.record({})
+    yield folder
 
 
-def _check_same(
+def _check_empty(path: pathlib.Path, stage: str) -> None:
+  for place in path.iterdir():
+    if place.name.startswith(f".{ABOUT}."):
+      with contextlib.suppress(OSError):
+        place.unlink()
+    elif not is_mark(place.name):
+      raise UserError(
+        f"{path}: expected a new or an empty folder, or one that {stage} began,"
+        f" got one with files in it and no {ABOUT}"
+      )
+
+
+def _difference(
   path: pathlib.Path, stage: str, settings: Mapping[str, Any]
-) -> None:
+) -> str:
+  """How a folder's job differs from the one asked for; empty: it does not.
+
+  Raises:
+    UserError: It is another stage's.
+  """
   try:
     about = json.loads(path.read_text("utf-8"))
     begun = {"stage": about["stage"], **about["settings"]}
@@ -203,10 +237,19 @@ def _check_same(
     ) from error
   # What JSON makes of tuples and numbers.
   asked = json.loads(json.dumps({"stage": stage, **settings}))
+  if asked["stage"] != begun["stage"]:
+    raise UserError(
+      f"{path.parent}: begun by {begun['stage']}, expected a folder of {stage};"
+      " give another folder"
+    )
   for name in sorted(asked.keys() | begun.keys()):
-    if asked.get(name) != begun.get(name):
-      raise UserError(
-        f"{path.parent}: begun with {name} {begun.get(name)!r}, expected the"
-        f" same to go on, got {asked.get(name)!r}; give another folder or"
-        " remove this one"
-      )
+    if asked.get(name) == begun.get(name):
+      continue
+    began, now = f"{name} {begun.get(name)!r}", repr(asked.get(name))
+    if name == "input_sha256":
+      began, now = "other input (photos or files that it reads)", "this"
+    return (
+      f"{path.parent}: begun with {began}, expected the same to go on, got"
+      f" {now}; give another folder or remove this one"
+    )
+  return ""

@@ -53,11 +53,14 @@ class IcpOptions:
     iterations: At most so many.
     tolerance_mm: Converged where the root mean square distance falls by less.
     points: At most so many of the points, evenly taken; bounds the time.
+    nearest_share: The share of the points, the nearest at each iteration, that
+      the motion is fitted to; the others may be hair, holes' rims, noise.
   """
 
   iterations: int = 100
   tolerance_mm: float = 1e-4
   points: int = 2000
+  nearest_share: float = 1.0
 
 
 DEFAULT_OPTIONS = IcpOptions()
@@ -69,8 +72,9 @@ class IcpReport:
 
   Attributes:
     motion: Lays the surface over the points.
-    rms_mm: Root mean square distance before each iteration and after the
-      last, `[iterations + 1]`; never rises.
+    rms_mm: Root mean square distance, of the nearest share of the points,
+      before each iteration and after the last, `[iterations + 1]`; never
+      rises.
     iterations: Done.
     converged: Whether the last one gained less than the tolerance.
     points: How many points took part.
@@ -148,15 +152,16 @@ def icp(
   chosen = evenly(sizes["P"], options.points)
   fixed = np.asarray(points, np.float64)[chosen]
   motion = start
-  found = _correspond(surface, fixed, motion)
+  count = max(3, round(options.nearest_share * len(fixed)))
+  found = _correspond(surface, fixed, motion, count)
   history = [found.rms_mm]
   converged = False
   while not converged and len(history) <= options.iterations:
-    tried = _plane_step(found, fixed, motion, with_scale)
-    after = _correspond(surface, fixed, tried)
+    tried = _plane_step(found, motion, with_scale)
+    after = _correspond(surface, fixed, tried, count)
     if not after.rms_mm < history[-1]:
-      tried = _point_step(found, fixed, motion, with_scale)
-      after = _correspond(surface, fixed, tried)
+      tried = _point_step(found, motion, with_scale)
+      after = _correspond(surface, fixed, tried, count)
     if after.rms_mm <= history[-1]:
       motion, found = tried, after
     history.append(found.rms_mm)
@@ -166,18 +171,20 @@ def icp(
     rms_mm=np.array(history),
     iterations=len(history) - 1,
     converged=converged,
-    points=len(fixed),
+    points=count,
   )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Correspondence:
-  """The surface's closest points, in its own frame and moved.
+  """The nearest of the points, and what the surface has nearest to them.
 
-  Its normals are the directions of the points from it: where several triangles
-  meet, any one's own would be a matter of rounding.
+  That is in the surface's own frame and moved. Its normals are the directions
+  of the points from it: where several triangles meet, any one's own would be a
+  matter of rounding.
   """
 
+  fixed: np.ndarray
   own: np.ndarray
   moved: np.ndarray
   normal: np.ndarray
@@ -185,44 +192,48 @@ class _Correspondence:
 
 
 def _correspond(
-  surface: Surface, fixed: np.ndarray, motion: Motion
+  surface: Surface, fixed: np.ndarray, motion: Motion, count: int
 ) -> _Correspondence:
   # Moving the points back leaves the surface's index as it is.
   asked = motion.inverse(fixed)
   found = closest_points(surface, asked)
   towards = (asked - found.point) / np.maximum(found.distance_mm, 1e-9)[:, None]
+  normal = np.where(found.distance_mm[:, None] > 1e-9, towards, found.normal)
   away = motion.scale * found.distance_mm
+  near = np.arange(len(fixed))
+  if count < len(fixed):
+    near = np.argpartition(away, count - 1)[:count]
   return _Correspondence(
-    own=found.point,
-    moved=motion.apply(found.point),
-    normal=np.where(found.distance_mm[:, None] > 1e-9, towards, found.normal)
-    @ motion.rotation.T,
-    rms_mm=float(np.sqrt(np.mean(away**2))),
+    fixed=fixed[near],
+    own=found.point[near],
+    moved=motion.apply(found.point[near]),
+    normal=normal[near] @ motion.rotation.T,
+    rms_mm=float(np.sqrt(np.mean(away[near] ** 2))),
   )
 
 
 def _point_step(
-  found: _Correspondence, fixed: np.ndarray, motion: Motion, with_scale: bool
+  found: _Correspondence, motion: Motion, with_scale: bool
 ) -> Motion:
   if with_scale:
-    return similarity(found.own, fixed)
-  scaled = similarity(motion.scale * found.own, fixed, with_scale=False)
+    return similarity(found.own, found.fixed)
+  scaled = similarity(motion.scale * found.own, found.fixed, with_scale=False)
   return Motion(motion.scale, scaled.rotation, scaled.translation)
 
 
 def _plane_step(
-  found: _Correspondence, fixed: np.ndarray, motion: Motion, with_scale: bool
+  found: _Correspondence, motion: Motion, with_scale: bool
 ) -> Motion:
   """One Gauss-Newton step on the distances to the tangent planes."""
-  centre = fixed.mean(0)
+  centre = found.fixed.mean(0)
   arm = found.moved - centre
   columns = [np.cross(arm, found.normal), found.normal]
   if with_scale:
     columns.append(np.sum(arm * found.normal, 1, keepdims=True))
   jacobian = np.concatenate(columns, 1)
-  away = np.sum((fixed - found.moved) * found.normal, 1)
+  away = np.sum((found.fixed - found.moved) * found.normal, 1)
   step = np.linalg.lstsq(jacobian, away, rcond=1e-10)[0]
-  turn = _rotation_about(step[:3])
+  turn = rotation_about(step[:3])
   grow = float(np.exp(np.clip(step[6], -0.5, 0.5))) if with_scale else 1.0
   return Motion(
     scale=grow * motion.scale,
@@ -233,7 +244,8 @@ def _plane_step(
   )
 
 
-def _rotation_about(vector: np.ndarray) -> np.ndarray:
+def rotation_about(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+  """The rotation about an axis by its length in radians (Rodrigues)."""
   angle = float(np.linalg.norm(vector))
   if angle < 1e-15:
     return np.eye(3)

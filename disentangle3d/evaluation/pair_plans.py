@@ -8,6 +8,9 @@ import numpy as np
 from disentangle3d.evaluation.pairs import Pairs, make_pairs
 from disentangle3d.types import UserError
 
+# Two folds with two people in each.
+LEAST_PEOPLE = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class PairPlan:
@@ -43,7 +46,7 @@ def plan_pairs(people: Int[Array | np.ndarray, "P"]) -> PairPlan:
   """
   count = len(np.unique(people))
   folds = min(10, count // 2)
-  if folds < 2:
+  if count < LEAST_PEOPLE:
     raise UserError(
       "heldout: expected at least four people to verify, got"
       f" {count}; build the dataset with more --heldout_people"

@@ -15,6 +15,11 @@ What each does, as far as it is public (docs: the references of the names):
 - `realy_like`: REALY's seven keypoints, then ICP for each of four regions;
   mean of the regions' mean distances. REALY deforms the scan to the mesh
   before it measures, and draws its regions by hand; this does neither.
+- `outline`, `outline_rigid`: for scans with the photograph they were taken
+  with. Landmarks, then ICP, with scale or rigid, on the nearest 90 % of the
+  scan's vertices inside the face's outline in the photograph; the median of
+  the distances of all of them (`ScanError.rmse_mm` has their root mean
+  square).
 
 A protocol is a value; a new one is a new `ScanProtocol`.
 """
@@ -39,6 +44,7 @@ from disentangle3d.evaluation.scans import (
   around_nose,
   facial_regions,
   now_mask,
+  within_outline,
 )
 from disentangle3d.evaluation.surfaces import (
   ClosestPoints,
@@ -87,6 +93,7 @@ class ScanProtocol:
       measured, `[V]`.
     distance: `(surface, points)` in the prediction's frame to distances.
     score: The number that the protocol reports, mm.
+    nearest_share: Of the points, those that ICP fits; see `IcpOptions`.
   """
 
   name: str
@@ -96,6 +103,7 @@ class ScanProtocol:
   region: Callable[[Scan, float], np.ndarray]
   distance: Callable[[Surface, np.ndarray], np.ndarray]
   score: Callable[[Comparison], float]
+  nearest_share: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,6 +124,13 @@ class ScanError:
   inside: Bool[np.ndarray, "V"]
   motion: Motion
   icp: IcpReport | None
+
+  @property
+  def rmse_mm(self) -> float:
+    """Root mean square of the distances inside the region; NaN for none."""
+    if not self.inside.any():
+      return float("nan")
+    return float(np.sqrt(np.mean(self.distance_mm[self.inside] ** 2)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +155,7 @@ def scan_error(
   Args:
     predicted: The reconstruction.
     truth: The scan.
-    protocol: A name in `SCAN_PROTOCOLS`, or a protocol.
+    protocol: A name in `SCAN_PROTOCOLS` or `OUTLINE_PROTOCOLS`, or a protocol.
     radius_mm: Radius of the region around the true nose tip, for the
       protocols that have one; NoW's follows from its landmarks.
     options: Of ICP.
@@ -149,22 +164,65 @@ def scan_error(
     `ScanError`.
 
   Raises:
-    ValueError: The protocol is not known, the radius is not positive, or
-      fewer than three of its keypoints are known on both.
+    ValueError: The protocol is not known, the radius is not positive, fewer
+      than three of its keypoints are known on both, or the protocol needs an
+      outline and the scan has none.
   """
-  protocol = choose("protocol", protocol, SCAN_PROTOCOLS)
-  if not radius_mm > 0:
-    raise ValueError(f"radius_mm: expected a positive radius, got {radius_mm}")
-  inside = protocol.region(truth, radius_mm)
-  motion, report = _lay_over(predicted, truth, protocol, inside, options)
-  own = motion.inverse(truth.surface.vertices)
-  distance = motion.scale * protocol.distance(predicted.surface, own)
-  score = float("nan")
-  if inside.any():
-    score = protocol.score(
-      Comparison(predicted, truth, motion, distance, inside, radius_mm, options)
+  return scan_errors(
+    predicted, truth, [protocol], radius_mm=radius_mm, options=options
+  )[0]
+
+
+def scan_errors(
+  predicted: Scan,
+  truth: Scan,
+  protocols: Sequence[str | ScanProtocol],
+  *,
+  radius_mm: float = 95.0,
+  options: IcpOptions = DEFAULT_OPTIONS,
+) -> list[ScanError]:
+  """Compares by several protocols; those that align alike do it once.
+
+  Args:
+    predicted: The reconstruction.
+    truth: The scan.
+    protocols: See `scan_error`.
+    radius_mm: See `scan_error`.
+    options: Of ICP.
+
+  Returns:
+    One `ScanError` a protocol.
+
+  Raises:
+    ValueError: As `scan_error`.
+  """
+  laid: dict[tuple[object, ...], tuple[Motion, IcpReport | None]] = {}
+  errors = []
+  for one in protocols:
+    protocol = choose("protocol", one, SCAN_PROTOCOLS | OUTLINE_PROTOCOLS)
+    if not radius_mm > 0:
+      raise ValueError(
+        f"radius_mm: expected a positive radius, got {radius_mm}"
+      )
+    inside = protocol.region(truth, radius_mm)
+    same = (
+      *(protocol.keypoints, protocol.with_scale, protocol.refine),
+      *(protocol.region, protocol.nearest_share),
     )
-  return ScanError(score, distance, inside, motion, report)
+    if same not in laid:
+      laid[same] = _lay_over(predicted, truth, protocol, inside, options)
+    motion, report = laid[same]
+    own = motion.inverse(truth.surface.vertices)
+    distance = motion.scale * protocol.distance(predicted.surface, own)
+    score = float("nan")
+    if inside.any():
+      score = protocol.score(
+        Comparison(
+          predicted, truth, motion, distance, inside, radius_mm, options
+        )
+      )
+    errors.append(ScanError(score, distance, inside, motion, report))
+  return errors
 
 
 def pool_distances(errors: Sequence[ScanError]) -> PooledDistances:
@@ -224,7 +282,7 @@ def _lay_over(
     truth.surface.vertices[inside],
     start=motion,
     with_scale=protocol.with_scale,
-    options=options,
+    options=dataclasses.replace(options, nearest_share=protocol.nearest_share),
   )
   return report.motion, report
 
@@ -235,6 +293,10 @@ def _rms(compared: Comparison) -> float:
 
 def _mean(compared: Comparison) -> float:
   return float(np.mean(compared.distance_mm[compared.inside]))
+
+
+def _median(compared: Comparison) -> float:
+  return float(np.median(compared.distance_mm[compared.inside]))
 
 
 def _symmetric_mean(compared: Comparison) -> float:
@@ -307,6 +369,32 @@ SCAN_PROTOCOLS = {
       around_nose,
       surface_distance,
       _mean_of_regions,
+    ),
+  )
+}
+# For scans that know the face's outline in their photograph.
+OUTLINE_PROTOCOLS = {
+  protocol.name: protocol
+  for protocol in (
+    ScanProtocol(
+      "outline",
+      _ALL,
+      True,
+      True,
+      within_outline,
+      surface_distance,
+      _median,
+      nearest_share=0.9,
+    ),
+    ScanProtocol(
+      "outline_rigid",
+      _ALL,
+      False,
+      True,
+      within_outline,
+      surface_distance,
+      _median,
+      nearest_share=0.9,
     ),
   )
 }

@@ -25,16 +25,21 @@ class Scan:
   Attributes:
     surface: The mesh.
     landmarks: `[68, 3]` float64, NaN where there is none.
+    outline: True for the vertices inside the face's outline in the photograph
+      that was taken with it, `[V]`; None where that is not known.
   """
 
   surface: Surface
   landmarks: Float[np.ndarray, "68 3"]
+  outline: Bool[np.ndarray, "V"] | None = None
 
 
 def make_scan(
   vertices: Float[Array | np.ndarray, "V 3"],
   triangles: Int[Array | np.ndarray, "F 3"],
   landmarks: Float[Array | np.ndarray, "68 3"],
+  *,
+  outline: Bool[np.ndarray, "V"] | None = None,
 ) -> Scan:
   """Prepares a mesh to be compared.
 
@@ -42,6 +47,7 @@ def make_scan(
     vertices: `[V, 3]`, mm.
     triangles: `[F, 3]`.
     landmarks: `[68, 3]`, NaN where unknown.
+    outline: See `Scan`.
 
   Returns:
     The scan.
@@ -50,9 +56,14 @@ def make_scan(
     ValueError: A shape or a value is not as it should be.
     TypeError: A dtype differs.
   """
+  sizes = check_array("vertices", vertices, "V 3")
   check_array("landmarks", landmarks, "68 3")
+  if outline is not None:
+    check_array("outline", outline, "V", dtype="any", sizes=sizes)
   return Scan(
-    make_surface(vertices, triangles), np.asarray(landmarks, np.float64)
+    make_surface(vertices, triangles),
+    np.asarray(landmarks, np.float64),
+    outline,
   )
 
 
@@ -73,6 +84,18 @@ def scan_of(
 def around_nose(truth: Scan, radius_mm: float) -> np.ndarray:
   """True within `radius_mm` of the nose tip; nowhere if there is none."""
   return _inside_sphere(truth, truth.landmarks[NOSE_TIP], radius_mm)
+
+
+def within_outline(truth: Scan, radius_mm: float) -> np.ndarray:
+  """True inside the face's outline in the photograph.
+
+  Raises:
+    ValueError: The scan has no outline.
+  """
+  del radius_mm  # The outline is all there is to it.
+  if truth.outline is None:
+    raise ValueError("truth: expected a scan with an outline, got one without")
+  return truth.outline
 
 
 def now_mask(truth: Scan, radius_mm: float) -> np.ndarray:

@@ -4,8 +4,11 @@ Numbers of different protocols are often put in one table as if they were the
 same quantity; here each prediction is measured by all of them at once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
+import functools
+import itertools
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -19,7 +22,7 @@ from disentangle3d.evaluation.scan_protocols import (
   PooledDistances,
   ScanError,
   pool_distances,
-  scan_error,
+  scan_errors,
 )
 from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.types import check_array
@@ -31,12 +34,25 @@ _VERTEX_COLUMNS = {
   "the same, mean distance": ("liu2018", "mean_distance_mm"),
   "the same, formula as printed": ("liu2018", "printed_formula_mm"),
 }
+# Any topology: protocol, then which of its numbers.
 _SCAN_COLUMNS = {
-  "liu2018, nearest vertex": "liu2018_vertex",
-  "liu2018, nearest point": "liu2018",
-  "liu2018, nearest point, rigid": "liu2018_rigid",
-} | {name: name for name in SCAN_PROTOCOLS if not name.startswith("liu2018")}
-COLUMNS = (*_VERTEX_COLUMNS, *_SCAN_COLUMNS)
+  "liu2018, nearest vertex": ("liu2018_vertex", "score_mm"),
+  "liu2018, nearest point": ("liu2018", "score_mm"),
+  "liu2018, nearest point, rigid": ("liu2018_rigid", "score_mm"),
+} | {
+  name: (name, "score_mm")
+  for name in SCAN_PROTOCOLS
+  if not name.startswith("liu2018")
+}
+OUTLINE_MEDIAN, OUTLINE_RMSE = "outline: median", "outline: RMSE"
+_OUTLINE_COLUMNS = {
+  OUTLINE_MEDIAN: ("outline", "score_mm"),
+  OUTLINE_RMSE: ("outline", "rmse_mm"),
+  "outline, rigid: median": ("outline_rigid", "score_mm"),
+  "outline, rigid: RMSE": ("outline_rigid", "rmse_mm"),
+}
+COLUMNS = (*_VERTEX_COLUMNS, *_SCAN_COLUMNS, *_OUTLINE_COLUMNS)
+Sample = tuple[Scan, Mapping[str, Scan | None]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,12 +65,15 @@ class SideBySide:
     now: Method to NoW's pooled distances; None without any shape.
     unconverged: Method to how many of its ICP runs did not converge.
     groups: The person of each sample, `[B]`, or None.
+    outline_mm: Method to the distance of each of a sample's scan's vertices
+      under `outline`, `[V]`, NaN outside; None where there is none.
   """
 
   scores: dict[str, dict[str, Float[np.ndarray, "B"]]]
   now: dict[str, PooledDistances | None]
   unconverged: dict[str, int]
   groups: Int[np.ndarray, "B"] | None
+  outline_mm: dict[str, list[Float[np.ndarray, "V"] | None]]
 
   def interval(self, method: str, column: str) -> Interval | None:
     """Mean with its 95 % bootstrap interval, people drawn; None if missing."""
@@ -103,7 +122,7 @@ def side_by_side(
     check_array(f"predictions[{name!r}]", shapes, "B V 3", sizes=sizes)
   marks = np.asarray(landmark_vertices)
 
-  def samples() -> Iterator[tuple[Scan, dict[str, Scan | None]]]:
+  def samples() -> Iterator[Sample]:
     for row in range(sizes["B"]):
       made: dict[str, Scan | None] = {
         name: scan_of(np.asarray(shapes[row]), triangles, marks)
@@ -125,10 +144,11 @@ def side_by_side(
 
 def compare_scans(
   methods: Sequence[str],
-  samples: Iterable[tuple[Scan, Mapping[str, Scan | None]]],
+  samples: Iterable[Sample],
   *,
   groups: Int[Array | np.ndarray, "B"] | None = None,
   options: IcpOptions = DEFAULT_OPTIONS,
+  run: Callable[..., Iterable[Any]] = map,
 ) -> SideBySide:
   """Measures methods on scans of any topology by every protocol for scans.
 
@@ -138,51 +158,95 @@ def compare_scans(
       None where a method has none. Asked for one at a time.
     groups: The person of each sample, `[B]`; the bootstrap draws people.
     options: Of ICP.
+    run: `map`, or one that does it in other processes.
 
   Returns:
-    `SideBySide`, of `_SCAN_COLUMNS` only.
+    `SideBySide`, of `_SCAN_COLUMNS` only, and of `_OUTLINE_COLUMNS` where the
+    scans have outlines.
 
   Raises:
     ValueError: There is no sample, or a scan lacks a protocol's landmarks.
   """
-  found: dict[str, dict[str, list[ScanError | None]]] = {
-    name: {column: [] for column in _SCAN_COLUMNS} for name in methods
-  }
-  count = 0
-  for scan, made in samples:
-    count += 1
-    for name in methods:
-      shape = made[name]
-      for column, protocol in _SCAN_COLUMNS.items():
-        error = None
-        if shape is not None:
-          error = scan_error(shape, scan, protocol=protocol, options=options)
-        found[name][column].append(error)
-  if not count:
+  found = list(run(functools.partial(_compare, options=options), samples))
+  if not found:
     raise ValueError("samples: expected at least one, got none")
+  columns = list(
+    dict.fromkeys(itertools.chain(*(one.columns for one in found)))
+  )
+  rows = {
+    name: [one.methods.get(name, _NOTHING) for one in found] for name in methods
+  }
   return SideBySide(
     scores={
       name: {
-        column: np.array([e.score_mm if e else np.nan for e in errors])
-        for column, errors in columns.items()
+        column: np.array([one.scores.get(column, np.nan) for one in ones])
+        for column in columns
       }
-      for name, columns in found.items()
+      for name, ones in rows.items()
     },
-    now={name: _pooled(columns["now"]) for name, columns in found.items()},
+    now={name: _pooled(ones) for name, ones in rows.items()},
     unconverged={
-      name: sum(
-        error is not None and error.icp is not None and not error.icp.converged
-        for errors in columns.values()
-        for error in errors
-      )
-      for name, columns in found.items()
+      name: sum(one.unconverged for one in ones) for name, ones in rows.items()
     },
     groups=None if groups is None else np.asarray(groups),
+    outline_mm={
+      name: [one.outline_mm for one in ones] for name, ones in rows.items()
+    },
   )
 
 
-def _pooled(errors: Sequence[ScanError | None]) -> PooledDistances | None:
-  known = [error for error in errors if error is not None]
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Compared:
+  """One shape against one scan."""
+
+  scores: Mapping[str, float]
+  now: ScanError | None
+  unconverged: int
+  outline_mm: np.ndarray | None
+
+
+_NOTHING = _Compared({}, None, 0, None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Row:
+  """All that there is of one sample."""
+
+  columns: Sequence[str]
+  methods: Mapping[str, _Compared]
+
+
+def _compare(sample: Sample, *, options: IcpOptions) -> _Row:
+  truth, made = sample
+  columns = dict(_SCAN_COLUMNS)
+  if truth.outline is not None:
+    columns |= _OUTLINE_COLUMNS
+  protocols = list(dict.fromkeys(name for name, _ in columns.values()))
+  methods = {}
+  for name, shape in made.items():
+    if shape is None:
+      continue
+    listed = scan_errors(shape, truth, protocols, options=options)
+    errors = dict(zip(protocols, listed, strict=True))
+    outline = errors.get("outline")
+    methods[name] = _Compared(
+      scores={
+        column: getattr(errors[protocol], reading)
+        for column, (protocol, reading) in columns.items()
+      },
+      now=errors["now"],
+      unconverged=sum(
+        error.icp is not None and not error.icp.converged for error in listed
+      ),
+      outline_mm=None
+      if outline is None
+      else np.where(outline.inside, outline.distance_mm, np.nan),
+    )
+  return _Row(list(columns), methods)
+
+
+def _pooled(ones: Sequence[_Compared]) -> PooledDistances | None:
+  known = [one.now for one in ones if one.now is not None]
   return pool_distances(known) if known else None
 
 

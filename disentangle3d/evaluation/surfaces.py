@@ -6,6 +6,7 @@ ones are there as their sides too.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from jaxtyping import Array, Float, Int
@@ -32,19 +33,57 @@ class _Simplices:
 class Surface:
   """A triangle mesh that can be asked for closest points; see `make_surface`.
 
+  What is searched is made when it is first asked for. Pickled without it, so
+  that other processes may have surfaces.
+
   Attributes:
     vertices: `[V, 3]` float64, mm.
     triangles: Vertex indices, `[F, 3]` int64.
-    normal: The triangles' unit normals, `[F, 3]`; zero where one has no area.
-    parts: The triangles, and the three sides of the narrow ones.
-    vertex_tree: The tree of the vertices that triangles use.
   """
 
   vertices: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
-  normal: Float[np.ndarray, "F 3"]
-  parts: list[_Simplices]
-  vertex_tree: Any
+
+  @functools.cached_property
+  def normal(self) -> Float[np.ndarray, "F 3"]:
+    """The triangles' unit normals; zero where one has no area."""
+    normal = self._area_normal
+    twice_area = np.linalg.norm(normal, axis=1)[:, None]
+    return np.divide(
+      normal, twice_area, out=np.zeros_like(normal), where=twice_area > 0
+    )
+
+  @functools.cached_property
+  def parts(self) -> list[_Simplices]:
+    """The triangles, and the three sides of the narrow ones."""
+    points, faces = self.vertices, self.triangles
+    sides = points[faces] - points[np.roll(faces, 1, axis=1)]
+    lengths = np.sort(np.linalg.norm(sides, axis=-1), axis=1)
+    twice_area = np.linalg.norm(self._area_normal, axis=1)
+    narrow = np.flatnonzero(
+      twice_area <= _NARROW * lengths[:, 1] * lengths[:, 2]
+    )
+    pairs = ([0, 1], [1, 2], [2, 0]) if len(narrow) else ()
+    parts = [
+      (faces, np.arange(len(faces))),
+      *((faces[narrow][:, pair], narrow) for pair in pairs),
+    ]
+    return [_simplices(points, *part) for part in parts]
+
+  @functools.cached_property
+  def vertex_tree(self) -> Any:
+    """The tree of the vertices that triangles use."""
+    return scipy.spatial.cKDTree(self.vertices[np.unique(self.triangles)])
+
+  @property
+  def _area_normal(self) -> np.ndarray:
+    corners = self.vertices[self.triangles]
+    sides = corners - np.roll(corners, 1, axis=1)
+    return np.cross(sides[:, 0], sides[:, 1])
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    """What pickle keeps."""
+    return Surface, (self.vertices, self.triangles)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,28 +135,7 @@ def make_surface(
       f"triangles: expected indices from 0 to {sizes['V'] - 1}, got"
       f" {faces.min()} to {faces.max()}"
     )
-  sides = points[faces] - points[np.roll(faces, 1, axis=1)]
-  lengths = np.sort(np.linalg.norm(sides, axis=-1), axis=1)
-  normal = np.cross(sides[:, 0], sides[:, 1])
-  twice_area = np.linalg.norm(normal, axis=1)
-  narrow = np.flatnonzero(twice_area <= _NARROW * lengths[:, 1] * lengths[:, 2])
-  pairs = ([0, 1], [1, 2], [2, 0]) if len(narrow) else ()
-  parts = [
-    (faces, np.arange(len(faces))),
-    *((faces[narrow][:, pair], narrow) for pair in pairs),
-  ]
-  return Surface(
-    vertices=points,
-    triangles=faces,
-    normal=np.divide(
-      normal,
-      twice_area[:, None],
-      out=np.zeros_like(normal),
-      where=twice_area[:, None] > 0,
-    ),
-    parts=[_simplices(points, *part) for part in parts],
-    vertex_tree=scipy.spatial.cKDTree(points[np.unique(faces)]),
-  )
+  return Surface(points, faces)
 
 
 def _simplices(
@@ -179,3 +197,24 @@ def nearest_vertices(
   """
   check_array("points", points, "P 3")
   return surface.vertex_tree.query(np.asarray(points, np.float64))[0]
+
+
+def barycentric(
+  points: Float[np.ndarray, "P 3"], corners: Float[np.ndarray, "P 3 3"]
+) -> Float[np.ndarray, "P 3"]:
+  """Weights of triangles' corners that give points on them; they sum to 1.
+
+  Args:
+    points: `[P, 3]`, one on each triangle.
+    corners: `[P, 3, 3]`; a triangle without area takes its first corner.
+  """
+  a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+  p = points - corners[:, 0]
+  aa, ab, bb = (np.sum(x * y, 1) for x, y in ((a, a), (a, b), (b, b)))
+  pa, pb = np.sum(p * a, 1), np.sum(p * b, 1)
+  area = aa * bb - ab * ab
+  solid = area > 1e-12 * aa * bb
+  area = np.where(solid, area, 1.0)
+  second = np.where(solid, (bb * pa - ab * pb) / area, 0.0)
+  third = np.where(solid, (aa * pb - ab * pa) / area, 0.0)
+  return np.stack([1 - second - third, second, third], 1)

@@ -1,14 +1,17 @@
 """Mesh files: writes OBJ, PLY (binary) and GLB, reads OBJ and PLY.
 
-In memory always millimetres, 0-based counter-clockwise triangles, y up. OBJ
-and PLY have no unit and hold the same numbers; glTF prescribes metres, so a
-GLB holds them times 0.001 (the factor that brings a face to its true size in
-every viewer). Only this module imports trimesh.
+In memory always millimetres, 0-based counter-clockwise triangles, y up,
+colours as sRGB bytes. OBJ and PLY have no unit and hold the same numbers, and
+viewers take their colours for sRGB. glTF prescribes metres and linear colours,
+so a GLB holds positions times 0.001 (the factor that brings a face to its true
+size in every viewer) and the light that the bytes stand for. Only this module
+imports trimesh.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import os
 import pathlib
+from typing import Any
 import warnings
 
 import flax.struct
@@ -16,11 +19,13 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 import trimesh
 
+from disentangle3d.faces.gltf import COLOR, finish_gltf, linear_from_srgb
 from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, check_array
 
 _METRES_PER_MILLIMETRE = 0.001
+_MOST_INDEX = (1 << 31) - 1
 
 
 @flax.struct.dataclass
@@ -32,11 +37,15 @@ class Mesh:
     triangles: 0-based vertex indices, `[F, 3]` int32.
     colors: RGB of each vertex, `[V, 3]` uint8, or None where the file has
       none.
+    texture: Where each vertex is in the texture, `[V, 2]` float32, from 0 to 1
+      to the right and upwards, NaN for a vertex of no triangle; None where the
+      file has none, or several for one vertex.
   """
 
   vertices: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
   colors: UInt8[np.ndarray, "V 3"] | None = None
+  texture: Float[np.ndarray, "V 2"] | None = None
 
 
 def write_mesh(
@@ -74,11 +83,10 @@ def write_mesh(
   problem = _mesh_problem(np.asarray(vertices), np.asarray(triangles))
   if problem:
     raise UserError(problem)
-  mesh = trimesh.Trimesh(
-    np.asarray(vertices, np.float64),
-    np.asarray(triangles, np.int64),
-    vertex_colors=None if colors is None else np.asarray(colors),
-    process=False,
+  mesh = Mesh(
+    np.asarray(vertices),
+    np.asarray(triangles),
+    None if colors is None else np.asarray(colors),
   )
   replace_file(path, export(mesh))
 
@@ -87,8 +95,8 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
   """Reads an OBJ or a PLY file, its vertices as they are and in their order.
 
   Polygons are cut into triangle fans (in a binary PLY all must have equally
-  many corners). Texture coordinates, normals and
-  materials are passed over.
+  many corners). Normals and materials are passed over, texture coordinates of
+  a PLY as well.
 
   Args:
     path: Ends in `.obj` or `.ply`.
@@ -106,10 +114,26 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     raise UserError(
       f"{path}: expected a name that ends in {', '.join(_READERS)}"
     )
-  mesh = read(existing_file(path))
+  return _checked(read(existing_file(path)), path)
+
+
+def parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
+  """The mesh in an OBJ file's bytes; as `read_mesh`.
+
+  Args:
+    content: Of the file.
+    name: Of the file, for errors.
+
+  Raises:
+    UserError: The file is not such a mesh; names file and problem.
+  """
+  return _checked(_parse_obj(content, name), name)
+
+
+def _checked(mesh: Mesh, name: str | os.PathLike[str]) -> Mesh:
   problem = _mesh_problem(mesh.vertices, mesh.triangles)
   if problem:
-    raise UserError(f"{path}: {problem}")
+    raise UserError(f"{name}: {problem}")
   return mesh
 
 
@@ -129,28 +153,50 @@ def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:
   return None
 
 
-def _obj_bytes(mesh: trimesh.Trimesh) -> bytes:
+def _trimesh(mesh: Mesh, **more: Any) -> trimesh.Trimesh:
+  return trimesh.Trimesh(
+    np.asarray(mesh.vertices, np.float64),
+    np.asarray(mesh.triangles, np.int64),
+    vertex_colors=mesh.colors,
+    process=False,
+    **more,
+  )
+
+
+def _obj_bytes(mesh: Mesh) -> bytes:
   text = trimesh.exchange.obj.export_obj(
-    mesh, include_normals=False, include_texture=False, header=""
+    _trimesh(mesh), include_normals=False, include_texture=False, header=""
   )
   return (text.lstrip("\n") + "\n").encode()
 
 
-def _ply_bytes(mesh: trimesh.Trimesh) -> bytes:
+def _ply_bytes(mesh: Mesh) -> bytes:
   return trimesh.exchange.ply.export_ply(
-    mesh, encoding="binary", vertex_normal=False
+    _trimesh(mesh), encoding="binary", vertex_normal=False
   )
 
 
-def _glb_bytes(mesh: trimesh.Trimesh) -> bytes:
-  mesh.apply_scale(_METRES_PER_MILLIMETRE)
-  # Without normals a glTF viewer must shade every triangle flat.
+def _glb_bytes(mesh: Mesh) -> bytes:
+  if not len(mesh.triangles):
+    raise UserError("triangles: expected at least one in a GLB, got none")
+  metres = np.asarray(mesh.vertices, np.float64) * _METRES_PER_MILLIMETRE
+  plain = Mesh(metres, mesh.triangles)
+  # What no triangle touches has no normal, and glTF wants unit length of all.
+  normals = np.array(_trimesh(plain).vertex_normals)
+  normals[~normals.any(axis=1)] = [0, 0, 1]
+  shown = _trimesh(plain, vertex_normals=normals)
+  if mesh.colors is not None:
+    linear = linear_from_srgb(mesh.colors).astype(np.float32)
+    shown.vertex_attributes[COLOR] = linear
   return trimesh.exchange.gltf.export_glb(
-    trimesh.Scene(mesh), include_normals=True
+    trimesh.Scene(shown),
+    # Without normals a glTF viewer must shade every triangle flat.
+    include_normals=True,
+    tree_postprocessor=finish_gltf,
   )
 
 
-_EXPORTS: dict[str, Callable[[trimesh.Trimesh], bytes]] = {
+_EXPORTS: dict[str, Callable[[Mesh], bytes]] = {
   ".obj": _obj_bytes,
   ".ply": _ply_bytes,
   ".glb": _glb_bytes,
@@ -158,43 +204,80 @@ _EXPORTS: dict[str, Callable[[trimesh.Trimesh], bytes]] = {
 
 
 def _read_obj(path: pathlib.Path) -> Mesh:
+  return _parse_obj(path.read_bytes(), path)
+
+
+def _parse_obj(content: bytes, name: str | os.PathLike[str]) -> Mesh:
   # Not through trimesh: it skips lines that it does not understand, so a
   # damaged file would come back as another mesh.
   positions: list[list[float]] = []
-  triangles: list[list[int]] = []
+  places: list[list[float]] = []
+  triangles: list[list[tuple[int, int]]] = []
   try:
-    text = path.read_text(encoding="utf-8", errors="strict")
+    text = content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
-    raise UserError(f"{path}: expected OBJ text, got binary data") from error
-  for number, line in enumerate(text.splitlines(), 1):
+    raise UserError(f"{name}: expected OBJ text, got binary data") from error
+  for number, line in _obj_lines(text):
     words = line.split("#", 1)[0].split()
     try:
       if words and words[0] == "v":
         positions.append(_obj_position(words[1:]))
+      elif words and words[0] == "vt":
+        places.append([float(word) for word in words[1:3]])
       elif words and words[0] == "f":
-        corners = [_obj_corner(word, len(positions)) for word in words[1:]]
-        triangles += _fan(corners)
+        counts = len(positions), len(places)
+        triangles += _fan([_obj_corner(word, *counts) for word in words[1:]])
     except ValueError as error:
       raise UserError(
-        f"{path}, line {number}: {error}: {line[:60]!r}"
+        f"{name}, line {number}: {error}: {line[:60]!r}"
       ) from error
   if not positions:
-    raise UserError(f"{path}: expected OBJ text with 'v' lines, got none")
+    raise UserError(f"{name}: expected OBJ text with 'v' lines, got none")
   if len({len(position) for position in positions}) > 1:
     raise UserError(
-      f"{path}: expected a colour on every 'v' line or on none, got a mixture"
+      f"{name}: expected a colour on every 'v' line or on none, got a mixture"
     )
   table = np.array(positions, np.float64)
   colors = None
   if table.shape[1] == 6:
-    colors = np.clip(np.round(table[:, 3:] * 255), 0, 255).astype(np.uint8)
+    colors = _color_bytes(table[:, 3:])
   with np.errstate(over="ignore"):  # what overflows is not finite
     vertices = table[:, :3].astype(np.float32)
+  corners = np.array(triangles, np.int32).reshape(-1, 3, 2)
   return Mesh(
     vertices=vertices,
-    triangles=np.array(triangles, np.int32).reshape(-1, 3),
+    triangles=np.ascontiguousarray(corners[..., 0]),
     colors=colors,
+    texture=_obj_texture(places, corners, len(vertices)),
   )
+
+
+def _obj_lines(text: str) -> Iterator[tuple[int, str]]:
+  """Lines by number; one that ends in a backslash goes on in the next."""
+  begun = ""
+  for number, line in enumerate(text.splitlines(), 1):
+    if line.endswith("\\"):
+      begun += line[:-1] + " "
+    else:
+      yield number, begun + line
+      begun = ""
+  if begun:
+    yield number, begun
+
+
+def _obj_texture(
+  places: list[list[float]], corners: np.ndarray, count: int
+) -> np.ndarray | None:
+  """Each vertex's place, where every corner has one and vertices one only."""
+  known = (corners[..., 1] >= 0) & (corners[..., 1] < len(places))
+  if {len(place) for place in places} != {2} or not known.all():
+    return None
+  table = np.array(places, np.float32)
+  pairs = np.unique(corners.reshape(-1, 2), axis=0)
+  texture = np.full((count, 2), np.nan, np.float32)
+  texture[pairs[:, 0]] = table[pairs[:, 1]]
+  again = texture[pairs[:, 0]]
+  return texture if np.array_equal(again, table[pairs[:, 1]]) else None
 
 
 def _obj_position(words: list[str]) -> list[float]:
@@ -205,14 +288,21 @@ def _obj_position(words: list[str]) -> list[float]:
   return numbers[:3] if len(words) == 4 else numbers[:6]
 
 
-def _obj_corner(word: str, count: int) -> int:
-  index = int(word.split("/", 1)[0])
-  if index == 0 or not -count <= index <= np.iinfo(np.int32).max:
+def _obj_corner(word: str, count: int, textured: int) -> tuple[int, int]:
+  """The corner's vertex, and its place in the texture or -1."""
+  vertex, _, rest = word.partition("/")
+  place = rest.partition("/")[0]
+  return _obj_index(vertex, count), _obj_index(place, textured) if place else -1
+
+
+def _obj_index(word: str, count: int) -> int:
+  index = int(word)
+  if index == 0 or not -count <= index <= _MOST_INDEX:
     raise UserError(f"expected an index from 1, or from -{count}, got {index}")
   return index - 1 if index > 0 else count + index
 
 
-def _fan(corners: list[int]) -> list[list[int]]:
+def _fan(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
   if len(corners) < 3:
     raise UserError(f"expected at least 3 corners, got {len(corners)}")
   return [
@@ -253,8 +343,21 @@ def _read_ply(path: pathlib.Path) -> Mesh:
   return Mesh(
     vertices=vertices,
     triangles=np.asarray(triangles).astype(np.int32).reshape(-1, 3),
-    colors=None if colors is None else np.array(colors[:, :3], np.uint8),
+    colors=None if colors is None else _color_bytes(np.asarray(colors)[:, :3]),
   )
+
+
+def _color_bytes(colors: np.ndarray) -> UInt8[np.ndarray, "V 3"]:
+  """Colours of 0 to 1, 255 or 65535, whichever type holds them, as bytes.
+
+  Some scanners write 0 to 255 where a format has 0 to 1, or in wide integers.
+  """
+  peak = np.nanmax(colors, initial=0)
+  most = 255 if peak <= 255 else 65535
+  if colors.dtype.kind == "f" and peak <= 1:
+    most = 1
+  share = np.nan_to_num(colors / most)
+  return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
 def _ply_counts(path: pathlib.Path) -> dict[str, int]:

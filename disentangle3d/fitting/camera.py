@@ -8,6 +8,8 @@ arithmetic is closed-form; LAPACK is not used. Tolerances are relative: nothing
 depends on the units of points or landmarks.
 """
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -142,7 +144,7 @@ def start_camera(
   # Points that all project onto one place say nothing about the scale.
   usable = length > _RIDGE * spread
   scale = along / jnp.where(usable, length, 1.0)
-  fallback = jnp.where(size > 0, size / np.sqrt(2.0), 1.0)
+  fallback = jnp.where(size > 0, size / math.sqrt(2.0), 1.0)
   return jnp.where(usable & (scale > 0), scale, fallback), rotation
 
 

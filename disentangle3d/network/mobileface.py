@@ -1,4 +1,4 @@
-"""A small trunk after MobileFaceNet (Chen et al. 2018), 0.19 billion MACs.
+"""Small trunks after MobileFaceNet (Chen et al. 2018), 0.19 billion MACs.
 
 Inverted bottlenecks of 1x1 and depthwise 3x3 convolutions, a global depthwise
 convolution over the last 7x6 map, and one FC layer. As in this project's other
@@ -11,7 +11,9 @@ accelerators have kernels for it. The platform that a program is compiled for
 decides, so params, training and exports know nothing of it.
 """
 
+from collections.abc import Mapping
 import dataclasses
+import types
 
 import flax.linen as nn
 import jax
@@ -19,10 +21,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from disentangle3d.network.sphereface import PReLU, xavier
-from disentangle3d.types import check_array
+from disentangle3d.types import check_array, check_choice
 
-_FEATURE_DIM = 512
-_STEM_WIDTH, _LAST_WIDTH = 64, 512
+# The size of the feature, by trunk: insightface's, and the paper's.
+FEATURE_DIMS: Mapping[str, int] = types.MappingProxyType(
+  {"mobile": 512, "mobile128": 128}
+)
+STEM_WIDTH, LAST_WIDTH = 64, 512
 
 # Variance 2 / fan_in is kept by ReLU; PReLU with slope 0.25 keeps a bit more.
 _keep_variance = nn.initializers.variance_scaling(
@@ -171,12 +176,14 @@ class Bottleneck(nn.Module):
 
 
 class MobileFace(nn.Module):
-  """The trunk.
+  """A trunk.
 
   Attributes:
+    trunk: Key of `FEATURE_DIMS`.
     dtype: Precision of the computation; parameters are float32.
   """
 
+  trunk: str = "mobile"
   dtype: str = "float32"
 
   @nn.compact
@@ -189,15 +196,16 @@ class MobileFace(nn.Module):
       images: Crops, `[B, 112, 96, 3]`, in [-1, 1].
 
     Returns:
-      Features, `[B, 512]`, of `dtype`.
+      Features, `[B, feature_dim]`, of `dtype`.
 
     Raises:
-      ValueError: `images` has another shape.
+      ValueError: `images` has another shape, or there is no such trunk.
       TypeError: `images` is not floating.
     """
     check_array("images", images, "B 112 96 3")
+    check_choice("trunk", self.trunk, FEATURE_DIMS)
     x = nn.Conv(
-      _STEM_WIDTH,
+      STEM_WIDTH,
       (3, 3),
       strides=2,
       padding=((1, 1), (1, 1)),
@@ -217,14 +225,14 @@ class MobileFace(nn.Module):
           name=f"bottleneck{number}_{place + 1}",
         )(x)
     x = nn.Dense(
-      _LAST_WIDTH, dtype=self.dtype, kernel_init=_keep_variance, name="conv6"
+      LAST_WIDTH, dtype=self.dtype, kernel_init=_keep_variance, name="conv6"
     )(x)
     x = PReLU(name="prelu6")(x)
     # The 7x6 map's weighted sum, channel by channel.
     kernel = self.param(
-      "global_kernel", xavier, (*x.shape[1:3], 1, _LAST_WIDTH), jnp.float32
+      "global_kernel", xavier, (*x.shape[1:3], 1, LAST_WIDTH), jnp.float32
     )
     x = jnp.einsum("bhwc,hwc->bc", x, kernel[:, :, 0].astype(self.dtype))
     return nn.Dense(
-      _FEATURE_DIM, dtype=self.dtype, kernel_init=xavier, name="fc7"
+      FEATURE_DIMS[self.trunk], dtype=self.dtype, kernel_init=xavier, name="fc7"
     )(x)

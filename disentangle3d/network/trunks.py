@@ -1,13 +1,14 @@
 """The trunks by name: what turns a crop into a feature."""
 
-import flax.linen as nn
+from typing import Any
 
-from disentangle3d.network.mobileface import MobileFace
-from disentangle3d.network.sphereface import PRESETS, SphereFace
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from disentangle3d.network import mobileface, sphereface, winograd
 from disentangle3d.types import check_choice
 
-MOBILE = "mobile"
-TRUNKS = (*PRESETS, MOBILE)
+TRUNKS = (*sphereface.PRESETS, *mobileface.FEATURE_DIMS)
 
 
 def make_trunk(trunk: str, dtype: str, *, name: str | None = None) -> nn.Module:
@@ -25,6 +26,48 @@ def make_trunk(trunk: str, dtype: str, *, name: str | None = None) -> nn.Module:
     UserError: There is no such trunk; lists those there are.
   """
   check_choice("trunk", trunk, TRUNKS)
-  if trunk in PRESETS:
-    return SphereFace(trunk, dtype, name=name)
-  return MobileFace(dtype, name=name)
+  if trunk in sphereface.PRESETS:
+    return sphereface.SphereFace(trunk, dtype, name=name)
+  return mobileface.MobileFace(trunk, dtype, name=name)
+
+
+def trunk_features(
+  params: dict[str, Any],
+  images: Float[Array, "B 112 96 3"],
+  *,
+  trunk: str,
+  dtype: str = "float32",
+) -> Float[Array, "B feature"]:
+  """What a network's trunk makes of crops, before its two FC layers.
+
+  Args:
+    params: Of the trunk, `params["encoder"]["trunk"]` of a network; may be
+      those of `winograd.prepare_trunk`.
+    images: Crops, `[B, 112, 96, 3]`, mapped by `sphereface.scale_images`.
+    trunk: One of `TRUNKS`.
+    dtype: Precision of the computation.
+
+  Returns:
+    Features, `[B, feature_dim]`, of `dtype`.
+
+  Raises:
+    ValueError: `images` has another shape.
+    TypeError: `images` is not floating.
+    UserError: There is no such trunk; lists those there are.
+  """
+  if winograd.is_prepared(params):
+    return winograd.fast_trunk(params, images, preset=trunk)
+  features: Any = make_trunk(trunk, dtype).apply({"params": params}, images)
+  return features
+
+
+def feature_dim(trunk: str) -> int:
+  """The size of a trunk's feature.
+
+  Raises:
+    UserError: There is no such trunk; lists those there are.
+  """
+  check_choice("trunk", trunk, TRUNKS)
+  if trunk in sphereface.PRESETS:
+    return sphereface.PRESETS[trunk].feature_dim
+  return mobileface.FEATURE_DIMS[trunk]

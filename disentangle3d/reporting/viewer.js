@@ -30,6 +30,13 @@ const mean = numbers(FACES.mean, Int16Array);
 const step = FACES.step_mm;
 const count = mean.length;
 
+// The light that an sRGB value stands for (IEC 61966-2-1): three.js shades
+// light, and codes it when all is drawn.
+function light(coded) {
+  return coded <= 0.04045
+    ? coded / 12.92 : Math.pow((coded + 0.055) / 1.055, 2.4);
+}
+
 function makePanel() {
   const geometry = new THREE.BufferGeometry();
   for (const name of ["position", "color", "normal"]) {
@@ -41,16 +48,17 @@ function makePanel() {
     {vertexColors: true, side: THREE.DoubleSide});
   const scene = new THREE.Scene();
   scene.add(new THREE.Mesh(geometry, material));
-  scene.add(new THREE.AmbientLight(0xffffff, 0.45));
-  const light = new THREE.DirectionalLight(0xffffff, 0.65);
-  scene.add(light);
-  return {geometry, scene, light};
+  scene.add(new THREE.AmbientLight(0xffffff, 0.25));
+  const lamp = new THREE.DirectionalLight(0xffffff, 0.75);
+  scene.add(lamp);
+  return {geometry, scene, lamp};
 }
 
 const panels = [makePanel(), makePanel(), makePanel()];
 const canvas = element("canvas");
 const renderer = new THREE.WebGLRenderer(
   {canvas, antialias: true, alpha: true, preserveDrawingBuffer: true});
+renderer.outputEncoding = THREE.sRGBEncoding;
 renderer.setScissorTest(true);
 const camera = new THREE.PerspectiveCamera(18, 1, 10, 5000);
 const controls = new THREE.TrackballControls(camera, canvas);
@@ -71,7 +79,7 @@ function draw() {
   camera.aspect = part / height;
   camera.updateProjectionMatrix();
   panels.forEach((panel, index) => {
-    panel.light.position.copy(camera.position).add(
+    panel.lamp.position.copy(camera.position).add(
       new THREE.Vector3(-300, 400, 0).applyQuaternion(camera.quaternion));
     renderer.setViewport(index * part, 0, part, height);
     renderer.setScissor(index * part, 0, part, height);
@@ -101,6 +109,7 @@ function fill(panel, identityGain, residualGain, paint) {
       + residualGain * face.residual[i]);
   }
   for (let i = 0; i < count; i += 3) paint(color.array, i);
+  for (let i = 0; i < count; i++) color.array[i] = light(color.array[i]);
   position.needsUpdate = color.needsUpdate = true;
   panel.geometry.computeVertexNormals();
 }

@@ -191,3 +191,11 @@ def latest_step(workdir: str | os.PathLike[str], phase: str) -> int | None:
   # Unfinished ones have a suffix.
   steps = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
   return max(steps, default=None)
+
+
+def begun_phases(workdir: str | os.PathLike[str]) -> list[str]:
+  """The phases that a workdir has a checkpoint of, by today's names."""
+  above = pathlib.Path(os.path.abspath(workdir)) / FOLDER
+  names = [place.name for place in sorted(above.glob("*")) if place.is_dir()]
+  phases = dict.fromkeys(OLD_NAMES.get(name, name) for name in names)
+  return [name for name in phases if latest_step(workdir, name) is not None]

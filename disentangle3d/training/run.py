@@ -111,6 +111,7 @@ def run_phases(
   first_params = functools.cache(
     functools.partial(_first_params, model, morphable_model, seed, init_from)
   )
+  _check_takeover(phases, model, phase_input.num_classes)
   if not is_begun(phases, workdir):
     first_params()
   state: TrainState | None = None
@@ -186,6 +187,34 @@ def check_phases(
       raise UserError(f"{phase.name}.{error}") from error
 
 
+def _check_takeover(
+  phases: Sequence[Phase], model: FaceModel, num_classes: int
+) -> None:
+  """Checks that who takes optimizer memory over has the same optimizers."""
+  for before, phase in zip(phases[:-1], phases[1:], strict=True):
+    if not phase.takes_over:
+      continue
+    memory, own = (
+      _abstract_state(one, model, num_classes).opt_state
+      for one in (before, phase)
+    )
+    same: Any = jax.tree.structure(memory)
+    if same != jax.tree.structure(own):
+      raise UserError(
+        f"{phase.name}.takes_over: expected the optimizers of {before.name},"
+        " got others"
+      )
+
+
+def _abstract_state(
+  phase: Phase, model: FaceModel, num_classes: int
+) -> TrainState:
+  return jax.eval_shape(
+    lambda params: initial_state(phase, params),
+    abstract_phase_params(model, phase, num_classes),
+  )
+
+
 def is_begun(phases: Sequence[Phase], workdir: str | os.PathLike[str]) -> bool:
   """Whether a workdir has a checkpoint of any of the phases."""
   return any(latest_step(workdir, phase.name) is not None for phase in phases)
@@ -219,10 +248,7 @@ def _start_of_phase(
   """
   phase = phases[index]
   if checkpoints.latest_step() is not None:
-    like = jax.eval_shape(
-      lambda params: initial_state(phase, params),
-      abstract_phase_params(model, phase, phase_input.num_classes),
-    )
+    like = _abstract_state(phase, model, phase_input.num_classes)
     restored = checkpoints.restore_latest(like)
     if restored is not None:
       _logger.info("%s: going on from step %d", phase.name, restored.step)
@@ -233,12 +259,6 @@ def _start_of_phase(
   if before is None or not phase.takes_over:
     _logger.info("%s: fresh optimizer memory", phase.name)
     return state
-  same: Any = jax.tree.structure(before.opt_state)
-  if same != jax.tree.structure(state.opt_state):
-    raise UserError(
-      f"{phase.name}.takes_over: expected the optimizers of"
-      f" {phases[index - 1].name}, got others"
-    )
   _logger.info("%s: optimizer memory of %s", phase.name, phases[index - 1].name)
   kept = {
     name: getattr(before, name)

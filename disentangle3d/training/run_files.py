@@ -114,7 +114,7 @@ def write_run_info(
     devices: What it trains on.
     params: The number of parameters of each top-level entry.
     fixed: Entries of the config, "a" or "a.b", that may not change; nor may
-      the 3DMM.
+      the 3DMM, where there are any.
     free: Entries that may change without a word.
     todays: Makes of a flat config that an earlier version wrote one by
       today's names.
@@ -157,7 +157,7 @@ def _compare_runs(
       f"{path}: expected the description of a run ({error})"
     ) from error
   new = flat_config({"config": info["config"], model: info[model]})
-  kept = [model, *(f"config.{name}" for name in fixed)]
+  kept = [model, *(f"config.{name}" for name in fixed)] if fixed else []
   silent = [f"config.{name}" for name in free]
   for name in sorted({*old, *new}):
     was, now = (json.dumps(flat.get(name)) for flat in (old, new))

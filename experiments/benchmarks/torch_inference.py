@@ -11,9 +11,8 @@ import torch
 from torch.nn import functional
 
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.mobileface import STAGES
+from disentangle3d.network.mobileface import FEATURE_DIMS, STAGES
 from disentangle3d.network.sphereface import PRESETS
-from disentangle3d.network.trunks import MOBILE
 from experiments.benchmarks.torch_network import (
   codes_of,
   convolution_tensors,
@@ -99,7 +98,7 @@ def torch_method(
 
 
 def _trunk(params: Mapping[str, Any], model: FaceModel, place: _Place) -> Any:
-  if model.trunk == MOBILE:
+  if model.trunk in FEATURE_DIMS:
     return _mobile(params, place)
   layers = sphereface_tensors(params)
   return functools.partial(

@@ -7,7 +7,7 @@ import numpy as np
 
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
-from experiments.measures.verification import measure_faces
+from experiments.measures.verification import Describe, measure_faces
 from experiments.pages.findings import PAGE, join_findings, save_findings
 from experiments.pages.verification import face_rows, face_sections
 from experiments.sets.faces import FaceSet
@@ -18,6 +18,7 @@ def evaluate_verification(
   networks: Mapping[str, Network],
   sets: Sequence[FaceSet],
   *,
+  described: Mapping[str, Describe],
   other_scores: Mapping[str, np.ndarray],
 ) -> pathlib.Path:
   """Verifies the faces of every set; prints the AUCs.
@@ -26,6 +27,7 @@ def evaluate_verification(
     output: The folder to write, new or an earlier evaluation's.
     networks: By the names that tables print, in the order of training.
     sets: Whose faces.
+    described: What gives features of texture, by name.
     other_scores: Other systems' scores to fuse with, by name; for one set.
 
   Returns:
@@ -38,7 +40,9 @@ def evaluate_verification(
     raise UserError(f"--scores: expected one set of faces, got {len(sets)}")
   parts = []
   for faces in sets:
-    results = measure_faces(faces, networks, other_scores=other_scores)
+    results = measure_faces(
+      faces, networks, described=described, other_scores=other_scores
+    )
     parts.append((face_sections(results), face_rows(results)))
     for name, scored in results.rows.items():
       auc = scored.result.auc

@@ -22,7 +22,7 @@ from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT, photo_methods
 from experiments.sets.meshes import MeshFolder, read_prediction
-from experiments.sets.scans import ScanPhoto, ScanSet, load_scan
+from experiments.sets.scans import FacePhoto, ScanSet, load_scan
 
 _BATCH = 10
 _PROTOCOLS = ("liu2018", "liu2018_rigid")
@@ -68,7 +68,7 @@ class Maker:
     return [*self.methods, *(folder.name for folder in self.folders)]
 
   def make(
-    self, photos: Sequence[ScanPhoto], rows: Sequence[int]
+    self, photos: Sequence[FacePhoto], rows: Sequence[int]
   ) -> Iterator[tuple[int, dict[str, tuple[Scan | None, Scan | None]]]]:
     """For each row, by method: full and identity shape, or None."""
     for batch in equal_batches(np.asarray(rows), _BATCH):
@@ -95,7 +95,7 @@ class Maker:
 
 
 def make_maker(
-  photos: Sequence[ScanPhoto],
+  photos: Sequence[FacePhoto],
   networks: Mapping[str, Network],
   *,
   fitter: MorphableModel | None,
@@ -127,7 +127,7 @@ def make_maker(
 
 
 def _fits(
-  photos: Sequence[ScanPhoto], model: MorphableModel
+  photos: Sequence[FacePhoto], model: MorphableModel
 ) -> dict[str, ImageFits]:
   """Each photo by itself, and all of a person at once."""
   contours = np.array([photo.visible_contour for photo in photos])

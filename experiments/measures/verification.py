@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import types
+from typing import Protocol
 
 from jaxtyping import Float, Int, UInt8
 import numpy as np
@@ -21,9 +23,19 @@ from experiments.sets.faces import FaceSet, Images
 
 IDENTITY, RESIDUAL = "identity code", "residual code"
 EIGENFACES, PIXELS = "eigenfaces", "raw pixels"
+TRUNK = "trunk's feature"
 _COEFFICIENTS = "3DMM coefficients, single-image fit"
 _FACES, _TURN = 100, 500
 _KNOWN_SHARE = 0.7
+
+
+class Describe(Protocol):
+  """Features of crops that are compared by their cosine."""
+
+  def __call__(
+    self, images: Images, *, mirrored: bool = False
+  ) -> Float[np.ndarray, "P D"]:
+    """Of all crops, or of their mirror images."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +44,8 @@ class FaceResults:
 
   Attributes:
     faces: The set.
-    rows: Table 3's rows: codes, codes with mirrored photos, baselines.
+    rows: Table 3's rows: codes and other features, the same with mirrored
+      photos, baselines.
     presets: By preset and network, its identity code with mirrored photos.
     fusion: By both systems and the normalisation.
     galleries: Identification by row; None where a set does not say who.
@@ -49,16 +62,20 @@ def measure_faces(
   faces: FaceSet,
   networks: Mapping[str, Network],
   *,
+  described: Mapping[str, Describe] = types.MappingProxyType({}),
   other_scores: Mapping[str, Float[np.ndarray, "Q"]] | None = None,
   seed: int = 0,
 ) -> FaceResults:
   """Measures networks and baselines on a set.
 
+  Codes are fused with `described` and `other_scores`; where there are neither,
+  with eigenfaces, if the set has photos to learn them from.
+
   Args:
     faces: The set.
     networks: By the names that tables print.
-    other_scores: Other systems' scores of the set's pairs, by name; None
-      fuses with eigenfaces, where the set has photos to learn them from.
+    described: What gives other features, by name: texture's, as a trunk's.
+    other_scores: Other systems' scores of the set's pairs, by name.
     seed: Of who is in the gallery.
 
   Returns:
@@ -74,16 +91,23 @@ def measure_faces(
     name: encode_crops(network, faces.images, mirrored=True)
     for name, network in networks.items()
   }
-  features = _features(faces, codes)
+  features = _features(faces, codes, described)
   rows = {
     name: score_pairs(feature, faces.pairs, refused=faces.refused)
     for name, feature in features.items()
   }
-  for name in networks:
-    rows[f"{IDENTITY}, {name}, with mirrored photo"] = score_pairs(
-      faces.pool(codes[name].identity),
+  turned = {
+    f"{IDENTITY}, {name}": latents.identity
+    for name, latents in mirrored.items()
+  } | {
+    name: describe(faces.images, mirrored=True)
+    for name, describe in described.items()
+  }
+  for name, feature in turned.items():
+    rows[f"{name}, with mirrored photo"] = score_pairs(
+      features[name],
       faces.pairs,
-      mirrored=faces.pool(mirrored[name].identity),
+      mirrored=faces.pool(feature),
       refused=faces.refused,
     )
   galleries = None
@@ -108,7 +132,7 @@ def measure_faces(
     faces,
     rows,
     presets,
-    _fusion(faces, rows, networks, other_scores),
+    _fusion(faces, rows, networks, _rivals(rows, described, other_scores)),
     galleries,
   )
 
@@ -158,7 +182,9 @@ def _raw_pixels(images: Images) -> Float[np.ndarray, "P D"]:
 
 
 def _features(
-  faces: FaceSet, codes: Mapping[str, Latents]
+  faces: FaceSet,
+  codes: Mapping[str, Latents],
+  described: Mapping[str, Describe],
 ) -> dict[str, Float[np.ndarray, "U D"]]:
   """Everything that is compared by cosine, unit by unit."""
   features = {
@@ -166,6 +192,8 @@ def _features(
     for kind, field in ((IDENTITY, "identity"), (RESIDUAL, "residual"))
     for name, latents in codes.items()
   }
+  for name, describe in described.items():
+    features[name] = faces.pool(describe(faces.images))
   if faces.fitted is not None:
     features[_COEFFICIENTS] = faces.pool(faces.fitted)
   if faces.training_images is not None:
@@ -176,17 +204,27 @@ def _features(
   return features
 
 
+def _rivals(
+  rows: Mapping[str, CodeScores],
+  described: Mapping[str, Describe],
+  other_scores: Mapping[str, np.ndarray] | None,
+) -> dict[str, np.ndarray]:
+  """The scores that codes are fused with, by whose they are."""
+  rivals = {name: rows[name].scores for name in described}
+  rivals |= other_scores or {}
+  if not rivals and EIGENFACES in rows:
+    rivals[EIGENFACES] = rows[EIGENFACES].scores
+  return rivals
+
+
 def _fusion(
   faces: FaceSet,
   rows: Mapping[str, CodeScores],
   networks: Mapping[str, Network],
-  other_scores: Mapping[str, np.ndarray] | None,
+  others: Mapping[str, np.ndarray],
 ) -> dict[str, VerificationResult]:
   """Each system by itself, then their sum after either normalisation."""
-  others = dict(other_scores or {})
-  if not others and EIGENFACES in rows:
-    others[EIGENFACES] = rows[EIGENFACES].scores
-  if not others:
+  if not others or not networks:
     return {}
   pairs = faces.pairs
   fused = {

@@ -69,7 +69,8 @@ def face_sections(results: FaceResults) -> list[Section]:
       columns=2,
     )
   )
-  blocks.append(_presets(results))
+  if results.presets:
+    blocks.append(_presets(results))
   if results.fusion:
     caption = (
       "Score-level fusion: sums of scores, normalised on the other folds"

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from typing import Any
 
 from jaxtyping import Float, UInt8
 import numpy as np
@@ -35,15 +36,13 @@ _FRONTAL = "frontal"
 _LEVELS = (0, 1)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ScanPhoto:
-  """A photo and the scans it is measured against.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class FacePhoto:
+  """A photo of a scanned face.
 
   Attributes:
     name: In folders of meshes, without a suffix; begins with the subject.
     subject: Whose face it is.
-    scan: Of the same moment (of the same person, where all are neutral).
-    neutral: The person's neutral scan.
     condition: The expression, or the yaw in degrees; "" if neither counts.
     image: The crop, `[112, 96, 3]` uint8.
     landmarks: In the crop, `[68, 2]`.
@@ -53,13 +52,24 @@ class ScanPhoto:
 
   name: str
   subject: str
-  scan: ScanFiles
-  neutral: ScanFiles
   condition: str
   image: UInt8[np.ndarray, "112 96 3"]
   landmarks: Float[np.ndarray, "68 2"]
   visibility: Float[np.ndarray, "68"]
   visible_contour: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ScanPhoto(FacePhoto):
+  """A photo and the scans it is measured against.
+
+  Attributes:
+    scan: Of the same moment (of the same person, where all are neutral).
+    neutral: The person's neutral scan.
+  """
+
+  scan: ScanFiles
+  neutral: ScanFiles
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -298,6 +308,23 @@ def _bu3dfe_scans(
 def _photo(
   row: PhotoRow, name: str, scan: ScanFiles, neutral: ScanFiles, condition: str
 ) -> ScanPhoto:
+  return ScanPhoto(
+    name=name,
+    subject=scan.subject,
+    scan=scan,
+    neutral=neutral,
+    condition=condition,
+    **crop_of(row),
+  )
+
+
+def crop_of(row: PhotoRow) -> dict[str, Any]:
+  """What a row of align_faces gives to a `FacePhoto`.
+
+  Raises:
+    UserFileNotFoundError: The crop is gone.
+    UserError: The row is not aligned.
+  """
   if row.crop_path is None or row.crop_from_photo is None:
     raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")
   landmarks, visibility = np.zeros((68, 2)), np.zeros(68)
@@ -306,17 +333,12 @@ def _photo(
       apply_affine(row.crop_from_photo, row.landmarks.astype(np.float32))
     )
     visibility = row.visibility
-  return ScanPhoto(
-    name=name,
-    subject=scan.subject,
-    scan=scan,
-    neutral=neutral,
-    condition=condition,
-    image=read_photo(row.crop_path),
-    landmarks=landmarks,
-    visibility=visibility,
-    visible_contour=follows_silhouette(row, "detector"),
-  )
+  return {
+    "image": read_photo(row.crop_path),
+    "landmarks": landmarks,
+    "visibility": visibility,
+    "visible_contour": follows_silhouette(row, "detector"),
+  }
 
 
 def _by_path(aligned: str | os.PathLike[str]) -> dict[pathlib.Path, PhotoRow]:

@@ -11,7 +11,8 @@ from data_prep.datasets.synthetic_rendering import render_dataset
 from data_prep.datasets.synthetic_set import SyntheticSet, world_of
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.output_files import check_folder, replace_file
+from disentangle3d.folder_use import sole_use
+from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.pictures import contact_sheet, picture_png
 from disentangle3d.training.export import Network, load_network
 from experiments.configs import demo as demo_config
@@ -49,53 +50,52 @@ def run_demo(workdir: pathlib.Path, settings: SyntheticSet) -> list[Gate]:
   Raises:
     Stopped: Ctrl-C or SIGTERM came; what was done is saved.
   """
-  check_folder(workdir)
-  seconds: dict[str, float] = {}
-  with _timed(seconds, "world"):
-    world, fitter = world_of(settings)
-  workdir.mkdir(parents=True, exist_ok=True)
-  dataset = workdir / "dataset"
-  with _timed(seconds, "photos, fits and dataset"):
-    render_dataset(dataset, settings, world, fitter)
-  trained = workdir / "training"
-  with _timed(seconds, "training, phases I to III"):
-    config = demo_config.get_config()
+  with sole_use(workdir):
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "world"):
+      world, fitter = world_of(settings)
+    dataset = workdir / "dataset"
+    with _timed(seconds, "photos, fits and dataset"):
+      render_dataset(dataset, settings, world, fitter)
+    trained = workdir / "training"
+    with _timed(seconds, "training, phases I to III"):
+      config = demo_config.get_config()
+      config.seed = settings.seed
+      _train(config, trained, dataset, fitter)
+    control = workdir / "control"
+    config = demo_control.get_config()
     config.seed = settings.seed
-    _train(config, trained, dataset, fitter)
-  control = workdir / "control"
-  config = demo_control.get_config()
-  config.seed = settings.seed
-  config.init_from = str(trained / "export" / "decoders")
-  with _timed(seconds, "the control"):
-    _train(config, control, dataset, fitter)
-  networks = {
-    AFTER_PRETRAINING: load_network(trained / "export" / "decoders"),
-    CONTROL: load_network(control),
-    AFTER_JOINT: load_network(trained),
-  }
-  with _timed(seconds, "evaluation"):
-    photos = measure_set(OUTDOOR, settings, world, fitter, networks)
-    sets = albedo_sets(photos.heldout, training_images(dataset))
-    verified = {
-      albedo: measure_faces(faces, networks) for albedo, faces in sets.items()
+    config.init_from = str(trained / "export" / "decoders")
+    with _timed(seconds, "the control"):
+      _train(config, control, dataset, fitter)
+    networks = {
+      AFTER_PRETRAINING: load_network(trained / "export" / "decoders"),
+      CONTROL: load_network(control),
+      AFTER_JOINT: load_network(trained),
     }
-    gates = demo_gates(photos, verified[PER_PERSON])
-  with _timed(seconds, "report"):
-    shown = faces_to_show(photos.heldout, networks[AFTER_JOINT])
-    pictures = [face_pictures(face, fitter) for face in shown.faces]
-    write_report(
-      workdir / "report.html",
-      photos,
-      verified,
-      gates,
-      shown,
-      pictures,
-      runs={"training": trained, "control": control},
-      settings=settings,
-      seconds=seconds,
-    )
-    _write_face(workdir, shown.faces[0], pictures, networks[AFTER_JOINT])
-  return gates
+    with _timed(seconds, "evaluation"):
+      photos = measure_set(OUTDOOR, settings, world, fitter, networks)
+      sets = albedo_sets(photos.heldout, training_images(dataset))
+      verified = {
+        albedo: measure_faces(faces, networks) for albedo, faces in sets.items()
+      }
+      gates = demo_gates(photos, verified[PER_PERSON])
+    with _timed(seconds, "report"):
+      shown = faces_to_show(photos.heldout, networks[AFTER_JOINT])
+      pictures = [face_pictures(face, fitter) for face in shown.faces]
+      write_report(
+        workdir / "report.html",
+        photos,
+        verified,
+        gates,
+        shown,
+        pictures,
+        runs={"training": trained, "control": control},
+        settings=settings,
+        seconds=seconds,
+      )
+      _write_face(workdir, shown.faces[0], pictures, networks[AFTER_JOINT])
+    return gates
 
 
 def _train(

@@ -17,6 +17,7 @@ from data_prep.datasets.synthetic_set import (
   render_batch,
   world_of,
 )
+from disentangle3d.evaluation.pair_plans import LEAST_PEOPLE
 from disentangle3d.output_files import check_folder, replace_file
 from disentangle3d.training.export import Network
 from disentangle3d.training.run import Outcome
@@ -162,6 +163,8 @@ def run_study(
     UserError: There are too few people to measure on.
   """
   end = time.monotonic() + 60 * minutes if minutes else None
+  if stage in ("all", "evaluate"):
+    _check_measuring(_measured(study, measuring), measuring)
   if stage in ("all", "train"):
     check_order(study, names, seed)
   if stage in ("all", "fit"):
@@ -177,6 +180,35 @@ def run_study(
     evaluate(study, seed, measuring)
 
 
+def _measured(study: Study, measuring: Measuring) -> Study:
+  """The study whose held-out people are measured."""
+  if measuring.people != "validation":
+    return study
+  settings = dataclasses.replace(
+    study.settings,
+    # They come after the test people.
+    people=study.settings.people + study.settings.heldout_people,
+    heldout_people=measuring.validation_people,
+  )
+  return dataclasses.replace(study, settings=settings)
+
+
+def _check_measuring(measured: Study, measuring: Measuring) -> None:
+  """What would else be told after the training."""
+  people = measured.settings.heldout_people
+  photos = people * measured.settings.heldout_photos_per_person
+  if people < LEAST_PEOPLE:
+    raise UserError(
+      f"--{measuring.people}_people: expected {LEAST_PEOPLE} or more to verify"
+      f" faces, got {people}"
+    )
+  if measuring.protocol_photos > photos:
+    raise UserError(
+      f"--protocol_photos: expected at most the {photos} photos of the"
+      f" {measuring.people} people, got {measuring.protocol_photos}"
+    )
+
+
 def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
   path = workdir / "study.json"
   settings = json.loads(json.dumps(settings))
@@ -185,6 +217,12 @@ def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
     replace_file(path, json.dumps(settings, indent=1))
     return
   before = json.loads(path.read_text())
+  # What is there once something was rendered, fitted or trained.
+  if not any(
+    place.is_dir() or place.suffix == ".npz" for place in workdir.iterdir()
+  ):
+    replace_file(path, json.dumps(settings, indent=1))
+    return
   for name, value in settings.items():
     if before.get(name) != value:
       raise UserError(
@@ -239,17 +277,7 @@ def train_variants(
 
 def evaluate(study: Study, seed: int, measuring: Measuring) -> None:
   """Measures everything there is of a seed, and writes the pages."""
-  people, measured = measuring.people, study
-  if people == "validation":
-    measured = dataclasses.replace(
-      study,
-      settings=dataclasses.replace(
-        study.settings,
-        # They come after the test people.
-        people=study.settings.people + study.settings.heldout_people,
-        heldout_people=measuring.validation_people,
-      ),
-    )
+  people, measured = measuring.people, _measured(study, measuring)
   with _timed(study.workdir, f"evaluation, {people}, seed {seed}"):
     networks = trained_networks(study, seed)
     results = measure_study(

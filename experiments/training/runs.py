@@ -13,14 +13,15 @@ import tqdm
 
 from data_prep.stages.flag_words import expand
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.folder_use import sole_use
 from disentangle3d.network.face_model import FaceModel, count_params
-from disentangle3d.output_files import check_folder
+from disentangle3d.training.checkpoint import begun_phases
 from disentangle3d.training.evaluators import Evaluate
 from disentangle3d.training.export import abstract_params
 from disentangle3d.training.loop import LoopOptions, PhaseInput
 from disentangle3d.training.optimizers import Optimizer
 from disentangle3d.training.phase_losses import LOSSES, Loss
-from disentangle3d.training.phases import Phase
+from disentangle3d.training.phases import Phase, needed_head
 from disentangle3d.training.processes import is_first_process
 from disentangle3d.training.run import (
   Outcome,
@@ -42,7 +43,8 @@ from experiments.training.phases import phases_of, todays_phases
 from experiments.training.summary import saturation_warning, write_summary
 
 # What makes a run another one.
-_FIXED = ("model", "identity_head.kind", "seed", "examples.num_classes")
+_HEAD_KIND = "identity_head.kind"
+_FIXED = ("model", _HEAD_KIND, "seed", "examples.num_classes")
 # What may change without a word when a run goes on.
 _FREE = (
   "examples.path",
@@ -99,61 +101,84 @@ def train(
     UserFileNotFoundError: The dataset or `init_from` is not there.
     NonFiniteLossError: The loss became NaN or infinite.
   """
-  check_folder(workdir)
-  phases = phases_of(config, optimizers or {})
-  export_phases = todays_phases(config.export_phases)
-  every_loss = {**LOSSES, **(losses or {})}
-  _check_weights(phases, losses or {})
-  devices = jax.devices()
-  check_phases(phases, len(devices), export_phases, losses=every_loss)
-  phase_input, morphable_model = examples or open_input(config, devices)
-  model = face_model_of(config)
-  asked = evaluators_of(
-    config, evaluators or {}, model=model, morphable_model=morphable_model
-  )
-  options = LoopOptions(
-    config.log_every,
-    config.checkpoint_every,
-    profile_steps=profile_steps,
-    profile_folder=str(pathlib.Path(workdir) / "profile"),
-    debug_nans=debug_nans,
-  )
-  init_from = config.init_from and expand(config.init_from)
-  # Before anything is written.
-  if init_from and not is_begun(phases, workdir):
-    load_start(init_from, model, morphable_model)
-  if is_first_process():
-    write_run_info(
-      workdir,
-      config.to_dict(),
-      morphable_model,
-      devices,
-      params={
-        name: count_params(entry)
-        for name, entry in abstract_params(model).items()
-      },
-      fixed=_FIXED,
-      free=_FREE,
-      todays=_todays_config,
+  with _held(workdir):
+    phases = phases_of(config, optimizers or {})
+    export_phases = todays_phases(config.export_phases)
+    every_loss = {**LOSSES, **(losses or {})}
+    _check_weights(phases, losses or {})
+    devices = jax.devices()
+    check_phases(phases, len(devices), export_phases, losses=every_loss)
+    phase_input, morphable_model = examples or open_input(config, devices)
+    model = face_model_of(config)
+    asked = evaluators_of(
+      config, evaluators or {}, model=model, morphable_model=morphable_model
     )
-  _log_start(model, phases, devices, morphable_model)
-  with _reporter(workdir) as report:
-    return run_phases(
-      phases,
-      model=model,
-      morphable_model=morphable_model,
-      phase_input=phase_input,
-      workdir=workdir,
-      devices=devices,
-      seed=config.seed,
-      init_from=init_from,
-      options=options,
-      export_phases=export_phases,
-      report=report,
-      should_stop=should_stop,
-      losses=every_loss,
-      evaluators=asked,
+    options = LoopOptions(
+      config.log_every,
+      config.checkpoint_every,
+      profile_steps=profile_steps,
+      profile_folder=str(pathlib.Path(workdir) / "profile"),
+      debug_nans=debug_nans,
     )
+    init_from = config.init_from and expand(config.init_from)
+    # Before anything is written.
+    if init_from and not is_begun(phases, workdir):
+      load_start(init_from, model, morphable_model)
+    if is_first_process():
+      write_run_info(
+        workdir,
+        config.to_dict(),
+        morphable_model,
+        devices,
+        params={
+          name: count_params(entry)
+          for name, entry in abstract_params(model).items()
+        },
+        fixed=_fixed(phases, workdir),
+        free=_FREE,
+        todays=_todays_config,
+      )
+    _log_start(model, phases, devices, morphable_model)
+    with _reporter(workdir) as report:
+      return run_phases(
+        phases,
+        model=model,
+        morphable_model=morphable_model,
+        phase_input=phase_input,
+        workdir=workdir,
+        devices=devices,
+        seed=config.seed,
+        init_from=init_from,
+        options=options,
+        export_phases=export_phases,
+        report=report,
+        should_stop=should_stop,
+        losses=every_loss,
+        evaluators=asked,
+      )
+
+
+@contextlib.contextmanager
+def _held(workdir: str | os.PathLike[str]) -> Iterator[None]:
+  """Keeps other runs out of a workdir, for all processes of this one."""
+  if not is_first_process():
+    yield
+    return
+  with sole_use(workdir):
+    yield
+
+
+def _fixed(
+  phases: Sequence[Phase], workdir: str | os.PathLike[str]
+) -> list[str]:
+  """What may not change because a phase that depends on it has begun."""
+  begun = set(begun_phases(workdir))
+  without_head = {phase.name for phase in phases if not needed_head(phase)}
+  return [
+    name
+    for name in _FIXED
+    if begun - (without_head if name == _HEAD_KIND else set())
+  ]
 
 
 def _check_weights(phases: Sequence[Phase], losses: Mapping[str, Loss]) -> None:

@@ -130,7 +130,7 @@ class LocateLandmarksTest(absltest.TestCase):
     self.assertIn("list.txt", read_licences(self.output))
     # Another input is another job.
     (detected / "manifest-00000-of-00002.jsonl").write_text("")
-    with self.assertRaisesRegex(ValueError, "begun with input_sha256"):
+    with self.assertRaisesRegex(ValueError, "begun with other input"):
       locate_landmarks(rows_of_stage(detected), self.output, _BrightLocator())
 
   def test_bad_photos_in_an_archive_are_listed_and_passed(self):

@@ -212,13 +212,16 @@ class PrepareDatasetTest(absltest.TestCase):
     # Other flags are another job.
     said = _run([*command, "--heldout_people=2"], status=1)
     self.assertRegex(said, "ERROR: .*begun with build_dataset.heldout_people")
+    # Nothing depends on it any more.
+    shutil.rmtree(dataset)
+    _run([*command, "--heldout_people=2"])
+    self.assertEqual(open_dataset(dataset, "heldout").num_people, 2)
 
-  def test_bad_flags_are_told_before_anything_is_written(self):
-    (self.folder / "photos").mkdir()
+  def test_what_a_later_stage_would_refuse_is_told_before_the_first(self):
+    flags = self._write_known_faces()
+    photos = self.folder / "photos"
     said = _run(
-      _command(
-        self.folder / "photos", self.folder, "--set=fit_faces.contuor=on"
-      ),
+      _command(photos, self.folder, *flags, "--set=fit_faces.contuor=on"),
       status=1,
     )
     self.assertEqual(

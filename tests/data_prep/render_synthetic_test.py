@@ -125,18 +125,20 @@ class OpenSetTest(absltest.TestCase):
 
     def begin(model):
       save_morphable_model(root / "model.npz", model)
-      return open_set(
+      with open_set(
         root / "set",
         settings,
         model,
         write="dataset",
         num_shards=2,
         manifest_suffix=".json",
-      )
+      ) as stage:
+        return stage
 
     for model in (models[0], models[0]):
       self.assertEqual(begin(model).pending(Share(0, 1)), [0, 1])
-    with self.assertRaisesRegex(ValueError, "begun with input_sha256"):
+    begin(models[0]).manifest(0).touch()
+    with self.assertRaisesRegex(ValueError, "begun with other input"):
       begin(models[1])
 
 

@@ -89,6 +89,32 @@ class IcpTest(parameterized.TestCase):
     )
     self.assertEqual((short.iterations, short.converged), (1, False))
 
+  def test_of_the_nearest_share_outliers_are_left_out(self):
+    vertices, triangles = _egg()
+    motion = _motion(1.1)
+    points = motion.apply(vertices[::3])
+    rng = np.random.default_rng(0)
+    hair = rng.random(len(points)) < 0.08
+    points = points + np.where(hair, 15.0, 0.0)[:, None] * [0.0, 0.0, 1.0]
+    near, every = (
+      icp_lib.icp(
+        make_surface(vertices, triangles),
+        points,
+        options=icp_lib.IcpOptions(
+          iterations=300, tolerance_mm=1e-7, nearest_share=share
+        ),
+      )
+      for share in (0.9, 1.0)
+    )
+    self.assertEqual(near.points, round(0.9 * len(points)))
+    self.assertTrue((np.diff(near.rms_mm) <= 0).all())
+    self.assertLess(near.rms_mm[-1], 1e-3)
+    self.assertAlmostEqual(near.motion.scale, 1.1, places=4)
+    self.assertGreater(every.rms_mm[-1], 1.0)
+    self.assertGreater(
+      np.abs(every.motion.translation - near.motion.translation).max(), 0.2
+    )
+
   def test_a_plane_and_a_sphere(self):
     """Points 3 mm over a plane; points on a sphere 5 % larger."""
     plane = make_surface(

@@ -154,9 +154,43 @@ class ProtocolTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "errors: .*got none"):
       protocols.pool_distances([])
 
+  def test_outside_the_outline_nothing_counts(self):
+    made, truth = _scan(3, seed=1), _scan(3)
+    points, faces = truth.surface.vertices, truth.surface.triangles
+    outline = (points[:, 2] > 20) & (np.abs(points[:, 1]) < 60)
+    hair = points + 40.0 * (~outline & (points[:, 1] > 0))[:, None]
+    for name in protocols.OUTLINE_PROTOCOLS:
+      errors = [
+        protocols.scan_error(
+          made,
+          scans.make_scan(vertices, faces, truth.landmarks, outline=outline),
+          protocol=name,
+        )
+        for vertices in (points, hair)
+      ]
+      self.assertEqual(errors[0].score_mm, errors[1].score_mm)
+      self.assertEqual(errors[0].rmse_mm, errors[1].rmse_mm)
+      inside = errors[0].distance_mm[outline]
+      self.assertEqual(errors[0].score_mm, np.median(inside))
+      self.assertAlmostEqual(errors[0].rmse_mm ** 2, np.mean(inside**2))
+      with self.assertRaisesRegex(ValueError, "with an outline"):
+        protocols.scan_error(made, truth, protocol=name)
+
+  def test_together_protocols_say_what_they_say_alone(self):
+    made, truth = _scan(3, seed=1), _scan(3)
+    together = protocols.scan_errors(made, truth, NAMES)
+    for name, error in zip(NAMES, together, strict=True):
+      alone = protocols.scan_error(made, truth, protocol=name)
+      self.assertEqual(error.score_mm, alone.score_mm, name)
+    self.assertIs(
+      together[NAMES.index("deng2019")].icp, together[NAMES.index("ganfit")].icp
+    )
+
   def test_errors_name_the_argument(self):
     scan = _scan(3)
-    with self.assertRaisesRegex(ValueError, "liu2018, .*realy_like, got 'x'"):
+    with self.assertRaisesRegex(
+      ValueError, "liu2018, .*outline_rigid, got 'x'"
+    ):
       protocols.scan_error(scan, scan, protocol="x")
     with self.assertRaisesRegex(ValueError, "radius_mm: .* got 0"):
       protocols.scan_error(scan, scan, radius_mm=0)
@@ -182,7 +216,9 @@ class SideBySideTest(absltest.TestCase):
       triangles=self.triangles,
       groups=np.arange(2),
     )
-    for column in COLUMNS:
+    known = [name for name in COLUMNS if not name.startswith("outline")]
+    self.assertEqual(list(table.scores["near"]), known)
+    for column in known:
       near, far = (table.scores[name][column] for name in ("near", "far"))
       self.assertEqual(near.shape, (2,))
       self.assertTrue((near < far).all(), column)

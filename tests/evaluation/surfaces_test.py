@@ -1,3 +1,5 @@
+import pickle
+
 from absl.testing import absltest, parameterized
 import numpy as np
 import scipy.spatial
@@ -100,6 +102,28 @@ class ClosestPointsTest(parameterized.TestCase):
     np.testing.assert_allclose(by_vertex, oracle)
     by_surface = surfaces.closest_points(surface, points).distance_mm
     self.assertTrue((by_surface <= by_vertex + 1e-9).all())
+
+  def test_weights_of_the_corners_give_the_points(self):
+    vertices, triangles = _bumpy()
+    surface = surfaces.make_surface(vertices, triangles)
+    points = np.random.default_rng(2).normal(size=(200, 3)) * 60
+    found = surfaces.closest_points(surface, points)
+    corners = vertices[triangles[found.triangle]]
+    weights = surfaces.barycentric(found.point, corners)
+    np.testing.assert_allclose(weights.sum(1), 1)
+    self.assertGreater(weights.min(), -1e-6)
+    np.testing.assert_allclose(
+      np.einsum("pk,pki->pi", weights, corners), found.point, atol=1e-6
+    )
+
+  def test_a_surface_goes_to_another_process_without_its_trees(self):
+    surface = surfaces.make_surface(*_bumpy())
+    points = np.random.default_rng(3).normal(size=(50, 3)) * 60
+    before = surfaces.closest_points(surface, points)
+    again = pickle.loads(pickle.dumps(surface))
+    self.assertNotIn("parts", vars(again))
+    after = surfaces.closest_points(again, points)
+    np.testing.assert_array_equal(after.point, before.point)
 
   def test_errors_name_the_argument(self):
     vertices, triangles = _bumpy()

@@ -1,3 +1,4 @@
+import functools
 import pathlib
 import subprocess
 import sys
@@ -7,7 +8,12 @@ from absl.testing import absltest
 import pytest
 
 from experiments.configs import paper_scale
-from experiments.study.stages import check_order, open_study
+from experiments.study.stages import (
+  Measuring,
+  check_order,
+  open_study,
+  run_study,
+)
 from tests.fixtures import REPOSITORY
 
 _VERTICES = 1_500
@@ -46,6 +52,10 @@ class OpenStudyTest(absltest.TestCase):
       check_order(study, ["arcface", "true_shape"], 0)
     check_order(study, ["arcface", "paper"], 0)
     check_order(study, ["true_shape"], 0)
+    # Nothing is there yet that depends on it.
+    _open(self.workdir, world_seed=1)
+    _open(self.workdir)
+    (self.workdir / "fits-199.npz").touch()
     _open(self.workdir)
     with self.assertRaisesRegex(
       ValueError, "study.json: expected seed 0 as this study .* got 1"
@@ -53,6 +63,25 @@ class OpenStudyTest(absltest.TestCase):
       _open(self.workdir, world_seed=1)
     with self.assertRaisesRegex(ValueError, "expected scale 0.0004 .* got 0.5"):
       _open(self.workdir, scale=0.5)
+
+  def test_too_few_people_are_told_before_the_training(self):
+    study = _open(self.workdir, test_people=3)
+    run = functools.partial(
+      run_study, study, "all", ["paper"], seed=0, minutes=0.0
+    )
+    with self.assertRaisesRegex(ValueError, "--test_people: expected 4 or"):
+      run(measuring=Measuring())
+    with self.assertRaisesRegex(ValueError, "--validation_people: .* got 2"):
+      run(measuring=Measuring("validation", validation_people=2))
+    with self.assertRaisesRegex(ValueError, "--protocol_photos: .* the 40 pho"):
+      run(
+        measuring=Measuring(
+          "validation", validation_people=4, protocol_photos=41
+        )
+      )
+    self.assertEqual(
+      [path.name for path in self.workdir.iterdir()], ["study.json"]
+    )
 
   def test_the_dtype_is_the_configs_where_it_has_one(self):
     self.assertEqual(_open(self.workdir).config.model.dtype, "float32")

@@ -142,7 +142,7 @@ class TrunkTest(absltest.TestCase):
   def test_in_bfloat16_parameters_stay_float32(self):
     images = jax.ShapeDtypeStruct((1, 112, 96, 3), jnp.float32)
     features, variables = jax.eval_shape(
-      MobileFace("bfloat16").init_with_output, jax.random.key(0), images
+      MobileFace(dtype="bfloat16").init_with_output, jax.random.key(0), images
     )
     self.assertEqual(features.dtype, jnp.bfloat16)
     for leaf in jax.tree.leaves(variables):

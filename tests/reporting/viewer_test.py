@@ -34,7 +34,7 @@ def face_and_model():
     photo=np.full((600, 500, 3), (10, 200, 30), np.uint8),
     shape=identity + 2 * np.asarray(model.expression_basis)[..., 0],
     identity_shape=identity,
-    colors=np.tile(np.array([[250, 20, 20]], np.uint8), (600, 1)),
+    colors=np.tile(np.array([[200, 20, 20]], np.uint8), (600, 1)),
   )
   return face, mean, np.asarray(model.triangles)
 
@@ -108,6 +108,11 @@ class ViewerPageTest(absltest.TestCase):
     # Coloured by the photo (red), and the residual moves the full shape only.
     red = titled[..., 0].astype(int) - titled[..., 1] > 60
     self.assertGreater(red[:, width // 4 : width // 2].mean(), 0.1)
+    # Where the lamp shines straight on it, it has the photo's very colour
+    # (edges are mixed with the white page).
+    skin = titled[:, width // 4 : width // 2]
+    skin = skin[skin[..., 1] < 40]
+    np.testing.assert_allclose(skin.max(0)[0], 200, atol=4)
     before = np.any(full < 235, -1)
     after = red[:, width // 4 : width // 4 + before.shape[1]]
     self.assertGreater(np.mean(before[:middle] != after[:middle]), 0)

@@ -17,14 +17,21 @@ class RunFilesTest(absltest.TestCase):
     super().setUp()
     self.workdir = pathlib.Path(self.create_tempdir().full_path) / "run"
 
-  def _write(self, config, model=MORPHABLE_MODEL, **kwargs):
+  def _write(
+    self,
+    config,
+    model=MORPHABLE_MODEL,
+    *,
+    fixed=("model", "head.kind"),
+    **kwargs,
+  ):
     write_run_info(
       self.workdir,
       config,
       model,
       jax.devices()[:1],
       params={"encoder": 7},
-      fixed=("model", "head.kind"),
+      fixed=fixed,
       **kwargs,
     )
 
@@ -94,6 +101,10 @@ class RunFilesTest(absltest.TestCase):
         {"seed": 0, "model": {"dim": 3}, "log_every": 2},
         MORPHABLE_MODEL.replace(name="another"),
       )
+    another = MORPHABLE_MODEL.replace(name="another")
+    with self.assertLogs("disentangle3d", "WARNING") as logs:
+      self._write({"seed": 0, "model": {"dim": 4}}, another, fixed=())
+    self.assertIn("config.model.dim: was 3 when this run began", str(logs))
     (self.workdir / "run.json").write_text("{")
     with self.assertRaisesRegex(ValueError, "run.json: expected"):
       self._write({"seed": 0})

@@ -158,6 +158,8 @@ class StartTest(absltest.TestCase):
     )
     with self.assertRaisesRegex(ValueError, "expected the optimizers of"):
       _run(self.root / "c", [self.decoders, other])
+    # Before the first phase is run.
+    self.assertFalse((self.root / "c").exists())
 
 
 class StopTest(absltest.TestCase):

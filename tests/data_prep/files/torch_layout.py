@@ -8,7 +8,13 @@ import zipfile
 
 import numpy as np
 
-_CLASSES = {"<f4": "FloatStorage", "<f8": "DoubleStorage", "<i8": "LongStorage"}
+# bfloat16 has no type in NumPy: its bits are written as <u2.
+_CLASSES = {
+  "<f4": "FloatStorage",
+  "<f8": "DoubleStorage",
+  "<i8": "LongStorage",
+  "<u2": "BFloat16Storage",
+}
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -48,12 +54,32 @@ def _tensor(array: np.ndarray, key: str, *, legacy: bool) -> bytes:
 
 
 def pickled_state_dict(arrays, *, legacy: bool = False) -> bytes:
-  """The pickle of an OrderedDict of tensors, storages numbered from 0."""
+  """The pickle of an OrderedDict of tensors, storages numbered from 0.
+
+  Its values may be such mappings, or bytes, which are put in as they are.
+  """
+  return b"\x80\x02" + _entries(arrays, iter(range(999)), legacy) + b"."
+
+
+def all_arrays(saved) -> list[np.ndarray]:
+  """The arrays of a checkpoint, in the order of their storages."""
+  if isinstance(saved, np.ndarray):
+    return [saved]
+  if isinstance(saved, bytes):
+    return []
+  return [array for value in saved.values() for array in all_arrays(value)]
+
+
+def _entries(saved, numbers, legacy: bool) -> bytes:
+  if isinstance(saved, bytes):
+    return saved
+  if isinstance(saved, np.ndarray):
+    return _tensor(saved, str(next(numbers)), legacy=legacy)
   entries = b"".join(
-    _text(name) + _tensor(array, str(number), legacy=legacy)
-    for number, (name, array) in enumerate(arrays.items())
+    _text(name) + _entries(value, numbers, legacy)
+    for name, value in saved.items()
   )
-  return b"\x80\x02" + _EMPTY_DICT + b"(" + entries + b"u."
+  return _EMPTY_DICT + b"(" + entries + b"u"
 
 
 def write_archive(
@@ -64,7 +90,7 @@ def write_archive(
     archive.writestr("net/data.pkl", pickled or pickled_state_dict(arrays))
     archive.writestr("net/byteorder", b"little")
     archive.writestr("net/version", b"3\n")
-    for number, array in enumerate(arrays.values()):
+    for number, array in enumerate(all_arrays(arrays)):
       archive.writestr(
         f"net/data/{number}", np.ascontiguousarray(array).tobytes()
       )
@@ -76,8 +102,9 @@ def write_stream(path: pathlib.Path, arrays) -> None:
   for head in (MAGIC, 1001, {"little_endian": True}):
     pickle.dump(head, content, protocol=2)
   content.write(pickled_state_dict(arrays, legacy=True))
-  pickle.dump([str(i) for i in range(len(arrays))], content, protocol=2)
-  for array in arrays.values():
+  flat = all_arrays(arrays)
+  pickle.dump([str(i) for i in range(len(flat))], content, protocol=2)
+  for array in flat:
     content.write(struct.pack("<q", array.size))
     content.write(np.ascontiguousarray(array).tobytes())
   path.write_bytes(content.getvalue())

@@ -6,6 +6,7 @@ from absl.testing import absltest, parameterized
 
 from data_prep.stages.folder import Share, digest, open_stage, parse_share
 from data_prep.stages.rows import PhotoRow, list_manifests, write_manifest
+from disentangle3d.folder_use import sole_use
 
 
 class ShareTest(parameterized.TestCase):
@@ -36,7 +37,8 @@ class StageFolderTest(absltest.TestCase):
       "licences": {"photos": "x"},
       "inputs": digest([b"a", b"b"]),
     } | changes
-    return open_stage(self.path, "cut", **options)
+    with open_stage(self.path, "cut", **options) as folder:
+      return folder
 
   def _write(self, folder, shard):
     row = PhotoRow(
@@ -81,14 +83,41 @@ class StageFolderTest(absltest.TestCase):
     self.assertTrue(others.exists())
 
   def test_another_job_does_not_go_on_here(self):
-    self._open()
+    self._write(self._open(), 1)
     for changes, named in (
       ({"settings": {"margin": 2.0, "sizes": (1, 2)}}, "margin 1.5.*got 2.0"),
       ({"num_shards": 4}, "num_shards 3.*got 4"),
-      ({"inputs": digest([b"ab"])}, "input_sha256"),
+      ({"inputs": digest([b"ab"])}, "begun with other input"),
     ):
       with self.assertRaisesRegex(ValueError, named):
         self._open(**changes)
+
+  def test_until_a_shard_is_whole_another_job_may_begin_here(self):
+    self._open()
+    unfinished = self.path / "fits-00002-of-00003.npz"
+    unfinished.touch()
+    (self.path / "mine.txt").touch()
+    # Nothing is left of the first; but others may be at work on it.
+    changes = {"settings": {"margin": 2.0}, "num_shards": 4}
+    with sole_use(self.path, part=0, parts=2):
+      with self.assertRaisesRegex(ValueError, "begun with margin 1.5"):
+        self._open(share=Share(1, 2), **changes)
+    self._open(share=Share(1, 2), **changes)
+    self.assertFalse(unfinished.exists())
+    self.assertTrue((self.path / "mine.txt").exists())
+    about = json.loads((self.path / "about.json").read_text())
+    self.assertEqual(about["settings"]["margin"], 2.0)
+    self._write(self._open(**changes), 0)
+    with self.assertRaisesRegex(ValueError, "begun with margin 2.0"):
+      self._open()
+
+  def test_a_folder_is_one_processes_at_once(self):
+    with sole_use(self.path), self.assertRaisesRegex(ValueError, "in use by"):
+      self._open()
+    with sole_use(self.path, part=0, parts=2):
+      self._open(share=Share(1, 2))
+      with self.assertRaisesRegex(ValueError, "in use by"):
+        self._open()
 
   def test_other_folders_are_refused_and_kept(self):
     self.path.mkdir()
@@ -97,6 +126,9 @@ class StageFolderTest(absltest.TestCase):
       self._open()
     self.assertEqual([p.name for p in self.path.iterdir()], ["mine.txt"])
     (self.path / "mine.txt").unlink()
+    (self.path / "about.json").write_text('{"stage": "sew", "settings": {}}')
+    with self.assertRaisesRegex(ValueError, "begun by sew"):
+      self._open()
     (self.path / "about.json").write_text("{}")
     with self.assertRaisesRegex(ValueError, "about.json: expected what cut"):
       self._open()

@@ -30,15 +30,6 @@ class FillShardsTest(absltest.TestCase):
     self.made = []
 
   def _fill(self, share: Share = ALONE, *, ok: bool = True):
-    folder = open_stage(
-      self.path,
-      "cut",
-      num_shards=3,
-      settings={},
-      licences={},
-      inputs=digest([b"a"]),
-    )
-
     def make_rows(shard, progress):
       self.made.append(shard)
       progress(1)
@@ -60,7 +51,15 @@ class FillShardsTest(absltest.TestCase):
         )
       return [row]
 
-    return fill_shards(folder, share, make_rows, num_photos=3)
+    with open_stage(
+      self.path,
+      "cut",
+      num_shards=3,
+      settings={},
+      licences={},
+      inputs=digest([b"a"]),
+    ) as folder:
+      return fill_shards(folder, share, make_rows, num_photos=3)
 
   def test_the_last_of_several_machines_counts(self):
     self.assertIsNone(self._fill(Share(0, 2)))

@@ -14,11 +14,14 @@ from data_prep.stages.rows import (
   write_manifest,
 )
 from disentangle3d.evaluation.pairs import pair_scores
+from disentangle3d.evaluation.verification import verify
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.pictures import picture_png
-from disentangle3d.training.export import Network
+from disentangle3d.training.export import Network, save_network
+from experiments.evaluations.textures import read_textures
 from experiments.measures.codes import encode_crops
 from experiments.measures.verification import (
+  TRUNK,
   eigenfaces,
   identify_in_gallery,
   measure_faces,
@@ -182,8 +185,25 @@ class PublishedSetsTest(absltest.TestCase):
     np.testing.assert_array_equal(faces.images[7], _face(3, 0))
     self.assertEqual(np.bincount(faces.pairs.fold).tolist(), [2] * 10)
     path.write_bytes(pickle.dumps((images[:-2], same[:-1]), protocol=2))
-    with self.assertRaisesRegex(ValueError, "10 divides.* got 19"):
+    with self.assertRaisesRegex(ValueError, "some.bin: .*10 divides.* got 19"):
       published_sets.bin_set(path)
+    path.write_bytes(pickle.dumps((images, [1] * 11 + [0] * 9), protocol=2))
+    with self.assertRaisesRegex(ValueError, "some.bin: .* got 11 and 9"):
+      published_sets.bin_set(path)
+
+  def test_a_bin_file_sorted_by_kind_has_both_kinds_in_every_fold(self):
+    picture = picture_png(_face(0, 0))
+    path = self.folder / "sorted.bin"
+    for same in ([1] * 23 + [0] * 17, [0] * 12 + [1] * 28):
+      path.write_bytes(pickle.dumps(([picture] * 80, same)))
+      pairs = published_sets.bin_set(path).pairs
+      self.assertEqual(pairs.same.tolist(), [kind == 1 for kind in same])
+      self.assertEqual(np.bincount(pairs.fold).tolist(), [4] * 10)
+      for kind in (True, False):
+        own = pairs.fold[pairs.same == kind]
+        self.assertEqual(sorted(own), own.tolist())
+        self.assertEqual(set(own.tolist()), set(range(10)))
+      verify(np.arange(40.0), pairs.same, folds=pairs.fold)
 
 
 class MeasureFacesTest(absltest.TestCase):
@@ -237,6 +257,55 @@ class MeasureFacesTest(absltest.TestCase):
       measure_faces(
         self.faces, {"it": self.network}, other_scores={"best": perfect[1:]}
       )
+
+
+class TexturesTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    self.faces = published_sets.lfw_set(_lfw(folder), folder)
+    self.network = _network()
+    save_network(
+      folder / "net",
+      self.network.model,
+      self.network.params,
+      random_morphable_model(),
+      phase="test",
+    )
+    self.textures = read_textures([f"it={folder / 'net'}"], with_dlib=False)
+
+  def test_a_trunks_feature_is_what_its_two_layers_see(self):
+    (describe,) = self.textures.values()
+    encoder = self.network.params["encoder"]
+    for mirrored in (False, True):
+      feature = describe(self.faces.images, mirrored=mirrored)
+      codes = encode_crops(self.network, self.faces.images, mirrored=mirrored)
+      for code, layer in (
+        (codes.identity, encoder["identity_fc"]),
+        (codes.residual, encoder["residual_fc"]),
+      ):
+        made = np.tanh(feature @ layer["kernel"] + layer["bias"])
+        np.testing.assert_allclose(made, code, atol=1e-5)
+
+  def test_it_is_compared_and_fused_with(self):
+    results = measure_faces(
+      self.faces, {"net": self.network}, described=self.textures
+    )
+    name = f"{TRUNK}, it"
+    (describe,) = self.textures.values()
+    plain = describe(self.faces.images)
+    np.testing.assert_allclose(
+      results.rows[name].scores, pair_scores(plain, self.faces.pairs)
+    )
+    both = results.rows[f"{name}, with mirrored photo"].scores
+    self.assertGreater(np.abs(both - results.rows[name].scores).max(), 1e-4)
+    self.assertIn(f"identity code, net + {name}, z_score", results.fusion)
+    self.assertIn(f"{name}, {self.faces.name}", face_rows(results)[LFW])
+
+  def test_no_network_is_needed(self):
+    results = measure_faces(self.faces, {}, described=self.textures)
+    self.assertEmpty(results.fusion)
+    self.assertNotEmpty(face_sections(results)[0].blocks)
 
 
 class BaselinesTest(absltest.TestCase):

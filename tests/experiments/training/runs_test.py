@@ -1,6 +1,7 @@
 """`train` from Python: a caller's losses and optimizers, old workdirs."""
 
 import pathlib
+from unittest import mock
 
 from absl.testing import absltest
 import jax
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from disentangle3d.folder_use import sole_use
+from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.run_files import read_metrics
+from disentangle3d.types import UserError
 from experiments.configs import smoke
 from experiments.training.runs import _todays_config, train
 
@@ -65,6 +69,28 @@ class TrainTest(absltest.TestCase):
     ):
       train(config, self.root / "b", losses={"length": lambda f: jnp.ones(())})
     self.assertFalse((self.root / "a").exists())
+
+  def test_a_workdir_is_one_runs_at_once(self):
+    with sole_use(self.root), self.assertRaisesRegex(UserError, "in use by"):
+      train(_config(), self.root)
+    self.assertEmpty(list(self.root.iterdir()))
+
+  def test_what_no_phase_has_begun_with_may_change(self):
+    config = _config()
+    # Stopped before the first checkpoint, as by a full disk.
+    with mock.patch.object(
+      PhaseCheckpoints, "save", side_effect=OSError(28, "full")
+    ):
+      with self.assertRaises(OSError):
+        train(config, self.root)
+    config.seed = 1
+    train(config, self.root)
+    # The head's kind is of phases that come later.
+    config.identity_head.kind = "cosface"
+    train(config, self.root)
+    config.seed = 2
+    with self.assertRaisesRegex(UserError, "config.seed: expected 1 as the"):
+      train(config, self.root)
 
   def test_an_optimizer_may_come_whole(self):
     config = _config()

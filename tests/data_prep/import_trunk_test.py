@@ -11,8 +11,11 @@ import chex
 import jax
 import numpy as np
 
-from data_prep import import_sphereface
-from data_prep.trunks.sphereface import read_trunk_weights, trunk_params
+from data_prep.trunks.imported import (
+  import_trunk,
+  read_trunk_weights,
+  trunk_params,
+)
 from disentangle3d.network.sphereface import SphereFace, scale_images
 from disentangle3d.training.export import load_network
 from tests.data_prep.files import torch_layout
@@ -160,7 +163,7 @@ class FileTest(parameterized.TestCase):
     path, output = self.folder / "sphere4.pth", self.folder / "net"
     write(path, self.weights)
     basis = random_morphable_model()
-    import_sphereface.import_sphereface(path, output, basis, licence="MIT")
+    import_trunk(path, output, basis, licence="MIT")
     export = load_network(output)
     self.assertEqual(export.model.trunk, "sphere4")
     self.assertEqual(export.model.num_vertices, basis.num_vertices)
@@ -202,6 +205,7 @@ class FileTest(parameterized.TestCase):
     ),
     ("nan", {"conv1_1.bias": np.full(64, np.nan)}, "finite numbers in conv1_1"),
     ("depth", {"conv1_2.weight": np.ones(1)}, "convolutions of one of sphere4"),
+    ("name", {"conv1_1.weight": None}, "one of SphereFace, MobileFaceNet, got"),
   )
   def test_what_does_not_fit_is_named(self, changes, problem):
     weights = {**self.weights, **changes}
@@ -209,12 +213,13 @@ class FileTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, problem):
       trunk_params(weights)
 
-  def test_the_command_says_what_is_wrong_in_one_line(self):
+  @parameterized.parameters("import_trunk", "import_sphereface")
+  def test_the_command_says_what_is_wrong_in_one_line(self, binary):
     (self.folder / "net.prototxt").write_text("layer {}")
     run = subprocess.run(
       [
         sys.executable,
-        *("-m", "data_prep.import_sphereface"),
+        *("-m", f"data_prep.{binary}"),
         f"--weights={self.folder / 'net.prototxt'}",
         f"--output={self.folder / 'out'}",
       ],
@@ -225,6 +230,11 @@ class FileTest(parameterized.TestCase):
     )
     self.assertEqual(run.returncode, 1)
     self.assertRegex(run.stderr, "ERROR: .*net.prototxt: expected weights")
+    self.assertEqual(
+      "WARNING: data_prep.import_sphereface is called data_prep.import_trunk"
+      in run.stderr,
+      binary == "import_sphereface",
+    )
     self.assertFalse((self.folder / "out").exists())
 
 
