@@ -309,10 +309,10 @@ def _residuals(observed: Observed, axes: Array, points: Array) -> Array:
     + axes[..., 2, None] * points[..., None, 2, :]
   )
   residuals = observed.landmarks - seen
-  return residuals - best_translation(observed, residuals)[..., None]
+  return residuals - _best_translation(observed, residuals)[..., None]
 
 
-def best_translation(observed: Observed, residuals: Array) -> Array:
+def _best_translation(observed: Observed, residuals: Array) -> Array:
   """The shift of residuals, `[S, N, 2, P]`, that costs least, `[S, N, 2]`."""
   if observed.noise is not None:
     return best_shift(observed.noise, residuals)

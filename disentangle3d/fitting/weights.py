@@ -95,11 +95,11 @@ def are_fixed(basis: LandmarkBasis, options: FitOptions) -> bool:
   return (
     options.robust == "none"
     and not _num_candidates(basis)
-    and not is_whitened(basis, options)
+    and not _is_whitened(basis, options)
   )
 
 
-def is_whitened(basis: LandmarkBasis, options: FitOptions) -> bool:
+def _is_whitened(basis: LandmarkBasis, options: FitOptions) -> bool:
   """Whether distances are whitened by calibrated noise; static."""
   return options.noise == "calibrated" and basis.calibration is not None
 
@@ -112,7 +112,7 @@ def with_noise(
   options: FitOptions,
 ) -> Observed:
   """The landmarks with the noise that they have under these cameras."""
-  if not is_whitened(basis, options):
+  if not _is_whitened(basis, options):
     return observed
   root = _noise_roots(basis, scale, rotation, options)
   return dataclasses.replace(observed, noise=weighed(root, observed.weights))
