@@ -27,6 +27,7 @@ from absl import flags
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   define_dataset,
+  define_landmark_calibration,
   define_morphable_model,
   define_networks,
   define_path,
@@ -100,6 +101,7 @@ def define_flags() -> None:
     "The 3D morphable model of the networks, an .npz of"
     " convert_morphable_model, for landmark fits of photographs of scans."
   )
+  define_landmark_calibration()
 
 
 def main() -> None:
@@ -127,6 +129,7 @@ def main() -> None:
         bu3dfe_aligned=values.bu3dfe_aligned,
       ),
       morphable_model=values.morphable_model,
+      landmark_calibration=values.landmark_calibration,
       meshes=values.meshes,
       protocol_photos=values.protocol_photos,
       write_photos=values.write_photos,

@@ -36,6 +36,8 @@ _ARRAYS = {
 }
 _TEXTS = ("detector", "model", "source", "licence")
 _ABOUT = "about"
+# Before the names of its arrays in another file: a model's, a network's.
+_STORED = "landmark_calibration."
 # Barycentric weights are written as float32.
 _SUM_TOLERANCE = 1e-4
 
@@ -350,3 +352,30 @@ def calibration_from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
     **{field: content[field] for field in _ARRAYS},
     **{text: about[text] for text in _TEXTS},
   )
+
+
+def stored_calibration(
+  calibration: LandmarkCalibration | None,
+) -> dict[str, np.ndarray]:
+  """The arrays by which another file holds a calibration; empty for None."""
+  if calibration is None:
+    return {}
+  arrays = calibration_to_arrays(calibration)
+  return {_STORED + name: array for name, array in arrays.items()}
+
+
+def read_stored_calibration(
+  content: Mapping[str, Any],
+) -> LandmarkCalibration | None:
+  """Inverts `stored_calibration`; None where a file holds none.
+
+  Raises:
+    KeyError: A part is missing.
+    ValueError: The texts are not JSON.
+  """
+  arrays = {
+    name.removeprefix(_STORED): array
+    for name, array in content.items()
+    if name.startswith(_STORED)
+  }
+  return calibration_from_arrays(arrays) if arrays else None
