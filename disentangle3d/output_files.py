@@ -36,8 +36,28 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
   """Writes a file, text as UTF-8, under another name, then renames it."""
   with new_file(path) as partial:
     partial.write_bytes(
-      content.encode() if isinstance(content, str) else content
+      readable(content).encode() if isinstance(content, str) else content
     )
+
+
+def readable(text: str) -> str:
+  r"""A text that UTF-8 can say, which the name of a file need not be.
+
+  Python keeps the bytes of such a name as lone surrogates.
+
+  Args:
+    text: E.g. `Jos\udce9`, as Python has a name in Latin-1.
+
+  Returns:
+    The same, but for those bytes, which are written out: `Jos\xe9`.
+  """
+  try:
+    text.encode()
+  except UnicodeEncodeError:
+    return text.encode("utf-8", "surrogateescape").decode(
+      "utf-8", "backslashreplace"
+    )
+  return text
 
 
 def replace_npz(
@@ -86,9 +106,15 @@ def check_folder(path: str | os.PathLike[str]) -> None:
   """Checks that a path can become a folder.
 
   Raises:
-    UserError: It is a file, or would be in one.
+    UserError: It is a file, or would be in one, or is no UTF-8, which the
+      libraries that write checkpoints and records want.
   """
   path = pathlib.Path(os.path.abspath(path))
+  if readable(str(path)) != str(path):
+    raise UserError(
+      f"{readable(str(path))}: expected a folder whose path is UTF-8 to write"
+      " to, got other bytes; rename it, or give another"
+    )
   for place in (path, *path.parents):
     if place.is_dir():
       return

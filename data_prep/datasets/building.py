@@ -34,7 +34,7 @@ from disentangle3d.faces.morphable_model import (
   load_morphable_model,
 )
 from disentangle3d.input_files import existing_file
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import readable, replace_file
 from disentangle3d.training.dataset import sha256_of
 from disentangle3d.types import UserError
 
@@ -158,7 +158,7 @@ def _finish(
   )
   settings = {
     "stage": STAGE,
-    "heldout_people": heldout_people,
+    "heldout_people": [readable(name) for name in heldout_people],
     "seed": seed,
     "counts": parts.counts,
     "stages": parts.stages,
