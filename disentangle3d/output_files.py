@@ -26,10 +26,26 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   path = pathlib.Path(path)
   partial = _partial(path)
   try:
-    yield partial
+    with named_errors(path):
+      yield partial
     partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Adds what is written to what the system says of a write, as a full disk.
+
+  Args:
+    path: The file or folder.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is None or error.filename is not None:
+      raise
+    raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -94,7 +110,8 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   partial = _partial(path)
   partial.mkdir()
   try:
-    yield partial
+    with named_errors(path):
+      yield partial
     if path.is_dir():
       path.rmdir()
     partial.replace(path)

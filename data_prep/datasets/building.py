@@ -80,6 +80,10 @@ def split_people(
     if len(chosen) == len(people):
       raise UserError("heldout people: expected someone to be left to train")
   train = [name for name in people if name not in chosen]
+  if len(train) == 1:
+    logging.warning(
+      "Only %s is left to train on: that teaches no identity.", train[0]
+    )
   return train, [name for name in people if name in chosen]
 
 
