@@ -234,7 +234,7 @@ def _map(
     shown,
     maximum_mm=_MAP_END_MM,
     labels=list(errors),
-    title="distance to the reconstruction (mm)",
+    title="distance (mm)",
   )
   text = f"Where the error is: {photo.name}, grey outside the outline"
   return Picture(chart, text)
