@@ -26,7 +26,7 @@ from data_prep.faces.detection import (
 from data_prep.faces.detection_rows import CHOICES
 from data_prep.faces.mtcnn.detector import Settings
 from data_prep.photos.decoding import MOST_MEGAPIXELS
-from data_prep.photos.photo_sets import list_photos
+from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
@@ -112,15 +112,17 @@ def main() -> None:
       longest_px=values.longest_px,
       most_megapixels=values.most_megapixels,
     )
-  photos = list_photos(values.photos)
+  found = list_set(values.photos)
+  found.passed_over.tell(values.photos)
   check_folder(values.output)
   for name, terms in source.licences.items():
     logging.info("Licence of %s: %s.", name, terms)
   detect_faces(
-    photos,
+    found.photos,
     pathlib.Path(values.output),
     source,
     photo_licence=values.photo_licence,
+    passed_over=found.passed_over.counts(),
     photos_per_shard=values.photos_per_shard,
     share=share,
   )

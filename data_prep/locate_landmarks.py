@@ -28,7 +28,7 @@ from data_prep.faces.location import (
 )
 from data_prep.faces.locators import Locator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
-from data_prep.photos.photo_sets import list_photos
+from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
@@ -103,9 +103,12 @@ def main() -> None:
   if values.detected:
     faces = rows_of_stage(pathlib.Path(values.detected))
   else:
+    found = list_set(values.photos)
+    found.passed_over.tell(values.photos)
     faces = rows_of_photos(
-      list_photos(values.photos),
+      found.photos,
       photo_licence=values.photo_licence,
+      passed_over=found.passed_over.counts(),
       photos_per_shard=values.photos_per_shard,
       most_megapixels=values.most_megapixels,
     )

@@ -26,7 +26,7 @@ from data_prep.datasets.preparation import (
   prepare_dataset,
 )
 from data_prep.faces.location import LOCATORS
-from data_prep.photos.photo_sets import list_photos
+from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
@@ -92,7 +92,8 @@ def main() -> None:
   check_steps(
     steps,
     output,
-    list_photos(values.photos),
+    # The first stage tells what is passed over.
+    list_set(values.photos).photos,
     load_morphable_model(values.morphable_model),
   )
   if not prepare_dataset(

@@ -6,10 +6,11 @@ r"""The paper's Table 3, and more, on any set of faces.
       --dataset=runs/demo/dataset --output=runs/demo/evaluation/verification
 
 `--dataset` takes the held-out people of a dataset of render_synthetic or
-build_dataset, `--lfw_pairs` and `--ytf_splits` the published lists with the
-folder that align_faces made (`--lfw_aligned`, `--ytf_aligned`), `--bin` files
-like lfw.bin. Several sets may be asked for at once. A photograph without a face
-does not stop the tables: see `--missing`.
+build_dataset, `--lfw_pairs` the published list with the photographs
+(`--lfw_photos`), which are detected and aligned in `--workdir`, `--cfp` the
+published folder, `--ytf_splits` the list with the folder that align_faces made
+(`--ytf_aligned`), `--bin` files like lfw.bin. Several sets may be asked for at
+once. A photograph without a face does not stop the tables: see `--missing`.
 """
 
 from absl import flags
@@ -26,6 +27,7 @@ from experiments.evaluations.flags import define_findings
 from experiments.evaluations.textures import read_textures
 from experiments.evaluations.verification import evaluate_verification
 from experiments.pages.findings import check_output
+from experiments.sets.alignment import ALIGNED_BY, LANDMARKS, PhotoSource
 from experiments.sets.missing import CROP, MISSING
 from experiments.sets.networks import read_networks
 from experiments.sets.published import read_face_sets
@@ -52,7 +54,39 @@ def define_flags() -> None:
   )
   was(synthetic="dataset", photos="dataset")
   define_path("lfw_pairs", "The pairs.txt of LFW.")
-  define_path("lfw_aligned", "The folder that align_faces made of LFW.")
+  define_path(
+    "lfw_photos", "Where LFW's photographs are, a folder, .zip or .tgz."
+  )
+  define_path(
+    "lfw_five_points",
+    "A published list of five points of LFW's photographs, in place of MTCNN.",
+  )
+  define_path(
+    "lfw_aligned",
+    "In place of --lfw_photos, the folder that align_faces made of LFW.",
+  )
+  define_path(
+    "cfp",
+    "The published folder of Celebrities in Frontal-Profile, with Data and"
+    " Protocol in it.",
+  )
+  define_path(
+    "cfp_aligned",
+    "The folder that align_faces made of its Data/Images, if there is one.",
+  )
+  define_path(
+    "workdir",
+    "The folder in which the photographs of --lfw_photos and --cfp are"
+    " aligned; a later run takes what is there.",
+  )
+  flags.DEFINE_enum(
+    "aligned_by",
+    LANDMARKS,
+    ALIGNED_BY,
+    "What those photographs are aligned by: dlib's landmarks, as the"
+    " photographs of a dataset, or the five points of the detector or the list"
+    " themselves.",
+  )
   define_path(
     "ytf_splits", "The splits.txt or meta_and_splits.mat of YouTube Faces."
   )
@@ -94,7 +128,8 @@ def main() -> None:
     read_networks(values.network),
     read_face_sets(
       datasets=values.dataset,
-      lfw=_together(values, "lfw_pairs", "lfw_aligned"),
+      lfw=_lfw(values),
+      cfp=_cfp(values),
       ytf=_together(values, "ytf_splits", "ytf_aligned"),
       ytf_frames=values.ytf_frames,
       bins=values.bin,
@@ -104,6 +139,42 @@ def main() -> None:
     other_scores=read_scores(values.scores),
   )
   print(f"evaluate_verification: open {page}")
+
+
+def _lfw(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:
+  source = _source(
+    values, "lfw", photos=values.lfw_photos, five_points=values.lfw_five_points
+  )
+  if not values.lfw_pairs:
+    if source.aligned or source.photos:
+      raise UserError("--lfw_pairs: expected beside LFW's photographs")
+    return None
+  if not source.aligned and not source.photos:
+    raise UserError(
+      "--lfw_photos: expected beside --lfw_pairs, or --lfw_aligned"
+    )
+  source.check()
+  return values.lfw_pairs, source
+
+
+def _cfp(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:
+  if not values.cfp:
+    return None
+  source = _source(values, "cfp")
+  source.check()
+  return values.cfp, source
+
+
+def _source(
+  values: flags.FlagValues, flag: str, **others: str | None
+) -> PhotoSource:
+  return PhotoSource(
+    flag,
+    aligned=getattr(values, f"{flag}_aligned"),
+    workdir=values.workdir,
+    aligned_by=values.aligned_by,
+    **others,
+  )
 
 
 def _together(

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-import csv
 import pathlib
 from typing import Any
 
@@ -19,7 +18,8 @@ from data_prep.datasets.shards import (
 from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.fitting.landmark_index import index_landmarks
-from data_prep.photos.photo_sets import natural_key
+from data_prep.photos.listing import natural_key
+from data_prep.stages.flag_words import split_names
 from data_prep.stages.folder import (
   ALONE,
   Share,
@@ -70,7 +70,7 @@ def split_people(
     order = np.random.default_rng(seed).permutation(len(people))
     chosen = {people[i] for i in order[:count]}
   else:
-    chosen = _names(heldout)
+    chosen = set(split_names(heldout))
     unknown = sorted(chosen - set(people), key=natural_key)
     if unknown or not chosen:
       raise UserError(
@@ -81,11 +81,6 @@ def split_people(
       raise UserError("heldout people: expected someone to be left to train")
   train = [name for name in people if name not in chosen]
   return train, [name for name in people if name in chosen]
-
-
-def _names(text: str) -> set[str]:
-  (names,) = csv.reader([text], skipinitialspace=True)
-  return {name.strip() for name in names} - {""}
 
 
 def build_dataset(

@@ -14,7 +14,7 @@ import os
 import pathlib
 
 from data_prep.evaluation_sets.scans import ScanFiles
-from data_prep.photos.photo_sets import SUFFIXES, natural_key
+from data_prep.photos.listing import SUFFIXES, natural_key
 from disentangle3d.input_files import existing_folder
 from disentangle3d.types import UserError
 

@@ -19,12 +19,8 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from data_prep.files.archives import TarArchive, ZipArchive
-from data_prep.photos.photo_sets import (
-  SUFFIXES,
-  natural_key,
-  read_encoded,
-  read_photo,
-)
+from data_prep.photos.listing import SUFFIXES, natural_key
+from data_prep.photos.photo_sets import read_encoded, read_photo
 from disentangle3d.faces.meshes import parse_obj
 from disentangle3d.input_files import existing_folder
 from disentangle3d.types import UserError, choose

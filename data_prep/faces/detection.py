@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import pathlib
+import types
 from typing import Any
 
 from data_prep.faces.detection_rows import (
@@ -110,6 +111,7 @@ def detect_faces(
   source: FaceSource,
   *,
   photo_licence: str = "not given",
+  passed_over: Mapping[str, int] = types.MappingProxyType({}),
   photos_per_shard: int = PHOTOS_PER_SHARD,
   share: Share = ALONE,
 ) -> dict[str, int] | None:
@@ -120,6 +122,7 @@ def detect_faces(
     output: The folder to write; new, empty, or of an earlier run of this.
     source: Finds the faces.
     photo_licence: Recorded in about.json.
+    passed_over: Same: how many files were not taken for photos, by kind.
     photos_per_shard: Photos a manifest shard; a killed run loses one shard.
     share: Which shards to make.
 
@@ -148,5 +151,6 @@ def detect_faces(
     licences={"photographs": photo_licence, **source.licences},
     inputs=digest(photo.image_id.encode() for photo in photos),
     share=share,
+    passed_over=passed_over,
   ) as folder:
     return fill_shards(folder, share, make_rows, num_photos=len(photos))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import pathlib
+import types
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class FaceRows:
     settings: All that decides the shards, JSON values.
     sha256: Stands for the content.
     stages_before: From `read_stages`.
+    passed_over: How many files were not taken for photos, by kind.
     most_megapixels: Larger photos are rejected; None takes any.
   """
 
@@ -49,6 +51,7 @@ class FaceRows:
   settings: dict[str, object]
   sha256: str
   stages_before: Sequence[Mapping[str, Any]] = ()
+  passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
   most_megapixels: float | None = None
 
 
@@ -56,6 +59,7 @@ def rows_of_photos(
   photos: Sequence[Photo],
   *,
   photo_licence: str = "not given",
+  passed_over: Mapping[str, int] = types.MappingProxyType({}),
   photos_per_shard: int = PHOTOS_PER_SHARD,
   most_megapixels: float = MOST_MEGAPIXELS,
 ) -> FaceRows:
@@ -83,6 +87,7 @@ def rows_of_photos(
       "most_megapixels": most_megapixels,
     },
     sha256=digest(photo.image_id.encode() for photo in photos),
+    passed_over=passed_over,
     most_megapixels=most_megapixels,
   )
 
@@ -172,6 +177,7 @@ def locate_landmarks(
     inputs=faces.sha256,
     stages_before=faces.stages_before,
     share=share,
+    passed_over=faces.passed_over,
   ) as folder:
     return fill_shards(folder, share, make_rows, num_photos=faces.num_photos)
 

@@ -6,7 +6,7 @@ forwards, so its members are best read in the order of `names`.
 """
 
 import bz2
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import gzip
 import io
 import lzma
@@ -50,9 +50,11 @@ class ZipArchive:
 
   Attributes:
     in_order: Whether members should be read in the order of `names`.
+    links: Members that are no files but point to some.
   """
 
   in_order = False
+  links: Sequence[str] = ()
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
     """Reads the directory.
@@ -114,6 +116,7 @@ class TarArchive:
 
   Attributes:
     in_order: Whether members should be read in the order of `names`.
+    links: Members that are no files but point to some.
   """
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -144,6 +147,9 @@ class TarArchive:
         f" be read ({error})"
       ) from error
     self.in_order = self._open is not None
+    self.links: Sequence[str] = [
+      member.name for member in found if member.issym() or member.islnk()
+    ]
     self._members = {
       _safe_name(member.name, self.path, member.offset): (
         member.offset_data,

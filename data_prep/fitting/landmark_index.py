@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.faces.pts import PTS_DETECTOR, read_pts
 from data_prep.photos.crops import crop_matrix
-from data_prep.photos.photo_sets import SUFFIXES
+from data_prep.photos.listing import SUFFIXES
 from data_prep.stages.about import read_licences, read_stages
 from data_prep.stages.rows import PhotoRow, list_manifests, parse_row
 from disentangle3d.geometry import five_points

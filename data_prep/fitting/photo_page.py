@@ -15,7 +15,7 @@ from data_prep.fitting.fit_files import (
 )
 from data_prep.fitting.summary import FittedPhoto, draw_fit
 from data_prep.photos.photo_sets import read_photo
-from data_prep.stages.about import read_counts, read_licences
+from data_prep.stages.about import read_counts, read_licences, read_passed_over
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from disentangle3d.evaluation.rows import evenly
 from disentangle3d.faces.morphable_model import (
@@ -137,7 +137,12 @@ def _choose(
 def _numbers(
   stages: Mapping[str, pathlib.Path], commands: Sequence[str]
 ) -> Section:
+  first, *_ = stages.values()
   counts: list[Row] = [
+    ["files found", f"passed over, {kind}", count]
+    for kind, count in read_passed_over(first).items()
+  ]
+  counts += [
     [stage, kind, count]
     for stage, folder in stages.items()
     for kind, count in read_counts(folder).items()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 import dataclasses
 
 from data_prep.fitting.landmark_index import Entry
-from data_prep.photos.photo_sets import natural_key
+from data_prep.photos.listing import natural_key
 from disentangle3d.fitting.batches import (
   BATCH_IMAGES,
   BatchShape,

@@ -16,10 +16,23 @@ from jaxtyping import UInt8
 import numpy as np
 
 from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
-from data_prep.photos.photo_sets import SUFFIXES, natural_key, read_encoded
+from data_prep.photos.listing import (
+  BROKEN_LINK,
+  PassedOver,
+  is_hidden,
+  is_photo,
+  kind_of,
+  natural_key,
+)
+from data_prep.photos.photo_sets import read_encoded
 from disentangle3d.types import UserFileNotFoundError
 
-_VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+_VIDEO_SUFFIXES = (
+  *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov"),
+  *(".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"),
+)
+# A container's number of frames may be its length by its rate.
+_FRAMES_TOLERATED = 0.02
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +57,8 @@ def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
 
   Args:
     patterns: Files, patterns (`*.jpg`, `**` for any depth), or folders, whose
-      photos and videos are taken in natural order (1, 2, 10).
+      photos and videos are taken in natural order (1, 2, 10); a line is logged
+      on what else is in a folder.
 
   Returns:
     Files, each once, in the order given.
@@ -56,7 +70,8 @@ def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
   for pattern in patterns:
     path = pathlib.Path(pattern)
     if path.is_dir():
-      names = [entry for entry in path.iterdir() if _is_known(entry)]
+      names, passed_over = _known(path)
+      passed_over.tell(path)
     elif path.is_file():
       names = [path]
     else:
@@ -120,18 +135,33 @@ def read_loose_photo(
   return LoosePhoto(str(path), photo.image, photo.notes)
 
 
-def _is_known(path: pathlib.Path) -> bool:
-  known = path.suffix.lower() in (*SUFFIXES, *_VIDEO_SUFFIXES)
-  return known and path.is_file() and not path.name.startswith(".")
+def _known(folder: pathlib.Path) -> tuple[list[pathlib.Path], PassedOver]:
+  """The photos and videos of a folder, and what else is in it."""
+  known: list[pathlib.Path] = []
+  others: dict[str, list[str]] = {}
+  for path in sorted(folder.iterdir()):
+    if is_hidden(path.name):
+      continue
+    if path.is_dir():
+      others.setdefault("folders", []).append(path.name)
+    elif not path.exists():
+      others.setdefault(BROKEN_LINK, []).append(path.name)
+    elif is_photo(path.name) or path.suffix.lower() in _VIDEO_SUFFIXES:
+      known.append(path)
+    else:
+      others.setdefault(kind_of(path.name), []).append(path.name)
+  return known, PassedOver(others)
 
 
 def _frames(path: pathlib.Path, every: int) -> Iterator[LoosePhoto]:
   video = cv2.VideoCapture(str(path))
-  number = 0
+  promised = video.get(cv2.CAP_PROP_FRAME_COUNT)
+  number = broken = 0
   try:
     while video.grab():
       if number % every == 0:
         whole, frame = video.retrieve()
+        broken += not whole
         if whole:
           image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
           yield LoosePhoto(f"{path}::{number}", image)
@@ -140,3 +170,13 @@ def _frames(path: pathlib.Path, every: int) -> Iterator[LoosePhoto]:
     video.release()
   if not number:
     yield LoosePhoto(str(path), None, reason="cannot be read as a video")
+    return
+  missing = promised - number
+  if missing <= max(1, _FRAMES_TOLERATED * promised):
+    missing = 0
+  if lost := round(missing) + broken:
+    reason = (
+      f"the video is cut off or damaged: {lost} of its"
+      f" {max(number, round(promised))} frames cannot be read"
+    )
+    yield LoosePhoto(str(path), None, reason=reason)

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import re
 from typing import cast
 
 from jaxtyping import UInt8
@@ -20,9 +19,19 @@ import numpy as np
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.recordio import RecordFile, read_names
 from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
+from data_prep.photos.listing import (
+  DEEPER,
+  SUFFIXES,
+  PassedOver,
+  SortedNames,
+  is_hidden,
+  is_photo,
+  names_in,
+  natural_key,
+  sort_names,
+)
 from disentangle3d.types import UserError, UserFileNotFoundError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 _SEPARATOR = "::"
 _ARCHIVES: Mapping[
   str, type[ZipArchive] | type[TarArchive] | type[RecordFile]
@@ -35,7 +44,6 @@ _ARCHIVES: Mapping[
   ".bz2": TarArchive,
   ".xz": TarArchive,
 }
-_VIDEO = re.compile(r"\d{1,2}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,17 +61,43 @@ class Photo:
   image_id: str
 
 
+@dataclasses.dataclass(frozen=True)
+class PhotoSet:
+  """A set as it was found.
+
+  Attributes:
+    photos: In natural order (of a compressed tar, in its own).
+    passed_over: What else lies there.
+  """
+
+  photos: list[Photo]
+  passed_over: PassedOver
+
+
 def list_photos(source: str | os.PathLike[str]) -> list[Photo]:
-  """All photos of a set, in natural order (of a compressed tar, in its own).
+  """The photos of a set; a line is logged on what is passed over.
+
+  Args:
+    source: See `list_set`.
+
+  Raises:
+    UserFileNotFoundError: See `list_set`.
+    UserError: Same.
+  """
+  found = list_set(source)
+  found.passed_over.tell(source)
+  return found.photos
+
+
+def list_set(source: str | os.PathLike[str]) -> PhotoSet:
+  """All photos of a set, and what is no photo by its name or place.
 
   Args:
     source: A folder that has a folder a person; or a .zip or a .tar (.tar.gz,
       .tgz, .tar.bz2, .tar.xz) of one, where `set.zip::folder` says which of
       the folders in it has them, if several could; or a .rec, or a folder with
-      one. Files that are no photos by their suffix are passed over.
-
-  Returns:
-    The photos.
+      one. A person's folder may be a link; one to another person's folder is
+      that person.
 
   Raises:
     UserFileNotFoundError: There is no such folder or file.
@@ -75,28 +109,43 @@ def list_photos(source: str | os.PathLike[str]) -> list[Photo]:
     raise UserFileNotFoundError(f"{path}: no such folder")
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]
   if len(records) == 1 and records[0].suffix.lower() == ".rec":
-    return _record_photos(records[0])
+    return PhotoSet(_record_photos(records[0]), PassedOver())
   if path.is_dir():
-    names, prefix = _names_in(path), f"{path}/"
+    found, prefix = names_in(path), f"{path}/"
   else:
-    names, prefix = _names_in_archive(path, root)
-  photos = []
-  for name in names:
-    folders = name.split("/")[:-1]
-    if not folders:
-      raise UserError(
-        f"{path}: expected a folder a person, got the photo {name} right in it"
-      )
-    # A folder in a person's folder is none of ours, but for YTF's videos.
-    if len(folders) == 1 or _VIDEO.fullmatch("/".join(folders[1:])):
-      found = pathlib.Path(prefix + name)
-      photos.append(Photo(found, folders[0], name))
-  if not photos:
+    found, prefix = _names_in_archive(path, root)
+  _check_places(found, prefix)
+  photos = [
+    Photo(pathlib.Path(prefix + name), name.split("/")[0], name)
+    for name in found.photos
+  ]
+  return PhotoSet(photos, found.passed_over)
+
+
+def _check_places(found: SortedNames, prefix: str) -> None:
+  where = prefix.rstrip("/:")
+  if found.flat:
     raise UserError(
-      f"{path}: expected a folder a person with photos"
-      f" ({', '.join(SUFFIXES)}), found none"
+      f"{where}: expected a folder a person, got the photo {found.flat[0]}"
+      f" right in it, {len(found.flat)} in all; put them into their people's"
+      " folders"
     )
-  return photos
+  if found.photos:
+    return
+  deeper = found.passed_over.names.get(DEEPER)
+  if deeper:
+    above = "/".join(deeper[0].rstrip("/").split("/")[:-2])
+    raise UserError(
+      f"{where}: expected a folder a person with photos, got photos in deeper"
+      f" folders only, as {deeper[0]}; give the folder with the people's, e.g."
+      f" {prefix}{above}"
+    )
+  counts = found.passed_over.counts()
+  others = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+  raise UserError(
+    f"{where}: expected a folder a person with photos ({', '.join(SUFFIXES)}),"
+    f" found none" + f", but {others}" * bool(others)
+  )
 
 
 def read_photo(
@@ -141,14 +190,6 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     raise UserFileNotFoundError(f"{path}: no such file") from error
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-  """Sorts s2 before s10."""
-  return [
-    (int(part), "") if part.isdecimal() else (-1, part)
-    for part in re.split(r"(\d+)", name)
-  ]
-
-
 def _split(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
   """The file, and what is named in it (empty for the file itself)."""
   text = os.fspath(path)
@@ -190,57 +231,25 @@ def _record_photos(path: pathlib.Path) -> list[Photo]:
   ]
 
 
-def _names_in(folder: pathlib.Path) -> list[str]:
-  """Photos right in a folder, in its people's folders, and in their videos'."""
-  names = _photos_in(folder)
-  for person in _folders_in(folder):
-    names += [f"{person}/{name}" for name in _photos_in(folder / person)]
-    for video in filter(_VIDEO.fullmatch, _folders_in(folder / person)):
-      place = f"{person}/{video}"
-      names += [f"{place}/{name}" for name in _photos_in(folder / place)]
-  return names
-
-
-def _photos_in(folder: pathlib.Path) -> list[str]:
-  names = [
-    entry.name
-    for entry in os.scandir(folder)
-    if _is_photo(entry.name) and entry.is_file()
-  ]
-  return sorted(names, key=natural_key)
-
-
-def _folders_in(folder: pathlib.Path) -> list[str]:
-  names = [
-    entry.name
-    for entry in os.scandir(folder)
-    if entry.is_dir() and not entry.name.startswith(".")
-  ]
-  return sorted(names, key=natural_key)
-
-
-def _is_photo(name: str) -> bool:
-  """Judged by the suffix; what macOS adds to archives is none."""
-  return name.lower().endswith(SUFFIXES) and not any(
-    part.startswith((".", "__MACOSX")) for part in name.split("/")
-  )
-
-
-def _names_in_archive(path: pathlib.Path, root: str) -> tuple[list[str], str]:
-  """Photos from the folder `root` on, and what to put before their names."""
+def _names_in_archive(path: pathlib.Path, root: str) -> tuple[SortedNames, str]:
+  """Files from the folder `root` on, and what to put before their names."""
   archive = cast(ZipArchive | TarArchive, _opened(path))
-  names = [name for name in archive.names() if _is_photo(name)]
+  names = [name for name in archive.names() if not is_hidden(name)]
   if not archive.in_order:
     names.sort(key=natural_key)
-  root = f"{root.strip('/')}/" if root else _common_root(path, names)
+  photos = filter(is_photo, names)
+  root = f"{root.strip('/')}/" if root else _common_root(path, photos)
   inside = [name.removeprefix(root) for name in names if name.startswith(root)]
-  return inside, f"{path}{_SEPARATOR}{root}"
+  odd = [("that are links", name) for name in archive.links]
+  return sort_names(inside, odd), f"{path}{_SEPARATOR}{root}"
 
 
 def _common_root(path: pathlib.Path, names: Iterable[str]) -> str:
   """The one folder of an archive that holds the people's folders."""
   roots = sorted({"/".join(name.split("/")[:-2]) for name in names})
-  if len(roots) > 1:
+  if len(roots) > 1 and not all(
+    f"{root}/".startswith(f"{roots[0]}/") or not roots[0] for root in roots
+  ):
     raise UserError(
       f"{path}: expected one folder with a folder a person, got photos in"
       f" several; name one, e.g. {path}{_SEPARATOR}{roots[-1]}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import json
 import os
 import pathlib
+import types
 from typing import Any
 
 from disentangle3d.input_files import existing_file
@@ -11,6 +12,7 @@ from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 
 ABOUT = "about.json"
+_PASSED_OVER = "passed_over"
 
 
 def write_about(
@@ -21,6 +23,7 @@ def write_about(
   licences: Mapping[str, str],
   counts: Mapping[str, int],
   stages_before: Sequence[Mapping[str, Any]] = (),
+  passed_over: Mapping[str, int] = types.MappingProxyType({}),
 ) -> None:
   """Writes about.json.
 
@@ -32,6 +35,7 @@ def write_about(
       before included.
     counts: How many photos are ok, how many rejected for which reason.
     stages_before: From `read_stages` of the folder that was read.
+    passed_over: How many files beside the photos were not taken, by kind.
   """
   about = {
     "stage": stage,
@@ -40,6 +44,8 @@ def write_about(
     "counts": dict(counts),
     "stages_before": [dict(before) for before in stages_before],
   }
+  if passed_over:
+    about[_PASSED_OVER] = dict(passed_over)
   text = json.dumps(about, indent=2, sort_keys=True) + "\n"
   replace_file(pathlib.Path(folder) / ABOUT, text)
 
@@ -61,7 +67,10 @@ def read_licences(folder: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def read_stages(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-  """The stages that led to a folder, its own last: `stage` and `settings`.
+  """The stages that led to a folder, its own last.
+
+  Each has `stage` and `settings`; the one that found the photos may have
+  `passed_over`.
 
   Raises:
     UserFileNotFoundError: There is no about.json.
@@ -69,13 +78,28 @@ def read_stages(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """
 
   def stages(about: Any) -> list[dict[str, Any]]:
-    own = {"stage": about["stage"], "settings": about["settings"]}
     return [
-      {"stage": str(one["stage"]), "settings": dict(one["settings"])}
-      for one in (*about.get("stages_before", ()), own)
+      {"stage": str(one["stage"])}
+      | {
+        name: dict(one[name])
+        for name in ("settings", _PASSED_OVER)
+        if name == "settings" or name in one
+      }
+      for one in (*about.get("stages_before", ()), about)
     ]
 
   return _read(folder, "stage and settings", stages)
+
+
+def read_passed_over(folder: str | os.PathLike[str]) -> dict[str, int]:
+  """How many files were not taken, by kind, when the photos were found.
+
+  Raises:
+    UserFileNotFoundError: There is no about.json.
+    UserError: It is not one; names file and problem.
+  """
+  found = [stage.get(_PASSED_OVER, {}) for stage in read_stages(folder)]
+  return {kind: int(count) for one in found for kind, count in one.items()}
 
 
 def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:

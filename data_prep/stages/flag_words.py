@@ -17,6 +17,7 @@ A path may begin with `~`. Flags defined here belong to the binary that calls.
 """
 
 from collections.abc import Mapping, Sequence
+import csv
 import os
 
 from absl import flags
@@ -51,6 +52,21 @@ def expand(path: str) -> str:
   return os.path.expanduser(path)
 
 
+def split_names(text: str) -> list[str]:
+  """Names with commas between them; one that has a comma in double quotes.
+
+  Raises:
+    UserError: A line ends in it.
+  """
+  try:
+    (names,) = csv.reader([text], skipinitialspace=True)
+  except (csv.Error, ValueError) as error:
+    raise UserError(
+      f"expected names with commas between them, got {text!r}"
+    ) from error
+  return [name for name in map(str.strip, names) if name]
+
+
 class PathParser(flags.ArgumentParser):
   """Expands `~`."""
 
@@ -64,11 +80,21 @@ class PathParser(flags.ArgumentParser):
 
 
 class PathListParser(flags.ListParser):
-  """Paths with commas between them, `~` expanded."""
+  """Paths with commas between them, `~` expanded.
+
+  A path that has a comma is given by itself, if it is there, or in double
+  quotes.
+  """
 
   def parse(self, argument: str | list[str]) -> list[str]:
     """See `expand`."""
-    return [expand(path) for path in super().parse(argument)]
+    if isinstance(argument, str):
+      argument = (
+        [argument]
+        if os.path.exists(expand(argument))
+        else split_names(argument)
+      )
+    return [expand(path) for path in argument]
 
   def flag_type(self) -> str:
     """What help calls it."""

@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import types
 from typing import Any
 
 from data_prep.stages.about import ABOUT, write_about
@@ -75,6 +76,7 @@ class StageFolder:
     licences: Terms of everything that went in, by name.
     stages_before: From `read_stages` of the folder that is read.
     manifest_suffix: ".jsonl" is rows of photos; other stages, other files.
+    passed_over: How many files beside the photos were not taken, by kind.
   """
 
   path: pathlib.Path
@@ -84,6 +86,7 @@ class StageFolder:
   licences: Mapping[str, str]
   stages_before: Sequence[Mapping[str, Any]] = ()
   manifest_suffix: str = ".jsonl"
+  passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def manifest(self, shard: int) -> pathlib.Path:
     """Where a shard's manifest goes; write it last."""
@@ -133,6 +136,7 @@ class StageFolder:
       licences=self.licences,
       counts=counts,
       stages_before=self.stages_before,
+      passed_over=self.passed_over,
     )
 
 
@@ -153,6 +157,7 @@ def open_stage(
   share: Share = ALONE,
   stages_before: Sequence[Mapping[str, Any]] = (),
   manifest_suffix: str = ".jsonl",
+  passed_over: Mapping[str, int] = types.MappingProxyType({}),
 ) -> Iterator[StageFolder]:
   """Begins a stage's folder, or goes on with one, and keeps it for itself.
 
@@ -167,6 +172,7 @@ def open_stage(
     share: What this machine makes; others may make the rest meanwhile.
     stages_before: From `read_stages` of the folder that is read.
     manifest_suffix: Of the shards' manifests.
+    passed_over: See `StageFolder`.
 
   Yields:
     The folder, its `about.json` written.
@@ -185,6 +191,7 @@ def open_stage(
     dict(licences),
     stages_before,
     manifest_suffix,
+    passed_over,
   )
   with sole_use(path, part=share.index, parts=share.count) as alone:
     if not (path / ABOUT).is_file():

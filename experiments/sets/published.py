@@ -1,17 +1,24 @@
-"""Published verification sets on disk: LFW view 2, YouTube Faces, .bin files.
+"""Published verification sets on disk: LFW view 2, CFP, YouTube Faces, .bin.
 
 Photos come out of data_prep.align_faces (`--aligned`), which knows where the
-faces are; .bin files hold faces that are aligned already.
+faces are, or are aligned here; .bin files hold faces that are aligned already.
 """
 
 from collections.abc import Sequence
 import os
 import pathlib
 
-from jaxtyping import Int, UInt8
+from absl import logging
+from jaxtyping import Bool, Int, UInt8
 import numpy as np
 
 from data_prep.datasets.synthetic_set import is_synthetic
+from data_prep.evaluation_sets.cfp import (
+  FRONTAL,
+  PROTOCOLS,
+  list_cfp_photos,
+  read_cfp_pairs,
+)
 from data_prep.evaluation_sets.lfw import read_lfw_pairs
 from data_prep.evaluation_sets.pair_lists import (
   PairList,
@@ -21,12 +28,13 @@ from data_prep.evaluation_sets.pair_lists import (
 from data_prep.evaluation_sets.verification_bin import read_verification_bin
 from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
 from data_prep.photos.decoding import decode_photo
-from data_prep.photos.photo_sets import read_photo
+from data_prep.photos.photo_sets import list_photos, read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
 from disentangle3d.evaluation.rows import evenly
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
+from experiments.sets.alignment import PhotoSource, aligned_folder
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
 from experiments.sets.missing import (
   CROP,
@@ -88,7 +96,8 @@ class CropFiles:
 def read_face_sets(
   *,
   datasets: Sequence[str] = (),
-  lfw: tuple[str, str] | None = None,
+  lfw: tuple[str, PhotoSource] | None = None,
+  cfp: tuple[str, PhotoSource] | None = None,
   ytf: tuple[str, str] | None = None,
   ytf_frames: int = 100,
   bins: Sequence[str] = (),
@@ -98,7 +107,8 @@ def read_face_sets(
 
   Args:
     datasets: Of build_dataset or render_synthetic.
-    lfw: See `lfw_set`.
+    lfw: `pairs.txt` of LFW, and where the photos are.
+    cfp: See `cfp_sets`.
     ytf: See `ytf_set`.
     ytf_frames: See `ytf_set`.
     bins: See `bin_set`.
@@ -115,13 +125,20 @@ def read_face_sets(
     else:
       sets.append(photo_set(dataset))
   if lfw is not None:
-    sets.append(lfw_set(*lfw, missing=missing))
+    pairs, source = lfw
+    names = read_lfw_pairs(pairs).names
+    photos = [] if source.photos is None else list_photos(source.photos)
+    aligned = aligned_folder(source, names, photos)
+    sets.append(lfw_set(pairs, aligned, missing=missing))
+  if cfp is not None:
+    sets += cfp_sets(*cfp, missing=missing)
   if ytf is not None:
     sets.append(ytf_set(*ytf, frames=ytf_frames, missing=missing))
   sets += [bin_set(path) for path in bins]
   if not sets:
     raise UserError(
-      "expected at least one of --dataset, --lfw_pairs, --ytf_splits, --bin"
+      "expected at least one of --dataset, --lfw_pairs, --cfp, --ytf_splits,"
+      " --bin"
     )
   return sets
 
@@ -144,7 +161,43 @@ def lfw_set(
     UserError: The list is malformed, its folds do not add up, or a photo of
       it is not there; says how many and names the first.
   """
-  listed = read_lfw_pairs(pairs)
+  return _photos_set("LFW view 2", read_lfw_pairs(pairs), aligned, missing)
+
+
+def cfp_sets(
+  folder: str | os.PathLike[str], source: PhotoSource, *, missing: str = CROP
+) -> list[FaceSet]:
+  """CFP's frontal-frontal and frontal-profile protocols.
+
+  Args:
+    folder: The published one.
+    source: Where the crops come from; where nothing is aligned yet, from the
+      photographs in `folder`.
+    missing: See `lfw_set`.
+
+  Raises:
+    UserFileNotFoundError: A file is missing.
+    UserError: As `lfw_set`.
+  """
+  lists = {one: read_cfp_pairs(folder, one) for one in PROTOCOLS}
+  names = sorted({name for listed in lists.values() for name in listed.names})
+  photos = [] if source.aligned else list_cfp_photos(folder)
+  aligned = aligned_folder(source, names, photos)
+  return [
+    _photos_set(
+      f"CFP frontal-{'frontal' if one == FRONTAL else 'profile'}",
+      listed,
+      aligned,
+      missing,
+    )
+    for one, listed in lists.items()
+  ]
+
+
+def _photos_set(
+  name: str, listed: PairList, aligned: str | os.PathLike[str], missing: str
+) -> FaceSet:
+  """A list of pairs of photos, with their crops."""
   rows = read_rows(aligned)
   places = find_photos(
     listed.names, [row.image_id for row in rows], where=str(aligned)
@@ -153,7 +206,7 @@ def lfw_set(
   without_face = np.array([not _is_ok(row) for row in photos])
   check_missing(listed.names, without_face, missing, str(aligned))
   return FaceSet(
-    name="LFW view 2",
+    name=name,
     images=_crops(photos, rows, missing),
     pairs=listed.pairs,
     people=_people(listed),
@@ -212,19 +265,16 @@ def ytf_set(
 def bin_set(path: str | os.PathLike[str]) -> FaceSet:
   """A .bin file: ten folds, one after the other.
 
+  Where that gives folds of one kind (all genuine pairs stand first), each fold
+  takes a tenth of the genuine and of the impostor pairs, in their order.
+
   Raises:
     UserFileNotFoundError: There is no such file.
     UserError: It is malformed, or its pairs make no ten equal folds with
       both kinds in each.
   """
   content = read_verification_bin(path)
-  count = len(content.same)
-  if count % _FOLDS:
-    raise UserError(
-      f"{path}: expected a number of pairs that {_FOLDS} divides, for as many"
-      f" equal folds, got {count}"
-    )
-  places = np.arange(count)
+  places = np.arange(len(content.same))
   return FaceSet(
     name=pathlib.Path(path).name,
     images=np.stack(
@@ -237,9 +287,40 @@ def bin_set(path: str | os.PathLike[str]) -> FaceSet:
       first=2 * places,
       second=2 * places + 1,
       same=content.same,
-      fold=places // (count // _FOLDS),
+      fold=_bin_folds(content.same, path),
     ),
   )
+
+
+def _bin_folds(
+  same: Bool[np.ndarray, "P"], path: str | os.PathLike[str]
+) -> Int[np.ndarray, "P"]:
+  """The fold of each pair; see `bin_set`."""
+  count, genuine = len(same), int(same.sum())
+  if count % _FOLDS:
+    raise UserError(
+      f"{path}: expected a number of pairs that {_FOLDS} divides, for as many"
+      f" equal folds, got {count}"
+    )
+  if min(genuine, count - genuine) < _FOLDS:
+    raise UserError(
+      f"{path}: expected genuine and impostor pairs for {_FOLDS} folds each,"
+      f" got {genuine} and {count - genuine}"
+    )
+  size = count // _FOLDS
+  parts = same.reshape(_FOLDS, size).sum(1)
+  if 0 < parts.min() and parts.max() < size:
+    return np.repeat(np.arange(_FOLDS), size)
+  logging.info(
+    "%s: not every tenth of the pairs has both kinds, so each fold takes a"
+    " tenth of the genuine and of the impostor pairs.",
+    path,
+  )
+  fold = np.empty(count, np.int64)
+  fold[same] = np.arange(genuine) * _FOLDS // genuine
+  shares = size - np.bincount(fold[same], minlength=_FOLDS)
+  fold[~same] = np.repeat(np.arange(_FOLDS), shares)
+  return fold
 
 
 def _cut(

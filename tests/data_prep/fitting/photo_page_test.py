@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_prep.faces.alignment import align_faces
 from data_prep.fitting.photo_page import write_photo_page
-from data_prep.stages.about import write_about
+from data_prep.stages.about import read_passed_over, read_stages, write_about
 from data_prep.stages.rows import (
   PhotoRow,
   count_rows,
@@ -69,6 +69,10 @@ class PhotoPageTest(absltest.TestCase):
         settings={},
         licences={"photos <x>": "theirs"},
         counts=count_rows(rows),
+        passed_over={".nef": 3} if not stages else {},
+        stages_before=[
+          stage for f in stages.values() for stage in read_stages(f)
+        ],
       )
       stages[stage] = folder
     stages["align_faces"] = self.folder / "aligned"
@@ -111,6 +115,9 @@ class PhotoPageTest(absltest.TestCase):
     self.assertIn("theirs", self.text)
     self.assertIn("photos &lt;x&gt;", self.text)
     self.assertIn("python -m a", self.text)
+    self.assertRegex(self.text, r"passed over, \.nef(<[^>]*>\s*)+3")
+    # It goes on from stage to stage.
+    self.assertEqual(read_passed_over(self.folder / "aligned"), {".nef": 3})
 
   def test_no_more_than_wanted_and_some_of_both_kinds(self):
     self.assertEqual(

@@ -80,6 +80,42 @@ class LoosePhotosTest(parameterized.TestCase):
     np.testing.assert_allclose(red, [0, 100, 200], atol=6)
     self.assertLess(photos[2].image[..., 2].mean(), 10)
 
+  def test_what_is_cut_off_a_video_is_told(self):
+    path = self.folder / "film.AVI"
+    code = cv2.VideoWriter_fourcc(*"MJPG")
+    video = cv2.VideoWriter(str(path), code, 10, (64, 48))
+    for _ in range(20):
+      video.write(colours(48, 64))
+    video.release()
+    content = path.read_bytes()
+    self.assertLen(list(read_photos([path])), 20)
+    path.write_bytes(content[: len(content) // 2])
+    *frames, last = read_photos([path])
+    self.assertIsNone(last.image)
+    lost = 20 - len(frames)
+    self.assertBetween(lost, 5, 15)
+    self.assertEqual(
+      last.reason,
+      f"the video is cut off or damaged: {lost} of its 20 frames cannot be"
+      " read",
+    )
+
+  def test_a_folder_says_what_it_does_not_take(self):
+    for name in ("1.jpg", "2.tiff", "3.MTS", "4.3gp", "a.txt", "sub/5.jpg"):
+      path = self.folder / name
+      path.parent.mkdir(exist_ok=True)
+      path.write_text("")
+    (self.folder / "6.jpg").symlink_to("nowhere")
+    with self.assertLogs("absl", "WARNING") as logs:
+      files = list_files([str(self.folder)])
+    self.assertEqual(
+      [file.name for file in files], ["1.jpg", "2.tiff", "3.MTS", "4.3gp"]
+    )
+    self.assertEndsWith(
+      logs.records[0].getMessage(),
+      ": passed over: 1 .txt (a.txt), 1 broken links (6.jpg), 1 folders (sub)",
+    )
+
   def test_names_patterns_and_folders(self):
     for name in ("10.png", "2.png", "1.jpg", ".hidden.png", "notes.txt"):
       (self.folder / name).write_text("")

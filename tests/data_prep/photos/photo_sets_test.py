@@ -1,17 +1,20 @@
 import io
 import pathlib
 import struct
+import tarfile
 import tempfile
+from unittest import mock
 import zlib
 
 from absl.testing import absltest, parameterized
 import numpy as np
 from PIL import Image
 
+from data_prep.photos.listing import natural_key
 from data_prep.photos.photo_sets import (
   Photo,
   list_photos,
-  natural_key,
+  list_set,
   read_encoded,
   read_photo,
 )
@@ -168,6 +171,71 @@ class PhotosTest(parameterized.TestCase):
       ],
     )
 
+  def test_what_is_not_taken_is_counted_with_an_example(self):
+    files = ("s1/a.jpg", "s1/b.tif", "s1/d.jfif", "s1/e.avif", "s1/f.gif")
+    others = ("s1/g.nef", "s1/sub/h.jpg", "s1/sub/1/i.jpg", "notes.txt")
+    for name in (*files, *others, "s1/c.HEIC", "s1/.DS_Store", "real/1.png"):
+      path = self.folder / "set" / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(b"")
+    (self.folder / "set" / "s1" / "gone.jpg").symlink_to("nowhere")
+    # A person's folder may lie elsewhere; one of the set is that person.
+    (self.folder / "else").mkdir()
+    (self.folder / "else" / "1.jpg").write_bytes(b"")
+    (self.folder / "set" / "s2").symlink_to(self.folder / "else")
+    (self.folder / "set" / "alias").symlink_to("real")
+    (self.folder / "set" / "s1" / "up").symlink_to("..")
+    taken = ["real/1.png", *files, "s2/1.jpg"]
+    for heif, missing in ((None, [".heic"]), (object(), [])):
+      with mock.patch("importlib.util.find_spec", return_value=heif):
+        found = list_set(self.folder / "set")
+      with self.subTest(heif=heif):
+        names = [*taken, *([] if missing else ["s1/c.HEIC"])]
+        self.assertEqual(
+          sorted(photo.image_id for photo in found.photos), sorted(names)
+        )
+        self.assertEqual(
+          found.passed_over.counts(),
+          dict.fromkeys([*missing, ".nef", ".txt", "broken links"], 1)
+          | {
+            "in deeper folders": 3,
+            "linked folders of people who are there": 1,
+          },
+        )
+      with self.assertLogs("absl", "WARNING") as logs:
+        found.passed_over.tell("set")
+      said = logs.records[0].getMessage()
+      self.assertIn("set: passed over: 1 .", said)
+      self.assertIn("1 broken links (s1/gone.jpg)", said)
+      self.assertIn("people who are there (alias is real)", said)
+      self.assertEqual(bool(missing), "1 .heic (s1/c.HEIC; pip" in said)
+
+  def test_a_tree_that_is_too_deep_is_named_with_the_folder_to_give(self):
+    for name in ("set/train/Ann/1.jpg", "set/train/Bo/1.jpg", "set/README"):
+      path = self.folder / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(b"")
+    with self.assertRaisesRegex(
+      ValueError, r"deeper folders only, as train/Ann/1.jpg; .*/set/train$"
+    ):
+      list_photos(self.folder / "set")
+    self.assertLen(list_photos(self.folder / "set" / "train"), 2)
+
+  def test_an_archive_may_hold_deeper_folders_and_links(self):
+    path = self.folder / "set.tar"
+    with tarfile.open(path, "w") as file:
+      for name in ("set/Ann/1.jpg", "set/Ann/old/2.jpg", "set/Ann/3.nef"):
+        file.addfile(tarfile.TarInfo(name))
+      link = tarfile.TarInfo("set/Ann/4.jpg")
+      link.type, link.linkname = tarfile.SYMTYPE, "1.jpg"
+      file.addfile(link)
+    found = list_set(path)
+    self.assertEqual([p.image_id for p in found.photos], ["Ann/1.jpg"])
+    self.assertEqual(
+      found.passed_over.counts(),
+      {".nef": 1, "in deeper folders": 1, "that are links": 1},
+    )
+
   def test_a_video_is_a_numbered_folder_of_a_person(self):
     for name in ("Ann/10/10.7.jpg", "Ann/3/3.618.jpg", "Bo/3/deep/1.jpg"):
       path = self.folder / name
@@ -184,6 +252,10 @@ class PhotosTest(parameterized.TestCase):
       sorted(names, key=natural_key),
       ["", "1a", "2", "10", "a", "a9b", "a10b", "b1"],
     )
+    # No two are equal, whatever order they come in.
+    for names in (["s1", "s01"], ["s01", "s1"]):
+      self.assertEqual(sorted(names, key=natural_key), ["s01", "s1"])
+    self.assertNotEmpty(natural_key("9" * 5000))
 
   @parameterized.named_parameters(
     ("zip", "set.zip", write_zip, ""),

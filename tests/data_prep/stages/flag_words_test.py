@@ -93,5 +93,31 @@ class PathTest(absltest.TestCase):
         delattr(flags.FLAGS, name)
 
 
+class NamesTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ("a, b,,c", ["a", "b", "c"]),
+    ('"Smith, John",Ann', ["Smith, John", "Ann"]),
+    ("5' 10\" tall, b", ["5' 10\" tall", "b"]),
+    ("", []),
+  )
+  def test_a_name_may_have_a_comma(self, text, expected):
+    self.assertEqual(flag_words.split_names(text), expected)
+
+  def test_a_line_that_ends_is_no_name(self):
+    with self.assertRaisesRegex(UserError, r"expected names .*got 'a\\nb'"):
+      flag_words.split_names("a\nb")
+
+  def test_a_path_that_is_there_may_have_one_without_quotes(self):
+    parser = flag_words.PathListParser()
+    with tempfile.TemporaryDirectory() as folder:
+      path = f"{folder}/Smith, John.jpg"
+      self.assertEqual(parser.parse(path), [folder + "/Smith", "John.jpg"])
+      pathlib.Path(path).touch()
+      self.assertEqual(parser.parse(path), [path])
+      self.assertEqual(parser.parse(f'"{path}", b'), [path, "b"])
+    home = os.path.expanduser("~")
+    self.assertEqual(parser.parse("~/a,b,~/c"), [f"{home}/a", "b", f"{home}/c"])
+
+
 if __name__ == "__main__":
   absltest.main()

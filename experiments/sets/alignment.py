@@ -1,0 +1,100 @@
+"""A published set's photographs, aligned as the photographs of training are."""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+from data_prep.evaluation_sets.pair_lists import find_photos
+from data_prep.faces.alignment import align_faces
+from data_prep.faces.detection import detect_faces, list_source, mtcnn_source
+from data_prep.faces.location import (
+  locate_landmarks,
+  make_locator,
+  rows_of_stage,
+)
+from data_prep.photos.photo_sets import Photo
+from disentangle3d.types import UserError
+
+# What a crop's five points are taken from: dlib's 68 landmarks, as in a
+# dataset of prepare_dataset, or the detector itself.
+LANDMARKS, FIVE_POINTS = ALIGNED_BY = ("landmarks", "five_points")
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoSource:
+  """Where a set's crops come from.
+
+  Attributes:
+    flag: What the set's flags begin with, for errors.
+    aligned: The folder of align_faces, if there is one.
+    photos: In place of it, where the photographs are, see `list_photos`; None
+      where the set says it itself.
+    five_points: A published list of them, in place of MTCNN.
+    workdir: The folder for the stages, which goes on where it stopped.
+    aligned_by: One of `ALIGNED_BY`.
+  """
+
+  flag: str
+  aligned: str | None = None
+  photos: str | None = None
+  five_points: str | None = None
+  workdir: str | None = None
+  aligned_by: str = LANDMARKS
+
+  def check(self) -> None:
+    """Checks what can be known before anything is read.
+
+    Raises:
+      UserError: Folders of crops and of photographs are given, or there is no
+        folder for the stages.
+    """
+    if self.aligned and self.photos:
+      raise UserError(
+        f"--{self.flag}_aligned, --{self.flag}_photos: expected one of the two"
+      )
+    if not self.aligned and not self.workdir:
+      raise UserError(
+        "--workdir: expected a folder for the aligned photographs of"
+        f" --{self.flag}"
+      )
+
+
+def aligned_folder(
+  source: PhotoSource, names: Sequence[str], photos: Sequence[Photo]
+) -> pathlib.Path:
+  """The folder of align_faces with a set's crops, made where there is none.
+
+  Args:
+    source: Where they come from.
+    names: The photographs that are needed, without suffix; no other is looked
+      at.
+    photos: Those there are; none where they are aligned already.
+
+  Raises:
+    UserFileNotFoundError: The list of points is not there.
+    UserError: See `PhotoSource.check`; a photograph is missing; or the work
+      folder holds something else.
+  """
+  source.check()
+  if source.aligned:
+    return pathlib.Path(source.aligned)
+  places = find_photos(
+    names,
+    [photo.image_id for photo in photos],
+    where=f"the photographs of --{source.flag}",
+  )
+  folder = pathlib.Path(str(source.workdir)) / source.flag
+  detected, located = folder / "detected", folder / "located"
+  aligned = folder / f"aligned_by_{source.aligned_by}"
+  points = source.five_points
+  detect_faces(
+    [photos[place] for place in sorted(places)],
+    detected,
+    list_source(pathlib.Path(points)) if points else mtcnn_source(),
+  )
+  if source.aligned_by == FIVE_POINTS:
+    align_faces(detected, aligned)
+    return aligned
+  locate_landmarks(rows_of_stage(detected), located, make_locator("dlib"))
+  align_faces(located, aligned)
+  return aligned

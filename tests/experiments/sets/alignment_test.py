@@ -1,0 +1,92 @@
+"""Photographs of published sets, aligned on the way to the table."""
+
+import pathlib
+
+from absl.testing import absltest, parameterized
+import numpy as np
+
+from data_prep.photos.crops import crop_matrix, warp_crop
+from data_prep.stages.rows import read_rows
+from experiments.measures.verification import measure_faces
+from experiments.sets.alignment import PhotoSource, aligned_folder
+from experiments.sets.published import read_face_sets
+from tests.data_prep.evaluation_sets.cfp_layout import (
+  face_points,
+  pattern,
+  write_cfp,
+)
+
+
+class AlignmentTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.create_tempdir().full_path)
+    self.cfp = self.folder / "cfp-dataset"
+    self.points = write_cfp(self.cfp)
+
+  def _source(self, **changes):
+    settings = {
+      "five_points": str(self.points),
+      "workdir": str(self.folder / "work"),
+      "aligned_by": "five_points",
+    }
+    return PhotoSource("cfp", **settings | changes)
+
+  def test_cfp_becomes_two_sets_of_its_photographs(self):
+    both = read_face_sets(cfp=(str(self.cfp), self._source()))
+    self.assertEqual(
+      [faces.name for faces in both],
+      ["CFP frontal-frontal", "CFP frontal-profile"],
+    )
+    expected = warp_crop(pattern(1, 12), crop_matrix(face_points()))
+    crop = both[1].images[both[1].pairs.second[:1]][0]
+    np.testing.assert_allclose(crop.astype(int), expected, atol=1)
+    for faces in both:
+      self.assertEqual(
+        measure_faces(faces, {}).rows["raw pixels"].result.auc.mean, 100
+      )
+
+  def test_a_later_run_takes_what_is_there(self):
+    read_face_sets(cfp=(str(self.cfp), self._source()))
+    crops = sorted((self.folder / "work").rglob("crops/**/*.png"))
+    # Of each person one frontal and both profile photos are in no pair.
+    self.assertLen(crops, 4 * (2 + 1))
+    before = [crop.stat().st_mtime_ns for crop in crops]
+    read_face_sets(cfp=(str(self.cfp), self._source()))
+    self.assertEqual([crop.stat().st_mtime_ns for crop in crops], before)
+
+  def test_lfw_goes_the_same_way(self):
+    pairs = self.folder / "pairs.txt"
+    pairs.write_text("1\nAnn\t1\t2\nAnn\t1\tBob\t1\n")
+    lines = []
+    for person, name in enumerate(("Ann", "Bob"), start=1):
+      for photo in (1, 2):
+        image_id = f"{name}/{name}_{photo:04d}.jpg"
+        path = self.folder / "lfw" / image_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = self.cfp / f"Data/Images/{person:03d}/frontal/{photo:02d}.jpg"
+        path.write_bytes(source.read_bytes())
+        numbers = self.points.read_text().splitlines()[0].split()[1:]
+        lines.append(" ".join([image_id, *numbers]))
+    self.points.write_text("\n".join(lines))
+    source = self._source(photos=str(self.folder / "lfw"))
+    (faces,) = read_face_sets(lfw=(str(pairs), source))
+    self.assertLen(faces.images, 3)
+    rows = read_rows(self.folder / "work" / "cfp" / "aligned_by_five_points")
+    self.assertEqual(
+      [row.image_id for row in rows],
+      ["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/Bob_0001.jpg"],
+    )
+
+  @parameterized.parameters(
+    ({"photos": "p", "aligned": "a"}, "--cfp_aligned, --cfp_photos: .*one of"),
+    ({"photos": "p", "workdir": None}, "--workdir: expected a folder"),
+    ({"photos": "p"}, "photographs of --cfp: expected 1 photos .*'Ann/1'"),
+  )
+  def test_what_is_missing_is_told(self, changes, problem):
+    with self.assertRaisesRegex(ValueError, problem):
+      aligned_folder(self._source(**changes), ["Ann/1"], [])
+
+
+if __name__ == "__main__":
+  absltest.main()
