@@ -19,7 +19,12 @@ import numpy as np
 
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
-from disentangle3d.types import LANDMARK_MIRROR, UserError, check_array
+from disentangle3d.types import (
+  LANDMARK_MIRROR,
+  NUM_LANDMARKS,
+  UserError,
+  check_array,
+)
 
 _FORMAT = "disentangle3d landmark calibration, version 1"
 _ARRAYS = {
@@ -94,19 +99,46 @@ def calibrated_points(
     ValueError: `shape` does not end in `[V, 3]`.
   """
   check_array("shape", shape, "... V 3")
-  corners = jnp.maximum(jnp.asarray(calibration.triangle_vertices), 0)
-  picked = jnp.take(jnp.asarray(shape), corners, axis=-2)  # [..., 68, 3, 3]
-  batch = (1,) * (picked.ndim - 3)
-  weights = jnp.asarray(calibration.weights)[..., None]
-  weights = weights.reshape(*batch, *weights.shape)
-  # Written out: a product in fewer bits would move a point on a vertex.
-  point = (
-    weights[..., 0, :] * picked[..., 0, :]
-    + weights[..., 1, :] * picked[..., 1, :]
-    + weights[..., 2, :] * picked[..., 2, :]
-  )
+  points = surface_points(calibration, shape, axis=-2)
   offset = jnp.asarray(calibration.offset_mm)
-  return point + offset.reshape(*batch, *offset.shape)
+  return points + offset.reshape((1,) * (points.ndim - 2) + offset.shape)
+
+
+def surface_points(
+  calibration: LandmarkCalibration,
+  values: Float[Array | np.ndarray, "..."],
+  *,
+  axis: int,
+) -> Float[Array, "..."]:
+  """Values of vertices at the landmarks' places on the surface, no offset.
+
+  Args:
+    calibration: Where they are on the mesh.
+    values: With V along `axis`: a shape, or a basis.
+    axis: Of the vertices.
+
+  Returns:
+    The same with 68 in place of V.
+  """
+  values = jnp.asarray(values)
+  along = [1] * values.ndim
+  along[axis] = NUM_LANDMARKS
+  corners = jnp.maximum(jnp.asarray(calibration.triangle_vertices), 0)
+  weights = jnp.asarray(calibration.weights)
+  # Written out: a product in fewer bits would move a point on a vertex.
+  one, two, three = (
+    weights[:, corner].reshape(along)
+    * jnp.take(values, corners[:, corner], axis=axis)
+    for corner in range(3)
+  )
+  return one + two + three
+
+
+def main_vertices(calibration: LandmarkCalibration) -> Int[np.ndarray, "68"]:
+  """The vertex with the largest weight in each landmark, or -1; on the host."""
+  corners = np.asarray(calibration.triangle_vertices)
+  heaviest = np.asarray(calibration.weights).argmax(1)
+  return np.take_along_axis(corners, heaviest[:, None], 1)[:, 0]
 
 
 def known_landmarks(calibration: LandmarkCalibration) -> Float[Array, "68"]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import os
 import pathlib
 
-from jaxtyping import Int, UInt8
+from absl import logging
+from jaxtyping import Bool, Int, UInt8
 import numpy as np
 
 from data_prep.datasets.synthetic_set import is_synthetic
@@ -264,19 +265,16 @@ def ytf_set(
 def bin_set(path: str | os.PathLike[str]) -> FaceSet:
   """A .bin file: ten folds, one after the other.
 
+  Where that gives folds of one kind (all genuine pairs stand first), each fold
+  takes a tenth of the genuine and of the impostor pairs, in their order.
+
   Raises:
     UserFileNotFoundError: There is no such file.
     UserError: It is malformed, or its pairs make no ten equal folds with
       both kinds in each.
   """
   content = read_verification_bin(path)
-  count = len(content.same)
-  if count % _FOLDS:
-    raise UserError(
-      f"{path}: expected a number of pairs that {_FOLDS} divides, for as many"
-      f" equal folds, got {count}"
-    )
-  places = np.arange(count)
+  places = np.arange(len(content.same))
   return FaceSet(
     name=pathlib.Path(path).name,
     images=np.stack(
@@ -289,9 +287,40 @@ def bin_set(path: str | os.PathLike[str]) -> FaceSet:
       first=2 * places,
       second=2 * places + 1,
       same=content.same,
-      fold=places // (count // _FOLDS),
+      fold=_bin_folds(content.same, path),
     ),
   )
+
+
+def _bin_folds(
+  same: Bool[np.ndarray, "P"], path: str | os.PathLike[str]
+) -> Int[np.ndarray, "P"]:
+  """The fold of each pair; see `bin_set`."""
+  count, genuine = len(same), int(same.sum())
+  if count % _FOLDS:
+    raise UserError(
+      f"{path}: expected a number of pairs that {_FOLDS} divides, for as many"
+      f" equal folds, got {count}"
+    )
+  if min(genuine, count - genuine) < _FOLDS:
+    raise UserError(
+      f"{path}: expected genuine and impostor pairs for {_FOLDS} folds each,"
+      f" got {genuine} and {count - genuine}"
+    )
+  size = count // _FOLDS
+  parts = same.reshape(_FOLDS, size).sum(1)
+  if 0 < parts.min() and parts.max() < size:
+    return np.repeat(np.arange(_FOLDS), size)
+  logging.info(
+    "%s: not every tenth of the pairs has both kinds, so each fold takes a"
+    " tenth of the genuine and of the impostor pairs.",
+    path,
+  )
+  fold = np.empty(count, np.int64)
+  fold[same] = np.arange(genuine) * _FOLDS // genuine
+  shares = size - np.bincount(fold[same], minlength=_FOLDS)
+  fold[~same] = np.repeat(np.arange(_FOLDS), shares)
+  return fold
 
 
 def _cut(

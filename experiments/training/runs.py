@@ -37,6 +37,7 @@ from disentangle3d.training.run_files import (
 )
 from disentangle3d.types import UserError
 from experiments.configs import default
+from experiments.training import features
 from experiments.training.evaluators import evaluators_of
 from experiments.training.inputs import face_model_of, open_input
 from experiments.training.phases import phases_of, todays_phases
@@ -50,6 +51,7 @@ _FREE = (
   "examples.path",
   "examples.verify_checksums",
   "examples.cache_mib",
+  "examples.features_file",
   "init_from",
   "evaluators",
   "log_every",
@@ -125,6 +127,8 @@ def train(
     # Before anything is written.
     if init_from and not is_begun(phases, workdir):
       load_start(init_from, model, morphable_model)
+    # Its trunk is what such examples are features of.
+    start = ["init_from"] if config.examples.kind == features.KIND else []
     if is_first_process():
       write_run_info(
         workdir,
@@ -135,8 +139,8 @@ def train(
           name: count_params(entry)
           for name, entry in abstract_params(model).items()
         },
-        fixed=_fixed(phases, workdir),
-        free=_FREE,
+        fixed=[*_fixed(phases, workdir), *start],
+        free=[name for name in _FREE if name not in start],
         todays=_todays_config,
       )
     _log_start(model, phases, devices, morphable_model)

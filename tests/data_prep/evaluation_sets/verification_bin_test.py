@@ -45,6 +45,39 @@ class VerificationBinTest(parameterized.TestCase):
       np.testing.assert_array_equal(found.same, SAME)
       self.assertEqual(found.same.dtype, bool)
 
+  @parameterized.product(
+    protocol=list(range(pickle.HIGHEST_PROTOCOL + 1)), numpy_core=[1, 2]
+  )
+  def test_what_people_pack_of_their_own_is_read(self, protocol, numpy_core):
+    codes = [
+      np.frombuffer(image, np.uint8).copy() for image in IMAGES if image
+    ] + [np.zeros(3, np.uint8)]
+    objects = np.empty(len(codes), object)
+    objects[:] = codes
+    packed = [
+      codes,  # what cv2.imencode gives
+      [code[:, None] for code in codes],  # and older OpenCV
+      objects,
+      [bytearray(code) for code in codes],
+    ]
+    labels = [
+      [1, 0, 1],
+      [np.bool_(True), np.bool_(False), np.bool_(True)],
+      np.array(SAME),
+      np.array([1.0, 0.0, 1.0]),
+      (np.int64(1), 0, True),
+    ]
+    for images in packed:
+      for same in labels:
+        content = pickle.dumps((images, same), protocol)
+        if numpy_core == 1 and protocol < 4:
+          content = content.replace(b"numpy._core.", b"numpy.core.")
+        self.path.write_bytes(content)
+        found = read_verification_bin(self.path)
+        self.assertEqual(found.images, tuple(map(bytes, codes)))
+        self.assertEqual(found.same.tolist(), SAME)
+        self.assertEqual(found.same.dtype, bool)
+
   @parameterized.named_parameters(
     # What Python 2 writes for (["a\xff", "it's"], [True]).
     (
@@ -71,7 +104,6 @@ class VerificationBinTest(parameterized.TestCase):
       _Evil(eval, f"open({str(touched)!r}, 'w')"),
       _Evil(pathlib.Path.touch, touched),
       _Evil(bytes, 1 << 40),
-      np.zeros(3, np.uint8),
     ):
       self.path.write_bytes(pickle.dumps(([evil, b""], [True]), protocol))
       with self.assertRaisesRegex(
@@ -103,8 +135,26 @@ class VerificationBinTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
     ("one_list", [b"a", b"b", b"c"], "expected images and bools"),
-    ("text", (["a", "b"], [True]), "expected a list of images"),
-    ("no_bools", ([b"a", b"b"], [b"a"]), "expected a list of bools"),
+    ("text", (["a", "b"], [True]), "image 0: expected the bytes of an image"),
+    ("no_bools", ([b"a", b"b"], [b"a"]), "pair 0: expected a bool, 0 or 1"),
+    ("other_number", ([b"a", b"b"], [2]), "pair 0: expected a bool, .*'2'"),
+    (
+      "several_numbers",
+      ([b"a", b"b"], [np.ones(2)]),
+      "pair 0: expected a bool, 0 or 1",
+    ),
+    (
+      "picture",
+      ([b"a", np.zeros((2, 3), np.uint8)], [1]),
+      r"image 1: expected the bytes of an image, got an array \[2, 3\]",
+    ),
+    (
+      "floats",
+      ([b"a", np.zeros(3)], [1]),
+      r"image 1: expected the bytes of an image, got an array \[3\] of float",
+    ),
+    ("a_number", ([b"a", b"b"], np.bool_(1)), "bools: expected a list or an"),
+    ("no_list", ({}, [1]), "images: expected a list or an array, got a dict"),
     ("three", ([b"a", b"b", b"c"], [True]), ".*got 3 images and 1 pairs"),
     ("none", ([], []), ".*got 0 images and 0 pairs"),
   )

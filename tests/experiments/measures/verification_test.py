@@ -14,6 +14,7 @@ from data_prep.stages.rows import (
   write_manifest,
 )
 from disentangle3d.evaluation.pairs import pair_scores
+from disentangle3d.evaluation.verification import verify
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.export import Network, save_network
@@ -184,8 +185,25 @@ class PublishedSetsTest(absltest.TestCase):
     np.testing.assert_array_equal(faces.images[7], _face(3, 0))
     self.assertEqual(np.bincount(faces.pairs.fold).tolist(), [2] * 10)
     path.write_bytes(pickle.dumps((images[:-2], same[:-1]), protocol=2))
-    with self.assertRaisesRegex(ValueError, "10 divides.* got 19"):
+    with self.assertRaisesRegex(ValueError, "some.bin: .*10 divides.* got 19"):
       published_sets.bin_set(path)
+    path.write_bytes(pickle.dumps((images, [1] * 11 + [0] * 9), protocol=2))
+    with self.assertRaisesRegex(ValueError, "some.bin: .* got 11 and 9"):
+      published_sets.bin_set(path)
+
+  def test_a_bin_file_sorted_by_kind_has_both_kinds_in_every_fold(self):
+    picture = picture_png(_face(0, 0))
+    path = self.folder / "sorted.bin"
+    for same in ([1] * 23 + [0] * 17, [0] * 12 + [1] * 28):
+      path.write_bytes(pickle.dumps(([picture] * 80, same)))
+      pairs = published_sets.bin_set(path).pairs
+      self.assertEqual(pairs.same.tolist(), [kind == 1 for kind in same])
+      self.assertEqual(np.bincount(pairs.fold).tolist(), [4] * 10)
+      for kind in (True, False):
+        own = pairs.fold[pairs.same == kind]
+        self.assertEqual(sorted(own), own.tolist())
+        self.assertEqual(set(own.tolist()), set(range(10)))
+      verify(np.arange(40.0), pairs.same, folds=pairs.fold)
 
 
 class MeasureFacesTest(absltest.TestCase):
