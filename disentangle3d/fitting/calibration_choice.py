@@ -27,7 +27,7 @@ _FARTHEST_MM = 20.0
 
 def calibrated_model(
   model: MorphableModel,
-  asked: str | os.PathLike[str] = AUTO,
+  asked: str | os.PathLike[str],
   *,
   detectors: Collection[str] = (),
   shipped: pathlib.Path = SHIPPED,
