@@ -15,6 +15,8 @@ Real scans (`sets/scans.py`) come beside them or instead:
       --florence_frames=frames --florence_aligned=aligned     Table 2
     --bu3dfe=BU3DFE --bu3dfe_aligned=aligned                  Fig. 6 and 7
     --bu3dfe=BU3DFE                                           Table 1
+    --york=york_scans --york_cache=cache                      Table 2, Fig. 6, 7
+    --york=york_scans --york_cache=cache --york_yaw           Table 1 as well
 
 Their aligned photos are what align_faces made of them; Table 1's are rendered
 here. `--write_photos` writes the photos, for other methods to work on.
@@ -24,12 +26,15 @@ import pathlib
 
 from absl import flags
 
+from data_prep.evaluation_sets.york import SPLITS
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   define_dataset,
+  define_landmark_calibration,
   define_morphable_model,
   define_networks,
   define_path,
+  define_path_list,
   was,
 )
 from disentangle3d.types import UserError
@@ -43,6 +48,7 @@ from experiments.evaluations.reconstruction import (
   ReconstructionTest,
   evaluate_reconstruction,
 )
+from experiments.evaluations.york import YorkTest
 from experiments.pages.findings import check_output
 from experiments.sets.networks import read_networks
 from experiments.sets.scans import ScanFolders
@@ -52,7 +58,7 @@ from experiments.training.host import keep_freed_memory
 
 def define_flags() -> None:
   """Defines networks, what to score them on, and --output."""
-  define_networks()
+  define_networks(required=False)
   define_findings()
   define_dataset("The folder of render_synthetic.", required=False)
   flags.DEFINE_multi_enum(
@@ -96,10 +102,41 @@ def define_flags() -> None:
     "bu3dfe_aligned",
     "The folder that align_faces made of the F2D photographs of BU-3DFE.",
   )
+  define_path_list(
+    "york",
+    "The University of York's scans, as folders or archives, or a folder with"
+    " scans.tar.xz and photos.zip.",
+  )
+  flags.DEFINE_enum(
+    "york_split",
+    "test",
+    list(SPLITS),
+    "Whose scans are scored; methods are to be chosen by those of development.",
+  )
+  define_path(
+    "york_aligned",
+    "The folder that align_faces made of the photographs of --york.",
+  )
+  define_path(
+    "york_cache",
+    "In place of --york_aligned, where to detect, locate and align the"
+    " photographs of --york, or to go on with that.",
+  )
+  flags.DEFINE_bool(
+    "york_yaw",
+    False,
+    "Whether the scans of --york are scored as rendered at every yaw, too.",
+  )
+  define_path(
+    "eos_model",
+    "A 3D morphable model, e.g. Surrey's, that eos-py (the extra benchmark)"
+    " fits to the photographs of --york, an .npz of convert_morphable_model.",
+  )
   define_morphable_model(
     "The 3D morphable model of the networks, an .npz of"
     " convert_morphable_model, for landmark fits of photographs of scans."
   )
+  define_landmark_calibration()
 
 
 def main() -> None:
@@ -126,7 +163,17 @@ def main() -> None:
         bu3dfe=values.bu3dfe,
         bu3dfe_aligned=values.bu3dfe_aligned,
       ),
+      york=YorkTest(
+        sources=values.york or (),
+        split=values.york_split,
+        aligned=values.york_aligned,
+        cache=values.york_cache,
+        eos_model=values.eos_model,
+        yaw=values.york_yaw,
+        people=values.people,
+      ),
       morphable_model=values.morphable_model,
+      landmark_calibration=values.landmark_calibration,
       meshes=values.meshes,
       protocol_photos=values.protocol_photos,
       write_photos=values.write_photos,
@@ -136,16 +183,26 @@ def main() -> None:
 
 
 def _check(values: flags.FlagValues) -> None:
-  if (
-    values.dataset is None and values.florence is None and values.bu3dfe is None
-  ):
-    raise UserError("expected at least one of --dataset, --florence, --bu3dfe")
+  sets = ("dataset", "florence", "bu3dfe", "york")
+  if all(values[name].value is None for name in sets):
+    raise UserError(
+      f"expected at least one of {', '.join(f'--{name}' for name in sets)}"
+    )
+  if not values.network and values.morphable_model is None:
+    raise UserError("expected --network, --morphable_model, or both")
+  if not values.network and values.dataset is not None:
+    raise UserError("--dataset: expected --network beside it")
+  if values.york and not values.york_aligned and not values.york_cache:
+    raise UserError("--york: expected --york_aligned or --york_cache beside it")
   for flag, needed in (
     ("florence", "florence_aligned"),
     ("florence_aligned", "florence"),
     ("florence_landmarks", "florence"),
     ("florence_frames", "florence"),
     ("bu3dfe_aligned", "bu3dfe"),
+    ("york_aligned", "york"),
+    ("york_cache", "york"),
+    ("eos_model", "york"),
   ):
     if values[flag].value is not None and values[needed].value is None:
       raise UserError(f"--{flag}: expected --{needed} beside it")

@@ -25,9 +25,10 @@ from disentangle3d.faces.meshes import parse_obj
 from disentangle3d.input_files import existing_folder
 from disentangle3d.types import UserError, choose
 
-SMILING, FROWNING = "08", "10"
+LICENCE = "research; University of York and VisionRT"
+EXPRESSIONS = {"08": "smiling", "10": "frowning"}
 SPLITS = ("development", "test")
-_NAME = re.compile(r"(\d{5})/\1-(\d{2})-\w+")
+_NAME = re.compile(r"(\d{5})/\1-(08|10)-\w+")
 _ARCHIVES: Mapping[str, type[ZipArchive] | type[TarArchive]] = {
   ".zip": ZipArchive,
   ".tar": TarArchive,
@@ -58,7 +59,7 @@ class YorkFiles:
   Attributes:
     person: Whose face it is, e.g. "00024".
     name: Of both, without a suffix: "00024/00024-08-mww28nnngy".
-    expression: `SMILING` or `FROWNING`.
+    expression: In `EXPRESSIONS`.
     mesh_path: The scan; in an archive `scans.tar.xz::00024/...obj`.
     photo_path: For `read_photo`.
   """

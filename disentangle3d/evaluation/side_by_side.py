@@ -35,9 +35,10 @@ _VERTEX_COLUMNS = {
   "the same, formula as printed": ("liu2018", "printed_formula_mm"),
 }
 # Any topology: protocol, then which of its numbers.
+SPHERE_RMSE = "liu2018, nearest point"
 _SCAN_COLUMNS = {
   "liu2018, nearest vertex": ("liu2018_vertex", "score_mm"),
-  "liu2018, nearest point": ("liu2018", "score_mm"),
+  SPHERE_RMSE: ("liu2018", "score_mm"),
   "liu2018, nearest point, rigid": ("liu2018_rigid", "score_mm"),
 } | {
   name: (name, "score_mm")
@@ -148,6 +149,7 @@ def compare_scans(
   *,
   groups: Int[Array | np.ndarray, "B"] | None = None,
   options: IcpOptions = DEFAULT_OPTIONS,
+  columns: Sequence[str] = COLUMNS,
   run: Callable[..., Iterable[Any]] = map,
 ) -> SideBySide:
   """Measures methods on scans of any topology by every protocol for scans.
@@ -158,6 +160,7 @@ def compare_scans(
       None where a method has none. Asked for one at a time.
     groups: The person of each sample, `[B]`; the bootstrap draws people.
     options: Of ICP.
+    columns: Which of `COLUMNS`.
     run: `map`, or one that does it in other processes.
 
   Returns:
@@ -167,10 +170,12 @@ def compare_scans(
   Raises:
     ValueError: There is no sample, or a scan lacks a protocol's landmarks.
   """
-  found = list(run(functools.partial(_compare, options=options), samples))
+  found = list(
+    run(functools.partial(_compare, options=options, wanted=columns), samples)
+  )
   if not found:
     raise ValueError("samples: expected at least one, got none")
-  columns = list(
+  found_columns = list(
     dict.fromkeys(itertools.chain(*(one.columns for one in found)))
   )
   rows = {
@@ -180,7 +185,7 @@ def compare_scans(
     scores={
       name: {
         column: np.array([one.scores.get(column, np.nan) for one in ones])
-        for column in columns
+        for column in found_columns
       }
       for name, ones in rows.items()
     },
@@ -216,11 +221,14 @@ class _Row:
   methods: Mapping[str, _Compared]
 
 
-def _compare(sample: Sample, *, options: IcpOptions) -> _Row:
+def _compare(
+  sample: Sample, *, options: IcpOptions, wanted: Sequence[str]
+) -> _Row:
   truth, made = sample
   columns = dict(_SCAN_COLUMNS)
   if truth.outline is not None:
     columns |= _OUTLINE_COLUMNS
+  columns = {name: columns[name] for name in wanted if name in columns}
   protocols = list(dict.fromkeys(name for name, _ in columns.values()))
   methods = {}
   for name, shape in made.items():
@@ -234,7 +242,7 @@ def _compare(sample: Sample, *, options: IcpOptions) -> _Row:
         column: getattr(errors[protocol], reading)
         for column, (protocol, reading) in columns.items()
       },
-      now=errors["now"],
+      now=errors.get("now"),
       unconverged=sum(
         error.icp is not None and not error.icp.converged for error in listed
       ),

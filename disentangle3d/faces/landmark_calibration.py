@@ -19,7 +19,12 @@ import numpy as np
 
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
-from disentangle3d.types import LANDMARK_MIRROR, UserError, check_array
+from disentangle3d.types import (
+  LANDMARK_MIRROR,
+  NUM_LANDMARKS,
+  UserError,
+  check_array,
+)
 
 _FORMAT = "disentangle3d landmark calibration, version 1"
 _ARRAYS = {
@@ -31,6 +36,8 @@ _ARRAYS = {
 }
 _TEXTS = ("detector", "model", "source", "licence")
 _ABOUT = "about"
+# Before the names of its arrays in another file: a model's, a network's.
+_STORED = "landmark_calibration."
 # Barycentric weights are written as float32.
 _SUM_TOLERANCE = 1e-4
 
@@ -94,19 +101,46 @@ def calibrated_points(
     ValueError: `shape` does not end in `[V, 3]`.
   """
   check_array("shape", shape, "... V 3")
-  corners = jnp.maximum(jnp.asarray(calibration.triangle_vertices), 0)
-  picked = jnp.take(jnp.asarray(shape), corners, axis=-2)  # [..., 68, 3, 3]
-  batch = (1,) * (picked.ndim - 3)
-  weights = jnp.asarray(calibration.weights)[..., None]
-  weights = weights.reshape(*batch, *weights.shape)
-  # Written out: a product in fewer bits would move a point on a vertex.
-  point = (
-    weights[..., 0, :] * picked[..., 0, :]
-    + weights[..., 1, :] * picked[..., 1, :]
-    + weights[..., 2, :] * picked[..., 2, :]
-  )
+  points = surface_points(calibration, shape, axis=-2)
   offset = jnp.asarray(calibration.offset_mm)
-  return point + offset.reshape(*batch, *offset.shape)
+  return points + offset.reshape((1,) * (points.ndim - 2) + offset.shape)
+
+
+def surface_points(
+  calibration: LandmarkCalibration,
+  values: Float[Array | np.ndarray, "..."],
+  *,
+  axis: int,
+) -> Float[Array, "..."]:
+  """Values of vertices at the landmarks' places on the surface, no offset.
+
+  Args:
+    calibration: Where they are on the mesh.
+    values: With V along `axis`: a shape, or a basis.
+    axis: Of the vertices.
+
+  Returns:
+    The same with 68 in place of V.
+  """
+  values = jnp.asarray(values)
+  along = [1] * values.ndim
+  along[axis] = NUM_LANDMARKS
+  corners = jnp.maximum(jnp.asarray(calibration.triangle_vertices), 0)
+  weights = jnp.asarray(calibration.weights)
+  # Written out: a product in fewer bits would move a point on a vertex.
+  one, two, three = (
+    weights[:, corner].reshape(along)
+    * jnp.take(values, corners[:, corner], axis=axis)
+    for corner in range(3)
+  )
+  return one + two + three
+
+
+def main_vertices(calibration: LandmarkCalibration) -> Int[np.ndarray, "68"]:
+  """The vertex with the largest weight in each landmark, or -1; on the host."""
+  corners = np.asarray(calibration.triangle_vertices)
+  heaviest = np.asarray(calibration.weights).argmax(1)
+  return np.take_along_axis(corners, heaviest[:, None], 1)[:, 0]
 
 
 def known_landmarks(calibration: LandmarkCalibration) -> Float[Array, "68"]:
@@ -262,7 +296,7 @@ def save_landmark_calibration(
     ValueError: The calibration is not valid.
   """
   validate_landmark_calibration(calibration)
-  replace_npz(path, calibration_to_arrays(calibration))
+  replace_npz(path, _to_arrays(calibration))
 
 
 def load_landmark_calibration(
@@ -287,16 +321,14 @@ def load_landmark_calibration(
     otherwise="; make one with python -m data_prep.calibrate_landmarks",
   )
   try:
-    calibration = calibration_from_arrays(content)
+    calibration = _from_arrays(content)
     validate_landmark_calibration(calibration)
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(f"{path}: {error}") from error
   return calibration
 
 
-def calibration_to_arrays(
-  calibration: LandmarkCalibration,
-) -> dict[str, np.ndarray]:
+def _to_arrays(calibration: LandmarkCalibration) -> dict[str, np.ndarray]:
   """Everything of a calibration by name, its texts as one array of JSON."""
   arrays = {
     field: np.asarray(getattr(calibration, field), dtype)
@@ -306,8 +338,8 @@ def calibration_to_arrays(
   return arrays | {_ABOUT: np.array(json.dumps(about))}
 
 
-def calibration_from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
-  """Inverts `calibration_to_arrays`; not validated.
+def _from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
+  """Inverts `_to_arrays`; not validated.
 
   Raises:
     KeyError: Something is missing.
@@ -318,3 +350,30 @@ def calibration_from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
     **{field: content[field] for field in _ARRAYS},
     **{text: about[text] for text in _TEXTS},
   )
+
+
+def stored_calibration(
+  calibration: LandmarkCalibration | None,
+) -> dict[str, np.ndarray]:
+  """The arrays by which another file holds a calibration; empty for None."""
+  if calibration is None:
+    return {}
+  arrays = _to_arrays(calibration)
+  return {_STORED + name: array for name, array in arrays.items()}
+
+
+def read_stored_calibration(
+  content: Mapping[str, Any],
+) -> LandmarkCalibration | None:
+  """Inverts `stored_calibration`; None where a file holds none.
+
+  Raises:
+    KeyError: A part is missing.
+    ValueError: The texts are not JSON.
+  """
+  arrays = {
+    name.removeprefix(_STORED): array
+    for name, array in content.items()
+    if name.startswith(_STORED)
+  }
+  return _from_arrays(arrays) if arrays else None

@@ -2,7 +2,8 @@
 
 Batch-first arrays with coordinates before landmarks (`[S, N, 3, P]`): XLA then
 vectorises over the landmarks. Translations are eliminated: residuals are
-always about their weighted mean, where the best translation puts it.
+always about their weighted mean, where the best translation puts it. Where the
+landmarks' noise is calibrated, 2x2 weights stand for the scalar ones.
 """
 
 import functools
@@ -29,12 +30,21 @@ from disentangle3d.fitting.linear_steps import (
   combine,
   quadratic_step,
 )
+from disentangle3d.fitting.noise import (
+  best_shift,
+  pull,
+  pulled_back,
+  whiten,
+  whitened_scatter,
+)
 from disentangle3d.fitting.options import FitOptions
 from disentangle3d.fitting.weights import (
   Observed,
   are_fixed,
   reweigh,
   robust_cost,
+  squared_distances,
+  with_noise,
 )
 
 
@@ -98,6 +108,7 @@ def start(
   )
   scatter = _scatter(observed, points, observed.landmarks)
   scale, rotation = start_camera(scatter.points, scatter.residuals)
+  observed = with_noise(basis, observed, scale, rotation, options)
   estimate = _evaluate(
     basis,
     observed,
@@ -189,26 +200,26 @@ def _reweigh(
     basis,
     state.observed,
     estimate.points,
-    image_axes(estimate.scale, estimate.rotation),
-    _squares(estimate.residuals),
-    state.converged,
-    options,
+    estimate.residuals,
+    estimate.scale,
+    estimate.rotation,
+    count=state.count,
+    settled=state.converged,
+    options=options,
   )
 
 
 def _iterate(observed: Observed, estimate: Estimate) -> Iterate:
+  residuals = estimate.residuals
+  if observed.noise is not None:
+    residuals = whiten(observed.noise.root, residuals)
   root = jnp.sqrt(observed.weights)[..., None, :]
   return Iterate(
     identity=estimate.identity,
     expression=estimate.expression,
     axes=image_axes(estimate.scale, estimate.rotation),
-    residuals=root * estimate.residuals,
+    residuals=root * residuals,
   )
-
-
-def _squares(residuals: Array) -> Array:
-  """Squared distances, `[S, N, P]`, px^2, of residuals `[S, N, 2, P]`."""
-  return jnp.sum(residuals**2, -2)
 
 
 def _select(choose: Array, one: Estimate, other: Estimate) -> Estimate:
@@ -229,7 +240,6 @@ def _round(
     old.scale, old.rotation, old.scatter, num_steps=options.camera_steps
   )
   axes = image_axes(scale, rotation)
-  metric = jnp.einsum("snai,snaj->snij", axes, axes)
   step = functools.partial(
     quadratic_step,
     prior=options.landmark_std_px**2,
@@ -239,7 +249,7 @@ def _round(
   points = old.points
   expression = step(
     basis.expression,
-    metric[..., None] * observed.weights[..., None, None, :],
+    _metric(observed, axes),
     _force(observed, axes, _residuals(observed, axes, points)),
     old.expression,
   )
@@ -247,7 +257,7 @@ def _round(
   force = _force(observed, axes, _residuals(observed, axes, points))
   identity = step(
     basis.identity,
-    jnp.einsum("snij,snl->sijl", metric, observed.weights),
+    _summed_metric(observed, axes),
     jnp.sum(force, 1),
     old.identity,
   )
@@ -267,7 +277,7 @@ def _evaluate(
 ) -> Estimate:
   points = _landmark_shapes(basis, identity, expression)
   residuals = _residuals(observed, image_axes(scale, rotation), points)
-  cost = robust_cost(_squares(residuals), options)
+  cost = robust_cost(squared_distances(observed, residuals), options)
   prior = jnp.sum(identity**2, -1) + jnp.sum(expression**2, (-2, -1))
   return Estimate(
     identity=identity,
@@ -299,13 +309,38 @@ def _residuals(observed: Observed, axes: Array, points: Array) -> Array:
     + axes[..., 2, None] * points[..., None, 2, :]
   )
   residuals = observed.landmarks - seen
-  mean = jnp.sum(observed.share[..., None, :] * residuals, -1)
-  return residuals - mean[..., None]
+  return residuals - _best_translation(observed, residuals)[..., None]
+
+
+def _best_translation(observed: Observed, residuals: Array) -> Array:
+  """The shift of residuals, `[S, N, 2, P]`, that costs least, `[S, N, 2]`."""
+  if observed.noise is not None:
+    return best_shift(observed.noise, residuals)
+  return jnp.sum(observed.share[..., None, :] * residuals, -1)
+
+
+def _metric(observed: Observed, axes: Array) -> Array:
+  """What moving a landmark in 3D costs, w axes^T axes, `[S, N, 3, 3, P]`."""
+  if observed.noise is not None:
+    return pulled_back(observed.noise, axes)
+  metric = jnp.einsum("snai,snaj->snij", axes, axes)
+  return metric[..., None] * observed.weights[..., None, None, :]
+
+
+def _summed_metric(observed: Observed, axes: Array) -> Array:
+  """`_metric` summed over a subject's images, `[S, 3, 3, P]`."""
+  if observed.noise is not None:
+    return jnp.sum(pulled_back(observed.noise, axes), 1)
+  metric = jnp.einsum("snai,snaj->snij", axes, axes)
+  return jnp.einsum("snij,snl->sijl", metric, observed.weights)
 
 
 def _force(observed: Observed, axes: Array, residuals: Array) -> Array:
   """The residuals pulled back to 3D, w axes^T r, `[S, N, 3, P]`."""
-  weighted = observed.weights[..., None, :] * residuals
+  if observed.noise is not None:
+    weighted = pull(observed.noise, residuals)
+  else:
+    weighted = observed.weights[..., None, :] * residuals
   return (
     axes[..., 0, :, None] * weighted[..., 0, None, :]
     + axes[..., 1, :, None] * weighted[..., 1, None, :]
@@ -318,6 +353,8 @@ def _scatter(
   """Scatter of points and residuals a visible landmark, `[S, N]`."""
   share = observed.share[..., None, :]
   points = points - jnp.sum(share * points, -1)[..., None]
+  if observed.noise is not None:
+    return whitened_scatter(observed.noise, points, residuals)
   weighted = share * points
   return PointScatter(
     points=jnp.einsum("snil,snjl->snij", points, weighted),

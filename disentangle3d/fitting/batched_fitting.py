@@ -9,7 +9,10 @@ import jax
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  identity_calibration,
+)
 from disentangle3d.fitting.batches import (
   BatchShape,
   image_batches,
@@ -21,8 +24,9 @@ from disentangle3d.fitting.landmark_fitting import (
   FitResult,
   fit_landmarks,
 )
+from disentangle3d.fitting.model_points import model_points
 from disentangle3d.geometry import Camera
-from disentangle3d.types import NUM_LANDMARKS, check_array
+from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS, check_array
 
 # Beyond 110 degrees from the front: as a mirrored photo is fitted.
 _FACING_AWAY = -0.34
@@ -75,23 +79,30 @@ def fit_model(model: MorphableModel, *, moving_contour: bool) -> FitModel:
     moving_contour: Whether contours may follow the silhouette, which needs
       candidates for them.
   """
-  landmarks = np.asarray(model.landmark_vertices)
   curves = jaw_contour(model) if moving_contour else None
-  vertices = landmarks
-  if curves is not None:
-    vertices = np.concatenate([landmarks, curves.ravel()])
-  kept = np.maximum(vertices, 0)
-  numbers = np.where(vertices >= 0, np.arange(len(vertices)), -1)
-  numbers = numbers.astype(np.int32)
+  points = jax.device_get(model_points(model, curves))
+  numbers = np.where(points.mask > 0, np.arange(len(points.mask)), -1)
+  own, further = np.split(numbers.astype(np.int32), [NUM_LANDMARKS])
+  calibration = model.landmark_calibration
   small = MorphableModel(
-    mean_shape=np.asarray(model.mean_shape[kept]),
-    identity_basis=np.asarray(model.identity_basis[kept]),
-    expression_basis=np.asarray(model.expression_basis[kept]),
+    mean_shape=points.mean,
+    identity_basis=points.identity,
+    expression_basis=points.expression,
     triangles=np.zeros((0, 3), np.int32),
-    landmark_vertices=numbers[: len(landmarks)],
+    landmark_vertices=own,
   )
+  if calibration is not None:
+    # The points are in the right places: what is left of it is the noise.
+    noise = calibration.replace(
+      **{
+        field: getattr(identity_calibration(small), field)
+        for field in ("triangle_vertices", "weights", "offset_mm")
+      }
+    )
+    small = small.replace(landmark_calibration=noise)
   if curves is not None:
-    curves = numbers[len(landmarks) :].reshape(curves.shape)
+    further = further.reshape(NUM_CONTOUR, -1)
+    curves = np.concatenate([own[:NUM_CONTOUR, None], further], 1)
   return FitModel(small, curves)
 
 

@@ -51,12 +51,14 @@ class PointScatter:
   """What a camera needs to know of its points and residuals.
 
   Attributes:
-    points: sum_l w_l x_l x_l^T about the weighted mean, `[..., 3, 3]`, mm^2.
+    points: sum_l w_l x_l x_l^T about the weighted mean, `[..., 3, 3]`, mm^2;
+      with weights W_l `[2, 2]`, sum_l (W_l)_ab x_l x_l^T less what the best
+      translation takes up, `[..., 2, 3, 2, 3]`.
     residuals: sum_l w_l r_l x_l^T, the residuals r about their mean,
       `[..., 2, 3]`, px mm.
   """
 
-  points: Float[Array, "... 3 3"]
+  points: Float[Array, "... 3 3"] | Float[Array, "... 2 3 2 3"]
   residuals: Float[Array, "... 2 3"]
 
 
@@ -178,7 +180,7 @@ def refine_camera(
     # the last steps.
     grown = turn + growth[..., None, None] * (rotation + turn)
     moved = image_axes(scale, grown)
-    moved_scatter = moved @ scatter.points
+    moved_scatter = _scattered(scatter.points, moved)
     gain = jnp.sum((2 * residuals - moved_scatter) * moved, (-2, -1))
     better = gain > 0
     factor = jnp.where(better, 1 / _DAMPING_FACTOR, _DAMPING_FACTOR)
@@ -283,19 +285,38 @@ def _gauss_newton(
 ) -> Array:
   """The damped step `[..., 4]`: log scale, then the rotation vector."""
   # In camera axes, where the tangents are constant 2x3 matrices.
-  turned = rotation @ points_scatter @ jnp.swapaxes(rotation, -1, -2)
   turned_residuals = residuals @ jnp.swapaxes(rotation, -1, -2)
   tangents = jnp.asarray(_TANGENTS, rotation.dtype)
-  normal = jnp.einsum("kai,...ij,maj->...km", tangents, turned, tangents)
   gradient = jnp.einsum("kai,...ai->...k", tangents, turned_residuals)
+  if _has_matrix_weights(points_scatter, residuals):
+    turned = jnp.einsum("kai,...ij->...kaj", tangents, rotation)
+    normal = jnp.einsum(
+      "...kai,...aibj,...mbj->...km", turned, points_scatter, turned
+    )
+    spread = jnp.einsum("...aiai->...", points_scatter) / 2
+  else:
+    turned = rotation @ points_scatter @ jnp.swapaxes(rotation, -1, -2)
+    normal = jnp.einsum("kai,...ij,maj->...km", tangents, turned, tangents)
+    spread = jnp.trace(points_scatter, axis1=-2, axis2=-1)
   # The floor makes directions that no point determines stand still.
-  spread = jnp.trace(points_scatter, axis1=-2, axis2=-1)
   diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
   added = damping[..., None] * jnp.maximum(diagonal, 1e-3 * spread[..., None])
   eye = jnp.eye(4, dtype=rotation.dtype)
   eye = eye.reshape((1,) * (normal.ndim - 2) + (4, 4))
   step = solve_positive_definite(normal + added[..., None] * eye, gradient)
   return step / scale[..., None]
+
+
+def _scattered(points_scatter: Array, axes: Array) -> Array:
+  """The scatter of `axes` x against the points, `[..., 2, 3]`."""
+  if _has_matrix_weights(points_scatter, axes):
+    return jnp.einsum("...aibj,...bj->...ai", points_scatter, axes)
+  return axes @ points_scatter
+
+
+def _has_matrix_weights(points_scatter: Array, axes: Array) -> bool:
+  """Whether a `PointScatter.points` is of weights `[2, 2]`; static."""
+  return points_scatter.ndim == axes.ndim + 2
 
 
 def _turn(vector: Array) -> Array:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import scipy
 
+from disentangle3d.faces.landmark_calibration import main_vertices
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import NUM_CONTOUR, check_array
 
@@ -32,7 +33,8 @@ def jaw_contour(
     num_candidates: C, the landmark's own vertex among them.
 
   Returns:
-    Vertices `[17, C]` int32: first the landmark's own, then evenly along the
+    Vertices `[17, C]` int32: first the landmark's own (of a calibrated one
+    the vertex that it hangs on most), then evenly along the
     shortest path on the mesh that keeps to its height, up to where 40 % of
     its distance from the middle remain; all -1 where the model has no such
     landmark. A landmark in the middle (the chin's) repeats its own vertex.
@@ -47,12 +49,15 @@ def jaw_contour(
   triangles = np.asarray(model.triangles)
   if not len(triangles):
     raise ValueError("model.triangles: expected a mesh, got no triangle")
+  starts = np.asarray(model.landmark_vertices)
+  if model.landmark_calibration is not None:
+    starts = main_vertices(model.landmark_calibration)
   mean = np.asarray(model.mean_shape, np.float64)
   edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
   edges = np.unique(edges, axis=0)
   found = np.full((NUM_CONTOUR, num_candidates), -1, np.int32)
   for number in range(NUM_CONTOUR):
-    vertex = int(model.landmark_vertices[number])
+    vertex = int(starts[number])
     if vertex >= 0:
       path = _path_inwards(mean, edges, vertex)
       found[number] = path[_even_places(mean[path], num_candidates)]

@@ -31,12 +31,12 @@ class FitResult:
     identity_coefficients: alpha, `[S, I]`, standard deviations.
     expression_coefficients: beta, `[S, N, E]`, standard deviations.
     camera: Cameras, `[S, N]`, in the landmarks' pixels.
-    objective: sum of |u - u_hat|^2 over visible points (of its robust cost,
-      where asked for) + landmark_std_px^2 (|alpha|^2 + sum_n |beta_n|^2) after
-      each alternation, `[S, T]`, px^2; the last value repeats once a subject
-      has stopped.
+    objective: sum of |u - u_hat|^2 over visible points (whitened, where the
+      noise is calibrated; of its robust cost, where asked for) +
+      landmark_std_px^2 (|alpha|^2 + sum_n |beta_n|^2) after each alternation,
+      `[S, T]`, px^2; the last value repeats once a subject has stopped.
     rmse_px: Root mean square distance over an image's visible points, robust
-      weights applied, `[S, N]`, pixels.
+      weights applied, never whitened, `[S, N]`, pixels.
     relative_error: rmse_px over what 90 mm (the outer eye distance) measure in
       the image, `[S, N]`: the same for small faces and large ones.
     landmark_weights: Visibility times the robust weight, `[S, N, 68]`.
@@ -75,10 +75,17 @@ def fit_landmarks(
   Gauss-Newton steps for every camera, then the expressions, then the shared
   identity by conjugate gradients; then it goes on along its last rounds as far
   as the objective falls (`extrapolation`), which the paper does not. The
-  objective never increases, unless `contour` gives a landmark another vertex.
+  objective never increases, unless `contour` gives a landmark another vertex
+  or the noise another weight.
 
   A robust cost is lowered by reweighting the landmarks before each
   alternation (`weights`), which needs no more than a weight a landmark.
+
+  Where the model has a landmark calibration, points are where that has them.
+  If it has covariances too, a distance r counts as r^T M r with M =
+  landmark_std_px^2 (scale^2 Sigma)^-1, Sigma the landmark's at the image's
+  yaw (`noise`); scale and yaw follow the camera for the first three
+  alternations. The prior stays N(0, 1), whatever `landmark_std_px`.
 
   What landmarks cannot tell: absolute size (the cameras' scale stands against
   it), and, as 68 landmarks have 204 coordinates, at 199 + 29 coefficients at
@@ -88,7 +95,7 @@ def fit_landmarks(
   coefficients then mean little although landmarks are met.
 
   Args:
-    model: The basis; landmarks with vertex -1 count as invisible.
+    model: The basis; landmarks that it has not count as invisible.
     landmarks: iBUG landmarks, `[S, N, 68, 2]`, pixels (of the crop, in this
       project); invisible ones may be anything, NaN included.
     visibility: 1 where a landmark may be used, else 0, `[S, N, 68]`; values
@@ -156,6 +163,9 @@ def _result(basis: LandmarkBasis, state: State) -> FitResult:
     + jnp.sum(share * observed.landmarks, -1)
     - jnp.einsum("snai,sni->sna", axes, centroid)
   )
+  if observed.noise is not None:
+    # The residuals' mean is not where the whitened objective wants it.
+    translation = translation - jnp.sum(share * estimate.residuals, -1)
   seen = jnp.sum(observed.weights, -1) > 0
   rmse = jnp.sqrt(jnp.sum(share * estimate.residuals**2, (-2, -1)))
   size = _FACE_SIZE_MM * estimate.scale

@@ -21,10 +21,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 
+from disentangle3d.faces.landmark_calibration import LandmarkCalibration
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS, check_array
+from disentangle3d.fitting.model_points import model_points
+from disentangle3d.types import NUM_LANDMARKS
 
 # What a step may cost beyond the objective, relative to the curvature: keeps
 # directions still that only rounding sees. It acts on the step, so a fixed
@@ -39,8 +40,9 @@ _Search = tuple[Array, Array, Array, Array, Array]
 class LandmarkBasis:
   """A morphable model at its landmarks, each mode's centroid moved to 0.
 
-  P points: the 68 landmarks, then, where the contour follows the silhouette,
-  the further candidate vertices of each contour landmark in turn.
+  P points: the 68 landmarks, where the model's calibration has them, if any;
+  then, where the contour follows the silhouette, the further candidates of
+  each contour landmark in turn.
 
   A camera's translation takes up the centroid; without it the linear steps
   and the translation hardly depend on each other (not at all where every
@@ -54,6 +56,7 @@ class LandmarkBasis:
     identity_centroid: `[I, 3]`.
     expression_centroid: `[E, 3]`.
     mask: 1 for each point that the model has, else 0, `[P]`.
+    calibration: The model's, if it has covariances.
   """
 
   mean: Float[Array, "3 P"]
@@ -63,6 +66,7 @@ class LandmarkBasis:
   identity_centroid: Float[Array, "I 3"]
   expression_centroid: Float[Array, "E 3"]
   mask: Float[Array, "P"]
+  calibration: LandmarkCalibration | None = None
 
 
 def landmark_basis(
@@ -71,7 +75,7 @@ def landmark_basis(
   """Takes a model's landmarks out of it.
 
   Args:
-    model: The basis; landmarks with vertex -1 become zero and masked.
+    model: The basis; landmarks that it has not become zero and masked.
     contour: From `jaw_contour`; None leaves P at 68.
 
   Returns:
@@ -81,32 +85,25 @@ def landmark_basis(
     ValueError: `model.landmark_vertices` is not `[68]`, or `contour` not
       `[17, C]`.
   """
-  vertices = jnp.asarray(model.landmark_vertices)
-  check_array(
-    "model.landmark_vertices", vertices, f"{NUM_LANDMARKS}", dtype="integer"
-  )
-  landmarks = vertices >= 0
-  if contour is not None:
-    check_array("contour", contour, f"{NUM_CONTOUR} C", dtype="integer")
-    vertices = jnp.concatenate([vertices, jnp.ravel(contour[:, 1:])])
-  mask = (vertices >= 0).astype(jnp.float32)
+  points = model_points(model, contour)
+  landmarks = points.mask[:NUM_LANDMARKS]
   share = landmarks / jnp.maximum(jnp.sum(landmarks), 1.0)
   # Centroids are the landmarks' own, with or without candidates.
-  share = jnp.pad(share, (0, len(vertices) - NUM_LANDMARKS))
+  share = jnp.pad(share, (0, len(points.mask) - NUM_LANDMARKS))
 
-  def centred(modes: Array | np.ndarray) -> tuple[Array, Array]:
-    picked = jnp.take(jnp.asarray(modes), jnp.maximum(vertices, 0), axis=0)
+  def centred(picked: Array) -> tuple[Array, Array]:
     picked = jnp.moveaxis(picked.astype(jnp.float32), 0, -1)  # [3, (C,) P]
     if picked.ndim == 3:
       picked = jnp.swapaxes(picked, 0, 1)  # [C, 3, P]
     along = (1,) * (picked.ndim - 1) + (-1,)
     centroid = jnp.sum(share.reshape(along) * picked, -1)
-    kept = (picked - centroid[..., None]) * mask.reshape(along)
+    kept = (picked - centroid[..., None]) * points.mask.reshape(along)
     return kept, centroid
 
-  mean, mean_centroid = centred(model.mean_shape)
-  identity, identity_centroid = centred(model.identity_basis)
-  expression, expression_centroid = centred(model.expression_basis)
+  mean, mean_centroid = centred(points.mean)
+  identity, identity_centroid = centred(points.identity)
+  expression, expression_centroid = centred(points.expression)
+  calibration = model.landmark_calibration
   return LandmarkBasis(
     mean=mean,
     identity=identity,
@@ -114,7 +111,10 @@ def landmark_basis(
     mean_centroid=mean_centroid,
     identity_centroid=identity_centroid,
     expression_centroid=expression_centroid,
-    mask=mask,
+    mask=points.mask,
+    calibration=(
+      calibration if calibration and calibration.num_yaw_ranges else None
+    ),
   )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 from disentangle3d.types import UserError, check_choice
 
 ROBUST_COSTS = ("none", "huber", "geman_mcclure")
+NOISES = ("calibrated", "isotropic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +15,8 @@ class FitOptions:
   Attributes:
     landmark_std_px: Standard deviation of the landmarks' noise, pixels; its
       square weighs the prior N(0, 1) of the coefficients against the
-      landmarks. 0 is Eq. 7 as printed, without a prior.
+      landmarks. 0 is Eq. 7 as printed, without a prior. With calibrated noise
+      it is only the unit that whitened distances are counted in.
     max_iterations: At most so many alternations (camera, expression,
       identity); the T of `FitResult.objective`.
     tolerance: A subject stops after an alternation that lowered its objective
@@ -29,9 +31,14 @@ class FitOptions:
       the plain alternation.
     robust: What a landmark's distance r costs, with k = robust_scale_px:
       `"none"` r^2; `"huber"` r^2 up to k and 2 k r - k^2 beyond;
-      `"geman_mcclure"` k^2 r^2 / (k^2 + r^2), which stops at k^2.
+      `"geman_mcclure"` k^2 r^2 / (k^2 + r^2), which stops at k^2. Whitened
+      distances, where the noise is calibrated.
     robust_scale_px: From where on a landmark counts as an outlier, pixels;
       three standard deviations of the landmarks' noise by default.
+    noise: `"calibrated"` whitens distances by the covariance that the model's
+      landmark calibration gives each landmark, where it gives one;
+      `"isotropic"` takes `landmark_std_px` for all.
+    noise_factor: What calibrated covariances are multiplied by.
 
   Raises:
     UserError: A number is out of range.
@@ -46,6 +53,8 @@ class FitOptions:
   extrapolated_rounds: int = 3
   robust: str = "none"
   robust_scale_px: float = 4.5
+  noise: str = "calibrated"
+  noise_factor: float = 1.0
 
   def __post_init__(self) -> None:
     for name, low in (
@@ -61,10 +70,11 @@ class FitOptions:
       if not low <= value < float("inf"):
         raise UserError(f"{name}: expected at least {low}, got {value}")
     check_choice("robust", self.robust, ROBUST_COSTS)
-    if not 0 < self.robust_scale_px < float("inf"):
-      raise UserError(
-        f"robust_scale_px: expected more than 0, got {self.robust_scale_px}"
-      )
+    check_choice("noise", self.noise, NOISES)
+    for name in ("robust_scale_px", "noise_factor"):
+      value = getattr(self, name)
+      if not 0 < value < float("inf"):
+        raise UserError(f"{name}: expected more than 0, got {value}")
 
 
 DEFAULT_OPTIONS = FitOptions()

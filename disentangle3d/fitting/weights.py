@@ -5,22 +5,28 @@ Robust costs are fitted by iterative reweighting: with the weights
 w = cost'(r^2) of the present distances, the weighted squares lie above the
 robust cost and touch it, so lowering them lowers it. A contour landmark that
 follows the silhouette is one landmark for each of its candidate vertices, of
-which one has its weight and the others none.
+which one has its weight and the others none. Calibrated noise follows the
+cameras for the first rounds.
 """
 
 import dataclasses
 
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from disentangle3d.fitting.camera import image_axes
 from disentangle3d.fitting.contour import visible_candidates
 from disentangle3d.fitting.linear_steps import LandmarkBasis
+from disentangle3d.fitting.noise import Noise, noise_roots, weighed, whiten
 from disentangle3d.fitting.options import FitOptions
 from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS
 
 # Below it a landmark counts as an outlier.
 _OUTLIER_WEIGHT = 0.5
+# Rounds after which the noise stays: cameras then move by less than it is
+# known to, and a face at the edge of a range of yaw must not go to and fro.
+_NOISE_ROUNDS = 3
 
 
 @flax.struct.dataclass
@@ -37,6 +43,7 @@ class Observed:
     visible: What counts: `given` of the chosen candidates, `[S, N, P]`.
     weights: `visible` times the robust weights, `[S, N, P]`.
     share: weights over their sum, `[S, N, P]`.
+    noise: What whitens distances, if anything does.
   """
 
   landmarks: Float[Array, "S N 2 P"]
@@ -46,6 +53,7 @@ class Observed:
   visible: Float[Array, "S N P"]
   weights: Float[Array, "S N P"]
   share: Float[Array, "S N P"]
+  noise: Noise | None = None
 
 
 def observe(
@@ -84,15 +92,50 @@ def observe(
 
 def are_fixed(basis: LandmarkBasis, options: FitOptions) -> bool:
   """Whether the weights stay what they were at first; static."""
-  return options.robust == "none" and not _num_candidates(basis)
+  return (
+    options.robust == "none"
+    and not _num_candidates(basis)
+    and not _is_whitened(basis, options)
+  )
+
+
+def _is_whitened(basis: LandmarkBasis, options: FitOptions) -> bool:
+  """Whether distances are whitened by calibrated noise; static."""
+  return options.noise == "calibrated" and basis.calibration is not None
+
+
+def with_noise(
+  basis: LandmarkBasis,
+  observed: Observed,
+  scale: Float[Array, "S N"],
+  rotation: Float[Array, "S N 3 3"],
+  options: FitOptions,
+) -> Observed:
+  """The landmarks with the noise that they have under these cameras."""
+  if not _is_whitened(basis, options):
+    return observed
+  root = _noise_roots(basis, scale, rotation, options)
+  return dataclasses.replace(observed, noise=weighed(root, observed.weights))
+
+
+def squared_distances(
+  observed: Observed, residuals: Float[Array, "S N 2 P"]
+) -> Float[Array, "S N P"]:
+  """Squared distances of residuals, px^2; whitened ones, where noise is."""
+  if observed.noise is not None:
+    residuals = whiten(observed.noise.root, residuals)
+  return jnp.sum(residuals**2, -2)
 
 
 def reweigh(
   basis: LandmarkBasis,
   observed: Observed,
   points: Float[Array, "S N 3 P"],
-  axes: Float[Array, "S N 2 3"],
-  squares: Float[Array, "S N P"],
+  residuals: Float[Array, "S N 2 P"],
+  scale: Float[Array, "S N"],
+  rotation: Float[Array, "S N 3 3"],
+  *,
+  count: Int[Array, ""],
   settled: Bool[Array, "S"],
   options: FitOptions,
 ) -> Observed:
@@ -102,27 +145,44 @@ def reweigh(
     basis: The model's landmarks and candidates.
     observed: With the weights so far.
     points: The estimated points, `[S, N, 3, P]`, mm.
-    axes: Linear parts of the estimated cameras, `[S, N, 2, 3]`.
-    squares: Squared distances of points and landmarks, `[S, N, P]`, px^2.
+    residuals: Landmarks less their projections, `[S, N, 2, P]`, px.
+    scale: Of the estimated cameras, `[S, N]`.
+    rotation: Of the estimated cameras, `[S, N, 3, 3]`.
+    count: Rounds done, `[]`.
     settled: Subjects whose weights stay, `[S]`.
-    options: The robust cost.
+    options: The robust cost, and the unit of the noise.
 
   Returns:
     The same landmarks with other weights.
   """
   visible = observed.visible
   if _num_candidates(basis):
+    axes = image_axes(scale, rotation)
     chosen = visible_candidates(_candidates(basis, points), axes)
     own = jnp.arange(chosen.shape[-1]) == 0
     chosen = jnp.where(
       observed.slides[..., None, None] > 0, chosen, own[None, None, None]
     )
     visible = observed.given * _spread(basis, chosen)
+  root = None
+  if observed.noise is not None:
+    stays = settled | (count >= _NOISE_ROUNDS)
+    root = jnp.where(
+      stays[:, None, None, None],
+      observed.noise.root,
+      _noise_roots(basis, scale, rotation, options),
+    )
+    residuals = whiten(root, residuals)
+  squares = jnp.sum(residuals**2, -2)
   weights = visible * robust_weight(squares, options)
   weights = jnp.where(settled[:, None, None], observed.weights, weights)
   visible = jnp.where(settled[:, None, None], observed.visible, visible)
   return dataclasses.replace(
-    observed, visible=visible, weights=weights, share=_share(weights)
+    observed,
+    visible=visible,
+    weights=weights,
+    share=_share(weights),
+    noise=None if root is None else weighed(root, weights),
   )
 
 
@@ -164,6 +224,15 @@ def outliers(observed: Observed) -> Bool[Array, "S N 68"]:
   """Visible landmarks that the robust cost has let go of."""
   visible = _gather(observed.visible)
   return _gather(observed.weights) < _OUTLIER_WEIGHT * visible
+
+
+def _noise_roots(
+  basis: LandmarkBasis, scale: Array, rotation: Array, options: FitOptions
+) -> Array:
+  if basis.calibration is None:
+    raise ValueError("basis: expected one with a calibration, got none")
+  root = noise_roots(basis.calibration, scale, rotation, options)
+  return _with_candidates(basis, root)
 
 
 def _share(weights: Array) -> Array:

@@ -13,7 +13,7 @@ from disentangle3d.geometry import flatten_vertices, unflatten_vertices
 from disentangle3d.network import winograd
 from disentangle3d.network.decoders import LinearDecoder
 from disentangle3d.network.sphereface import xavier
-from disentangle3d.network.trunks import make_trunk
+from disentangle3d.network.trunks import feature_dim, make_trunk
 from disentangle3d.types import (
   IDENTITY_DIM,
   IMAGE_HEIGHT,
@@ -46,10 +46,15 @@ class Encoder(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, images: Float[Array, "B 112 96 3"]) -> Latents:
-    """Latents of mapped crops, each entry in [-1, 1]."""
+  def __call__(
+    self, images: Float[Array, "B 112 96 3"] | Float[Array, "B feature"]
+  ) -> Latents:
+    """Latents of mapped crops, or of a trunk's features of them."""
     stored = self.variables.get("params", {}).get("trunk", {})
-    if winograd.is_prepared(stored):
+    if images.ndim == 2:
+      check_array("features", images, f"B {feature_dim(self.trunk)}")
+      features = images
+    elif winograd.is_prepared(stored):
       features = winograd.fast_trunk(stored, images, preset=self.trunk)
     else:
       features = make_trunk(self.trunk, self.dtype, name="trunk")(images)
@@ -95,14 +100,17 @@ class FaceModel(nn.Module):
     """`decode(encode(images))`."""
     return self.decode(self.encode(images))
 
-  def encode(self, images: Float[Array, "B 112 96 3"]) -> Latents:
+  def encode(
+    self, images: Float[Array, "B 112 96 3"] | Float[Array, "B feature"]
+  ) -> Latents:
     """Latents of crops; needs the top-level entry `encoder` only.
 
     Args:
-      images: Crops, `[B, 112, 96, 3]`, mapped by `sphereface.scale_images`.
+      images: Crops, `[B, 112, 96, 3]`, mapped by `sphereface.scale_images`; or
+        what `trunks.trunk_features` makes of them, `[B, feature_dim]`.
 
     Returns:
-      Latents, `[B, I]` and `[B, E]`.
+      Latents, `[B, I]` and `[B, E]`, each entry in [-1, 1].
 
     Raises:
       ValueError: `images` has another shape.

@@ -68,6 +68,13 @@ class Augmentation:
       )
 
   @property
+  def only_flips(self) -> bool:
+    """Whether no crop is changed but to its mirror image."""
+    return dataclasses.replace(self, flip=0.0) == Augmentation(
+      occlusion_area=self.occlusion_area
+    )
+
+  @property
   def changes_colours(self) -> bool:
     """Whether anything photometric is done."""
     return bool(self.brightness or self.contrast or self.saturation)
@@ -81,8 +88,8 @@ def augment_batch(
   Args:
     key: The key of the step; the examples' come from it and their positions.
     setting: What to do.
-    batch: With images; where faces are mirrored also with coefficients, and
-      a basis that says how.
+    batch: With images, or with features if faces are mirrored at most; where
+      they are also with coefficients, and a basis that says how.
 
   Returns:
     `batch`, changed; unchanged, to the bit, where the setting does nothing.
@@ -92,6 +99,10 @@ def augment_batch(
   """
   if setting == Augmentation():
     return batch
+  if batch.feature is not None and not setting.only_flips:
+    raise UserError(
+      "augmentation: expected flips only where features stand for crops"
+    )
   keys = jax.vmap(lambda one: jax.random.split(one, 4))(
     example_keys(key, batch.position)
   )
@@ -209,8 +220,13 @@ def _maybe_mirrored(
     chosen = flipped.reshape(-1, *[1] * (plain.ndim - 1))
     return jnp.where(chosen, mirrored, plain)
 
+  seen = (
+    {"image": where(flip(batch.image), batch.image)}
+    if batch.feature is None
+    else {"feature": where(batch.mirrored_feature, batch.feature)}
+  )
   return batch.replace(
-    image=where(flip(batch.image), batch.image),
+    **seen,
     identity_coefficients=where(identity, batch.identity_coefficients),
     expression_coefficients=where(expression, batch.expression_coefficients),
   )

@@ -45,6 +45,10 @@ class TrainBatch(flax.struct.PyTreeNode):
     basis: `TargetBasis`, what target shapes are made of; the same every step.
     index: Which examples of `held` these are, `[B]` int32.
     held: `HeldExamples` that the step takes them from; the same every step.
+    feature: In place of crops, what a trunk that stands still makes of them,
+      `[B, F]`.
+    mirrored_feature: Of the mirrored crops, `[B, F]`; None where no face is
+      mirrored.
   """
 
   position: Int[Any, "*B"]
@@ -55,6 +59,8 @@ class TrainBatch(flax.struct.PyTreeNode):
   basis: Any = None
   index: Int[Any, "*B"] = None
   held: Any = None
+  feature: Float[Any, "*B F"] = None
+  mirrored_feature: Float[Any, "*B F"] = None
 
 
 class HeldExamples(Protocol):

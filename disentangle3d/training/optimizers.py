@@ -122,6 +122,8 @@ class OptimizerSetting:
       others' is decoupled.
     clip_norm: A gradient of the module that is longer is cut to this length;
       0 cuts none.
+    trunk_factor: Of an encoder, what the rate of its trunk is in rates of its
+      two FC layers; 0: the trunk stands still.
   """
 
   name: str
@@ -130,6 +132,7 @@ class OptimizerSetting:
   arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   weight_decay: float = 0.0
   clip_norm: float = 0.0
+  trunk_factor: float = 1.0
 
   def __post_init__(self):
     if self.name not in OPTIMIZERS:
@@ -140,7 +143,7 @@ class OptimizerSetting:
     self._check_arguments()
     if not self.rate > 0:
       raise UserError(f"optimizer.rate: expected above 0, got {self.rate}")
-    for name in ("weight_decay", "clip_norm"):
+    for name in ("weight_decay", "clip_norm", "trunk_factor"):
       if not getattr(self, name) >= 0:
         raise UserError(
           f"optimizer.{name}: expected 0 or more, got {getattr(self, name)}"
@@ -215,7 +218,16 @@ def update_of(
     return optimizer.update(gradient, state, params)
   update, state = make_optimizer(optimizer).update(gradient, state, params)
   rate = learning_rate(optimizer, step)
-  return jax.tree.map(lambda leaf: rate * leaf, update), state
+  update = jax.tree.map(lambda leaf: rate * leaf, update)
+  setting: OptimizerSetting = optimizer
+  factor = setting.trunk_factor
+  if factor == 1:
+    return update, state
+  trunk = jax.tree.map(
+    lambda leaf: factor * leaf if factor else jnp.zeros_like(leaf),
+    update["trunk"],
+  )
+  return {**update, "trunk": trunk}, state
 
 
 def initial_memory(optimizer: Optimizer, params: Any) -> Any:

@@ -35,7 +35,8 @@ class Forward:
   Attributes:
     model: The network.
     params: All top-level entries.
-    batch: The examples; images are None where they come from the prior.
+    batch: The examples; without images and features where they come from the
+      prior.
     head: Which identity head.
     num_classes: K.
     moment: Step, key and code norms.
@@ -68,13 +69,14 @@ class Forward:
 
   @functools.cached_property
   def latents(self) -> Latents:
-    """What the encoder makes of the images, `[B, I]` and `[B, E]`."""
-    if self.batch.image is None:
-      raise UserError("losses: the prior has no images for the encoder")
+    """What the encoder makes of images or features, `[B, I]`, `[B, E]`."""
+    seen = self.batch.feature
+    if seen is None:
+      if self.batch.image is None:
+        raise UserError("losses: the prior has no images for the encoder")
+      seen = scale_images(self.batch.image)
     latents: Any = self.model.apply(
-      {"params": {"encoder": self.params["encoder"]}},
-      scale_images(self.batch.image),
-      method="encode",
+      {"params": {"encoder": self.params["encoder"]}}, seen, method="encode"
     )
     self.diagnostics["saturated_identity"] = saturated_share(latents.identity)
     self.diagnostics["saturated_residual"] = saturated_share(latents.residual)

@@ -6,27 +6,28 @@ import types
 from typing import Any, Literal, get_args
 
 import flax.struct
+from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.augmentation import Augmentation
-from disentangle3d.training.optimizers import Optimizer
+from disentangle3d.training.optimizers import Optimizer, OptimizerSetting
 from disentangle3d.types import UserError
 
 Source = Literal["dataset", "prior", "fake"]
 # What a phase was called in workdirs of earlier versions.
 OLD_NAMES: Mapping[str, str] = types.MappingProxyType({"encoder": "latents"})
-HEAD = "identity_head"
+ENCODER, HEAD = "encoder", "identity_head"
 # The top-level params of each module that trains.
 MODULES: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
   {
-    "encoder": ("encoder",),
+    ENCODER: (ENCODER,),
     "decoders": ("identity_decoder", "residual_decoder"),
     HEAD: (HEAD,),
   }
 )
-_NETWORK = ("encoder", "identity_decoder", "residual_decoder", "mean_shape")
+_NETWORK = (ENCODER, "identity_decoder", "residual_decoder", "mean_shape")
 # Losses of what the encoder makes of images, which the prior does not have.
 _NEED_IMAGES = ("latent", "reconstruction", "identity_shape", "identification")
 
@@ -178,6 +179,12 @@ class Phase:
       )
     if not self.optimizers:
       raise UserError(f"{self.name}.optimizers: expected at least one")
+    for name, optimizer in self.optimizers.items():
+      if name != ENCODER and getattr(optimizer, "trunk_factor", 1) != 1:
+        raise UserError(
+          f"{self.name}.optimizers: expected a trunk_factor of 1, got"
+          f" {getattr(optimizer, 'trunk_factor', 1)}; {name} has no trunk"
+        )
     both = sorted(set(self.optimizers) & set(self.frozen))
     if both:
       raise UserError(
@@ -225,6 +232,23 @@ def split_params(
     )
   trained = {name: params[name] for name in phase.optimizers}
   return trained, {name: params[name] for name in phase.frozen}
+
+
+def trunk_stands_still(phase: Phase) -> bool:
+  """Whether a phase leaves the encoder's trunk as it is."""
+  optimizer = phase.optimizers.get(ENCODER)
+  if isinstance(optimizer, OptimizerSetting):
+    return optimizer.trunk_factor == 0
+  return optimizer is None
+
+
+def stop_still_trunk(trained: dict[str, Any], phase: Phase) -> dict[str, Any]:
+  """The params that train, so that none costs a gradient that is not used."""
+  if ENCODER not in trained or not trunk_stands_still(phase):
+    return trained
+  encoder = trained[ENCODER]
+  still = lax.stop_gradient(encoder["trunk"])
+  return {**trained, ENCODER: {**encoder, "trunk": still}}
 
 
 def needed_head(phase: Phase) -> bool:

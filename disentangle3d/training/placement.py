@@ -60,7 +60,14 @@ def map_step(
   """
   # Each device has its own rows of everything but the basis.
   held_axis = None if held is None else held.mapped_axis
-  batch = TrainBatch(0, 0, 0, 0, 0, basis=None, index=0, held=held_axis)
+  batch = TrainBatch(
+    *(0, 0, 0, 0, 0),
+    basis=None,
+    index=0,
+    held=held_axis,
+    feature=0,
+    mirrored_feature=0,
+  )
   return over_devices(
     step,
     devices,

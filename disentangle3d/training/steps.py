@@ -32,6 +32,7 @@ from disentangle3d.training.phases import (
   PlateauState,
   sharded_entries,
   split_params,
+  stop_still_trunk,
   update_plateau,
 )
 from disentangle3d.training.placement import AXIS
@@ -85,7 +86,7 @@ def make_train_step(
     ) -> tuple[Array, dict[str, Array]]:
       forward = Forward(
         model,
-        trained | frozen,
+        stop_still_trunk(trained, phase) | frozen,
         part,
         head=phase.head,
         num_classes=num_classes,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 import numpy as np
 
+from data_prep.fitting.eos_fitter import EosFitter
 from disentangle3d.evaluation.bootstrap import Interval, mean_and_interval
 from disentangle3d.evaluation.reconstruction import shape_error
 from disentangle3d.faces.morphable_model import MorphableModel, synthesize_shape
@@ -25,11 +26,7 @@ from disentangle3d.fitting.batched_fitting import (
 from disentangle3d.fitting.batches import BatchShape
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.fitting.landmark_fitting import FitOptions, fit_landmarks
-from experiments.benchmarks.fitting_oracles import (
-  EosFitter,
-  ScipyProblem,
-  unknowns_of,
-)
+from experiments.benchmarks.fitting_oracles import ScipyProblem, unknowns_of
 from experiments.benchmarks.known_faces import KnownFaces, known_faces
 from experiments.benchmarks.timing import time_calls
 

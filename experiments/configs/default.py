@@ -2,7 +2,7 @@
 
 What: the three phases of 3.3.3. `paper.py`, `demo.py`, `fake_data.py` and
 `smoke.py` override what differs.
-Command: python -m experiments.train --config=experiments/configs/<name>.py \
+Command: python -m experiments.train --config=<name> \
   --workdir=<folder> --config.examples.path=<folder>
 """
 
@@ -36,6 +36,9 @@ def optimizer(name: str, rate: float) -> ConfigDict:
   for argument in ("momentum", "b1", "b2", "eps"):
     config.arguments[argument] = config_dict.placeholder(float)
   config.weight_decay = 0.0  # of kernels only
+  # Of an encoder: its trunk's rate over that of its two FC layers; 0: the
+  # trunk stands still.
+  config.trunk_factor = 1.0
   config.clip_norm = 0.0  # longest gradient of the module; 0: any
   config.schedule = ConfigDict()
   config.schedule.kind = "constant"  # "warmup_cosine" or "step_decay"
@@ -132,12 +135,16 @@ def _examples() -> ConfigDict:
   # "grain" reads records from disk, or from memory (cache_mib);
   # "device_resident" holds the whole split on the devices, 32.3 kB a crop;
   # "synthetic" renders in the step: the photos of a synthetic dataset, with
-  # its fitted coefficients, or without one the people below, with true ones.
+  # its fitted coefficients, or without one the people below, with true ones;
+  # "trunk_features" is for a trunk that stands still: init_from's of every
+  # crop, computed once.
   config.kind = "grain"
   # Dataset folder (data_prep.render_synthetic or build_dataset).
   config.path = config_dict.placeholder(str)
   config.verify_checksums = True  # read every file of it once, at the start
   config.cache_mib = 4096  # a split of fewer decoded MiB is held in memory
+  # "trunk_features": the .npz that keeps them, made where it is not there.
+  config.features_file = config_dict.placeholder(str)
   config.people = 1_000  # K of "synthetic" without a dataset
   config.photos_per_person = 8  # same
   config.world_seed = 0  # same

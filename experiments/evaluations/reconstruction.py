@@ -14,12 +14,14 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
+from experiments.evaluations.york import YorkTest, evaluate_york
 from experiments.measures.reconstruction import measure_set
 from experiments.measures.scans import make_maker, measure_scans
 from experiments.pages.findings import PAGE, join_findings, save_findings
@@ -45,8 +47,10 @@ class ReconstructionTest:
     people: Held-out people a synthetic set; 0 takes all.
     bound_people: People whose true shapes are projected.
     scans: Where scanned people are.
+    york: What to score on the University of York's scans.
     morphable_model: The 3DMM of the networks, .npz, for landmark fits of
       photos of scans, or None.
+    landmark_calibration: Of those fits, as `calibrated_model` takes it.
     meshes: Other methods' meshes, as NAME=FOLDER.
     protocol_photos: Photos of the first synthetic set, and of each set of
       scans, to compare by every protocol.
@@ -58,7 +62,9 @@ class ReconstructionTest:
   people: int = 0
   bound_people: int = 4
   scans: ScanFolders = ScanFolders()
+  york: YorkTest = YorkTest()
   morphable_model: str | None = None
+  landmark_calibration: str = AUTO
   meshes: Sequence[str] = ()
   protocol_photos: int = 10
   write_photos: str | None = None
@@ -83,10 +89,12 @@ def evaluate_reconstruction(
       what they are scored on.
   """
   pairs = list(itertools.combinations(reversed(list(networks)), 2))
-  meshes = _read_meshes(test, networks)
+  fitter = _read_fitter(test, networks)
+  meshes = _read_meshes(test, networks, fitter)
   parts = itertools.chain(
     _synthetic(test, networks, meshes, pairs),
-    _scans(test, networks, meshes, pairs),
+    _scans(test, networks, fitter, meshes, pairs),
+    evaluate_york(test.york, networks, fitter, meshes),
   )
   save_findings(output, join_findings("Reconstruction", parts))
   return pathlib.Path(output) / PAGE
@@ -125,10 +133,10 @@ def _synthetic(
 def _scans(
   test: ReconstructionTest,
   networks: Mapping[str, Network],
+  fitter: MorphableModel | None,
   meshes: Sequence[MeshFolder],
   pairs: Sequence[tuple[str, str]],
 ) -> Iterator[_Part]:
-  fitter = _read_fitter(test, networks)
   for faces in read_scan_sets(test.scans):
     names = [photo.name for photo in faces.photos]
     images = np.stack([photo.image for photo in faces.photos])
@@ -137,6 +145,7 @@ def _scans(
       faces.photos,
       networks,
       fitter=fitter,
+      landmark_calibration=test.landmark_calibration,
       folders=[
         dataclasses.replace(one, folder=one.folder / faces.name)
         for one in meshes
@@ -163,14 +172,19 @@ def _read_fitter(
 
 
 def _read_meshes(
-  test: ReconstructionTest, networks: Mapping[str, Network]
+  test: ReconstructionTest,
+  networks: Mapping[str, Network],
+  fitter: MorphableModel | None,
 ) -> list[MeshFolder]:
-  network = next(iter(networks.values()))
+  first = next(iter(networks.values()), None)
+  mesh = fitter if first is None else first.mean_face()
+  if mesh is None:
+    raise UserError("expected --network, --morphable_model, or both")
   return read_mesh_folders(
     test.meshes,
-    network.landmark_vertices,
-    network.triangles,
-    network.model.num_vertices,
+    np.asarray(mesh.landmark_vertices),
+    np.asarray(mesh.triangles),
+    mesh.num_vertices,
   )
 
 

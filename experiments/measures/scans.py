@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 
+from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
 
@@ -16,6 +17,11 @@ from disentangle3d.fitting.batched_fitting import (
   ImageFits,
   fit_model,
   fit_subjects,
+)
+from disentangle3d.fitting.calibration_choice import (
+  AUTO,
+  calibrated_model,
+  calibration_text,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.export import Network
@@ -99,30 +105,35 @@ def make_maker(
   networks: Mapping[str, Network],
   *,
   fitter: MorphableModel | None,
+  landmark_calibration: str = AUTO,
   folders: Sequence[MeshFolder] = (),
 ) -> Maker:
   """Fits the landmarks, and gets everything ready.
 
   Args:
     photos: Of one set.
-    networks: By name; all of one mesh.
+    networks: By name; all of one mesh. None at all wants a fitter.
     fitter: For landmark fits (and the mean shape); None leaves them out, and
       takes the first network's mean shape.
+    landmark_calibration: Of the fits, as `calibrated_model` takes it.
     folders: Other methods' meshes of these photos.
   """
-  first = next(iter(networks.values()))
   model = fitter
   fits: dict[str, ImageFits] = {}
   if model is None:
-    model = first.mean_face()
+    model = next(iter(networks.values())).mean_face()
   elif any(photo.visibility.any() for photo in photos):
+    seen = {photo.detector for photo in photos if photo.visibility.any()}
+    model = calibrated_model(model, landmark_calibration, detectors=seen)
+    logging.info("landmark calibration: %s", calibration_text(model))
     fits = _fits(photos, model)
   images = np.stack([photo.image for photo in photos])
+  mesh = next(iter(networks.values()), model)
   return Maker(
     methods=photo_methods(model, images, fits, networks),
     folders=folders,
-    triangles=first.triangles,
-    landmark_vertices=first.landmark_vertices,
+    triangles=np.asarray(mesh.triangles),
+    landmark_vertices=np.asarray(mesh.landmark_vertices),
   )
 
 

@@ -111,7 +111,7 @@ def named_sections(
   sections = [Section(f"3D error: {name}", blocks)]
   if table is not None:
     title = f"All protocols side by side: {name}"
-    sections.append(Section(title, [_protocol_table(table)]))
+    sections.append(Section(title, [protocol_table(table)]))
   return sections
 
 
@@ -181,7 +181,7 @@ def _interval(values: np.ndarray, people: np.ndarray) -> Interval | None:
   return mean_and_interval(values[known], groups=people[known])
 
 
-def _protocol_table(table: SideBySide) -> Table:
+def protocol_table(table: SideBySide) -> Table:
   """Rows of protocols, columns of methods, with 95 % intervals."""
   methods = list(table.scores)
   rows: list[tuple[str, ...]] = []
@@ -274,6 +274,7 @@ def yaw_chart(
   yaw_deg: np.ndarray,
   edges_deg: Sequence[float],
   what: str = "yaw",
+  within: str = "95 mm",
 ) -> Picture:
   """Mean error of the full shape in bins of yaw.
 
@@ -282,6 +283,7 @@ def yaw_chart(
     yaw_deg: Of each photo.
     edges_deg: Where bins begin and end.
     what: The angle's name.
+    within: The region's.
   """
   bins = np.digitize(yaw_deg, edges_deg)
   filled = [bins == place for place in np.unique(bins)]
@@ -293,7 +295,7 @@ def yaw_chart(
   chart = line_chart(
     series,
     x_label=f"{what} (degrees)",
-    y_label="RMSE within 95 mm (mm)",
+    y_label=f"RMSE within {within} (mm)",
     legend_below=True,
   )
   return Picture(chart, f"3D error against {what}")
@@ -339,8 +341,10 @@ def expression_charts(
   return Grid(pictures)
 
 
-def cumulative_chart(scores: Mapping[str, ShapeScores]) -> Picture:
-  """Share of the photos with at most an error."""
+def cumulative_chart(
+  scores: Mapping[str, ShapeScores], what: str = "RMSE within 95 mm"
+) -> Picture:
+  """Share of the photos with at most an error, of the full shape."""
   series = {}
   for name, one in scores.items():
     ordered = np.sort(one.within[np.isfinite(one.within)])
@@ -348,7 +352,7 @@ def cumulative_chart(scores: Mapping[str, ShapeScores]) -> Picture:
     series[name] = Series(ordered, share)
   chart = line_chart(
     series,
-    x_label="RMSE within 95 mm (mm)",
+    x_label=f"{what} (mm)",
     y_label="photos with at most that error (%)",
     marks=False,
     legend_below=True,

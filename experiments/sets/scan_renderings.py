@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, UInt8
 import numpy as np
+import scipy
 
-from disentangle3d.faces.rendering import point_visibility, render
+from disentangle3d.faces.rendering import Rendering, point_visibility, render
 from disentangle3d.faces.synthetic_landmarks import align_to_template
 from disentangle3d.geometry import (
   Camera,
@@ -33,8 +34,22 @@ from disentangle3d.types import (
 _VERTICES, _TRIANGLES = 8192, 16384
 _SKIN = (0.80, 0.62, 0.53)
 _BACKGROUND = 0.35
+_BLUR_PX = 1.0
 _EYES = slice(36, 42), slice(42, 48)
 _MOUTH = [48, 54]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhotoTexture:
+  """A photo that shows a scan's surface.
+
+  Attributes:
+    image: RGB, `[H, W, 3]` uint8.
+    pixels: Where each vertex is in it, `[V, 2]`.
+  """
+
+  image: UInt8[np.ndarray, "H W 3"]
+  pixels: Float[np.ndarray, "V 2"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,6 +120,7 @@ def render_scan(
   yaw_deg: Sequence[float],
   *,
   colors: UInt8[np.ndarray, "V 3"] | None = None,
+  texture: PhotoTexture | None = None,
 ) -> ScanCrops:
   """Renders a scan, one crop a yaw.
 
@@ -114,6 +130,7 @@ def render_scan(
     landmarks: `[68, 3]`, mm, NaN where there is none.
     yaw_deg: N angles, positive to the image's right.
     colors: `[V, 3]`, from the scan's texture; None shades a skin colour.
+    texture: In place of colours; shown as it is, without shading.
 
   Raises:
     UserError: A landmark that the crop needs is missing.
@@ -125,7 +142,7 @@ def render_scan(
     albedo = colors.astype(np.float32) / 255
   known = np.isfinite(landmarks).all(1)
   points = np.where(known[:, None], landmarks, 0).astype(np.float32)
-  images, marks, seen = _draw(
+  drawn, marks, seen = _draw(
     _pad(vertices, _VERTICES),
     # A triangle of one vertex covers nothing.
     _pad(triangles, _TRIANGLES),
@@ -133,8 +150,12 @@ def render_scan(
     jnp.asarray(points),
     camera,
   )
+  if texture is None:
+    images = np.round(255 * np.asarray(drawn.image)).astype(np.uint8)
+  else:
+    images = _textured(drawn, _pad(triangles, _TRIANGLES), texture)
   return ScanCrops(
-    images=np.round(255 * np.asarray(images)).astype(np.uint8),
+    images=images,
     landmarks=np.where(known[:, None], np.asarray(marks), 0),
     visibility=np.where(known, np.asarray(seen), 0).astype(np.float32),
     camera=camera,
@@ -148,7 +169,7 @@ def _draw(
   albedo: jax.Array,
   points: jax.Array,
   camera: Camera,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[Rendering, jax.Array, jax.Array]:
   count = camera.scale.shape[0]
 
   def repeat(array: jax.Array) -> jax.Array:
@@ -166,8 +187,33 @@ def _draw(
     ),
   )
   seen = point_visibility(drawn, repeat(points), None, camera)
-  image = jnp.clip(drawn.image, 0, 1)
-  return image, project(camera, repeat(points)), seen
+  return drawn, project(camera, repeat(points)), seen
+
+
+def _textured(
+  drawn: Rendering, triangles: jax.Array, texture: PhotoTexture
+) -> UInt8[np.ndarray, "N 112 96 3"]:
+  """What the photo shows where each pixel's surface is in it."""
+  index = np.asarray(drawn.triangle_index)
+  corners = np.asarray(triangles)[np.maximum(index, 0)]
+  places = np.einsum(
+    "nhwk,nhwki->nhwi", np.asarray(drawn.barycentrics), texture.pixels[corners]
+  )
+  # A crop's pixel is some of the photo's, which without a blur would flicker.
+  coarse = scipy.ndimage.gaussian_filter(
+    texture.image.astype(np.float32), (_BLUR_PX, _BLUR_PX, 0)
+  )
+  shown = np.stack(
+    [
+      scipy.ndimage.map_coordinates(
+        coarse[..., channel], [places[..., 1], places[..., 0]], order=1
+      )
+      for channel in range(3)
+    ],
+    -1,
+  )
+  shown = np.where(index[..., None] >= 0, shown, 255 * _BACKGROUND)
+  return np.round(shown).clip(0, 255).astype(np.uint8)
 
 
 def _five_points(landmarks: np.ndarray) -> Float[np.ndarray, "5 3"]:

@@ -4,15 +4,34 @@ import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
 import os
+import pathlib
 
+from jaxtyping import Float
 import numpy as np
 
 from data_prep.evaluation_sets.photo_scans import RejectedScanError, cut_scan
-from data_prep.evaluation_sets.york import YorkFiles, list_york, read_york
+from data_prep.evaluation_sets.york import (
+  LICENCE,
+  YorkFiles,
+  list_york,
+  read_york,
+)
+from data_prep.faces.alignment import align_faces
+from data_prep.faces.detection import detect_faces, mtcnn_source
+from data_prep.faces.location import (
+  locate_landmarks,
+  make_locator,
+  rows_of_stage,
+)
+from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.scans import Scan, make_scan
 from disentangle3d.types import UserError
+from experiments.sets.scan_renderings import PhotoTexture, render_scan
 from experiments.sets.scans import FacePhoto, crop_of
+
+YORK, YORK_YAW = "York", "York-rendered"
+YAW_STEPS_DEG = tuple(range(-60, 61, 10))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -21,9 +40,13 @@ class YorkPhoto(FacePhoto):
 
   Attributes:
     scan: With the photo's landmarks and the face's outline.
+    photo_path: The whole photo.
+    pixels: Where each of the scan's vertices is in it, `[V, 2]`.
   """
 
   scan: Scan
+  photo_path: pathlib.Path
+  pixels: Float[np.ndarray, "V 2"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,12 +54,21 @@ class YorkSet:
   """The scans of one split.
 
   Attributes:
+    name: Of its folder: `YORK` or `YORK_YAW`.
+    split: Whose scans these are.
     photos: Those that the rule lets pass, by person and expression.
     rejected: How many were left out, by reason.
   """
 
+  name: str
+  split: str
   photos: Sequence[YorkPhoto]
   rejected: Mapping[str, int]
+
+  @property
+  def title(self) -> str:
+    """As tables print it."""
+    return f"{self.name}, {self.split} people"
 
   @property
   def people(self) -> np.ndarray:
@@ -45,11 +77,47 @@ class YorkSet:
     return np.unique(names, return_inverse=True)[1].astype(np.int32)
 
 
+def align_york(
+  sources: Sequence[str | os.PathLike[str]],
+  cache: str | os.PathLike[str],
+  *,
+  split: str = "test",
+) -> pathlib.Path:
+  """Faces, landmarks and crops of the photographs, by the usual stages.
+
+  Args:
+    sources: See `list_york`.
+    cache: The folder of the stages' folders, new or of an earlier run, which
+      then goes on.
+    split: "development" or "test".
+
+  Returns:
+    What align_faces made.
+
+  Raises:
+    UserModuleNotFoundError: The extra `detect` is not installed.
+    UserFileNotFoundError, UserError: As `list_york` and the stages.
+  """
+  folder = pathlib.Path(cache) / f"york_{split}"
+  photos = [
+    Photo(one.photo_path, one.person, f"{one.name}{one.photo_path.suffix}")
+    for one in list_york(sources, split)
+  ]
+  detected, located, aligned = (
+    folder / name for name in ("detected", "located", "aligned")
+  )
+  detect_faces(photos, detected, mtcnn_source(), photo_licence=LICENCE)
+  locate_landmarks(rows_of_stage(detected), located, make_locator("dlib"))
+  align_faces(located, aligned)
+  return aligned
+
+
 def york_set(
   sources: Sequence[str | os.PathLike[str]],
   *,
   aligned: str | os.PathLike[str],
   split: str = "test",
+  people: int = 0,
 ) -> YorkSet:
   """Reads the scans of one split, and cuts the faces out.
 
@@ -57,6 +125,7 @@ def york_set(
     sources: See `list_york`.
     aligned: What align_faces made of the photographs.
     split: "development" or "test".
+    people: The first so many of them; 0 takes all.
 
   Raises:
     UserFileNotFoundError: A folder is missing.
@@ -65,14 +134,51 @@ def york_set(
   rows = {row.image_id.rsplit(".", 1)[0]: row for row in read_rows(aligned)}
   photos: list[YorkPhoto] = []
   rejected: collections.Counter[str] = collections.Counter()
-  for files in list_york(sources, split):
+  listed = list_york(sources, split)
+  chosen = list(dict.fromkeys(files.person for files in listed))
+  chosen = chosen[: people or len(chosen)]
+  for files in listed:
+    if files.person not in chosen:
+      continue
     try:
       photos.append(_photo(files, rows.get(files.name)))
     except RejectedScanError as error:
       rejected[str(error)] += 1
   if not photos:
     raise UserError(f"{aligned}: no scan is left: {dict(rejected)}")
-  return YorkSet(photos, rejected)
+  return YorkSet(YORK, split, photos, rejected)
+
+
+def york_yaw_set(faces: YorkSet) -> YorkSet:
+  """One scan a person, its photo turned to yaw -60 to 60 degrees by 10.
+
+  Args:
+    faces: Of `york_set`; each person's last scan is taken, which frowns.
+  """
+  last = {photo.subject: photo for photo in faces.photos}
+  photos: list[YorkPhoto] = []
+  for photo in last.values():
+    surface = photo.scan.surface
+    crops = render_scan(
+      surface.vertices.astype(np.float32),
+      surface.triangles.astype(np.int32),
+      photo.scan.landmarks,
+      YAW_STEPS_DEG,
+      texture=PhotoTexture(read_photo(photo.photo_path), photo.pixels),
+    )
+    photos += [
+      dataclasses.replace(
+        photo,
+        name=f"{photo.name}_yaw{yaw:+03d}",
+        condition=str(yaw),
+        image=crops.images[place],
+        landmarks=crops.landmarks[place],
+        visibility=crops.visibility[place],
+        visible_contour=False,
+      )
+      for place, yaw in enumerate(YAW_STEPS_DEG)
+    ]
+  return YorkSet(YORK_YAW, faces.split, photos, {})
 
 
 def _photo(files: YorkFiles, row: PhotoRow | None) -> YorkPhoto:
@@ -87,5 +193,7 @@ def _photo(files: YorkFiles, row: PhotoRow | None) -> YorkPhoto:
     subject=files.person,
     condition=files.expression,
     scan=scan,
+    photo_path=files.photo_path,
+    pixels=cut.pixels,
     **crop_of(row),
   )

@@ -30,9 +30,10 @@ from disentangle3d.training.rendered import (
 )
 from disentangle3d.training.resident import resident_examples
 from disentangle3d.types import UserError
+from experiments.training import features
 from experiments.training.phases import phases_of
 
-KINDS = ("grain", "device_resident", "synthetic")
+KINDS = ("grain", "device_resident", features.KIND, "synthetic")
 _MIB = 1 << 20
 _RECORDS_A_TURN = 1024
 
@@ -125,6 +126,8 @@ def open_input(
     case "grain":
       cache = examples.cache_mib * _MIB
       sources["reader"] = open_reader(split, cache_bytes=cache)
+    case features.KIND:
+      sources["reader"] = features.open_features(config, split, model)
     case "device_resident":
       sources["held"] = resident_examples(RecordReader(split), devices=devices)
     case _:

@@ -37,6 +37,7 @@ from disentangle3d.training.run_files import (
 )
 from disentangle3d.types import UserError
 from experiments.configs import default
+from experiments.training import features
 from experiments.training.evaluators import evaluators_of
 from experiments.training.inputs import face_model_of, open_input
 from experiments.training.phases import phases_of, todays_phases
@@ -50,6 +51,7 @@ _FREE = (
   "examples.path",
   "examples.verify_checksums",
   "examples.cache_mib",
+  "examples.features_file",
   "init_from",
   "evaluators",
   "log_every",
@@ -109,6 +111,7 @@ def train(
     devices = jax.devices()
     check_phases(phases, len(devices), export_phases, losses=every_loss)
     phase_input, morphable_model = examples or open_input(config, devices)
+    _warn_of_one_person(phases, phase_input.num_classes)
     model = face_model_of(config)
     asked = evaluators_of(
       config, evaluators or {}, model=model, morphable_model=morphable_model
@@ -124,6 +127,8 @@ def train(
     # Before anything is written.
     if init_from and not is_begun(phases, workdir):
       load_start(init_from, model, morphable_model)
+    # Its trunk is what such examples are features of.
+    start = ["init_from"] if config.examples.kind == features.KIND else []
     if is_first_process():
       write_run_info(
         workdir,
@@ -134,8 +139,8 @@ def train(
           name: count_params(entry)
           for name, entry in abstract_params(model).items()
         },
-        fixed=_fixed(phases, workdir),
-        free=_FREE,
+        fixed=[*_fixed(phases, workdir), *start],
+        free=[name for name in _FREE if name not in start],
         todays=_todays_config,
       )
     _log_start(model, phases, devices, morphable_model)
@@ -188,6 +193,16 @@ def _check_weights(phases: Sequence[Phase], losses: Mapping[str, Loss]) -> None:
       f"losses: expected a weight of {idle[0]} in a phase, got none; give"
       f" config.phases.<phase>.weights.{idle[0]}"
     )
+
+
+def _warn_of_one_person(phases: Sequence[Phase], num_classes: int) -> None:
+  for phase in phases:
+    if num_classes < 2 and needed_head(phase):
+      _logger.warning(
+        "%s: all examples are of one person, so its identification loss is 0"
+        " and teaches nothing; take two people or more",
+        phase.name,
+      )
 
 
 def _todays_config(config: Mapping[str, Any]) -> dict[str, Any]:

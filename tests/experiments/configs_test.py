@@ -127,6 +127,11 @@ class ConfigsTest(parameterized.TestCase):
       0.0,
       "joint_recognition: .*rate",
     ),
+    (
+      "phases.decoders.optimizers.decoders.trunk_factor",
+      0.1,
+      "decoders.optimizers: .*trunk_factor of 1, got 0.1; identity_decoder",
+    ),
     ("identity_head.kind", "triplet", "identity_head.kind: .*triplet"),
     ("phases.latents.accumulate", 0, "accumulate: expected at least 1"),
     ("phases.latents.average_decay", 1.0, "average_decay"),

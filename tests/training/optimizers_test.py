@@ -9,9 +9,11 @@ import optax
 from disentangle3d.training.optimizers import (
   OptimizerSetting,
   Schedule,
+  initial_memory,
   learning_rate,
   make_optimizer,
   schedule_factor,
+  update_of,
 )
 
 
@@ -75,6 +77,17 @@ class OptimizerTest(parameterized.TestCase):
       update, state = tx.update(jnp.asarray(g, jnp.float32), state, params)
     wanted = m / (1 - 0.8**2) / (np.sqrt(v / (1 - 0.9**2)) + 1e-8)
     np.testing.assert_allclose(update, -wanted, rtol=1e-5)
+
+  def test_a_trunk_takes_its_share_of_the_rate_or_stands_still(self):
+    params = {"trunk": {"kernel": jnp.ones((2, 2))}, "fc": jnp.ones(2)}
+    gradient = jax.tree.map(jnp.ones_like, params)
+    for factor, moved in ((1.0, 0.5), (0.1, 0.05), (0.0, 0.0)):
+      setting = OptimizerSetting("sgd", 0.5, trunk_factor=factor)
+      update, _ = update_of(
+        setting, gradient, initial_memory(setting, params), params, jnp.int32(0)
+      )
+      np.testing.assert_allclose(update["trunk"]["kernel"], -moved)
+      np.testing.assert_allclose(update["fc"], -0.5)
 
   def test_any_of_optax_goes_by_name_with_its_arguments(self):
     params = {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full((2,), 2.0)}

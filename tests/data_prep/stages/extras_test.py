@@ -9,9 +9,9 @@ from absl.testing import absltest, parameterized
 
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.mtcnn.weights import load_weights
+from data_prep.fitting.eos_fitter import EosFitter
 from data_prep.stages.extras import require
 from disentangle3d.types import UserError
-from experiments.benchmarks.fitting_oracles import EosFitter
 from tests.fixtures import REPOSITORY, random_morphable_model
 
 _find_spec = importlib.util.find_spec

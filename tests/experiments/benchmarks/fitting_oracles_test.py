@@ -1,6 +1,4 @@
 import functools
-import importlib.util
-import unittest
 
 from absl.testing import absltest
 import jax
@@ -8,13 +6,8 @@ import numpy as np
 from scipy.optimize import approx_fprime
 
 from disentangle3d.fitting.landmark_fitting import FitOptions, fit_landmarks
-from disentangle3d.geometry import Camera, project
-from disentangle3d.types import UserError
-from experiments.benchmarks.fitting_oracles import (
-  EosFitter,
-  ScipyProblem,
-  unknowns_of,
-)
+from disentangle3d.geometry import Camera
+from experiments.benchmarks.fitting_oracles import ScipyProblem, unknowns_of
 from experiments.benchmarks.fitting_trials import EXACT, gaps_to_scipy
 from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import random_morphable_model
@@ -123,27 +116,6 @@ def _projected(faces, subject, image):
   )
   flat = faces.camera.scale[subject, image] * rotated[:, :2] * [1, -1]
   return flat + faces.camera.translation[subject, image]
-
-
-class EosFitterTest(absltest.TestCase):
-  @unittest.skipUnless(
-    importlib.util.find_spec("eos"), "wants the extra benchmark"
-  )
-  def test_it_sees_every_landmark_on_its_own_vertex(self):
-    model, faces, eos = _model(), _faces(), EosFitter(_model())
-    mean = np.asarray(model.mean_shape)[model.landmark_vertices]
-    for subject in range(3):
-      camera = jax.tree.map(lambda leaf, s=subject: leaf[s, 0], faces.camera)
-      codes = eos.fit(
-        np.asarray(project(camera, mean)), faces.visibility[subject, 0]
-      )
-      for code in codes:
-        np.testing.assert_allclose(code, 0, atol=1e-4)
-
-  @unittest.skipIf(importlib.util.find_spec("eos"), "eos-py is installed")
-  def test_without_the_package_it_says_what_to_install(self):
-    with self.assertRaisesRegex(UserError, r"disentangle3d\[benchmark\]"):
-      EosFitter(_model())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Real people, from a published trunk that stands still.
+
+What: the three phases on a dataset of photographs, with the trunk of
+data_prep.import_trunk left as it is: two FC layers on its 128 numbers become
+ICT-FaceKit's 100 + 29 coefficients. What it makes of every crop, and of its
+mirror image, is computed once (`examples.features_file` keeps it), and a step
+sees no crop. The paper trains the trunk from scratch and has lambda_R 0.5 and
+1; L_R's pull on two layers on top of a good feature is stronger, so it is 0.05
+here. The identity head starts from the class means of the fitted codes.
+Command: python -m experiments.train \
+  --config=photographs --workdir=<folder> \
+  --config.examples.path=<folder> --config.init_from=<import_trunk's folder> \
+  --config.examples.features_file=<file>
+The trunk too, at a tenth of its layers' rate:
+  --config.examples.kind=grain and, for both joint phases,
+  --config.phases.<phase>.optimizers.encoder.trunk_factor=0.1
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import default
+
+# Epochs of 20,900 photographs.
+BATCH_SIZE = 256
+STEPS_PER_EPOCH = 82
+LATENT_STEPS = 20 * STEPS_PER_EPOCH
+JOINT_STEPS = 15 * STEPS_PER_EPOCH
+
+
+def get_config() -> ConfigDict:
+  """Adam; a still trunk; ICT-FaceKit's sizes."""
+  config = default.get_config()
+  config.model.trunk = "mobile128"
+  config.model.identity_dim = 100
+  config.model.residual_dim = 29
+  config.model.num_vertices = 9_409
+  config.examples.kind = "trunk_features"
+  config.augmentation.flip = 0.5
+  config.log_every = STEPS_PER_EPOCH
+
+  latents = config.phases.latents
+  latents.steps = LATENT_STEPS
+  latents.batch_size = BATCH_SIZE
+  latents.optimizers.encoder = default.warmup_cosine(
+    "adam", 2e-3, warmup_steps=50, decay_steps=LATENT_STEPS
+  )
+  latents.optimizers.encoder.trunk_factor = 0.0
+
+  decoders = config.phases.decoders
+  decoders.steps = 300
+  decoders.batch_size = 64
+  decoders.optimizers.decoders = default.warmup_cosine(
+    "adam", 0.5, warmup_steps=10, decay_steps=300
+  )
+
+  for name in default.JOINT:
+    joint = config.phases[name]
+    joint.steps = JOINT_STEPS
+    joint.batch_size = BATCH_SIZE
+    joint.weights.reconstruction = 0.05
+    joint.optimizers.encoder = default.optimizer("adam", 2e-3)
+    joint.optimizers.encoder.trunk_factor = 0.0
+    joint.optimizers.decoders = default.optimizer("adam", 2e-3)
+    joint.optimizers.identity_head = default.optimizer("adam", 1e-2)
+  for optimizer in config.phases.joint_reconstruction.optimizers.values():
+    optimizer.schedule.kind = "warmup_cosine"
+    optimizer.schedule.decay_steps = JOINT_STEPS
+  return config

@@ -1,0 +1,131 @@
+"""Scores every method on the University of York's scans."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import os
+
+from disentangle3d.evaluation.side_by_side import OUTLINE_MEDIAN, OUTLINE_RMSE
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  load_morphable_model,
+)
+from disentangle3d.reporting.html_page import Section, interval
+from disentangle3d.training.export import Network
+from disentangle3d.types import UserError
+from experiments.measures.processes import map_in_processes
+from experiments.measures.scans import make_maker
+from experiments.measures.york import (
+  YorkResults,
+  measure_york,
+  measure_york_yaw,
+)
+from experiments.pages.paper_tables import Measured
+from experiments.pages.york import (
+  york_rows,
+  york_sections,
+  york_yaw_rows,
+  york_yaw_sections,
+)
+from experiments.sets.meshes import MeshFolder
+from experiments.sets.york import YorkSet, align_york, york_set, york_yaw_set
+
+
+@dataclasses.dataclass(frozen=True)
+class YorkTest:
+  """What to score on the scans.
+
+  Attributes:
+    sources: Folders or archives; none at all leaves the scans out.
+    split: "development" or "test".
+    aligned: What align_faces made of the photographs.
+    cache: In place of it, where to make that.
+    eos_model: The 3DMM that eos-py fits, .npz, or None.
+    yaw: Whether the scans are rendered at every yaw as well.
+    people: The first so many; 0 takes all.
+  """
+
+  sources: Sequence[str] = ()
+  split: str = "test"
+  aligned: str | None = None
+  cache: str | None = None
+  eos_model: str | None = None
+  yaw: bool = False
+  people: int = 0
+
+
+def evaluate_york(
+  test: YorkTest,
+  networks: Mapping[str, Network],
+  fitter: MorphableModel | None,
+  meshes: Sequence[MeshFolder],
+) -> Iterator[tuple[list[Section], Measured]]:
+  """Scores networks, fits, peers and the lower bound; prints their means.
+
+  Args:
+    test: What to score.
+    networks: By the names that tables print.
+    fitter: The 3DMM of landmark fits and of the lower bound; None has none.
+    meshes: Other methods' meshes.
+
+  Yields:
+    The sections of a set, and its rows of the paper's tables.
+
+  Raises:
+    UserFileNotFoundError, UserError: As `york_set`.
+    UserModuleNotFoundError: eos-py or the extra `detect` is not installed.
+  """
+  if not test.sources:
+    return
+  faces = york_set(
+    test.sources, aligned=_aligned(test), split=test.split, people=test.people
+  )
+  for reason, count in faces.rejected.items():
+    print(f"{faces.title}: left out, {reason}: {count}", flush=True)
+  results = measure_york(
+    faces,
+    make_maker(
+      faces.photos, networks, fitter=fitter, folders=_own(meshes, faces)
+    ),
+    fitter=fitter,
+    eos_model=load_morphable_model(test.eos_model) if test.eos_model else None,
+    run=map_in_processes,
+  )
+  _print_means(results)
+  yield york_sections(results), york_rows(results)
+  if test.yaw:
+    turned = york_yaw_set(faces)
+    results = measure_york_yaw(
+      turned,
+      make_maker(
+        turned.photos, networks, fitter=fitter, folders=_own(meshes, turned)
+      ),
+      run=map_in_processes,
+    )
+    _print_means(results)
+    yield york_yaw_sections(results), york_yaw_rows(results)
+
+
+def _aligned(test: YorkTest) -> str | os.PathLike[str]:
+  if test.aligned is not None:
+    return test.aligned
+  if test.cache is None:
+    raise UserError("--york: expected --york_aligned or --york_cache with it")
+  return align_york(test.sources, test.cache, split=test.split)
+
+
+def _own(meshes: Sequence[MeshFolder], faces: YorkSet) -> list[MeshFolder]:
+  return [
+    dataclasses.replace(one, folder=one.folder / faces.name) for one in meshes
+  ]
+
+
+def _print_means(results: YorkResults) -> None:
+  for name in results.table.scores:
+    median, rmse = (
+      interval(results.table.interval(name, column))
+      for column in (OUTLINE_MEDIAN, OUTLINE_RMSE)
+    )
+    print(
+      f"{results.set.title}: {name}: median {median}, RMSE {rmse} mm",
+      flush=True,
+    )
