@@ -84,8 +84,8 @@ def fit_model(model: MorphableModel, *, moving_contour: bool) -> FitModel:
   order = np.arange(NUM_LANDMARKS)
   if curves is not None:
     others = np.arange(NUM_LANDMARKS, len(points.mask))
-    first, others = order[:NUM_CONTOUR, None], others.reshape(NUM_CONTOUR, -1)
-    order = np.concatenate([order, np.hstack([first, others]).ravel()])
+    first, rest = order[:NUM_CONTOUR, None], others.reshape(NUM_CONTOUR, -1)
+    order = np.concatenate([order, np.hstack([first, rest]).ravel()])
   numbers = np.where(points.mask[order] > 0, np.arange(len(order)), -1)
   own, candidates = np.split(numbers.astype(np.int32), [NUM_LANDMARKS])
   small = MorphableModel(
