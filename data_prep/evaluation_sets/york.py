@@ -25,7 +25,6 @@ from disentangle3d.faces.meshes import parse_obj
 from disentangle3d.input_files import existing_folder
 from disentangle3d.types import UserError, choose
 
-LICENCE = "research; University of York and VisionRT"
 EXPRESSIONS = {"08": "smiling", "10": "frowning"}
 SPLITS = ("development", "test")
 _NAME = re.compile(r"(\d{5})/\1-(08|10)-\w+")
