@@ -1,5 +1,6 @@
 """Binaries that turn what users have on disk into the dataset."""
 
+import logging
 import signal
 import sys
 
@@ -10,3 +11,7 @@ if (
   and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 ):
   signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# A home that cannot be written to is no matter of ours, which Matplotlib tells
+# in three lines.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)

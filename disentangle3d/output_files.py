@@ -26,18 +26,54 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   path = pathlib.Path(path)
   partial = _partial(path)
   try:
-    yield partial
+    with named_errors(path):
+      yield partial
     partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Adds what is written to what the system says of a write, as a full disk.
+
+  Args:
+    path: The file or folder.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is None or error.filename is not None:
+      raise
+    raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:
   """Writes a file, text as UTF-8, under another name, then renames it."""
   with new_file(path) as partial:
     partial.write_bytes(
-      content.encode() if isinstance(content, str) else content
+      readable(content).encode() if isinstance(content, str) else content
     )
+
+
+def readable(text: str) -> str:
+  r"""A text that UTF-8 can say, which the name of a file need not be.
+
+  Python keeps the bytes of such a name as lone surrogates.
+
+  Args:
+    text: E.g. `Jos\udce9`, as Python has a name in Latin-1.
+
+  Returns:
+    The same, but for those bytes, which are written out: `Jos\xe9`.
+  """
+  try:
+    text.encode()
+  except UnicodeEncodeError:
+    return text.encode("utf-8", "surrogateescape").decode(
+      "utf-8", "backslashreplace"
+    )
+  return text
 
 
 def replace_npz(
@@ -74,7 +110,8 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   partial = _partial(path)
   partial.mkdir()
   try:
-    yield partial
+    with named_errors(path):
+      yield partial
     if path.is_dir():
       path.rmdir()
     partial.replace(path)
@@ -86,9 +123,15 @@ def check_folder(path: str | os.PathLike[str]) -> None:
   """Checks that a path can become a folder.
 
   Raises:
-    UserError: It is a file, or would be in one.
+    UserError: It is a file, or would be in one, or is no UTF-8, which the
+      libraries that write checkpoints and records want.
   """
   path = pathlib.Path(os.path.abspath(path))
+  if readable(str(path)) != str(path):
+    raise UserError(
+      f"{readable(str(path))}: expected a folder whose path is UTF-8 to write"
+      " to, got other bytes; rename it, or give another"
+    )
   for place in (path, *path.parents):
     if place.is_dir():
       return

@@ -1,5 +1,6 @@
 """absl binaries: flags and one call each; the only readers of configs."""
 
+import logging
 import signal
 import sys
 
@@ -10,3 +11,7 @@ if (
   and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 ):
   signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# A home that cannot be written to is no matter of ours, which Matplotlib tells
+# in three lines.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)

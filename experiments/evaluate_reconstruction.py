@@ -30,6 +30,7 @@ from data_prep.evaluation_sets.york import SPLITS
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   define_dataset,
+  define_landmark_calibration,
   define_morphable_model,
   define_networks,
   define_path,
@@ -136,6 +137,7 @@ def define_flags() -> None:
     "The 3D morphable model of the networks, an .npz of"
     " convert_morphable_model, for landmark fits of photographs of scans."
   )
+  define_landmark_calibration()
 
 
 def main() -> None:
@@ -173,6 +175,7 @@ def main() -> None:
         people=values.people,
       ),
       morphable_model=values.morphable_model,
+      landmark_calibration=values.landmark_calibration,
       meshes=values.meshes,
       protocol_photos=values.protocol_photos,
       write_photos=values.write_photos,

@@ -40,8 +40,7 @@ from experiments.training.host import keep_freed_memory, quieten_libraries
 def define_flags() -> None:
   """Defines --config, --workdir, and what to do."""
   define_config(
-    "The config with rates, epochs, batch and trunk.",
-    default="experiments/configs/paper_scale.py",
+    "The config with rates, epochs, batch and trunk.", default="paper_scale"
   )
   define_path("workdir", "The folder where everything goes.", required=True)
   flags.DEFINE_float(

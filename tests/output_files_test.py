@@ -5,6 +5,7 @@ from absl.testing import absltest
 import numpy as np
 
 from disentangle3d.output_files import (
+  named_errors,
   new_file,
   new_folder,
   replace_file,
@@ -67,6 +68,21 @@ class OutputFilesTest(absltest.TestCase):
       raise KeyError
     self.assertEqual((self.folder / "file").read_bytes(), b"one")
     self.assertLen(list(self.folder.iterdir()), 1)
+
+  def test_a_full_disk_names_what_was_written(self):
+    full = OSError(28, "No space left on device")
+    for block in (new_file, new_folder, named_errors):
+      path = (
+        self.folder / "one" / "x" if block is new_folder else self.folder / "x"
+      )
+      with self.assertRaisesRegex(OSError, r"\[Errno 28\] .*/x'"), block(path):
+        raise full
+    # What is named already stays.
+    with (
+      self.assertRaisesRegex(OSError, "'other'"),
+      new_file(self.folder / "x"),
+    ):
+      raise OSError(2, "No such file or directory", "other")
 
   def test_arrays_come_back_under_the_name_that_was_asked_for(self):
     replace_npz(self.folder / "arrays", {"a": np.arange(3), "b": [1.5]})

@@ -34,7 +34,7 @@ from disentangle3d.faces.morphable_model import (
   load_morphable_model,
 )
 from disentangle3d.input_files import existing_file
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import readable, replace_file
 from disentangle3d.training.dataset import sha256_of
 from disentangle3d.types import UserError
 
@@ -80,6 +80,10 @@ def split_people(
     if len(chosen) == len(people):
       raise UserError("heldout people: expected someone to be left to train")
   train = [name for name in people if name not in chosen]
+  if len(train) == 1:
+    logging.warning(
+      "Only %s is left to train on: that teaches no identity.", train[0]
+    )
   return train, [name for name in people if name in chosen]
 
 
@@ -158,7 +162,7 @@ def _finish(
   )
   settings = {
     "stage": STAGE,
-    "heldout_people": heldout_people,
+    "heldout_people": [readable(name) for name in heldout_people],
     "seed": seed,
     "counts": parts.counts,
     "stages": parts.stages,

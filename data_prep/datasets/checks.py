@@ -112,6 +112,7 @@ def _check_splits(
   found = _check_image_ids(splits)
   for name, photos in splits.items():
     found += _check_labels(name, photos)
+    found += _check_owners(name, photos, limits)
     labels = {photo.label for photo in photos}
     if name != "train" and labels != set(
       range(min(labels, default=0), max(labels, default=-1) + 1)
@@ -208,6 +209,28 @@ def _check_labels(
         f" {subject!r}, for {photo.subject!r}"
       )
       found.append(Violation("label", where, message, shown))
+  return found
+
+
+def _check_owners(
+  split: str, photos: Sequence[RecordedPhoto], limits: Limits
+) -> list[Violation]:
+  """That no photo of a split is two people's."""
+  found = []
+  first: dict[bytes, int] = {}
+  for index, photo in enumerate(photos):
+    before = first.setdefault(photo.picture.digest, index)
+    # Blank pictures are all alike, and named for it already.
+    if photos[before].subject != photo.subject and not _blank(photo, limits):
+      found.append(
+        Violation(
+          "two people's photo",
+          f"{split}/{photo.image_id}",
+          f"expected pictures of {photo.subject!r} alone, got the pixels of"
+          f" {photos[before].image_id}, which is {photos[before].subject!r}",
+          ((split, before), (split, index)),
+        )
+      )
   return found
 
 

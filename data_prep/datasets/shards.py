@@ -36,7 +36,7 @@ from data_prep.fitting.shards import landmarks_in_crop
 from data_prep.stages.folder import StageFolder
 from data_prep.stages.rows import PhotoRow, count_rows, read_shard_rows
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.output_files import new_file, replace_file
+from disentangle3d.output_files import new_file, readable, replace_file
 from disentangle3d.training.records import decode_image
 from disentangle3d.types import UserError
 
@@ -117,7 +117,9 @@ def make_shard(
     },
     counts=count_rows(rows),
     stages=_count_stages(rows, fits.keys()),
-    rejected={row.image_id: row.reason for row in rows if row.status != "ok"},
+    rejected={
+      readable(row.image_id): row.reason for row in rows if row.status != "ok"
+    },
   )
   progress(sum(row.status != "ok" for row in rows))
 
@@ -271,8 +273,8 @@ def _records(
     yield {
       "image": png,
       "label": label_of[row.subject],
-      "subject": row.subject,
-      "image_id": row.image_id,
+      "subject": readable(row.subject),
+      "image_id": readable(row.image_id),
       "landmarks": landmarks_in_crop(row),
       "visibility": row.visibility,
       "crop_from_photo": row.crop_from_photo,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+import os
 import pathlib
 import types
 from typing import Any
@@ -149,7 +150,7 @@ def detect_faces(
     num_shards=len(shards),
     settings={**source.settings, "photos_per_shard": photos_per_shard},
     licences={"photographs": photo_licence, **source.licences},
-    inputs=digest(photo.image_id.encode() for photo in photos),
+    inputs=digest(os.fsencode(photo.image_id) for photo in photos),
     share=share,
     passed_over=passed_over,
   ) as folder:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import os
 import pathlib
 import types
 from typing import Any
@@ -86,7 +87,7 @@ def rows_of_photos(
       "photos_per_shard": photos_per_shard,
       "most_megapixels": most_megapixels,
     },
-    sha256=digest(photo.image_id.encode() for photo in photos),
+    sha256=digest(os.fsencode(photo.image_id) for photo in photos),
     passed_over=passed_over,
     most_megapixels=most_megapixels,
   )

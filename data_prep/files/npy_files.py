@@ -156,7 +156,7 @@ def _read_header(stream: IO[bytes], size: int, where: str) -> _Header:
     raise UserError(f"{where}: expected .npy version 1 or 2, got {version}")
   header = _Header(*reader(stream))
   numbers = math.prod(header.shape) * header.dtype.itemsize
-  known = header.dtype.hasobject or header.dtype.kind in "biufU"
+  known = header.dtype.hasobject or header.dtype.kind in "biufSU"
   if not known or min(header.shape, default=0) < 0:
     raise UserError(f"{where}: expected numbers, got {header.dtype}")
   if not header.dtype.hasobject and numbers > size:

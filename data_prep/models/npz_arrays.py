@@ -10,7 +10,7 @@
 | `blendshapes` | `[X, V, 3]` or `[X, 3 V]` | offsets at weight 1 |
 | `triangles` | `[F, 3]` | all turning the same way |
 | `landmark_vertices` | `[68]` | iBUG order, -1 (0 if 1-based) for none |
-| `name`, `source`, `licence` | text | the last one is required |
+| `name`, `source`, `licence` | text or bytes | the last one is required |
 
 Unit and index base are options.
 """
@@ -134,6 +134,19 @@ def _text(file: NpzFile, name: str) -> str:
   if name not in file.names:
     return ""
   array = file.array(name)
-  if array.dtype.kind != "U" or array.size != 1:
-    raise UserError(f"{file.where}: {name}: expected a text, got another")
-  return str(array.reshape(-1)[0])
+  text: object = array.reshape(-1)[0] if array.size == 1 else None
+  if isinstance(text, bytes):
+    return _decoded(text)
+  if not isinstance(text, str):
+    raise UserError(
+      f"{file.where}: {name}: expected a text, got {list(array.shape)} of"
+      f" {array.dtype}"
+    )
+  return str(text)
+
+
+def _decoded(text: bytes) -> str:
+  try:
+    return text.decode("utf-8")
+  except UnicodeDecodeError:
+    return text.decode("latin-1")

@@ -25,6 +25,7 @@ from data_prep.photos.listing import (
   natural_key,
 )
 from data_prep.photos.photo_sets import read_encoded
+from disentangle3d.output_files import readable
 from disentangle3d.types import UserFileNotFoundError
 
 _VIDEO_SUFFIXES = (
@@ -154,6 +155,11 @@ def _known(folder: pathlib.Path) -> tuple[list[pathlib.Path], PassedOver]:
 
 
 def _frames(path: pathlib.Path, every: int) -> Iterator[LoosePhoto]:
+  if readable(str(path)) != str(path):
+    # FFmpeg would end the process.
+    reason = "a video whose path is no UTF-8 cannot be read; rename it"
+    yield LoosePhoto(str(path), None, reason=reason)
+    return
   video = cv2.VideoCapture(str(path))
   promised = video.get(cv2.CAP_PROP_FRAME_COUNT)
   number = broken = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import io
 import logging as python_logging
 import os
 import re
@@ -59,6 +60,9 @@ def run(
       define_flags()
   # JAX tells of every backend that is not there.
   python_logging.getLogger("jax").setLevel(python_logging.WARNING)
+  # Names of files that are no UTF-8, and terminals that are not, stop nothing.
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="backslashreplace")
   sys.stdout = cast(TextIO, _WhileRead(sys.stdout))
 
   def parsed(argv: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ import tensorboardX
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.machine import package_versions
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import named_errors, replace_file
 from disentangle3d.training.phases import OLD_NAMES
 from disentangle3d.types import UserError, UserFileNotFoundError
 
@@ -43,7 +43,8 @@ class MetricLog:
   def __init__(self, workdir: str | os.PathLike[str]):
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    self._lines = (workdir / METRICS).open("a")
+    self._path = workdir / METRICS
+    self._lines = self._path.open("a")
     self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
 
   def __enter__(self) -> "MetricLog":
@@ -58,8 +59,9 @@ class MetricLog:
   def write(self, phase: str, step: int, values: Mapping[str, float]) -> None:
     """Writes the values of one moment; flushed at once."""
     line = {"phase": phase, "step": step, **values}
-    self._lines.write(json.dumps(line) + "\n")
-    self._lines.flush()
+    with named_errors(self._path):
+      self._lines.write(json.dumps(line) + "\n")
+      self._lines.flush()
     for name, value in values.items():
       self._events.add_scalar(f"{phase}/{name}", value, step)
 

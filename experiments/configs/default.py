@@ -2,7 +2,7 @@
 
 What: the three phases of 3.3.3. `paper.py`, `demo.py`, `fake_data.py` and
 `smoke.py` override what differs.
-Command: python -m experiments.train --config=experiments/configs/<name>.py \
+Command: python -m experiments.train --config=<name> \
   --workdir=<folder> --config.examples.path=<folder>
 """
 

@@ -3,7 +3,7 @@
 What: tiny trunk, the paper's 29,495 vertices and 199 + 29 latents, on 8,000
 photos of 1,000 people from data_prep.render_synthetic.
 Command: python -m experiments.demo --workdir=runs/demo, or
-  python -m experiments.train --config=experiments/configs/demo.py \
+  python -m experiments.train --config=demo \
   --workdir=<folder> --config.examples.path=<folder>
 """
 

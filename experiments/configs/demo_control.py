@@ -3,7 +3,7 @@
 What: what a gain of phase III over I + II has to be shown against: the same
 steps, orders and rates from the same params, the weight of L_C at 0.
 Command: python -m experiments.train \
-  --config=experiments/configs/demo_control.py --workdir=<another folder> \
+  --config=demo_control --workdir=<another folder> \
   --config.examples.path=<folder> \
   --config.init_from=<demo workdir>/export/decoders
 """

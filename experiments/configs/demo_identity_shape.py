@@ -4,7 +4,7 @@ What: the demo's joint phases with `identity_shape` at 1: L_R, but of the
 identity shape. Not in the paper, whose weight is 0; it asks whether L_C then
 still moves identity into the residual code.
 Command: python -m experiments.train \
-  --config=experiments/configs/demo_identity_shape.py --workdir=<a folder> \
+  --config=demo_identity_shape --workdir=<a folder> \
   --config.examples.path=<folder> \
   --config.init_from=<demo workdir>/export/decoders
 """

@@ -2,7 +2,7 @@
 
 What: every phase on input from (seed, step); reads no dataset, so that the
 step and the devices are all there is to measure.
-Command: python -m experiments.train --config=experiments/configs/fake_data.py \
+Command: python -m experiments.train --config=fake_data \
   --workdir=<folder>
 """
 

@@ -8,7 +8,7 @@ sum of the two parts, and on so few people the split drifts (identity shapes
 grimaced): `identity_shape`, not in the paper, holds the identity's part at the
 person's fit.
 Command: python -m experiments.train \
-  --config=experiments/configs/folder_finetune.py --workdir=<folder> \
+  --config=folder_finetune --workdir=<folder> \
   --config.examples.path=<folder> \
   --config.init_from=<workdir of the demo's training>
 """

@@ -4,7 +4,7 @@ What: SphereFace-20, 29,495 vertices, 199 + 29 latents, 488,848 photos of
 10,575 people fitted by data_prep.fit_faces. Batch 256 makes 1,910 steps an
 epoch. Where the paper is silent, SphereFace's published schedule (SGD, rate
 down at 16,000 and 24,000 of 28,000 steps, weight decay 5e-4).
-Command: python -m experiments.train --config=experiments/configs/paper.py \
+Command: python -m experiments.train --config=paper \
   --workdir=<folder> --config.examples.path=<folder>
 Rates: tried for 120 + 150 + 30 steps of 32 synthetic photos, no more. Time and
 accuracy: not yet measured. The paper: RMSE 2.01 mm on BU3DFE, LFW

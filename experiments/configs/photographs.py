@@ -8,7 +8,7 @@ sees no crop. The paper trains the trunk from scratch and has lambda_R 0.5 and
 1; L_R's pull on two layers on top of a good feature is stronger, so it is 0.05
 here. The identity head starts from the class means of the fitted codes.
 Command: python -m experiments.train \
-  --config=experiments/configs/photographs.py --workdir=<folder> \
+  --config=photographs --workdir=<folder> \
   --config.examples.path=<folder> --config.init_from=<import_trunk's folder> \
   --config.examples.features_file=<file>
 The trunk too, at a tenth of its layers' rate:

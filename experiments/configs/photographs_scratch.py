@@ -5,7 +5,7 @@ of it trained. From a network of the synthetic world of the same 3DMM
 (`--config.init_from`) or fresh. 20,904 photographs: 8 epochs of phase I, 4 + 4
 of phase III, 18 minutes on 2 cores with flips.
 Command: python -m experiments.train \
-  --config=experiments/configs/photographs_scratch.py --workdir=<folder> \
+  --config=photographs_scratch --workdir=<folder> \
   --config.examples.path=<folder> \
   [--config.init_from=<workdir of the demo's training>]
 """

@@ -1,6 +1,6 @@
 """Seconds on a CPU: every phase, tiny sizes, no dataset; for tests.
 
-Command: python -m experiments.train --config=experiments/configs/smoke.py \
+Command: python -m experiments.train --config=smoke \
   --workdir=<folder>
 """
 

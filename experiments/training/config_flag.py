@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 import difflib
+import os
+import pathlib
 import re
 import sys
 
@@ -10,6 +12,7 @@ from ml_collections import ConfigDict, config_flags
 
 from disentangle3d.input_files import existing_file
 from disentangle3d.types import UserError
+from experiments import configs
 from experiments.configs._old_names import Renamed
 
 flags.disclaim_key_flags()
@@ -20,7 +23,9 @@ _OVERRIDE = re.compile(rf"--?(?:no)?{_NAME}\.([^=]*)")
 
 
 def define_config(
-  help: str = "The config file, see experiments/configs.",
+  help: str = (
+    "The config, a file or the name of one of experiments/configs, e.g. demo."
+  ),
   *,
   default: str | None = None,
 ) -> None:
@@ -54,7 +59,7 @@ class _CheckedParser(flags.ArgumentParser):
 
   def parse(self, path: str) -> ConfigDict:
     """Loads the config."""
-    existing_file(path.partition(":")[0])
+    path = _with_file(path)
     try:
       config = self._parser.parse(path)
     except AttributeError as error:
@@ -70,6 +75,33 @@ class _CheckedParser(flags.ArgumentParser):
     for match in filter(None, map(_OVERRIDE.match, words[1:])):
       _check_key(config, match[1])
     return config
+
+
+def _with_file(path: str) -> str:
+  """A config's file, and what it is given after a colon.
+
+  Args:
+    path: A file; or one of this project's by its name (`demo`) or as it is
+      called in the source (`experiments/configs/demo.py`), wherever that is
+      installed.
+
+  Raises:
+    UserFileNotFoundError: There is no such file.
+  """
+  name, colon, given = path.partition(":")
+  folder = pathlib.Path(configs.__file__).parent
+  ours = folder / f"{pathlib.PurePath(name).stem}.py"
+  above = pathlib.PurePath(name).parent.as_posix()
+  if os.path.isfile(name) or above not in (".", "experiments/configs"):
+    existing_file(name)
+  elif ours.is_file():
+    name = str(ours)
+  else:
+    names = [file.stem for file in sorted(folder.glob("[a-z]*.py"))]
+    existing_file(
+      name, otherwise=f", nor a config of this name: {', '.join(names)}"
+    )
+  return f"{name}{colon}{given}"
 
 
 def _check_key(config: ConfigDict, path: str) -> None:

@@ -111,6 +111,7 @@ def train(
     devices = jax.devices()
     check_phases(phases, len(devices), export_phases, losses=every_loss)
     phase_input, morphable_model = examples or open_input(config, devices)
+    _warn_of_one_person(phases, phase_input.num_classes)
     model = face_model_of(config)
     asked = evaluators_of(
       config, evaluators or {}, model=model, morphable_model=morphable_model
@@ -192,6 +193,16 @@ def _check_weights(phases: Sequence[Phase], losses: Mapping[str, Loss]) -> None:
       f"losses: expected a weight of {idle[0]} in a phase, got none; give"
       f" config.phases.<phase>.weights.{idle[0]}"
     )
+
+
+def _warn_of_one_person(phases: Sequence[Phase], num_classes: int) -> None:
+  for phase in phases:
+    if num_classes < 2 and needed_head(phase):
+      _logger.warning(
+        "%s: all examples are of one person, so its identification loss is 0"
+        " and teaches nothing; take two people or more",
+        phase.name,
+      )
 
 
 def _todays_config(config: Mapping[str, Any]) -> dict[str, Any]:

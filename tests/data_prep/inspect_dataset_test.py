@@ -246,11 +246,19 @@ class InspectDatasetTest(parameterized.TestCase):
     )
     self.assertEqual(self._violations(Limits(near_correlation=1.1)), [])
 
-  def test_repeats_within_a_split_are_told_but_no_violation(self):
+  def test_repeats_of_a_person_are_told_and_those_of_two_are_wrong(self):
     image = encode_image(smooth_picture(0))
     _plant(self.folder, "train", 1, image=image)
-    _plant(self.folder, "train", 14, image=image)
     self.assertEqual(self._violations(), [])
+    self.assertIn("<td>5</td><td>1</td><td>0</td></tr>", self._page())
+    _plant(self.folder, "train", 14, image=image)
+    self.assertEqual(
+      self._violations(),
+      [
+        "two people's photo: train/s2/4: expected pictures of 's2' alone, got"
+        " the pixels of s0/0, which is 's0'"
+      ],
+    )
     self.assertIn("<td>5</td><td>2</td><td>1</td></tr>", self._page())
 
   def test_labels_with_a_hole_are_named(self):

@@ -79,6 +79,19 @@ class ReadNpzArraysTest(parameterized.TestCase):
     self.assertEqual(model.licence, "given")
     np.testing.assert_array_equal(model.landmark_vertices, given)
 
+  def test_a_text_may_be_stored_as_bytes(self):
+    for licence in (
+      np.array(b"research only"),
+      np.array([b"research only"]),
+      np.array(["research only"]),
+      np.array("research only", object),
+      np.array(b"research only", object),
+    ):
+      model = self._read(_arrays(licence=licence))
+      self.assertEqual(model.licence, "research only")
+    other = self._read(_arrays(licence=np.array("é".encode("latin-1"))))
+    self.assertEqual(other.licence, "é")
+
   @parameterized.named_parameters(
     (
       "missing",

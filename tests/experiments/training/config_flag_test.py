@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import os
 import pathlib
 import sys
 from unittest import mock
@@ -96,6 +97,26 @@ class ConfigFlagTest(parameterized.TestCase):
       ("empty.py", r"/empty.py: expected a file with get_config\(\), got"),
     ):
       self._told(f"{folder}{message}", binary, f"--config={folder / name}")
+
+  @parameterized.parameters("demo", "demo.py", "experiments/configs/demo.py")
+  def test_a_config_of_ours_is_found_by_its_name_from_anywhere(self, name):
+    here = os.getcwd()
+    self.addCleanup(os.chdir, here)
+    os.chdir(self.create_tempdir().full_path)
+    told, config = _start("train", f"--config={name}")
+    self.assertEqual((told, config.model.trunk), ("", "tiny"))
+    # A file goes first.
+    pathlib.Path("demo.py").write_text(
+      "from ml_collections import ConfigDict\n"
+      "def get_config(): return ConfigDict({'own': 3})\n"
+    )
+    told, config = _start("train", "--config=demo.py")
+    self.assertEqual((told, config.own), ("", 3))
+    self._told(
+      "nope: no such file, nor a config of this name: default, demo, .*smoke$",
+      "train",
+      "--config=nope",
+    )
 
   def test_a_defect_of_a_config_keeps_its_traceback(self):
     path = self.create_tempfile("own.py", "def get_config(): return {} + 1")

@@ -14,6 +14,7 @@ from disentangle3d.training.checkpoint import PhaseCheckpoints
 from disentangle3d.training.run_files import read_metrics
 from disentangle3d.types import UserError
 from experiments.configs import smoke
+from experiments.training import runs
 from experiments.training.runs import _todays_config, train
 
 
@@ -91,6 +92,18 @@ class TrainTest(absltest.TestCase):
     config.seed = 2
     with self.assertRaisesRegex(UserError, "config.seed: expected 1 as the"):
       train(config, self.root)
+
+  def test_examples_of_one_person_are_told(self):
+    config = smoke.get_config()
+    config.examples.num_classes = 1
+    # Only what comes before the first step.
+    with mock.patch.object(runs, "run_phases"):
+      with mock.patch.object(runs, "write_summary"):
+        with self.assertLogs("disentangle3d", "WARNING") as logs:
+          train(config, self.root)
+    self.assertRegex(
+      logs.output[0], "joint_recognition: all examples are of one person"
+    )
 
   def test_an_optimizer_may_come_whole(self):
     config = _config()
