@@ -86,6 +86,8 @@ class YorkMeasureTest(absltest.TestCase):
     write_aligned(cls.aligned, cls.folder, _NAMES, visible=False)
     cls.faces = york_set([cls.folder], aligned=cls.aligned, split="development")
     cls.model = _model()
+    # libigl complains of what is alive when Python ends.
+    cls.addClassCleanup(delattr, cls, "faces")
 
   def test_the_set_has_photos_scans_and_what_was_left_out(self):
     self.assertEqual([photo.name for photo in self.faces.photos], _NAMES)
