@@ -6,6 +6,8 @@ import numpy as np
 
 from data_prep.evaluation_sets.york import EXPRESSIONS
 from disentangle3d.evaluation.bootstrap import Interval, paired_bootstrap
+from disentangle3d.evaluation.reconstruction import RADIUS_MM
+from disentangle3d.evaluation.scans import around_nose, now_mask, within_outline
 from disentangle3d.evaluation.shape_scores import ShapeScores
 from disentangle3d.evaluation.side_by_side import (
   OUTLINE_MEDIAN,
@@ -75,6 +77,7 @@ def york_sections(results: YorkResults) -> list[Section]:
   ]
   if results.bounds:
     blocks += [_convergence(results), sensitivity_table(results.table)]
+  blocks.append(_regions(results))
   return named_sections(name, blocks, results.table)
 
 
@@ -263,6 +266,21 @@ def _map(
   )
   text = f"Where the error is: {photo.name}, grey outside the outline"
   return Picture(chart, text)
+
+
+def _regions(results: YorkResults) -> Paragraph:
+  """What the protocols' spheres take in beside the face."""
+  shares: list[list[float]] = [[], []]
+  for photo in results.set.photos:
+    beside = ~within_outline(photo.scan, RADIUS_MM)
+    for region, found in zip((around_nose, now_mask), shares, strict=True):
+      found.append(100 * float(beside[region(photo.scan, RADIUS_MM)].mean()))
+  sphere, mask = (float(np.mean(found)) for found in shares)
+  return Paragraph(
+    f"Of a scan's vertices within {RADIUS_MM:.0f} mm of the nose tip"
+    f" {sphere:.0f} % are beside the face's outline (hair, ears, neck; mean"
+    f" over the scans), of those within NoW's mask {mask:.0f} %."
+  )
 
 
 def _convergence(results: YorkResults) -> Picture:
