@@ -21,6 +21,7 @@ from data_prep.fitting.stage import check_model, fit_faces
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_landmark_calibration,
   define_morphable_model,
   define_output,
   define_path,
@@ -29,8 +30,9 @@ from data_prep.stages.flag_words import (
 )
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
+from disentangle3d.fitting.calibration_choice import calibrated_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.fitting.options import ROBUST_COSTS
+from disentangle3d.fitting.options import NOISES, ROBUST_COSTS
 
 
 def define_flags() -> None:
@@ -43,6 +45,7 @@ def define_flags() -> None:
     required=True,
   )
   define_morphable_model(required=True)
+  define_landmark_calibration()
   define_output(STAGE_OUTPUT)
   define_shard()
   was(landmarks="aligned", model="morphable_model")
@@ -50,6 +53,19 @@ def define_flags() -> None:
     "landmark_std_px",
     defaults.options.landmark_std_px,
     "The noise of the landmarks in crop pixels; 0 takes the prior out.",
+    lower_bound=0.0,
+  )
+  flags.DEFINE_enum(
+    "noise",
+    defaults.options.noise,
+    NOISES,
+    "The noise of the landmarks, that of each by the calibration where it has"
+    " one, or --landmark_std_px for all.",
+  )
+  flags.DEFINE_float(
+    "noise_factor",
+    defaults.options.noise_factor,
+    "What calibrated covariances are multiplied by.",
     lower_bound=0.0,
   )
   flags.DEFINE_enum(
@@ -95,11 +111,14 @@ def settings_from_flags() -> FitSettings:
   return FitSettings(
     options=FitOptions(
       landmark_std_px=values.landmark_std_px,
+      noise=values.noise,
+      noise_factor=values.noise_factor,
       robust=values.robust,
       robust_scale_px=values.robust_scale_px,
     ),
     contour=values.contour,
     max_relative_error=values.max_relative_error,
+    landmark_calibration=values.landmark_calibration,
     images_per_shard=values.images_per_shard,
     skip_bad=values.skip_bad,
   )
@@ -108,7 +127,8 @@ def settings_from_flags() -> FitSettings:
 def check_flags() -> None:
   """Reads the model, and sees whether it can be fitted so."""
   settings = settings_from_flags()
-  check_model(load_morphable_model(flags.FLAGS.morphable_model), settings)
+  model = load_morphable_model(flags.FLAGS.morphable_model)
+  check_model(calibrated_model(model, settings.landmark_calibration), settings)
 
 
 def main() -> None:

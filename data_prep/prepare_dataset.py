@@ -30,6 +30,7 @@ from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_landmark_calibration,
   define_morphable_model,
   define_output,
   define_photos,
@@ -38,6 +39,7 @@ from data_prep.stages.flag_words import (
 )
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
+from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.output_files import check_folder
 from disentangle3d.types import UserFileNotFoundError
 
@@ -46,6 +48,7 @@ def define_flags() -> None:
   """Defines what most sets need of the stages' flags, and --set."""
   define_photos()
   define_morphable_model(required=True)
+  define_landmark_calibration()
   define_output(STAGE_OUTPUT)
   flags.DEFINE_string(
     "heldout_people",
@@ -83,6 +86,8 @@ def main() -> None:
     "locate_landmarks": {"locator": values.locator},
     "build_dataset": {"heldout_people": values.heldout_people},
   }
+  if values.landmark_calibration != AUTO:
+    options["fit_faces"] = {"landmark_calibration": values.landmark_calibration}
   for stage, own in parse_options(values.set).items():
     options.setdefault(stage, {}).update(own)
   output = pathlib.Path(values.output)

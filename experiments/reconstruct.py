@@ -22,6 +22,7 @@ from absl import flags, logging
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
+  define_landmark_calibration,
   define_morphable_model,
   define_network,
   define_output,
@@ -55,6 +56,7 @@ def define_flags() -> None:
     "The 3D morphable model that --method=fit fits, an .npz of"
     " convert_morphable_model."
   )
+  define_landmark_calibration()
   flags.DEFINE_bool("pool", False, "Takes all photographs to be of one person.")
   flags.DEFINE_bool(
     "precropped",
@@ -96,7 +98,11 @@ def main() -> None:
   count = reconstruct_photos(
     list_files(values.photos),
     output,
-    load_maker(values.method, getattr(values, needed)),
+    load_maker(
+      values.method,
+      getattr(values, needed),
+      landmark_calibration=values.landmark_calibration,
+    ),
     Finder(precropped=values.precropped),
     Options(
       pool=values.pool,

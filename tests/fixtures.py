@@ -52,7 +52,7 @@ def random_calibration(
   corners = np.asarray(model.landmark_vertices)[:, None].repeat(3, 1)
   others = rng.integers(0, model.num_vertices, (68, 2))
   corners[:, 1:] = np.where(corners[:, 1:] < 0, -1, others)
-  weights = np.array([[0.8, 0.15, 0.05]]).repeat(68, 0)
+  weights = np.array([[0.94, 0.04, 0.02]]).repeat(68, 0)
   root = rng.normal(size=(num_yaw_ranges, 68, 2, 2))
   covariance = root @ np.swapaxes(root, -1, -2) / 2 + 0.5 * np.eye(2)
   return LandmarkCalibration(

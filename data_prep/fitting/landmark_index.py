@@ -4,7 +4,7 @@ The files are read once from end to end, and checked; what stays in memory is
 a place for each photo. The rows of any subjects are then read from there.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 import dataclasses
 import hashlib
 import json
@@ -72,6 +72,7 @@ class LandmarkIndex:
     bad: Rows that cannot be used.
     licences: Terms of what made them, by name.
     sha256: Of all files.
+    detectors: What found the landmarks that are there, by name.
     stages: What led to them, from `read_stages`; none for .pts files.
   """
 
@@ -80,6 +81,7 @@ class LandmarkIndex:
   bad: Sequence[BadRow]
   licences: dict[str, str]
   sha256: str
+  detectors: Set[str]
   stages: Sequence[Mapping[str, Any]] = ()
 
 
@@ -108,6 +110,7 @@ def index_landmarks(source: pathlib.Path) -> LandmarkIndex:
   entries: list[Entry] = []
   bad: list[BadRow] = []
   seen: dict[str, str] = {}
+  detectors: set[str] = set()
   for number, path in enumerate(files):
     for line, offset, raw in _lines(path, digest):
       try:
@@ -120,6 +123,8 @@ def index_landmarks(source: pathlib.Path) -> LandmarkIndex:
         bad.append(BadRow(path, line, str(error)))
         continue
       seen[row.image_id] = f"{path.name}, row {line}"
+      if row.status == "ok":
+        detectors.add(row.detector)
       entries.append(
         Entry(
           row.subject, row.image_id, row.status == "ok", number, offset, line
@@ -131,6 +136,7 @@ def index_landmarks(source: pathlib.Path) -> LandmarkIndex:
     bad,
     read_licences(folder),
     digest.hexdigest(),
+    detectors,
     read_stages(folder),
   )
 
@@ -208,7 +214,9 @@ def _index_pts(source: pathlib.Path) -> LandmarkIndex:
       bad.append(BadRow(path, 0, problem))
       continue
     entries.append(Entry(parts[0], image_id, True, number, 0, 1))
-  return LandmarkIndex(files, entries, bad, {}, digest.hexdigest())
+  return LandmarkIndex(
+    files, entries, bad, {}, digest.hexdigest(), {PTS_DETECTOR}
+  )
 
 
 def _pts_row(path: pathlib.Path, subject: str, image_id: str) -> PhotoRow:

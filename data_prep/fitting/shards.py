@@ -16,6 +16,7 @@ from disentangle3d.fitting.batched_fitting import (
   ImageFits,
   fit_subjects,
 )
+from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.types import NUM_LANDMARKS, UserError, check_choice
 
@@ -37,6 +38,7 @@ class FitSettings:
       nobody's, "detector" those of detectors known to report the visible one.
     max_relative_error: Photos whose landmarks are met worse than this part of
       the face's size (90 mm) are rejected.
+    landmark_calibration: As `calibrated_model` takes it.
     images_per_shard: About how many; a kill loses at most one shard.
     skip_bad: Go on without rows that cannot be used, and list them in
       `skipped.json`; otherwise they stop the run.
@@ -45,6 +47,7 @@ class FitSettings:
   options: FitOptions = FitOptions()
   contour: str = "detector"
   max_relative_error: float = 0.1
+  landmark_calibration: str = AUTO
   images_per_shard: int = 16_384
   skip_bad: bool = False
 

@@ -19,6 +19,10 @@ from disentangle3d.faces.morphable_model import (
   save_morphable_model,
 )
 from disentangle3d.fitting.batched_fitting import FitModel, fit_model
+from disentangle3d.fitting.calibration_choice import (
+  calibrated_model,
+  calibration_text,
+)
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 
@@ -40,7 +44,8 @@ def fit_faces(
 
   Args:
     landmarks: See `index_landmarks`.
-    model: What to fit; a copy goes into `output`.
+    model: What to fit; a copy with the landmark calibration that was used
+      goes into `output`.
     output: The folder to write; new, empty, or of an earlier run.
     settings: What decides the fits.
     share: Which shards are this machine's.
@@ -58,14 +63,22 @@ def fit_faces(
   _report_bad(index, skip=settings.skip_bad)
   if not any(entry.ok for entry in index.entries):
     raise UserError(f"{landmarks}: no photo that can be fitted")
+  model = calibrated_model(
+    model, settings.landmark_calibration, detectors=index.detectors
+  )
+  logging.info("landmark calibration: %s", calibration_text(model))
   shards = plan_shards(index.entries, settings.images_per_shard)
   small = check_model(model, settings)
   with open_stage(
     output,
     "fit_faces",
     num_shards=len(shards),
-    settings={**dataclasses.asdict(settings), "model": model.name},
-    licences=index.licences | {model.name: model.licence},
+    settings={
+      **dataclasses.asdict(settings),
+      "landmark_calibration": calibration_text(model),
+      "model": model.name,
+    },
+    licences=index.licences | {model.name: model.licence} | _licence(model),
     inputs=digest([index.sha256.encode(), *_content(small)]),
     stages_before=index.stages,
     share=share,
@@ -108,6 +121,14 @@ def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
     raise UserError(f"--morphable_model: {error}; or --contour=off") from error
 
 
+def _licence(model: MorphableModel) -> dict[str, str]:
+  """The terms of a model's landmark calibration, if it has one."""
+  calibration = model.landmark_calibration
+  if calibration is None:
+    return {}
+  return {f"landmark calibration of {model.name}": calibration.licence}
+
+
 def _content(model: FitModel) -> list[bytes]:
   """What of a model decides a fit."""
   arrays = [
@@ -118,6 +139,9 @@ def _content(model: FitModel) -> list[bytes]:
   ]
   if model.contour is not None:
     arrays.append(model.contour)
+  if model.model.landmark_calibration is not None:
+    arrays.append(model.model.landmark_calibration.covariance_mm2)
+    arrays.append(model.model.landmark_calibration.yaw_edges_rad)
   return [np.ascontiguousarray(array).tobytes() for array in arrays]
 
 

@@ -19,6 +19,7 @@ from data_prep.stages.rows import (
   read_shard_rows,
 )
 from disentangle3d.faces.morphable_model import MorphableModel, synthesize_shape
+from disentangle3d.fitting.calibration_choice import calibration_text
 from disentangle3d.geometry import Camera, apply_affine
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.charts import Series, histogram, line_chart
@@ -140,6 +141,7 @@ def write_fit_summary(folder: pathlib.Path, model: MorphableModel) -> None:
   best_first = [item[-1] for item in sorted(best, key=_order, reverse=True)]
   summary = {
     "counts": counts,
+    "landmark_calibration": calibration_text(model),
     "rmse_px": _percentiles(np.concatenate(rmse)),
     "relative_error": _percentiles(np.concatenate(relative)),
     "identity_coefficients": identity.statistics(),
@@ -203,6 +205,7 @@ def _numbers(summary: dict[str, Any], rmse_px: np.ndarray) -> Section:
   return Section(
     "Distances",
     [
+      Paragraph(f"Landmark calibration: {summary['landmark_calibration']}."),
       Table(["photos", "count"], counts),
       Picture(
         histogram(rmse_px, x_label="reprojection error (px rms)"),

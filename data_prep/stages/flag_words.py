@@ -4,6 +4,7 @@
 |---|---|
 | `--network` | a trained network: `PATH`, or `NAME=PATH` where it gets a name |
 | `--morphable_model` | a 3DMM, the `.npz` of `convert_morphable_model` |
+| `--landmark_calibration` | `auto`, `none` or a file of `calibrate_landmarks` |
 | `--photos` | where photographs are |
 | `--dataset` | a folder of `build_dataset` or `render_synthetic` |
 | `--output` | always a folder |
@@ -167,6 +168,18 @@ def define_morphable_model(
 ) -> None:
   """Defines `--morphable_model`."""
   define_path("morphable_model", help, required=required)
+
+
+def define_landmark_calibration() -> None:
+  """Defines `--landmark_calibration`; `calibrated_model` reads it."""
+  define_path(
+    "landmark_calibration",
+    "Where on the 3D morphable model the detector marks the landmarks, an .npz"
+    " of calibrate_landmarks; auto takes the model's own, else the one that"
+    " ships for this detector and model, else none; none takes the model's"
+    " vertices.",
+    default="auto",
+  )
 
 
 def define_output(

@@ -36,6 +36,8 @@ _ARRAYS = {
 }
 _TEXTS = ("detector", "model", "source", "licence")
 _ABOUT = "about"
+# Before the names of its arrays in another file: a model's, a network's.
+_STORED = "landmark_calibration."
 # Barycentric weights are written as float32.
 _SUM_TOLERANCE = 1e-4
 
@@ -294,7 +296,7 @@ def save_landmark_calibration(
     ValueError: The calibration is not valid.
   """
   validate_landmark_calibration(calibration)
-  replace_npz(path, calibration_to_arrays(calibration))
+  replace_npz(path, _to_arrays(calibration))
 
 
 def load_landmark_calibration(
@@ -319,16 +321,14 @@ def load_landmark_calibration(
     otherwise="; make one with python -m data_prep.calibrate_landmarks",
   )
   try:
-    calibration = calibration_from_arrays(content)
+    calibration = _from_arrays(content)
     validate_landmark_calibration(calibration)
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(f"{path}: {error}") from error
   return calibration
 
 
-def calibration_to_arrays(
-  calibration: LandmarkCalibration,
-) -> dict[str, np.ndarray]:
+def _to_arrays(calibration: LandmarkCalibration) -> dict[str, np.ndarray]:
   """Everything of a calibration by name, its texts as one array of JSON."""
   arrays = {
     field: np.asarray(getattr(calibration, field), dtype)
@@ -338,8 +338,8 @@ def calibration_to_arrays(
   return arrays | {_ABOUT: np.array(json.dumps(about))}
 
 
-def calibration_from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
-  """Inverts `calibration_to_arrays`; not validated.
+def _from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
+  """Inverts `_to_arrays`; not validated.
 
   Raises:
     KeyError: Something is missing.
@@ -350,3 +350,30 @@ def calibration_from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
     **{field: content[field] for field in _ARRAYS},
     **{text: about[text] for text in _TEXTS},
   )
+
+
+def stored_calibration(
+  calibration: LandmarkCalibration | None,
+) -> dict[str, np.ndarray]:
+  """The arrays by which another file holds a calibration; empty for None."""
+  if calibration is None:
+    return {}
+  arrays = _to_arrays(calibration)
+  return {_STORED + name: array for name, array in arrays.items()}
+
+
+def read_stored_calibration(
+  content: Mapping[str, Any],
+) -> LandmarkCalibration | None:
+  """Inverts `stored_calibration`; None where a file holds none.
+
+  Raises:
+    KeyError: A part is missing.
+    ValueError: The texts are not JSON.
+  """
+  arrays = {
+    name.removeprefix(_STORED): array
+    for name, array in content.items()
+    if name.startswith(_STORED)
+  }
+  return _from_arrays(arrays) if arrays else None

@@ -4,7 +4,6 @@ Millimetres, y up, z towards the viewer. Coefficients are in standard
 deviations: the basis carries the scale, so the prior is N(0, 1).
 """
 
-from collections.abc import Mapping
 import dataclasses
 import json
 import os
@@ -18,9 +17,9 @@ import numpy as np
 from disentangle3d.faces.landmark_calibration import (
   LandmarkCalibration,
   calibrated_points,
-  calibration_from_arrays,
-  calibration_to_arrays,
   known_landmarks,
+  read_stored_calibration,
+  stored_calibration,
   validate_landmark_calibration,
 )
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
@@ -41,8 +40,6 @@ _OPTIONAL_ARRAYS = {
   "expression_mixing": (np.float32, "X E"),
   "source_vertices": (np.int32, "V"),
 }
-# Before the names of a calibration's arrays, in a model's file.
-_CALIBRATION = "landmark_calibration."
 PROVENANCE = ("name", "source", "licence")
 
 
@@ -175,6 +172,16 @@ def truncate_modes(
   )
 
 
+def without_modes(model: MorphableModel) -> MorphableModel:
+  """A model's mesh, landmarks and mean shape alone."""
+  return dataclasses.replace(
+    model,
+    identity_basis=model.identity_basis[..., :0],
+    expression_basis=model.expression_basis[..., :0],
+    expression_mixing=None,
+  )
+
+
 def validate_morphable_model(model: MorphableModel) -> None:
   """Checks shapes, dtypes and values on the host.
 
@@ -236,11 +243,7 @@ def save_morphable_model(
     for field, (dtype, _) in (_ARRAYS | _OPTIONAL_ARRAYS).items()
     if getattr(model, field) is not None
   }
-  if model.landmark_calibration is not None:
-    calibration = calibration_to_arrays(model.landmark_calibration)
-    arrays |= {
-      _CALIBRATION + name: array for name, array in calibration.items()
-    }
+  arrays |= stored_calibration(model.landmark_calibration)
   about = model.provenance
   about["format"] = _FORMAT
   arrays["about"] = np.array(json.dumps(about))
@@ -274,24 +277,12 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
     model = MorphableModel(
       **{k: v for k, v in content.items() if k in known},
       **texts,
-      landmark_calibration=_stored_calibration(content),
+      landmark_calibration=read_stored_calibration(content),
     )
     validate_morphable_model(model)
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(f"{path}: {error}") from error
   return model
-
-
-def _stored_calibration(
-  content: Mapping[str, Any],
-) -> LandmarkCalibration | None:
-  """What a model's file says about its landmarks, if anything."""
-  arrays = {
-    name.removeprefix(_CALIBRATION): array
-    for name, array in content.items()
-    if name.startswith(_CALIBRATION)
-  }
-  return calibration_from_arrays(arrays) if arrays else None
 
 
 def identity_calibration(model: MorphableModel) -> LandmarkCalibration:

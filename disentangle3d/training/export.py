@@ -3,7 +3,8 @@
     face_model.json   FaceModel's fields, 3DMM provenance and licence; written
                       last, so that a folder with it is whole
     params.npz        the network's params, "encoder/trunk/conv1_1/kernel"
-    topology.npz      triangles, landmark_vertices, mirror_vertices
+    topology.npz      triangles, landmark_vertices, mirror_vertices, the
+                      landmarks' calibration
 
 The identity head serves training only and is never in it.
 """
@@ -21,6 +22,11 @@ import jax
 from jaxtyping import Int
 import numpy as np
 
+from disentangle3d.faces.landmark_calibration import (
+  LandmarkCalibration,
+  read_stored_calibration,
+  stored_calibration,
+)
 from disentangle3d.faces.morphable_model import (
   PROVENANCE,
   MorphableModel,
@@ -50,6 +56,8 @@ class Network:
       mesh has no such point.
     mirror_vertices: The vertex at each vertex's mirror image, `[V]` int32, or
       None where the mesh has no such map.
+    landmark_calibration: Where a detector marks the landmarks on the mesh, or
+      None.
     name: Of the 3DMM that it was trained with.
     source: Where that 3DMM comes from.
     licence: Terms of use of that 3DMM, which hold for the params as well.
@@ -61,6 +69,7 @@ class Network:
   triangles: Int[np.ndarray, "F 3"]
   landmark_vertices: Int[np.ndarray, "68"]
   mirror_vertices: Int[np.ndarray, "V"] | None = None
+  landmark_calibration: LandmarkCalibration | None = None
   name: str = flax.struct.field(pytree_node=False, default="unnamed")
   source: str = flax.struct.field(pytree_node=False, default="unknown")
   licence: str = flax.struct.field(pytree_node=False, default="unknown")
@@ -82,6 +91,7 @@ class Network:
       triangles=self.triangles,
       landmark_vertices=self.landmark_vertices,
       mirror_vertices=self.mirror_vertices,
+      landmark_calibration=self.landmark_calibration,
       name=self.name,
       source=self.source,
       licence=self.licence,
@@ -120,6 +130,7 @@ def save_network(
     topology["mirror_vertices"] = np.asarray(
       morphable_model.mirror_vertices, np.int32
     )
+  topology |= stored_calibration(morphable_model.landmark_calibration)
   replace_npz(folder / _TOPOLOGY, topology)
   about = {
     "format": _FORMAT,
@@ -173,6 +184,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     triangles=topology["triangles"],
     landmark_vertices=topology["landmark_vertices"],
     mirror_vertices=topology.get("mirror_vertices"),
+    landmark_calibration=_calibration(folder / _TOPOLOGY, topology),
     phase=phase,
     **provenance,
   )
@@ -181,6 +193,15 @@ def load_network(path: str | os.PathLike[str]) -> Network:
   except (ValueError, TypeError) as error:
     raise UserError(f"{folder / _TOPOLOGY}: {error}") from error
   return network
+
+
+def _calibration(
+  path: pathlib.Path, topology: Mapping[str, Any]
+) -> LandmarkCalibration | None:
+  try:
+    return read_stored_calibration(topology)
+  except (ValueError, KeyError) as error:
+    raise UserError(f"{path}: {error}") from error
 
 
 def abstract_params(model: FaceModel) -> dict[str, Any]:

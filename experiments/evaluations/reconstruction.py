@@ -14,6 +14,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.reporting.pictures import picture_png
@@ -49,6 +50,7 @@ class ReconstructionTest:
     york: What to score on the University of York's scans.
     morphable_model: The 3DMM of the networks, .npz, for landmark fits of
       photos of scans, or None.
+    landmark_calibration: Of those fits, as `calibrated_model` takes it.
     meshes: Other methods' meshes, as NAME=FOLDER.
     protocol_photos: Photos of the first synthetic set, and of each set of
       scans, to compare by every protocol.
@@ -62,6 +64,7 @@ class ReconstructionTest:
   scans: ScanFolders = ScanFolders()
   york: YorkTest = YorkTest()
   morphable_model: str | None = None
+  landmark_calibration: str = AUTO
   meshes: Sequence[str] = ()
   protocol_photos: int = 10
   write_photos: str | None = None
@@ -142,6 +145,7 @@ def _scans(
       faces.photos,
       networks,
       fitter=fitter,
+      landmark_calibration=test.landmark_calibration,
       folders=[
         dataclasses.replace(one, folder=one.folder / faces.name)
         for one in meshes

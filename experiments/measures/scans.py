@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 
+from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
 
@@ -16,6 +17,11 @@ from disentangle3d.fitting.batched_fitting import (
   ImageFits,
   fit_model,
   fit_subjects,
+)
+from disentangle3d.fitting.calibration_choice import (
+  AUTO,
+  calibrated_model,
+  calibration_text,
 )
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.export import Network
@@ -99,6 +105,7 @@ def make_maker(
   networks: Mapping[str, Network],
   *,
   fitter: MorphableModel | None,
+  landmark_calibration: str = AUTO,
   folders: Sequence[MeshFolder] = (),
 ) -> Maker:
   """Fits the landmarks, and gets everything ready.
@@ -108,6 +115,7 @@ def make_maker(
     networks: By name; all of one mesh. None at all wants a fitter.
     fitter: For landmark fits (and the mean shape); None leaves them out, and
       takes the first network's mean shape.
+    landmark_calibration: Of the fits, as `calibrated_model` takes it.
     folders: Other methods' meshes of these photos.
   """
   model = fitter
@@ -115,6 +123,9 @@ def make_maker(
   if model is None:
     model = next(iter(networks.values())).mean_face()
   elif any(photo.visibility.any() for photo in photos):
+    seen = {photo.detector for photo in photos if photo.visibility.any()}
+    model = calibrated_model(model, landmark_calibration, detectors=seen)
+    logging.info("landmark calibration: %s", calibration_text(model))
     fits = _fits(photos, model)
   images = np.stack([photo.image for photo in photos])
   mesh = next(iter(networks.values()), model)

@@ -16,7 +16,9 @@ from PIL import Image
 
 from data_prep.faces.found_faces import FoundFace
 from disentangle3d.faces.meshes import write_mesh
+from disentangle3d.faces.morphable_model import landmark_mask, landmark_points
 from disentangle3d.faces.texture import vertex_colors
+from disentangle3d.fitting.calibration_choice import calibration_text
 from disentangle3d.geometry import Camera, euler_from_rotation, project
 from disentangle3d.reporting.photo_overlay import overlay_on_photo
 from disentangle3d.reporting.pictures import picture_png
@@ -137,7 +139,7 @@ def write_face(
   (folder / "crop.png").write_bytes(picture_png(face.found.crop))
   _write_maps(folder, face.maps)
   files = sorted(path.name for path in folder.iterdir())
-  about = _result(face, points, maker, warnings, files)
+  about = _result(face, maker, warnings, files)
   (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n")
   return colors
 
@@ -172,19 +174,18 @@ def _write_maps(folder: pathlib.Path, maps: Maps) -> None:
 
 def _result(
   face: MadeFace,
-  points: np.ndarray,
   maker: FaceMaker,
   warnings: Sequence[str],
   files: Sequence[str],
 ) -> dict[str, Any]:
   found, camera = face.found, face.camera
   matrix = found.crop_from_photo
-  marks = maker.landmark_vertices
   result: dict[str, Any] = {
     "photo": face.photo,
     "track": face.track,
     "method": maker.name,
     "morphable_model": dict(maker.provenance),
+    "landmark_calibration": calibration_text(maker.mean_face),
     "box": None if found.box is None else _numbers(found.box, 2),
     "score": round(found.score, 4),
     "crop_from_photo": _numbers(matrix, 6),
@@ -213,8 +214,14 @@ def _result(
       "translation_px": _numbers(np.asarray(camera.translation), 4),
       "yaw_pitch_roll_degrees": _numbers(degrees, 3),
     }
+    points = project(
+      jax.tree.map(jnp.asarray, camera),
+      landmark_points(maker.mean_face, jnp.asarray(face.maps.shape)),
+    )
+    known = np.asarray(landmark_mask(maker.mean_face)) > 0
     result["projected_landmarks"] = [
-      _numbers(points[vertex], 3) if vertex >= 0 else None for vertex in marks
+      _numbers(point, 3) if there else None
+      for point, there in zip(np.asarray(points), known, strict=True)
     ]
   return result
 

@@ -11,17 +11,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
+from data_prep.faces.dlib_locator import NAME as DLIB
 from data_prep.faces.found_faces import FoundFace
 from disentangle3d import inference
 from disentangle3d.evaluation.rows import equal_batches
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
+  landmark_mask,
+  landmark_points,
   load_morphable_model,
   synthesize_shape,
+  without_modes,
 )
 from disentangle3d.faces.rendering import render, vertex_visibility
 from disentangle3d.faces.shading import vertex_normals
 from disentangle3d.fitting.batched_fitting import fit_subjects
+from disentangle3d.fitting.calibration_choice import AUTO, calibrated_model
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.geometry import (
@@ -77,7 +82,7 @@ class FaceMaker:
     decode: Full and identity shape, `[B, V, 3]`, of codes.
     mean_shape: `[V, 3]`, mm.
     triangles: `[F, 3]`.
-    landmark_vertices: `[68]`, -1 where there is no such landmark.
+    mean_face: Its mesh without modes, for where the landmarks are on it.
     mirror_vertices: `[V]` or None.
     provenance: Name, source and licence of the 3DMM.
   """
@@ -88,29 +93,43 @@ class FaceMaker:
   decode: Callable[[Array, Array], tuple[Array, Array]]
   mean_shape: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
-  landmark_vertices: Int[np.ndarray, "68"]
+  mean_face: MorphableModel
   mirror_vertices: Int[np.ndarray, "V"] | None
   provenance: Mapping[str, Any]
 
 
-def load_maker(method: str, path: str | os.PathLike[str]) -> FaceMaker:
+def load_maker(
+  method: str, path: str | os.PathLike[str], *, landmark_calibration: str = AUTO
+) -> FaceMaker:
   """A method from its file.
 
   Args:
     method: `network` or `fit`.
     path: The workdir or export of a network, or the 3DMM that is fitted.
+    landmark_calibration: As `calibrated_model` takes it, for dlib's landmarks.
 
   Raises:
     FileNotFoundError: There is no such file.
-    ValueError: It is damaged.
+    ValueError: It is damaged, or the calibration is for another model.
   """
+  calibrated = functools.partial(
+    calibrated_model, asked=landmark_calibration, detectors={DLIB}
+  )
   if method == "network":
-    return network_maker(load_network(path))
-  return fit_maker(load_morphable_model(path))
+    network = load_network(path)
+    return network_maker(network, calibrated(network.mean_face()))
+  return fit_maker(calibrated(load_morphable_model(path)))
 
 
-def network_maker(network: Network) -> FaceMaker:
-  """Faces by a trained network; one identity is the mean of codes."""
+def network_maker(
+  network: Network, mean_face: MorphableModel | None = None
+) -> FaceMaker:
+  """Faces by a trained network; one identity is the mean of codes.
+
+  Args:
+    network: The network.
+    mean_face: Its mesh with another landmark calibration.
+  """
   params = jax.tree.map(jnp.asarray, network.params)
 
   @jax.jit
@@ -143,7 +162,7 @@ def network_maker(network: Network) -> FaceMaker:
     decode=functools.partial(run, params),
     mean_shape=np.asarray(network.params["mean_shape"]),
     triangles=network.triangles,
-    landmark_vertices=network.landmark_vertices,
+    mean_face=mean_face or network.mean_face(),
     mirror_vertices=network.mirror_vertices,
     provenance=network.provenance,
   )
@@ -181,7 +200,7 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
     decode=functools.partial(run, jax.tree.map(jnp.asarray, model)),
     mean_shape=np.asarray(model.mean_shape),
     triangles=np.asarray(model.triangles),
-    landmark_vertices=np.asarray(model.landmark_vertices),
+    mean_face=without_modes(model),
     mirror_vertices=None if mirror is None else np.asarray(mirror),
     provenance=model.provenance,
   )
@@ -234,13 +253,13 @@ def photo_cameras(
     Cameras, `[N]`, host arrays.
   """
   landmarks, visibility = crop_landmarks(faces)
-  visibility = visibility * (maker.landmark_vertices >= 0)[None]
+  visibility = visibility * np.asarray(landmark_mask(maker.mean_face))[None]
   known = has_camera(faces)
   parts = []
   for rows in equal_batches(np.arange(len(faces)), _BATCH):
     shape, _ = maker.decode(codes.identity[rows], codes.residual[rows])
     cameras = _crop_cameras(
-      shape[:, np.maximum(maker.landmark_vertices, 0)],
+      landmark_points(maker.mean_face, shape),
       landmarks[rows],
       visibility[rows],
       known[rows],
@@ -307,9 +326,11 @@ def _crop_cameras(
   found = estimate_camera(points, landmarks, visibility)
   batch = len(points)
   plain = Camera(
-    scale=jnp.ones(batch),
-    rotation=jnp.broadcast_to(jnp.eye(3)[None], (batch, 3, 3)),
-    translation=jnp.zeros((batch, 2)),
+    scale=jnp.ones(batch, jnp.float32),
+    rotation=jnp.broadcast_to(
+      jnp.eye(3, dtype=jnp.float32)[None], (batch, 3, 3)
+    ),
+    translation=jnp.zeros((batch, 2), jnp.float32),
   )
   template = jnp.broadcast_to(jnp.asarray(CROP_TEMPLATE)[None], (batch, 5, 2))
   front = transform_camera(

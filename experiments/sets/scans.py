@@ -48,6 +48,7 @@ class FacePhoto:
     landmarks: In the crop, `[68, 2]`.
     visibility: `[68]`; all 0 where the landmarks are not known.
     visible_contour: Whether the jaw's landmarks follow the silhouette.
+    detector: What found the landmarks, in the words of the manifests.
   """
 
   name: str
@@ -57,6 +58,7 @@ class FacePhoto:
   landmarks: Float[np.ndarray, "68 2"]
   visibility: Float[np.ndarray, "68"]
   visible_contour: bool = False
+  detector: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -338,6 +340,7 @@ def crop_of(row: PhotoRow) -> dict[str, Any]:
     "landmarks": landmarks,
     "visibility": visibility,
     "visible_contour": follows_silhouette(row, "detector"),
+    "detector": row.detector,
   }
 
 

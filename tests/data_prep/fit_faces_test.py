@@ -22,6 +22,7 @@ from data_prep.stages.rows import (
   read_shard_rows,
   write_manifest,
 )
+from disentangle3d.faces.landmark_calibration import save_landmark_calibration
 from disentangle3d.faces.morphable_model import (
   landmark_points,
   load_morphable_model,
@@ -36,7 +37,11 @@ from disentangle3d.geometry import (
   rotation_from_euler,
 )
 from experiments.benchmarks.known_faces import known_faces
-from tests.fixtures import REPOSITORY, random_morphable_model
+from tests.fixtures import (
+  REPOSITORY,
+  random_calibration,
+  random_morphable_model,
+)
 from tests.killing import run_killed
 
 _PEOPLE, _PHOTOS = 3, 2
@@ -131,6 +136,41 @@ class FitFacesTest(absltest.TestCase):
     self.assertGreater(
       np.abs(identities["p0"][0] - identities["p1"][0]).max(), 0.1
     )
+
+  def test_the_calibration_asked_for_is_used_and_told(self):
+    calibration = random_calibration(_MODEL)
+    path = self.folder / "marks.npz"
+    save_landmark_calibration(path, calibration)
+    fit_faces(
+      self.aligned,
+      _MODEL,
+      self.output,
+      settings=dataclasses.replace(
+        _SETTINGS, landmark_calibration=str(path), max_relative_error=1.0
+      ),
+    )
+    text = "random on random points: tests, seed 0 (Apache-2.0)"
+    about = json.loads((self.output / "about.json").read_text())
+    self.assertEqual(about["settings"]["landmark_calibration"], text)
+    self.assertIn("landmark calibration of random points", about["licences"])
+    summary = json.loads((self.output / "summary.json").read_text())
+    self.assertEqual(summary["landmark_calibration"], text)
+    self.assertIn(text, (self.output / "summary.html").read_text())
+    model = load_morphable_model(self.output / MORPHABLE_MODEL)
+    np.testing.assert_array_equal(
+      model.landmark_calibration.offset_mm, calibration.offset_mm
+    )
+    fits = read_fits(fits_path(list_manifests(self.output)[0]))
+    shape = synthesize_shape(
+      model, fits.identity_coefficients, fits.expression_coefficients
+    )
+    camera = Camera(
+      fits.camera_scale, fits.camera_rotation, fits.camera_translation
+    )
+    seen = np.asarray(project(camera, landmark_points(model, shape)))
+    crop = np.stack([self.crop_landmarks[name] for name in fits.image_id])
+    distance = np.sqrt(np.sum((seen - crop) ** 2, -1).mean(-1))
+    np.testing.assert_allclose(distance, fits.rmse_px, rtol=1e-2)
 
   def test_unusable_photos_are_kept_as_rejected(self):
     counts = fit_faces(self.aligned, _MODEL, self.output, settings=_SETTINGS)

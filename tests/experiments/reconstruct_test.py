@@ -13,9 +13,9 @@ import pytest
 
 from data_prep.faces.found_faces import FoundFace
 from data_prep.photos.crops import crop_matrix, warp_crop
-from data_prep.photos.loose_photos import list_files
+from data_prep.photos.loose_photos import LoosePhoto, list_files
 from disentangle3d.faces.meshes import read_mesh
-from disentangle3d.faces.morphable_model import landmark_points
+from disentangle3d.faces.morphable_model import landmark_points, without_modes
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import (
   Camera,
@@ -28,7 +28,12 @@ from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_network, save_network
 from experiments.photographs.files import face_folders
 from experiments.photographs.reconstruction import Options, reconstruct_photos
-from experiments.photographs.shapes import fit_maker, network_maker
+from experiments.photographs.shapes import (
+  fit_maker,
+  network_maker,
+  photo_cameras,
+)
+from tests.fixtures import random_calibration
 
 MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
 SIZE = (300, 340)
@@ -165,6 +170,22 @@ class ReconstructTest(absltest.TestCase):
     nose = self.landmarks[0][30].astype(int)
     self.assertTrue(changed[nose[1], nose[0]])
     self.assertFalse(changed[:20].any())
+
+  def test_cameras_are_of_where_the_detector_marks(self):
+    calibration = random_calibration(self.basis)
+    face = self.basis.replace(landmark_calibration=calibration)
+    maker = network_maker(self.export, without_modes(face))
+    points = landmark_points(face, jnp.asarray(face.mean_shape))
+    landmarks = [np.asarray(project(camera_of(0), points))]
+    found = [KnownFaces(landmarks).face(LoosePhoto("1", gradient_photo(0)), 0)]
+    codes = maker.encode(found, False)
+    got = photo_cameras(maker, codes, found)
+    truth = camera_of(0)
+    self.assertAlmostEqual(float(got.scale[0]), float(truth.scale), places=3)
+    np.testing.assert_allclose(got.rotation[0], truth.rotation, atol=2e-3)
+    # By the vertices it would be another.
+    plain = photo_cameras(self.maker, codes, found)
+    self.assertGreater(np.abs(plain.rotation[0] - truth.rotation).max(), 0.01)
 
   def test_depth_and_normals_are_the_meshs(self):
     depth = np.load(self.output / "1/face1/depth.npy")

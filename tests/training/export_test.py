@@ -13,6 +13,7 @@ from disentangle3d.training.export import (
   save_network,
 )
 from disentangle3d.types import UserError
+from tests.fixtures import random_calibration
 from tests.training.cases import MODEL, MORPHABLE_MODEL
 
 
@@ -43,6 +44,19 @@ class ExportTest(absltest.TestCase):
       self.assertIsNone(got.mirror_vertices)
       self.assertEqual(got.licence, "Apache-2.0")
       self.assertEqual(got.phase, "encoder")
+
+  def test_the_landmarks_calibration_goes_with_the_mesh(self):
+    self.assertIsNone(load_network(self.folder).landmark_calibration)
+    calibration = random_calibration(MORPHABLE_MODEL)
+    save_network(
+      self.folder,
+      MODEL,
+      self.params,
+      MORPHABLE_MODEL.replace(landmark_calibration=calibration),
+      phase="encoder",
+    )
+    got = load_network(self.folder).mean_face().landmark_calibration
+    chex.assert_trees_all_equal(got, calibration)
 
   def test_it_can_be_written_again(self):
     other = self.params | {"mean_shape": np.zeros((120, 3), np.float32)}
