@@ -24,7 +24,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
 )
-from disentangle3d.output_files import check_file, replace_file
+from disentangle3d.output_files import check_output_file, replace_file
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.types import UserError
 
@@ -139,7 +139,7 @@ def main() -> None:
         f"--{name}: expected a name ending in {suffix}, got {path}"
       )
     if path:
-      check_file(path)
+      check_output_file(path)
   model = _read_model()
   for path in filter(None, (preview, output)):
     path.parent.mkdir(parents=True, exist_ok=True)

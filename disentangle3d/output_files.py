@@ -144,7 +144,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
       raise UserError(f"{place}: expected a folder to write to, got a file")
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
+def check_output_file(path: str | os.PathLike[str]) -> None:
   """Checks that a path can become a file, over one that is there.
 
   Raises:

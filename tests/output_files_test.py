@@ -6,8 +6,8 @@ from absl.testing import absltest
 import numpy as np
 
 from disentangle3d.output_files import (
-  check_file,
   check_folder,
+  check_output_file,
   named_errors,
   new_file,
   new_folder,
@@ -74,16 +74,16 @@ class OutputFilesTest(absltest.TestCase):
 
   def test_where_nothing_can_be_written_is_told_beforehand(self):
     (self.folder / "file").touch()
-    check_file(self.folder / "file")
-    check_file(self.folder / "new" / "file")
+    check_output_file(self.folder / "file")
+    check_output_file(self.folder / "new" / "file")
     for path, message in (
       (self.folder, "expected a file to write to, got a folder"),
       (self.folder / "file" / "x", "/file: expected a folder to write to"),
     ):
       with self.assertRaisesRegex(ValueError, message):
-        check_file(path)
+        check_output_file(path)
     with mock.patch("os.access", return_value=False):
-      for check in (check_file, check_folder):
+      for check in (check_output_file, check_folder):
         with self.assertRaisesRegex(
           ValueError, rf"^{self.folder}: cannot be written to \(no permission"
         ):
