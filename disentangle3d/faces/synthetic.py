@@ -194,7 +194,9 @@ def _draw(
 
 def _named_draws(keys: Array, **sizes: int) -> dict[str, Array]:
   total = sum(sizes.values())
-  drawn = jax.vmap(lambda key: jax.random.normal(key, (total,)))(keys)
+  drawn = jax.vmap(lambda key: jax.random.normal(key, (total,), jnp.float32))(
+    keys
+  )
   named, first = {}, 0
   for name, size in sizes.items():
     named[name] = drawn[:, first : first + size]
@@ -277,7 +279,7 @@ def _photograph(
   photo = Camera(
     scale=jnp.broadcast_to(world.nominal_scale, (batch,)),
     rotation=rotation,
-    translation=jnp.zeros((batch, 2)),
+    translation=jnp.zeros((batch, 2), jnp.float32),
   )
   vertices = photo_landmark_vertices(
     world.model,

@@ -1,5 +1,7 @@
 """Where a 2D detector would put the landmarks of a synthetic face."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
@@ -18,7 +20,7 @@ from disentangle3d.geometry import (
 from disentangle3d.types import CROP_TEMPLATE, NUM_CONTOUR
 
 # The yaw from which a detector loses the contour of iBUG-68.
-_CONTOUR_YAW_RAD = np.deg2rad(15.0)
+_CONTOUR_YAW_RAD = math.radians(15.0)
 _CANDIDATES = 16
 # Limits of the scale of a crop, against that of the nominal photo. Without
 # noise a frontal face has 1 and a profile of the procedural mean face 0.98.
@@ -29,7 +31,7 @@ def nominal_scale(model: MorphableModel) -> Float[Array, ""]:
   """Scale at which the frontal mean face fits the crop, pixels a mm."""
   points = landmark_points(model, jnp.asarray(model.mean_shape))
   matrix = similarity_2d(
-    five_points(points[:, :2] * jnp.asarray([[1.0, -1.0]])),
+    five_points(points[:, :2] * jnp.asarray([[1.0, -1.0]], jnp.float32)),
     jnp.asarray(CROP_TEMPLATE),
   )
   return jnp.hypot(matrix[0, 0], matrix[1, 0])

@@ -42,9 +42,8 @@ class FeatureTest(parameterized.TestCase):
     feature = np.asarray(apply(params, crops()))
     expected = network(arrays, crops())
     self.assertEqual(feature.shape, (2, 128))
-    self.assertGreater(np.abs(expected).max(), 0.3)
-    scale = max(1, np.abs(expected).max())
-    np.testing.assert_allclose(feature, expected, atol=1e-4 * scale)
+    self.assertBetween(np.abs(expected).max(), 0.3, 30)
+    np.testing.assert_allclose(feature, expected, atol=1e-4)
 
   def test_agrees_with_batch_norm_written_out(self):
     self.check(published.numpy_network, weights())
