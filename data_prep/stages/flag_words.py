@@ -23,7 +23,7 @@ import os
 
 from absl import flags
 
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 flags.disclaim_key_flags()
 
@@ -328,6 +328,27 @@ def parse_all_named(flag: str, texts: Sequence[str]) -> dict[str, str]:
       raise UserError(f"--{flag}: expected different names, got {name!r} twice")
     found[name] = path
   return found
+
+
+def check_inputs(values: flags.FlagValues, *names: str) -> None:
+  """Checks that what path flags name is there, before any of it is worked on.
+
+  Args:
+    values: Of all flags.
+    names: Flags for one path, or for several, which may be `NAME=PATH`.
+
+  Raises:
+    UserFileNotFoundError: Something is not there; names the flag.
+  """
+  for name in names:
+    value = values[name].value
+    paths = [value] if isinstance(value, str) else value or ()
+    for path in paths:
+      if not isinstance(value, str):
+        _, path = parse_named(name, path)
+      # What comes after is in the file: set.zip::faces.
+      if not (os.path.exists(path) or os.path.exists(path.split("::")[0])):
+        raise UserFileNotFoundError(f"--{name}: {path}: no such file or folder")
 
 
 def was(**old_names: str) -> None:

@@ -93,6 +93,25 @@ class PathTest(absltest.TestCase):
         delattr(flags.FLAGS, name)
 
 
+class CheckInputsTest(absltest.TestCase):
+  def test_what_is_not_there_is_told_with_its_flag(self):
+    values = flags.FlagValues()
+    flags.DEFINE_string("one", None, "", flag_values=values)
+    flags.DEFINE_multi_string("many", [], "", flag_values=values)
+    values(["binary"])
+    flag_words.check_inputs(values, "one", "many")
+    with tempfile.TemporaryDirectory() as folder:
+      there = pathlib.Path(folder) / "set.zip"
+      there.touch()
+      values(["binary", f"--one={there}::faces", f"--many=a={there}"])
+      flag_words.check_inputs(values, "one", "many")
+      values(["binary", f"--many={folder}/gone"])
+      with self.assertRaisesRegex(
+        UserError, "^--many: .*/gone: no such file or folder$"
+      ):
+        flag_words.check_inputs(values, "one", "many")
+
+
 class NamesTest(parameterized.TestCase):
   @parameterized.parameters(
     ("a, b,,c", ["a", "b", "c"]),
