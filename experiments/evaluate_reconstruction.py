@@ -178,6 +178,7 @@ def main() -> None:
         crops=PhotoSource(
           "york", aligned=values.york_aligned, workdir=values.workdir
         ),
+        landmark_calibration=values.landmark_calibration,
         eos_model=values.eos_model,
         yaw=values.york_yaw,
         people=values.people,

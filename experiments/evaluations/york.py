@@ -9,10 +9,11 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.reporting.html_page import Section, interval
 from disentangle3d.training.export import Network
 from experiments.measures.processes import map_in_processes
-from experiments.measures.scans import make_maker
+from experiments.measures.scans import Maker, make_maker
 from experiments.measures.york import (
   YorkResults,
   measure_york,
@@ -38,6 +39,7 @@ class YorkTest:
     sources: Folders or archives; none at all leaves the scans out.
     split: "development" or "test".
     crops: Where the photographs' crops are, or where to make them.
+    landmark_calibration: Of landmark fits, as `calibrated_model` takes it.
     eos_model: The 3DMM that eos-py fits, .npz, or None.
     yaw: Whether the scans are rendered at every yaw as well.
     people: The first so many; 0 takes all.
@@ -47,6 +49,7 @@ class YorkTest:
   sources: Sequence[str] = ()
   split: str = "test"
   crops: PhotoSource = PhotoSource("york")
+  landmark_calibration: str = AUTO
   eos_model: str | None = None
   yaw: bool = False
   people: int = 0
@@ -85,11 +88,22 @@ def evaluate_york(
   run = functools.partial(map_in_processes, processes=test.processes)
   for reason, count in faces.rejected.items():
     print(f"{faces.title}: left out, {reason}: {count}", flush=True)
+
+  def maker_of(some: YorkSet) -> Maker:
+    return make_maker(
+      some.photos,
+      networks,
+      fitter=fitter,
+      landmark_calibration=test.landmark_calibration,
+      folders=[
+        dataclasses.replace(one, folder=one.folder / some.name)
+        for one in meshes
+      ],
+    )
+
   results = measure_york(
     faces,
-    make_maker(
-      faces.photos, networks, fitter=fitter, folders=_own(meshes, faces)
-    ),
+    maker_of(faces),
     fitter=fitter,
     eos_model=load_morphable_model(test.eos_model) if test.eos_model else None,
     run=run,
@@ -98,21 +112,9 @@ def evaluate_york(
   yield york_sections(results), york_rows(results)
   if test.yaw:
     turned = york_yaw_set(faces)
-    results = measure_york_yaw(
-      turned,
-      make_maker(
-        turned.photos, networks, fitter=fitter, folders=_own(meshes, turned)
-      ),
-      run=run,
-    )
+    results = measure_york_yaw(turned, maker_of(turned), run=run)
     _print_means(results)
     yield york_yaw_sections(results), york_yaw_rows(results)
-
-
-def _own(meshes: Sequence[MeshFolder], faces: YorkSet) -> list[MeshFolder]:
-  return [
-    dataclasses.replace(one, folder=one.folder / faces.name) for one in meshes
-  ]
 
 
 def _print_means(results: YorkResults) -> None:

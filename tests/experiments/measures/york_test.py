@@ -20,6 +20,7 @@ from experiments.evaluations.york import YorkTest, evaluate_york
 from experiments.measures.scans import make_maker
 from experiments.measures.york import (
   BOUND,
+  NEARER,
   eos_shapes,
   measure_york,
   measure_york_yaw,
@@ -130,11 +131,13 @@ class YorkMeasureTest(absltest.TestCase):
     results = measure_york(self.faces, maker, fitter=self.model)
     scores = results.table.scores
     names = [MEAN_SHAPE, "other"]
-    names += [BOUND]
+    names += [NEARER, BOUND]
     self.assertEqual(list(scores), names)
     rmse = {name: columns[OUTLINE_RMSE] for name, columns in scores.items()}
     self.assertLess(rmse[BOUND].max(), 0.25)
     self.assertTrue((rmse[BOUND][2:] < 0.4 * rmse[MEAN_SHAPE][2:]).all())
+    self.assertTrue((rmse[NEARER][2:] < rmse[MEAN_SHAPE][2:]).all())
+    self.assertTrue((rmse[NEARER][2:] > rmse[BOUND][2:]).all())
     np.testing.assert_array_equal(np.isnan(rmse["other"]), [1, 1, 0, 0])
     self.assertLess(rmse["other"][2:].max(), 1e-3)
     mean, _ = outline_errors(
