@@ -28,9 +28,9 @@ from data_prep.datasets.preparation import (
 from data_prep.faces.location import LOCATORS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
-  check_inputs,
   define_landmark_calibration,
   define_morphable_model,
   define_output,

@@ -28,8 +28,8 @@ from absl import flags
 
 from data_prep.evaluation_sets.york import SPLITS
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
-  check_inputs,
   define_dataset,
   define_landmark_calibration,
   define_morphable_model,

@@ -16,8 +16,8 @@ once. A photograph without a face does not stop the tables: see `--missing`.
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
-  check_inputs,
   define_networks,
   define_path,
   define_paths,
