@@ -29,7 +29,7 @@ from experiments.measures.york import (
   outline_errors,
 )
 from experiments.pages.paper_tables import FIGURE_6, TABLE_1, TABLE_2
-from experiments.pages.york import york_yaw_rows
+from experiments.pages.york import consistency_table, york_yaw_rows
 from experiments.sets.alignment import PhotoSource
 from experiments.sets.heldout import MEAN_SHAPE
 from experiments.sets.meshes import read_mesh_folders
@@ -188,6 +188,12 @@ class YorkMeasureTest(absltest.TestCase):
     nearer = identity_nearer(faces, maker)
     self.assertEqual(list(nearer), ["known"])
     np.testing.assert_array_equal(nearer["known"], np.ones(22))
+    table = consistency_table(
+      nearer | {"none": np.full(22, np.nan)}, faces.people
+    )
+    self.assertEqual(
+      table.rows, [("known", "100.00 [100.00, 100.00]", 22), ("none", "–", 0)]
+    )
 
   @unittest.skipUnless(
     importlib.util.find_spec("eos"), "wants the extra benchmark"
