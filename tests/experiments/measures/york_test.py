@@ -17,6 +17,7 @@ from disentangle3d.evaluation.side_by_side import (
 )
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError
 from experiments.evaluations.york import YorkTest, evaluate_york
 from experiments.measures.scans import Maker, make_maker
 from experiments.measures.york import (
@@ -160,6 +161,22 @@ class YorkMeasureTest(absltest.TestCase):
     ):
       np.testing.assert_array_equal(np.isfinite(distance), photo.scan.outline)
 
+  def test_a_folder_without_any_of_the_meshes_is_told_at_once(self):
+    (self.root / "none").mkdir()
+    folders = read_mesh_folders(
+      [f"none={self.root / 'none'}"],
+      np.asarray(self.model.landmark_vertices),
+      np.asarray(self.model.triangles),
+      self.model.num_vertices,
+    )
+    test = YorkTest(
+      sources=[str(self.folder)],
+      split="development",
+      crops=PhotoSource("york", aligned=str(self.aligned)),
+    )
+    with self.assertRaisesRegex(UserError, f"none/{YORK}.*{_NAMES[0]}.obj"):
+      list(evaluate_york(test, {}, self.model, folders))
+
   def test_identity_shapes_of_one_person_are_the_nearer_ones(self):
     photos = [
       dataclasses.replace(photo, subject=f"person {number}")
@@ -251,7 +268,11 @@ class YorkMeasureTest(absltest.TestCase):
       crops=PhotoSource("york", aligned=str(self.aligned)),
       processes=1,
     )
-    [(sections, measured)] = evaluate_york(test, {}, self.model, [])
+    photos = self.root / "photos"
+    [(sections, measured)] = evaluate_york(
+      test, {}, self.model, [], str(photos)
+    )
+    self.assertTrue((photos / YORK / f"{_NAMES[0]}.png").is_file())
     self.assertLen(sections, 2)
     row = f"{MEAN_SHAPE}, York, development people within the outline"
     for table in (TABLE_2, FIGURE_6):
