@@ -1,6 +1,7 @@
-"""What a landmark calibration looks like: numbers as JSON, pictures on a page."""
+"""What a landmark calibration looks like: numbers, and a page of pictures."""
 
 from collections.abc import Mapping, Sequence
+import itertools
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -8,7 +9,10 @@ import numpy as np
 
 from data_prep.fitting.calibration import Calibrating
 from disentangle3d.faces.landmark_calibration import calibrated_points
-from disentangle3d.faces.morphable_model import MorphableModel, landmark_points
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  identity_calibration,
+)
 from disentangle3d.geometry import project
 from disentangle3d.reporting.charts import Series, line_chart
 from disentangle3d.reporting.figures import portrait_camera, render_shape
@@ -150,11 +154,9 @@ def _noise_std_mm(found: Calibrating) -> np.ndarray:
 
 
 def _range_names(edges_deg: Sequence[float]) -> list[str]:
-  ends = [0, *edges_deg]
-  return [
-    f"{start:g} to {stop:g}°"
-    for start, stop in zip(ends, ends[1:], strict=False)
-  ] + [f"from {ends[-1]:g}°"]
+  edges = [0, *edges_deg]
+  between = [f"{low:g} to {high:g}°" for low, high in itertools.pairwise(edges)]
+  return [*between, f"from {edges[-1]:g}°"]
 
 
 def _by_group(found: Calibrating) -> list[list[str | float]]:
@@ -180,11 +182,11 @@ def _lines(series: Mapping[str, Series], label: str) -> Picture:
 def _drawn(found: Calibrating, model: MorphableModel, yaw_rad: float) -> Figure:
   mean = np.asarray(model.mean_shape)
   camera = portrait_camera(mean[None], yaw_rad=yaw_rad, size_px=_SIZE_PX)
-  plain = model.replace(landmark_calibration=None)
+  plain = identity_calibration(model)
   start, stop = (
     np.asarray(project(camera, points))
     for points in (
-      landmark_points(plain, mean),
+      calibrated_points(plain, mean),
       calibrated_points(found.calibration, mean),
     )
   )

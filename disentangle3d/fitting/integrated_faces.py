@@ -107,7 +107,7 @@ def integrate_faces(
     counted: Whether trusted photos enter normal equations; 0 otherwise.
   """
   moved: list[dict[str, np.ndarray]] = []
-  normal, pull = np.zeros((9, NUM_LANDMARKS**2)), np.zeros(3 * NUM_LANDMARKS)
+  sums, pull = np.zeros((9, NUM_LANDMARKS**2)), np.zeros(3 * NUM_LANDMARKS)
   forces, precisions = [], []
   for some in _batches(people):
     few = faces.chosen(some)
@@ -126,13 +126,13 @@ def integrate_faces(
     kept = few.trusted
     if counted:
       axes = linear.axes[kept]
-      normal += np.tensordot(
+      sums += np.tensordot(
         np.einsum("nai,nbj->nabij", axes, axes).reshape(-1, 9),
         blocks[kept].transpose(0, 2, 4, 1, 3).reshape(-1, NUM_LANDMARKS**2),
         (0, 0),
       )
       pull += np.einsum("nai,nla->li", axes, forces[-1][kept]).ravel()
-  normal = normal.reshape(3, 3, NUM_LANDMARKS, NUM_LANDMARKS)
+  normal = sums.reshape(3, 3, NUM_LANDMARKS, NUM_LANDMARKS)
   joined = {
     name: np.concatenate([part[name] for part in moved]) for name in moved[0]
   }

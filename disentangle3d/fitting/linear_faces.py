@@ -62,8 +62,8 @@ class Faces:
     """Positive has the nose to the image's right."""
     return np.arctan2(-self.rotation[:, 2, 0], self.rotation[:, 2, 2])
 
-  def chosen(self, photos: np.ndarray) -> "Faces":
-    """Some of the photos, by number or mask."""
+  def chosen(self, photos: np.ndarray | slice) -> "Faces":
+    """Some of the photos, by number, mask or range."""
     values = {
       field.name: getattr(self, field.name)[photos]
       for field in dataclasses.fields(self)
@@ -142,7 +142,9 @@ def sliding_points(
   turned = np.abs(yaw)[:, None] > SLIDING_YAW_RAD
   slides = turned & (side[None] * np.sign(yaw)[:, None] > 0)
   for photo in np.flatnonzero(slides.any(1)):
-    shape = _shape(model, faces, photo)[curves] + offset_mm[:NUM_CONTOUR, None]
+    shape = (
+      _shape(model, faces, int(photo))[curves] + offset_mm[:NUM_CONTOUR, None]
+    )
     out = (
       np.cos(yaw[photo]) * shape[..., 0] + np.sin(yaw[photo]) * shape[..., 2]
     )
