@@ -24,7 +24,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
 )
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import check_output_file, replace_file
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.types import UserError
 
@@ -138,6 +138,8 @@ def main() -> None:
       raise UserError(
         f"--{name}: expected a name ending in {suffix}, got {path}"
       )
+    if path:
+      check_output_file(path)
   model = _read_model()
   for path in filter(None, (preview, output)):
     path.parent.mkdir(parents=True, exist_ok=True)

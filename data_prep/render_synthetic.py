@@ -28,6 +28,7 @@ from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
   define_morphable_model,
   define_output,
+  define_path,
   define_shard,
 )
 from data_prep.stages.folder import parse_share
@@ -88,8 +89,17 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "landmark_noise_px",
     settings.landmark_noise_px,
-    "The standard deviation of the noise of the landmarks in crop pixels.",
+    "The standard deviation of the noise of the landmarks in crop pixels, where"
+    " --landmark_calibration has none.",
     lower_bound=0,
+  )
+  define_path(
+    "landmark_calibration",
+    "Where on the 3D morphable model a detector marks the landmarks, an .npz of"
+    " calibrate_landmarks, with whose noise the photographs' landmarks are"
+    " given and fitted; auto takes the model's own or the one that ships for"
+    " dlib and this model; none takes the model's vertices.",
+    default=settings.landmark_calibration,
   )
   define_morphable_model(
     f"{MORPHABLE_MODEL} The fitter takes its first modes; without it, the world"

@@ -123,8 +123,8 @@ def check_folder(path: str | os.PathLike[str]) -> None:
   """Checks that a path can become a folder.
 
   Raises:
-    UserError: It is a file, or would be in one, or is no UTF-8, which the
-      libraries that write checkpoints and records want.
+    UserError: It is a file, would be in one or where nobody may write, or is
+      no UTF-8, which the libraries that write checkpoints and records want.
   """
   path = pathlib.Path(os.path.abspath(path))
   if readable(str(path)) != str(path):
@@ -134,9 +134,26 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     )
   for place in (path, *path.parents):
     if place.is_dir():
+      if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(
+          f"{place}: cannot be written to (no permission); mend that, or give"
+          " another folder"
+        )
       return
     if place.exists():
       raise UserError(f"{place}: expected a folder to write to, got a file")
+
+
+def check_output_file(path: str | os.PathLike[str]) -> None:
+  """Checks that a path can become a file, over one that is there.
+
+  Raises:
+    UserError: It is a folder, or see `check_folder` of the folder above.
+  """
+  path = pathlib.Path(os.path.abspath(path))
+  if path.is_dir():
+    raise UserError(f"{path}: expected a file to write to, got a folder")
+  check_folder(path.parent)
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:

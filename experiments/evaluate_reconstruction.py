@@ -15,8 +15,8 @@ Real scans (`sets/scans.py`) come beside them or instead:
       --florence_frames=frames --florence_aligned=aligned     Table 2
     --bu3dfe=BU3DFE --bu3dfe_aligned=aligned                  Fig. 6 and 7
     --bu3dfe=BU3DFE                                           Table 1
-    --york=york_scans --york_cache=cache                      Table 2, Fig. 6, 7
-    --york=york_scans --york_cache=cache --york_yaw           Table 1 as well
+    --york=york_scans --workdir=aligned                       Table 2, Fig. 6, 7
+    --york=york_scans --workdir=aligned --york_yaw            Table 1 as well
 
 Their aligned photos are what align_faces made of them; Table 1's are rendered
 here. `--write_photos` writes the photos, for other methods to work on.
@@ -50,6 +50,7 @@ from experiments.evaluations.reconstruction import (
 )
 from experiments.evaluations.york import YorkTest
 from experiments.pages.findings import check_output
+from experiments.sets.alignment import PhotoSource
 from experiments.sets.networks import read_networks
 from experiments.sets.scans import ScanFolders
 from experiments.sets.synthetic import TEST_SETS
@@ -118,9 +119,9 @@ def define_flags() -> None:
     "The folder that align_faces made of the photographs of --york.",
   )
   define_path(
-    "york_cache",
-    "In place of --york_aligned, where to detect, locate and align the"
-    " photographs of --york, or to go on with that.",
+    "workdir",
+    "The folder in which the photographs of --york are aligned, where"
+    " --york_aligned is not given; a later run takes what is there.",
   )
   flags.DEFINE_bool(
     "york_yaw",
@@ -166,8 +167,10 @@ def main() -> None:
       york=YorkTest(
         sources=values.york or (),
         split=values.york_split,
-        aligned=values.york_aligned,
-        cache=values.york_cache,
+        crops=PhotoSource(
+          "york", aligned=values.york_aligned, workdir=values.workdir
+        ),
+        landmark_calibration=values.landmark_calibration,
         eos_model=values.eos_model,
         yaw=values.york_yaw,
         people=values.people,
@@ -192,8 +195,8 @@ def _check(values: flags.FlagValues) -> None:
     raise UserError("expected --network, --morphable_model, or both")
   if not values.network and values.dataset is not None:
     raise UserError("--dataset: expected --network beside it")
-  if values.york and not values.york_aligned and not values.york_cache:
-    raise UserError("--york: expected --york_aligned or --york_cache beside it")
+  if values.york and not values.york_aligned and not values.workdir:
+    raise UserError("--york: expected --york_aligned or --workdir beside it")
   for flag, needed in (
     ("florence", "florence_aligned"),
     ("florence_aligned", "florence"),
@@ -201,7 +204,7 @@ def _check(values: flags.FlagValues) -> None:
     ("florence_frames", "florence"),
     ("bu3dfe_aligned", "bu3dfe"),
     ("york_aligned", "york"),
-    ("york_cache", "york"),
+    ("workdir", "york"),
     ("eos_model", "york"),
   ):
     if values[flag].value is not None and values[needed].value is None:

@@ -103,9 +103,10 @@ def define_flags() -> None:
     "missing",
     CROP,
     MISSING,
-    "What becomes of photographs of LFW and YouTube Faces in which no face was"
-    " found: crop takes the middle of the picture for the face, score gives"
-    " their pairs the lowest score, fail refuses the set.",
+    "What becomes of photographs of LFW and CFP, and videos of YouTube Faces,"
+    " in which no face was found: crop takes the middle of the picture for the"
+    " face, score gives their pairs the lowest score, fail refuses the set. An"
+    " empty image of a .bin has no middle, so crop is score.",
   )
   define_paths("bin", "A file like lfw.bin.")
   define_paths(

@@ -1,10 +1,13 @@
 import pathlib
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
 
 from disentangle3d.output_files import (
+  check_folder,
+  check_output_file,
   named_errors,
   new_file,
   new_folder,
@@ -67,6 +70,24 @@ class OutputFilesTest(absltest.TestCase):
       partial.write_bytes(b"tw")
       raise KeyError
     self.assertEqual((self.folder / "file").read_bytes(), b"one")
+    self.assertLen(list(self.folder.iterdir()), 1)
+
+  def test_where_nothing_can_be_written_is_told_beforehand(self):
+    (self.folder / "file").touch()
+    check_output_file(self.folder / "file")
+    check_output_file(self.folder / "new" / "file")
+    for path, message in (
+      (self.folder, "expected a file to write to, got a folder"),
+      (self.folder / "file" / "x", "/file: expected a folder to write to"),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        check_output_file(path)
+    with mock.patch("os.access", return_value=False):
+      for check in (check_output_file, check_folder):
+        with self.assertRaisesRegex(
+          ValueError, rf"^{self.folder}: cannot be written to \(no permission"
+        ):
+          check(self.folder / "new" / "x")
     self.assertLen(list(self.folder.iterdir()), 1)
 
   def test_a_full_disk_names_what_was_written(self):

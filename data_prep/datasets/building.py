@@ -64,7 +64,7 @@ def split_people(
     count = int(heldout)
     if count >= len(people):
       raise UserError(
-        f"heldout people: expected fewer than the {len(people)} people there"
+        f"--heldout_people: expected fewer than the {len(people)} people there"
         f" are, got {count}"
       )
     order = np.random.default_rng(seed).permutation(len(people))
@@ -74,11 +74,11 @@ def split_people(
     unknown = sorted(chosen - set(people), key=natural_key)
     if unknown or not chosen:
       raise UserError(
-        "heldout people: expected a number or names of people in the photos,"
+        "--heldout_people: expected a number or names of people in the photos,"
         f" got {unknown[0] if unknown else heldout!r}"
       )
     if len(chosen) == len(people):
-      raise UserError("heldout people: expected someone to be left to train")
+      raise UserError("--heldout_people: expected someone to be left to train")
   train = [name for name in people if name not in chosen]
   if len(train) == 1:
     logging.warning(

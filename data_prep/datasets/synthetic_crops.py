@@ -39,8 +39,12 @@ def render_aligned(
     ValueError: `output` holds something else, or was begun with other settings.
   """
   shards = plan_synthetic_shards(settings)
-  # What a fitter has to know of a detector is how it reports the jaw.
+  # What a fitter has to know of a detector is how it reports the jaw, and
+  # where it marks the rest.
   detector = f"{settings.jaw}, synthetic"
+  calibration = world.model.landmark_calibration
+  if calibration is not None and settings.jaw == "visible_contour":
+    detector = f"{detector} + {calibration.detector.split(' + ')[-1]}"
 
   def make_rows(
     number: int, progress: Callable[[int], object]

@@ -25,6 +25,7 @@ from disentangle3d.fitting.batched_fitting import (
   fit_model,
   fit_subjects,
 )
+from disentangle3d.fitting.calibration_choice import NONE, calibrated_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import MANIFEST
 from disentangle3d.types import (
@@ -37,6 +38,8 @@ from disentangle3d.types import (
 # The procedural world has this many modes beyond its fitter's.
 _MORE_IDENTITY_MODES = 61
 _MORE_EXPRESSION_MODES = 15
+# Whose shipped calibration "auto" takes.
+_DETECTORS = ("dlib 68",)
 _RENDER_BATCH, _ACCELERATOR_RENDER_BATCH = 16, 256
 
 
@@ -53,6 +56,9 @@ class SyntheticSet:
     albedo: See `synthetic_world`.
     jaw: Same.
     landmark_noise_px: Same.
+    landmark_calibration: Whose `detector` reports the landmarks, and what the
+      fitter goes by: "none", or as `calibrated_model` takes it, "auto" being
+      the model's own or the one that ships for dlib.
     morphable_model: An `.npz`, of which the fitter gets the first modes; None
       takes the procedural face, with more modes than the fitter gets.
     num_vertices: Of the procedural face.
@@ -68,6 +74,7 @@ class SyntheticSet:
   albedo: str = "per_person"
   jaw: str = "visible_contour"
   landmark_noise_px: float = 1.0
+  landmark_calibration: str = NONE
   morphable_model: str | None = None
   num_vertices: int = NUM_VERTICES
   identity_modes: int | None = None
@@ -133,8 +140,12 @@ def world_of(settings: SyntheticSet) -> tuple[SyntheticWorld, MorphableModel]:
     model = load_morphable_model(settings.morphable_model)
     identity = settings.identity_modes or model.identity_dim
     expression = settings.expression_modes or model.expression_dim
+  model = calibrated_model(
+    model, settings.landmark_calibration, detectors=_DETECTORS
+  )
   world = synthetic_world(
     model,
+    detector=model.landmark_calibration,
     albedo=settings.albedo,
     jaw=settings.jaw,
     landmark_noise_px=settings.landmark_noise_px,

@@ -4,6 +4,9 @@ import contextlib
 import dataclasses
 import pathlib
 
+import jax
+import numpy as np
+
 from data_prep.datasets.synthetic_set import (
   SplitPlan,
   SyntheticSet,
@@ -18,6 +21,7 @@ from data_prep.stages.folder import (
   open_stage,
 )
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.fitting.calibration_choice import licences_of
 from disentangle3d.training.dataset import sha256_of
 
 STAGE = "render_synthetic"
@@ -89,14 +93,22 @@ def open_set(
   Raises:
     UserError: As `open_stage`.
   """
-  file = settings.morphable_model
+  told = {"write": write, **dataclasses.asdict(settings)}
+  file, calibration = settings.morphable_model, model.landmark_calibration
+  inputs = [] if file is None else [_checksum(file)]
+  if calibration is None:
+    del told["landmark_calibration"]
+  else:
+    inputs += [
+      np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(calibration)
+    ]
   return open_stage(
     path,
     STAGE,
     num_shards=num_shards,
-    settings={"write": write, **dataclasses.asdict(settings)},
-    licences={model.name: model.licence},
-    inputs=digest([] if file is None else [_checksum(file)]),
+    settings=told,
+    licences=licences_of(model),
+    inputs=digest(inputs),
     manifest_suffix=manifest_suffix,
     share=share,
   )

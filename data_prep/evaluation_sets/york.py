@@ -9,31 +9,27 @@ archives: `scans.tar.xz`, `photos.zip`. The scans' axes are the project's: x to
 the right and y up in the photograph, z towards the camera.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
 import re
+from typing import cast
 
 from jaxtyping import Float, Int
 import numpy as np
 
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.photos.listing import SUFFIXES, natural_key
-from data_prep.photos.photo_sets import read_encoded, read_photo
+from data_prep.photos.photo_sets import open_archive, read_encoded, read_photo
 from disentangle3d.faces.meshes import parse_obj
-from disentangle3d.input_files import existing_folder
+from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.types import UserError, choose
 
-LICENCE = "research; University of York and VisionRT"
 EXPRESSIONS = {"08": "smiling", "10": "frowning"}
 SPLITS = ("development", "test")
 _NAME = re.compile(r"(\d{5})/\1-(08|10)-\w+")
-_ARCHIVES: Mapping[str, type[ZipArchive] | type[TarArchive]] = {
-  ".zip": ZipArchive,
-  ".tar": TarArchive,
-  ".xz": TarArchive,
-}
+_ARCHIVES = (".zip", ".tar", ".xz")
 # To choose protocols and methods by; everybody else is to test on. Of the 121
 # people's sorted numbers, numpy.random.default_rng(0).permutation's first 60.
 _DEVELOPMENT = frozenset(
@@ -152,9 +148,9 @@ def read_york(files: YorkFiles) -> PhotoScan:
 
 def _members(source: pathlib.Path) -> list[pathlib.Path]:
   """The files of a folder or an archive, and of the archives in a folder."""
-  kind = _ARCHIVES.get(source.suffix.lower())
-  if kind is not None:
-    return [pathlib.Path(f"{source}::{name}") for name in kind(source).names()]
+  if source.suffix.lower() in _ARCHIVES:
+    archive = cast(ZipArchive | TarArchive, open_archive(existing_file(source)))
+    return [pathlib.Path(f"{source}::{name}") for name in archive.names()]
   existing_folder(source)
   archives = [one for one in source.iterdir() if one.suffix in _ARCHIVES]
   found = [path for path in source.rglob("*.*") if path.is_file()]

@@ -154,7 +154,7 @@ def read_entries(
   for number in sorted({entry.file for entry in entries}):
     path = index.files[number]
     here = [entry for entry in entries if entry.file == number]
-    if path.suffix == ".pts":
+    if path.suffix.lower() == ".pts":
       rows[here[0]] = _pts_row(path, here[0].subject, here[0].image_id)
       continue
     with path.open("rb") as file:
@@ -191,7 +191,9 @@ def _parse(raw: bytes, folder: pathlib.Path) -> PhotoRow:
 
 
 def _index_pts(source: pathlib.Path) -> LandmarkIndex:
-  files = sorted(source.rglob("*.pts"))
+  files = sorted(
+    path for path in source.rglob("*.*") if path.suffix.lower() == ".pts"
+  )
   if not files:
     raise UserError(
       f"{source}: expected manifest-*.jsonl as align_faces writes it, or"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from absl import logging
 import numpy as np
@@ -22,6 +23,7 @@ from disentangle3d.fitting.batched_fitting import FitModel, fit_model
 from disentangle3d.fitting.calibration_choice import (
   calibrated_model,
   calibration_text,
+  licences_of,
 )
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
@@ -73,12 +75,8 @@ def fit_faces(
     output,
     "fit_faces",
     num_shards=len(shards),
-    settings={
-      **dataclasses.asdict(settings),
-      "landmark_calibration": calibration_text(model),
-      "model": model.name,
-    },
-    licences=index.licences | {model.name: model.licence} | _licence(model),
+    settings=_told(settings, model),
+    licences=index.licences | licences_of(model),
     inputs=digest([index.sha256.encode(), *_content(small)]),
     stages_before=index.stages,
     share=share,
@@ -121,12 +119,15 @@ def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
     raise UserError(f"--morphable_model: {error}; or --contour=off") from error
 
 
-def _licence(model: MorphableModel) -> dict[str, str]:
-  """The terms of a model's landmark calibration, if it has one."""
-  calibration = model.landmark_calibration
-  if calibration is None:
-    return {}
-  return {f"landmark calibration of {model.name}": calibration.licence}
+def _told(settings: FitSettings, model: MorphableModel) -> dict[str, Any]:
+  """The settings as `about.json` has them; of noise only what is calibrated."""
+  told = dataclasses.asdict(settings)
+  if model.landmark_calibration is None:
+    del told["landmark_calibration"]
+    del told["options"]["noise"], told["options"]["noise_factor"]
+  else:
+    told["landmark_calibration"] = calibration_text(model)
+  return told | {"model": model.name}
 
 
 def _content(model: FitModel) -> list[bytes]:

@@ -183,7 +183,7 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
   """
   file, member = _split(path)
   if member:
-    return _opened(file).read(member)
+    return open_archive(file).read(member)
   try:
     return file.read_bytes()
   except FileNotFoundError as error:
@@ -201,8 +201,13 @@ def _split(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
   return pathlib.Path(text), ""
 
 
-def _opened(path: pathlib.Path) -> ZipArchive | TarArchive | RecordFile:
-  """The archive; indexed once a process, and anew where the file changed."""
+def open_archive(path: pathlib.Path) -> ZipArchive | TarArchive | RecordFile:
+  """The archive; indexed once a process, and anew where the file changed.
+
+  Raises:
+    UserFileNotFoundError: There is no such file.
+    UserError: It is no archive.
+  """
   status = path.stat()
   return _index(path, status.st_mtime_ns, status.st_size, os.getpid())
 
@@ -233,7 +238,7 @@ def _record_photos(path: pathlib.Path) -> list[Photo]:
 
 def _names_in_archive(path: pathlib.Path, root: str) -> tuple[SortedNames, str]:
   """Files from the folder `root` on, and what to put before their names."""
-  archive = cast(ZipArchive | TarArchive, _opened(path))
+  archive = cast(ZipArchive | TarArchive, open_archive(path))
   names = [name for name in archive.names() if not is_hidden(name)]
   if not archive.in_order:
     names.sort(key=natural_key)

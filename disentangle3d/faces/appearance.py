@@ -109,8 +109,8 @@ def random_palette(normal: Float[Array, "X"]) -> Palette:
   hair = _hair(uniform[1] ** 2, darkness)
   iris = jnp.where(
     uniform[2] < 0.35 * (1 - darkness),
-    jnp.asarray([0.10, 0.19, 0.28]),
-    jnp.asarray([0.10, 0.05, 0.025]),
+    jnp.asarray([0.10, 0.19, 0.28], jnp.float32),
+    jnp.asarray([0.10, 0.05, 0.025], jnp.float32),
   )
   red = 0.2 + 0.5 * uniform[3]
   strength = jnp.append(0.55 + 0.4 * uniform[4:6], uniform[6])
@@ -129,9 +129,9 @@ def constant_palette() -> Palette:
   return _palette(
     _mix_skin(darkness),
     _hair(jnp.float32(0.1), darkness),
-    jnp.asarray([0.10, 0.05, 0.025]),
+    jnp.asarray([0.10, 0.05, 0.025], jnp.float32),
     jnp.float32(0.6),
-    jnp.asarray([0.7, 0.7, 0.0]),
+    jnp.asarray([0.7, 0.7, 0.0], jnp.float32),
   )
 
 
@@ -151,15 +151,15 @@ def paint(
 
 def _mix_skin(darkness: Array) -> Array:
   return jnp.exp(
-    (1 - darkness) * jnp.log(jnp.asarray(_LIGHT_SKIN))
-    + darkness * jnp.log(jnp.asarray(_DARK_SKIN))
+    (1 - darkness) * jnp.log(jnp.asarray(_LIGHT_SKIN, jnp.float32))
+    + darkness * jnp.log(jnp.asarray(_DARK_SKIN, jnp.float32))
   )
 
 
 def _hair(grey: Array, darkness: Array) -> Array:
   black, blond = (
-    jnp.asarray([0.02, 0.015, 0.012]),
-    jnp.asarray([0.32, 0.21, 0.10]),
+    jnp.asarray([0.02, 0.015, 0.012], jnp.float32),
+    jnp.asarray([0.32, 0.21, 0.10], jnp.float32),
   )
   return black + grey * (1 - darkness) * (blond - black)
 
@@ -167,18 +167,18 @@ def _hair(grey: Array, darkness: Array) -> Array:
 def _palette(
   skin: Array, hair: Array, iris: Array, red: Array, strength: Array
 ) -> Palette:
-  ruddy = skin * jnp.asarray([1.0, 0.78, 0.78])
+  ruddy = skin * jnp.asarray([1.0, 0.78, 0.78], jnp.float32)
   layers = jnp.stack(
     [
       0.5 * hair + 0.3 * skin,
       ruddy,
       ruddy,
       0.8 * hair + 0.1 * skin,
-      skin * jnp.asarray([0.85, 0.5, 0.53]),
-      jnp.asarray([0.12, 0.03, 0.03]),
-      jnp.asarray([0.62, 0.6, 0.58]),
+      skin * jnp.asarray([0.85, 0.5, 0.53], jnp.float32),
+      jnp.asarray([0.12, 0.03, 0.03], jnp.float32),
+      jnp.asarray([0.62, 0.6, 0.58], jnp.float32),
       iris,
-      jnp.asarray([0.01, 0.01, 0.01]),
+      jnp.asarray([0.01, 0.01, 0.01], jnp.float32),
       hair,
     ]
   )
@@ -190,7 +190,7 @@ def _palette(
     skin=skin,
     layers=layers,
     opacity=opacity,
-    patterns=jnp.zeros((_PATTERNS, 3)),
+    patterns=jnp.zeros((_PATTERNS, 3), jnp.float32),
     hair=hair,
     hair_mm=jnp.float32(15),
   )

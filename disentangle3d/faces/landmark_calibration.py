@@ -136,11 +136,11 @@ def surface_points(
   return one + two + three
 
 
-def main_vertices(calibration: LandmarkCalibration) -> Int[np.ndarray, "68"]:
-  """The vertex with the largest weight in each landmark, or -1; on the host."""
-  corners = np.asarray(calibration.triangle_vertices)
-  heaviest = np.asarray(calibration.weights).argmax(1)
-  return np.take_along_axis(corners, heaviest[:, None], 1)[:, 0]
+def main_vertices(calibration: LandmarkCalibration) -> Int[Array, "68"]:
+  """The vertex with the largest weight in each landmark, or -1."""
+  corners = jnp.asarray(calibration.triangle_vertices)
+  heaviest = jnp.argmax(jnp.asarray(calibration.weights), 1)
+  return jnp.take_along_axis(corners, heaviest[:, None], 1)[:, 0]
 
 
 def known_landmarks(calibration: LandmarkCalibration) -> Float[Array, "68"]:

@@ -18,6 +18,7 @@ from disentangle3d.faces.landmark_calibration import (
   LandmarkCalibration,
   calibrated_points,
   known_landmarks,
+  main_vertices,
   read_stored_calibration,
   stored_calibration,
   validate_landmark_calibration,
@@ -316,6 +317,13 @@ def landmark_mask(model: MorphableModel) -> Float[Array, "68"]:
   if model.landmark_calibration is not None:
     return known_landmarks(model.landmark_calibration)
   return (jnp.asarray(model.landmark_vertices) >= 0).astype(jnp.float32)
+
+
+def main_landmark_vertices(model: MorphableModel) -> Int[Array, "68"]:
+  """The vertex that each landmark is on, or hangs on most; -1 for none."""
+  if model.landmark_calibration is not None:
+    return main_vertices(model.landmark_calibration)
+  return jnp.asarray(model.landmark_vertices)
 
 
 def landmark_points(

@@ -116,9 +116,9 @@ def random_lens(normal: Float[Array, "9"]) -> Lens:
       jnp.cos(azimuth) * jnp.cos(height),
     ]
   )
-  side = direction * jnp.asarray([-1.0, 0.3, 0.6])
-  white = jnp.ones((3,))
-  warmth = 0.08 * normal[0] * jnp.asarray([1.0, 0.0, -1.0])
+  side = direction * jnp.asarray([-1.0, 0.3, 0.6], jnp.float32)
+  white = jnp.ones((3,), jnp.float32)
+  warmth = 0.08 * normal[0] * jnp.asarray([1.0, 0.0, -1.0], jnp.float32)
   return Lens(
     lighting=ambient_light(between(2, 0.2, 0.45) * white)
     + directional_light(direction, between(3, 0.5, 1.1) * white)
@@ -134,7 +134,7 @@ def random_background(
 ) -> Float[Array, "H W 3"]:
   """A smooth, textured background of `BACKGROUND_DRAWS` normal numbers."""
   color = jnp.clip(0.3 + 0.15 * normal[0] + 0.06 * normal[:3], 0.03, 0.9)
-  stops = jnp.zeros((height, width, 3))
+  stops = jnp.zeros((height, width, 3), jnp.float32)
   first = 3
   for rows, columns, strength in _BACKGROUND_OCTAVES:
     size = rows * columns * 4
@@ -160,14 +160,14 @@ def expose(
     _blur_matrix(width, margin, lens.blur_px),
   )
   exposed = jnp.clip(blurred * lens.gain[None, None], 1e-4, 1) ** (1 / _GAMMA)
-  noise = lens.noise * jax.random.normal(key, exposed.shape)
+  noise = lens.noise * jax.random.normal(key, exposed.shape, exposed.dtype)
   levels = jnp.round(255 * jnp.clip(exposed + noise, 0, 1))
   return levels.astype(jnp.uint8)
 
 
 def _blend(size: int, knots: int) -> Array:
   """Smooth interpolation from `knots` values to `size` pixels."""
-  at = jnp.linspace(0.0, knots - 1.0, size)[:, None]
+  at = jnp.linspace(0.0, knots - 1.0, size, dtype=jnp.float32)[:, None]
   distance = jnp.abs(at - jnp.arange(knots, dtype=jnp.float32)[None])
   near = jnp.clip(1 - distance, 0, 1)
   return near * near * (3 - 2 * near)

@@ -23,6 +23,8 @@ from disentangle3d.faces.rasterizer import map_images
 from disentangle3d.faces.rendering import point_visibility, render
 from disentangle3d.faces.synthetic_landmarks import (
   align_to_template,
+  landmark_noise,
+  marked_points,
   photo_landmark_vertices,
 )
 from disentangle3d.faces.synthetic_world import (
@@ -192,7 +194,9 @@ def _draw(
 
 def _named_draws(keys: Array, **sizes: int) -> dict[str, Array]:
   total = sum(sizes.values())
-  drawn = jax.vmap(lambda key: jax.random.normal(key, (total,)))(keys)
+  drawn = jax.vmap(lambda key: jax.random.normal(key, (total,), jnp.float32))(
+    keys
+  )
   named, first = {}, 0
   for name, size in sizes.items():
     named[name] = drawn[:, first : first + size]
@@ -275,7 +279,7 @@ def _photograph(
   photo = Camera(
     scale=jnp.broadcast_to(world.nominal_scale, (batch,)),
     rotation=rotation,
-    translation=jnp.zeros((batch, 2)),
+    translation=jnp.zeros((batch, 2), jnp.float32),
   )
   vertices = photo_landmark_vertices(
     world.model,
@@ -283,9 +287,14 @@ def _photograph(
     shape,
     rotation,
   )
-  points = jnp.take_along_axis(shape, vertices[..., None], 1)
+  points = marked_points(world.model, vertices, shape)
   noise = by_photo["noise"].reshape(batch, 68, 2)
-  found = project(photo, points) + world.landmark_noise_px * noise
+  calibration = world.model.landmark_calibration
+  if calibration is not None and calibration.num_yaw_ranges:
+    noise = landmark_noise(world.model, noise, rotation)
+    found = project(photo, points) + world.nominal_scale * noise
+  else:
+    found = project(photo, points) + world.landmark_noise_px * noise
   crop_from_photo = align_to_template(found)
   return (
     transform_camera(photo, crop_from_photo),

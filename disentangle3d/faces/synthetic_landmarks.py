@@ -1,15 +1,26 @@
 """Where a 2D detector would put the landmarks of a synthetic face."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from disentangle3d.faces.morphable_model import MorphableModel, landmark_points
-from disentangle3d.geometry import five_points, similarity_2d
+from disentangle3d.faces.landmark_calibration import landmark_covariance
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  landmark_points,
+  main_landmark_vertices,
+)
+from disentangle3d.geometry import (
+  euler_from_rotation,
+  five_points,
+  similarity_2d,
+)
 from disentangle3d.types import CROP_TEMPLATE, NUM_CONTOUR
 
 # The yaw from which a detector loses the contour of iBUG-68.
-_CONTOUR_YAW_RAD = np.deg2rad(15.0)
+_CONTOUR_YAW_RAD = math.radians(15.0)
 _CANDIDATES = 16
 # Limits of the scale of a crop, against that of the nominal photo. Without
 # noise a frontal face has 1 and a profile of the procedural mean face 0.98.
@@ -20,7 +31,7 @@ def nominal_scale(model: MorphableModel) -> Float[Array, ""]:
   """Scale at which the frontal mean face fits the crop, pixels a mm."""
   points = landmark_points(model, jnp.asarray(model.mean_shape))
   matrix = similarity_2d(
-    five_points(points[:, :2] * jnp.asarray([[1.0, -1.0]])),
+    five_points(points[:, :2] * jnp.asarray([[1.0, -1.0]], jnp.float32)),
     jnp.asarray(CROP_TEMPLATE),
   )
   return jnp.hypot(matrix[0, 0], matrix[1, 0])
@@ -61,7 +72,7 @@ def contour_candidates(model: MorphableModel) -> Int[Array, "17 16"]:
   from the middle. The first is the landmark itself.
   """
   mean = np.asarray(model.mean_shape, np.float64)
-  landmarks = np.asarray(model.landmark_vertices)[:NUM_CONTOUR]
+  landmarks = np.asarray(main_landmark_vertices(model))[:NUM_CONTOUR]
   found = np.zeros((NUM_CONTOUR, _CANDIDATES), np.int32)
   for number, vertex in enumerate(np.maximum(landmarks, 0)):
     found[number, 0] = vertex
@@ -96,7 +107,7 @@ def photo_landmark_vertices(
   Returns:
     Vertices, `[B, 68]` int32.
   """
-  fixed = jnp.maximum(jnp.asarray(model.landmark_vertices, jnp.int32), 0)
+  fixed = jnp.maximum(main_landmark_vertices(model).astype(jnp.int32), 0)
   fixed = jnp.broadcast_to(fixed[None], (shape.shape[0], fixed.shape[0]))
   if contour is None:
     return fixed
@@ -119,3 +130,62 @@ def photo_landmark_vertices(
   )[:, None]
   moved = jnp.where(slides, slid, fixed[:, :NUM_CONTOUR])
   return jnp.concatenate([moved, fixed[:, NUM_CONTOUR:]], -1)
+
+
+def marked_points(
+  model: MorphableModel,
+  vertices: Int[Array, "B 68"],
+  shape: Float[Array, "B V 3"],
+) -> Float[Array, "B 68 3"]:
+  """The points that a detector marks in each photo.
+
+  Args:
+    model: Without a landmark calibration they are vertices; with one, points
+      where that has them, and landmarks that slid along the contour are as
+      far from their vertices as they are where they did not.
+    vertices: From `photo_landmark_vertices`.
+    shape: Shapes, `[B, V, 3]`.
+
+  Returns:
+    Points, `[B, 68, 3]`, mm.
+  """
+  points = jnp.take_along_axis(shape, vertices[..., None], 1)
+  if model.landmark_calibration is None:
+    return points
+  mean = jnp.asarray(model.mean_shape)
+  fixed = jnp.maximum(main_landmark_vertices(model), 0)
+  shift = landmark_points(model, mean) - mean[fixed]
+  slid = vertices != fixed[None]
+  return jnp.where(
+    slid[..., None], points + shift[None], landmark_points(model, shape)
+  )
+
+
+def landmark_noise(
+  model: MorphableModel,
+  normal: Float[Array, "B 68 2"],
+  rotation: Float[Array, "B 3 3"],
+) -> Float[Array, "B 68 2"]:
+  """A detector's noise, as the model's landmark calibration has it.
+
+  Args:
+    model: With a calibration that has covariances.
+    normal: Standard normal numbers, `[B, 68, 2]`.
+    rotation: Poses, `[B, 3, 3]`.
+
+  Returns:
+    Noise, `[B, 68, 2]`, mm, x right, y down.
+
+  Raises:
+    ValueError: The model has no such calibration.
+  """
+  if model.landmark_calibration is None:
+    raise ValueError("model: expected a landmark calibration, got none")
+  yaw, _, roll = euler_from_rotation(rotation)
+  covariance = landmark_covariance(model.landmark_calibration, yaw, roll)
+  # The lower triangular root, by hand: LAPACK on batches can hang on CPU.
+  first = jnp.sqrt(covariance[..., 0, 0])
+  mixed = covariance[..., 0, 1] / first
+  second = jnp.sqrt(covariance[..., 1, 1] - mixed * mixed)
+  x, y = normal[..., 0], normal[..., 1]
+  return jnp.stack([first * x, mixed * x + second * y], -1)

@@ -8,6 +8,10 @@ import numpy as np
 
 from disentangle3d.faces import appearance
 from disentangle3d.faces.head_closure import HeadClosure, head_closure
+from disentangle3d.faces.landmark_calibration import (
+  LandmarkCalibration,
+  validate_landmark_calibration,
+)
 from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
 from disentangle3d.faces.synthetic_landmarks import (
   contour_candidates,
@@ -32,7 +36,8 @@ class SyntheticWorld(flax.struct.PyTreeNode):
   """All that photos are made from.
 
   Attributes:
-    model: The morphable model with all modes of the world.
+    model: The morphable model with all modes of the world; its landmark
+      calibration is the detector's.
     identity_rows: Flat modes of identity and of person-specific detail,
       `[I + 64, 3V]`, mm a standard deviation.
     residual_rows: The same of expression and of temporary detail,
@@ -73,6 +78,7 @@ def synthetic_world(
   *,
   albedo: str = "per_person",
   jaw: str = "visible_contour",
+  detector: LandmarkCalibration | None = None,
   photos_per_person: int = 8,
   landmark_noise_px: float = 1.0,
   detail_mm: float = 0.4,
@@ -92,9 +98,13 @@ def synthetic_world(
     jaw: `visible_contour` moves the contour landmarks 0 to 16 of the far side
       to the silhouette beyond 15 degrees of yaw, as 2D detectors report them;
       `fixed_vertices` keeps them on their vertices.
+    detector: Reports the landmarks where this calibration of the model's
+      landmarks has them, with its noise where it has covariances; None takes
+      the model's vertices and `landmark_noise_px`.
     photos_per_person: Photos with consecutive indices that show one person.
     landmark_noise_px: Standard deviation of each landmark coordinate, in
-      pixels of a photo whose frontal face has the crop's size.
+      pixels of a photo whose frontal face has the crop's size; not used where
+      `detector` has covariances.
     detail_mm: Root mean square of the person-specific detail along the
       normals: waves of 10 to 25 mm.
     temporary_detail_mm: The same of each photo's own detail, 8 to 16 mm.
@@ -133,6 +143,13 @@ def synthetic_world(
     raise UserError(
       "model.landmark_vertices: expected all of landmarks 17 to 67, got -1"
     )
+  if detector is not None:
+    validate_landmark_calibration(detector, num_vertices=model.num_vertices)
+    if np.min(np.asarray(detector.triangle_vertices)[17:]) < 0:
+      raise UserError(
+        "detector.triangle_vertices: expected all of landmarks 17 to 67, got -1"
+      )
+  model = model.replace(landmark_calibration=detector)
   detail = _detail_rows(
     model, DETAIL_FIELDS, _DETAIL_WAVELENGTHS_MM, detail_mm, world_seed
   )

@@ -81,28 +81,32 @@ def fit_model(model: MorphableModel, *, moving_contour: bool) -> FitModel:
   """
   curves = jaw_contour(model) if moving_contour else None
   points = jax.device_get(model_points(model, curves))
-  numbers = np.where(points.mask > 0, np.arange(len(points.mask)), -1)
-  own, further = np.split(numbers.astype(np.int32), [NUM_LANDMARKS])
-  calibration = model.landmark_calibration
+  order = np.arange(NUM_LANDMARKS)
+  if curves is not None:
+    others = np.arange(NUM_LANDMARKS, len(points.mask))
+    first, rest = order[:NUM_CONTOUR, None], others.reshape(NUM_CONTOUR, -1)
+    order = np.concatenate([order, np.hstack([first, rest]).ravel()])
+  numbers = np.where(points.mask[order] > 0, np.arange(len(order)), -1)
+  own, candidates = np.split(numbers.astype(np.int32), [NUM_LANDMARKS])
   small = MorphableModel(
-    mean_shape=points.mean,
-    identity_basis=points.identity,
-    expression_basis=points.expression,
+    mean_shape=points.mean[order],
+    identity_basis=points.identity[order],
+    expression_basis=points.expression[order],
     triangles=np.zeros((0, 3), np.int32),
     landmark_vertices=own,
   )
+  calibration = model.landmark_calibration
   if calibration is not None:
     # The points are in the right places: what is left of it is the noise.
-    noise = calibration.replace(
-      **{
-        field: getattr(identity_calibration(small), field)
-        for field in ("triangle_vertices", "weights", "offset_mm")
-      }
+    same = identity_calibration(small)
+    calibration = calibration.replace(
+      triangle_vertices=same.triangle_vertices,
+      weights=same.weights,
+      offset_mm=same.offset_mm,
     )
-    small = small.replace(landmark_calibration=noise)
+    small = small.replace(landmark_calibration=calibration)
   if curves is not None:
-    further = further.reshape(NUM_CONTOUR, -1)
-    curves = np.concatenate([own[:NUM_CONTOUR, None], further], 1)
+    curves = candidates.reshape(NUM_CONTOUR, -1)
   return FitModel(small, curves)
 
 

@@ -66,6 +66,15 @@ def calibrated_model(
   return model.replace(landmark_calibration=_shipped(model, detectors, shipped))
 
 
+def licences_of(model: MorphableModel) -> dict[str, str]:
+  """Terms of a model and of its landmark calibration, by name."""
+  licences = {model.name: model.licence}
+  if model.landmark_calibration is not None:
+    terms = model.landmark_calibration.licence
+    licences[f"landmark calibration of {model.name}"] = terms
+  return licences
+
+
 def calibration_text(model: MorphableModel) -> str:
   """In a line, which calibration a model has; "none" without."""
   calibration = model.landmark_calibration

@@ -13,8 +13,10 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import scipy
 
-from disentangle3d.faces.landmark_calibration import main_vertices
-from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  main_landmark_vertices,
+)
 from disentangle3d.types import NUM_CONTOUR, check_array
 
 # Nose and lips lie beyond, which no detector takes for the jaw.
@@ -49,9 +51,7 @@ def jaw_contour(
   triangles = np.asarray(model.triangles)
   if not len(triangles):
     raise ValueError("model.triangles: expected a mesh, got no triangle")
-  starts = np.asarray(model.landmark_vertices)
-  if model.landmark_calibration is not None:
-    starts = main_vertices(model.landmark_calibration)
+  starts = np.asarray(main_landmark_vertices(model))
   mean = np.asarray(model.mean_shape, np.float64)
   edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
   edges = np.unique(edges, axis=0)

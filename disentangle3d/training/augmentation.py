@@ -187,7 +187,7 @@ def random_rectangle(
     Where it is, `[112, 96]`. Neither side is longer than the crop's, which
     may make a rectangle of a large area smaller.
   """
-  area, aspect, top, left = jax.random.uniform(key, (4,))
+  area, aspect, top, left = jax.random.uniform(key, (4,), jnp.float32)
   pixels = IMAGE_HEIGHT * IMAGE_WIDTH
   pixels *= smallest_area + (largest_area - smallest_area) * area
   ratio = _LARGEST_ASPECT ** (2 * aspect - 1)
@@ -209,7 +209,9 @@ def _maybe_mirrored(
       "augmentation.flip: expected a basis that says how coefficients are"
       " mirrored, got one without; see target_basis"
     )
-  flipped = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+  flipped = jax.vmap(
+    lambda key: jax.random.bernoulli(key, jnp.float32(probability))
+  )(keys)
   identity, expression = batch.basis.mirroring(
     batch.identity_coefficients, batch.expression_coefficients
   )
@@ -231,13 +233,13 @@ def _maybe_mirrored(
 
 
 def _shift(key: Array, largest: int) -> Int[Array, "2"]:
-  return jax.random.randint(key, (2,), -largest, largest + 1)
+  return jax.random.randint(key, (2,), -largest, largest + 1, jnp.int32)
 
 
 def _recoloured(
   setting: Augmentation, key: Array, image: UInt8[Array, "H W 3"]
 ) -> UInt8[Array, "H W 3"]:
-  change = jax.random.uniform(key, (3,), minval=-1, maxval=1)
+  change = jax.random.uniform(key, (3,), jnp.float32, -1, 1)
   return adjust_colours(
     image,
     brightness=setting.brightness * change[0],
@@ -255,5 +257,5 @@ def _maybe_occluded(
     smallest_area=setting.occlusion_area / 10,
     largest_area=setting.occlusion_area,
   )
-  hidden &= jax.random.bernoulli(whether, setting.occlusion)
+  hidden &= jax.random.bernoulli(whether, jnp.float32(setting.occlusion))
   return occlude(image, hidden, jax.random.bits(noise, image.shape, jnp.uint8))

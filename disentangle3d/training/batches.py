@@ -131,7 +131,9 @@ def prior_batch(
   """
 
   def draw(example_key: Array) -> Float[Array, "C"]:
-    return jax.random.normal(example_key, (identity_dim + residual_dim,))
+    return jax.random.normal(
+      example_key, (identity_dim + residual_dim,), jnp.float32
+    )
 
   drawn = jax.vmap(draw)(example_keys(key, batch.position))
   drawn = jnp.clip(drawn, -LATENT_SCALE, LATENT_SCALE)
@@ -168,7 +170,7 @@ def fake_batch(
     image_key, label_key = jax.random.split(example_key)
     shape = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
     image = jax.random.bits(image_key, shape, jnp.uint8)
-    return image, jax.random.randint(label_key, (), 0, num_classes)
+    return image, jax.random.randint(label_key, (), 0, num_classes, jnp.int32)
 
   keys = example_keys(key, batch.position)
   image, label = jax.vmap(draw)(keys)

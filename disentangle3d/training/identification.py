@@ -118,7 +118,7 @@ def sampled_classes(
   wanted = (
     jnp.zeros(size).at[jnp.where(is_here, own, size)].set(2.0, mode="drop")
   )
-  scores = jax.random.uniform(key, (size,)) + wanted
+  scores = jax.random.uniform(key, (size,), jnp.float32) + wanted
   _, classes = lax.top_k(jnp.where(is_real, scores, -1.0), count)
   places = jnp.full(size, -1).at[classes].set(jnp.arange(count))
   return classes, jnp.where(is_here, places[jnp.clip(own, 0, size - 1)], -1)

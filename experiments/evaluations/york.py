@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
-import os
+import functools
 
 from disentangle3d.evaluation.side_by_side import OUTLINE_MEDIAN, OUTLINE_RMSE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
+from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.reporting.html_page import Section, interval
 from disentangle3d.training.export import Network
-from disentangle3d.types import UserError
 from experiments.measures.processes import map_in_processes
-from experiments.measures.scans import make_maker
+from experiments.measures.scans import Maker, make_maker
 from experiments.measures.york import (
   YorkResults,
   measure_york,
@@ -26,8 +26,9 @@ from experiments.pages.york import (
   york_yaw_rows,
   york_yaw_sections,
 )
+from experiments.sets.alignment import PhotoSource
 from experiments.sets.meshes import MeshFolder
-from experiments.sets.york import YorkSet, align_york, york_set, york_yaw_set
+from experiments.sets.york import YorkSet, aligned_york, york_set, york_yaw_set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +38,22 @@ class YorkTest:
   Attributes:
     sources: Folders or archives; none at all leaves the scans out.
     split: "development" or "test".
-    aligned: What align_faces made of the photographs.
-    cache: In place of it, where to make that.
+    crops: Where the photographs' crops are, or where to make them.
+    landmark_calibration: Of landmark fits, as `calibrated_model` takes it.
     eos_model: The 3DMM that eos-py fits, .npz, or None.
     yaw: Whether the scans are rendered at every yaw as well.
     people: The first so many; 0 takes all.
+    processes: That compare; None takes one a core.
   """
 
   sources: Sequence[str] = ()
   split: str = "test"
-  aligned: str | None = None
-  cache: str | None = None
+  crops: PhotoSource = PhotoSource("york")
+  landmark_calibration: str = AUTO
   eos_model: str | None = None
   yaw: bool = False
   people: int = 0
+  processes: int | None = None
 
 
 def evaluate_york(
@@ -77,46 +80,41 @@ def evaluate_york(
   if not test.sources:
     return
   faces = york_set(
-    test.sources, aligned=_aligned(test), split=test.split, people=test.people
+    test.sources,
+    aligned=aligned_york(test.sources, test.crops, test.split),
+    split=test.split,
+    people=test.people,
   )
+  run = functools.partial(map_in_processes, processes=test.processes)
   for reason, count in faces.rejected.items():
     print(f"{faces.title}: left out, {reason}: {count}", flush=True)
+
+  def maker_of(some: YorkSet) -> Maker:
+    return make_maker(
+      some.photos,
+      networks,
+      fitter=fitter,
+      landmark_calibration=test.landmark_calibration,
+      folders=[
+        dataclasses.replace(one, folder=one.folder / some.name)
+        for one in meshes
+      ],
+    )
+
   results = measure_york(
     faces,
-    make_maker(
-      faces.photos, networks, fitter=fitter, folders=_own(meshes, faces)
-    ),
+    maker_of(faces),
     fitter=fitter,
     eos_model=load_morphable_model(test.eos_model) if test.eos_model else None,
-    run=map_in_processes,
+    run=run,
   )
   _print_means(results)
   yield york_sections(results), york_rows(results)
   if test.yaw:
     turned = york_yaw_set(faces)
-    results = measure_york_yaw(
-      turned,
-      make_maker(
-        turned.photos, networks, fitter=fitter, folders=_own(meshes, turned)
-      ),
-      run=map_in_processes,
-    )
+    results = measure_york_yaw(turned, maker_of(turned), run=run)
     _print_means(results)
     yield york_yaw_sections(results), york_yaw_rows(results)
-
-
-def _aligned(test: YorkTest) -> str | os.PathLike[str]:
-  if test.aligned is not None:
-    return test.aligned
-  if test.cache is None:
-    raise UserError("--york: expected --york_aligned or --york_cache with it")
-  return align_york(test.sources, test.cache, split=test.split)
-
-
-def _own(meshes: Sequence[MeshFolder], faces: YorkSet) -> list[MeshFolder]:
-  return [
-    dataclasses.replace(one, folder=one.folder / faces.name) for one in meshes
-  ]
 
 
 def _print_means(results: YorkResults) -> None:

@@ -178,22 +178,22 @@ def export_network(
   require("export", "to export", "flatbuffers", "safetensors")
   from safetensors.numpy import save
 
-  about = _about(network, platforms)
-  texts = {name: json.dumps(value) for name, value in about.items()}
-  params = flax.traverse_util.flatten_dict(network.params, sep="/")
-  topology = {
-    "triangles": network.triangles,
-    "landmark_vertices": network.landmark_vertices,
-  }
-  contents = {
-    _STABLEHLO: stablehlo_program(network.model, platforms=platforms),
-    _PARAMS: save(_contiguous(params), metadata=texts),
-    _TOPOLOGY: save(_contiguous(topology), metadata=texts),
-    _ABOUT: (json.dumps(about, indent=2) + "\n").encode(),
-  }
-  if with_onnx:
-    contents[_ONNX] = _onnx_model(network)
   with new_folder(output) as folder:
+    about = _about(network, platforms)
+    texts = {name: json.dumps(value) for name, value in about.items()}
+    params = flax.traverse_util.flatten_dict(network.params, sep="/")
+    topology = {
+      "triangles": network.triangles,
+      "landmark_vertices": network.landmark_vertices,
+    }
+    contents = {
+      _STABLEHLO: stablehlo_program(network.model, platforms=platforms),
+      _PARAMS: save(_contiguous(params), metadata=texts),
+      _TOPOLOGY: save(_contiguous(topology), metadata=texts),
+      _ABOUT: (json.dumps(about, indent=2) + "\n").encode(),
+    }
+    if with_onnx:
+      contents[_ONNX] = _onnx_model(network)
     for name, content in contents.items():
       (folder / name).write_bytes(content)
   return list(contents)

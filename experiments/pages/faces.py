@@ -136,7 +136,7 @@ def frontal_camera(
   zoomed = _FRONTAL_ZOOM * scale
   return Camera(
     scale=zoomed,
-    rotation=jnp.eye(3),
+    rotation=jnp.eye(3, dtype=jnp.float32),
     translation=jnp.asarray(place - zoomed * middle, jnp.float32),
   )
 

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from disentangle3d.input_files import existing_file
-from disentangle3d.output_files import new_folder
+from disentangle3d.output_files import check_folder, new_folder
 from disentangle3d.reporting.charts import figure_png
 from disentangle3d.reporting.html_page import (
   Block,
@@ -74,8 +74,10 @@ def check_output(folder: str | os.PathLike[str]) -> None:
   """Refuses a folder that `save_findings` would refuse after all the work.
 
   Raises:
-    UserError: `folder` holds something else than findings.
+    UserError: `folder` holds something else than findings, or cannot be
+      written to.
   """
+  check_folder(folder)
   folder = pathlib.Path(folder)
   if (folder / FILE).is_file():
     return

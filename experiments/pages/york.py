@@ -6,6 +6,8 @@ import numpy as np
 
 from data_prep.evaluation_sets.york import EXPRESSIONS
 from disentangle3d.evaluation.bootstrap import Interval, paired_bootstrap
+from disentangle3d.evaluation.reconstruction import RADIUS_MM
+from disentangle3d.evaluation.scans import around_nose, now_mask, within_outline
 from disentangle3d.evaluation.shape_scores import ShapeScores
 from disentangle3d.evaluation.side_by_side import (
   OUTLINE_MEDIAN,
@@ -25,7 +27,7 @@ from disentangle3d.reporting.html_page import (
   Table,
   interval,
 )
-from experiments.measures.york import YorkResults
+from experiments.measures.york import NEARER, YorkResults
 from experiments.pages.paper_tables import (
   FIGURE_6,
   FIGURE_7,
@@ -74,7 +76,8 @@ def york_sections(results: YorkResults) -> list[Section]:
     *_maps(results),
   ]
   if results.bounds:
-    blocks.append(_convergence(results))
+    blocks += [_convergence(results), sensitivity_table(results.table)]
+  blocks.append(_regions(results))
   return named_sections(name, blocks, results.table)
 
 
@@ -161,6 +164,31 @@ def outline_table(table: SideBySide) -> Table:
   )
 
 
+def sensitivity_table(table: SideBySide) -> Table:
+  """How surely each protocol sees that a shape is a little nearer the scan."""
+  rows: list[Row] = []
+  for column in table.scores[NEARER]:
+    nearer, mean = (table.scores[name][column] for name in (NEARER, MEAN_SHAPE))
+    gain = mean - nearer
+    rows.append(
+      (
+        column,
+        100 * float(np.mean(gain > 0)),
+        interval(_difference(table, NEARER, column)),
+        float(np.mean(gain) / np.std(gain, ddof=1)),
+      )
+    )
+  return Table(
+    ("", "better, % of scans", "difference in mm", "mean gain / its deviation"),
+    rows,
+    caption=(
+      "What each protocol says of a shape that is nearer to the scan:"
+      f" {NEARER}, against the {MEAN_SHAPE}. One that is to be believed says of"
+      " every scan that it is better."
+    ),
+  )
+
+
 def _difference(table: SideBySide, name: str, column: str) -> Interval | None:
   if name == MEAN_SHAPE or MEAN_SHAPE not in table.scores:
     return None
@@ -238,6 +266,21 @@ def _map(
   )
   text = f"Where the error is: {photo.name}, grey outside the outline"
   return Picture(chart, text)
+
+
+def _regions(results: YorkResults) -> Paragraph:
+  """What the protocols' spheres take in beside the face."""
+  shares: list[list[float]] = [[], []]
+  for photo in results.set.photos:
+    beside = ~within_outline(photo.scan, RADIUS_MM)
+    for region, found in zip((around_nose, now_mask), shares, strict=True):
+      found.append(100 * float(beside[region(photo.scan, RADIUS_MM)].mean()))
+  sphere, mask = (float(np.mean(found)) for found in shares)
+  return Paragraph(
+    f"Of a scan's vertices within {RADIUS_MM:.0f} mm of the nose tip"
+    f" {sphere:.0f} % are beside the face's outline (hair, ears, neck; mean"
+    f" over the scans), of those within NoW's mask {mask:.0f} %."
+  )
 
 
 def _convergence(results: YorkResults) -> Picture:

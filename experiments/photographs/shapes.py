@@ -326,9 +326,11 @@ def _crop_cameras(
   found = estimate_camera(points, landmarks, visibility)
   batch = len(points)
   plain = Camera(
-    scale=jnp.ones(batch),
-    rotation=jnp.broadcast_to(jnp.eye(3)[None], (batch, 3, 3)),
-    translation=jnp.zeros((batch, 2)),
+    scale=jnp.ones(batch, jnp.float32),
+    rotation=jnp.broadcast_to(
+      jnp.eye(3, dtype=jnp.float32)[None], (batch, 3, 3)
+    ),
+    translation=jnp.zeros((batch, 2), jnp.float32),
   )
   template = jnp.broadcast_to(jnp.asarray(CROP_TEMPLATE)[None], (batch, 5, 2))
   front = transform_camera(

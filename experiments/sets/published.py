@@ -38,6 +38,7 @@ from experiments.sets.alignment import PhotoSource, aligned_folder
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
 from experiments.sets.missing import (
   CROP,
+  SCORE,
   centre_crop,
   check_missing,
   usual_scale,
@@ -46,6 +47,7 @@ from experiments.sets.missing import (
 _FOLDS = 10
 # ArcFace's template for 112 x 112 is SphereFace's for 112 x 96, 8 pixels on.
 _ARCFACE_SIZE, _ARCFACE_MARGIN = 112, 8
+_BLACK = np.zeros((IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)
 
 
 class CropFiles:
@@ -79,7 +81,7 @@ class CropFiles:
   def _read(self, row: PhotoRow) -> np.ndarray:
     if not _is_ok(row):
       if self._scale is None:
-        return np.zeros((IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)
+        return _BLACK
       return centre_crop(row.image_path, self._scale)
     path = row.crop_path
     if path is None:
@@ -134,7 +136,7 @@ def read_face_sets(
     sets += cfp_sets(*cfp, missing=missing)
   if ytf is not None:
     sets.append(ytf_set(*ytf, frames=ytf_frames, missing=missing))
-  sets += [bin_set(path) for path in bins]
+  sets += [bin_set(path, missing=missing) for path in bins]
   if not sets:
     raise UserError(
       "expected at least one of --dataset, --lfw_pairs, --cfp, --ytf_splits,"
@@ -262,11 +264,17 @@ def ytf_set(
   )
 
 
-def bin_set(path: str | os.PathLike[str]) -> FaceSet:
+def bin_set(path: str | os.PathLike[str], *, missing: str = CROP) -> FaceSet:
   """A .bin file: ten folds, one after the other.
 
   Where that gives folds of one kind (all genuine pairs stand first), each fold
   takes a tenth of the genuine and of the impostor pairs, in their order.
+
+  Args:
+    path: The file.
+    missing: What to do about images without a byte, which some writers leave
+      where they found no face: `FAIL` refuses the set; else their pairs get
+      the lowest score, because there is no picture to take the middle of.
 
   Raises:
     UserFileNotFoundError: There is no such file.
@@ -275,11 +283,16 @@ def bin_set(path: str | os.PathLike[str]) -> FaceSet:
   """
   content = read_verification_bin(path)
   places = np.arange(len(content.same))
+  without_face = np.array([not image for image in content.images])
+  names = [f"image {number}" for number in range(len(content.images))]
+  check_missing(names, without_face, missing, str(path))
   return FaceSet(
     name=pathlib.Path(path).name,
     images=np.stack(
       [
         _cut(decode_photo(image, f"{path}: image {number}").image, path, number)
+        if image
+        else _BLACK
         for number, image in enumerate(content.images)
       ]
     ),
@@ -289,6 +302,8 @@ def bin_set(path: str | os.PathLike[str]) -> FaceSet:
       same=content.same,
       fold=_bin_folds(content.same, path),
     ),
+    missing=without_face,
+    policy=SCORE,
   )
 
 

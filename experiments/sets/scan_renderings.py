@@ -182,7 +182,9 @@ def _draw(
     height=IMAGE_HEIGHT,
     width=IMAGE_WIDTH,
     colors=repeat(albedo),
-    background=jnp.full((count, IMAGE_HEIGHT, IMAGE_WIDTH, 3), _BACKGROUND),
+    background=jnp.full(
+      (count, IMAGE_HEIGHT, IMAGE_WIDTH, 3), _BACKGROUND, jnp.float32
+    ),
   )
   seen = point_visibility(drawn, repeat(points), None, camera)
   return drawn, project(camera, repeat(points)), seen

@@ -10,23 +10,12 @@ from jaxtyping import Float
 import numpy as np
 
 from data_prep.evaluation_sets.photo_scans import RejectedScanError, cut_scan
-from data_prep.evaluation_sets.york import (
-  LICENCE,
-  YorkFiles,
-  list_york,
-  read_york,
-)
-from data_prep.faces.alignment import align_faces
-from data_prep.faces.detection import detect_faces, mtcnn_source
-from data_prep.faces.location import (
-  locate_landmarks,
-  make_locator,
-  rows_of_stage,
-)
+from data_prep.evaluation_sets.york import YorkFiles, list_york, read_york
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.scans import Scan, make_scan
 from disentangle3d.types import UserError
+from experiments.sets.alignment import PhotoSource, aligned_folder
 from experiments.sets.scan_renderings import PhotoTexture, render_scan
 from experiments.sets.scans import FacePhoto, crop_of
 
@@ -77,39 +66,30 @@ class YorkSet:
     return np.unique(names, return_inverse=True)[1].astype(np.int32)
 
 
-def align_york(
-  sources: Sequence[str | os.PathLike[str]],
-  cache: str | os.PathLike[str],
-  *,
-  split: str = "test",
+def aligned_york(
+  sources: Sequence[str | os.PathLike[str]], source: PhotoSource, split: str
 ) -> pathlib.Path:
-  """Faces, landmarks and crops of the photographs, by the usual stages.
+  """What align_faces made of a split's photographs, made where it is not there.
 
   Args:
     sources: See `list_york`.
-    cache: The folder of the stages' folders, new or of an earlier run, which
-      then goes on.
-    split: "development" or "test".
-
-  Returns:
-    What align_faces made.
+    source: Where it is, or where to make it.
+    split: "development" or "test"; no photograph of the other is looked at.
 
   Raises:
     UserModuleNotFoundError: The extra `detect` is not installed.
-    UserFileNotFoundError, UserError: As `list_york` and the stages.
+    UserFileNotFoundError, UserError: As `list_york` and `aligned_folder`.
   """
-  folder = pathlib.Path(cache) / f"york_{split}"
-  photos = [
-    Photo(one.photo_path, one.person, f"{one.name}{one.photo_path.suffix}")
-    for one in list_york(sources, split)
-  ]
-  detected, located, aligned = (
-    folder / name for name in ("detected", "located", "aligned")
+  listed = list_york(sources, split)
+  own = source.workdir and os.path.join(source.workdir, split)
+  return aligned_folder(
+    dataclasses.replace(source, workdir=own),
+    [files.name for files in listed],
+    [
+      Photo(one.photo_path, one.person, f"{one.name}{one.photo_path.suffix}")
+      for one in listed
+    ],
   )
-  detect_faces(photos, detected, mtcnn_source(), photo_licence=LICENCE)
-  locate_landmarks(rows_of_stage(detected), located, make_locator("dlib"))
-  align_faces(located, aligned)
-  return aligned
 
 
 def york_set(

@@ -1,14 +1,13 @@
 """A dataset's examples as the features of a trunk that stands still."""
 
 import hashlib
-import logging
 import pathlib
 
 from ml_collections import ConfigDict
 import numpy as np
-import tqdm
 
 from data_prep.stages.flag_words import expand
+from data_prep.stages.progress import progress
 from disentangle3d.input_files import read_npz
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.output_files import replace_npz
@@ -28,8 +27,6 @@ from experiments.training.phases import phases_of
 KIND = "trunk_features"
 _RECORDS_A_TURN = 1024
 _PLAIN, _MIRRORED, _DIGEST = "feature", "mirrored_feature", "sha256"
-
-_logger = logging.getLogger("disentangle3d.train")
 
 
 def open_features(
@@ -70,20 +67,16 @@ def open_features(
   path = pathlib.Path(expand(path)) if path else None
   needed = [_PLAIN, *([_MIRRORED] if config.augmentation.flip else [])]
   features = _kept(path, digest)
-  missing = [name for name in needed if name not in features]
-  for name in missing:
-    with tqdm.tqdm(total=len(reader), desc=f"{name}s", disable=None) as bar:
+  for name in needed:
+    if name in features:
+      continue
+    with progress(f"{name}s", total=len(reader), unit="crop") as update:
       features[name] = features_of_examples(
-        reader,
-        trunk,
-        model=model,
-        mirrored=name == _MIRRORED,
-        progress=bar.update,
+        reader, trunk, model=model, mirrored=name == _MIRRORED, progress=update
       )
-    _logger.info("%s: computed of %d crops", name, len(reader))
-  if path and missing and is_first_process():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_npz(path, {**features, _DIGEST: np.array(digest)})
+    if path and is_first_process():
+      path.parent.mkdir(parents=True, exist_ok=True)
+      replace_npz(path, {**features, _DIGEST: np.array(digest)})
   return MemoryReader(
     examples.replace(**{name: features[name] for name in needed})
   )

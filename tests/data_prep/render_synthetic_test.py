@@ -16,12 +16,13 @@ from data_prep.datasets.synthetic_set import (
 )
 from data_prep.datasets.synthetic_shards import open_set
 from data_prep.stages.folder import Share
+from disentangle3d.faces.landmark_calibration import save_landmark_calibration
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.fitting.batched_fitting import fit_model, fit_subjects
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import MANIFEST, open_dataset, read_manifest
 from disentangle3d.training.input_pipeline import RecordReader, decode_image
-from tests.fixtures import random_morphable_model
+from tests.fixtures import random_calibration, random_morphable_model
 from tests.killing import run_killed
 
 SETTINGS = SyntheticSet(
@@ -63,6 +64,29 @@ class RenderSyntheticTest(absltest.TestCase):
     self.assertEmpty(set(train) & set(heldout))
     labels = [record["label"] for record in self.records["train"]]
     self.assertEqual(labels, [0, 0, 1, 1, 2, 2, 3, 3])
+
+  def test_world_and_fitter_go_by_the_detector_asked_for(self):
+    self.assertIsNone(self.world.model.landmark_calibration)
+    self.assertIsNone(self.fitter.landmark_calibration)
+    path = self.folder.parent / "marks.npz"
+    calibration = random_calibration(self.fitter)
+    save_landmark_calibration(path, calibration)
+    asked = dataclasses.replace(SETTINGS, landmark_calibration=str(path))
+    world, fitter = world_of(asked)
+    for got in (world.model, fitter):
+      np.testing.assert_array_equal(
+        got.landmark_calibration.offset_mm, calibration.offset_mm
+      )
+    with open_set(
+      self.folder.parent / "calibrated",
+      asked,
+      fitter,
+      write="dataset",
+      num_shards=1,
+      manifest_suffix=".json",
+    ) as folder:
+      self.assertEqual(folder.settings["landmark_calibration"], str(path))
+      self.assertIn(f"landmark calibration of {fitter.name}", folder.licences)
 
   def test_a_photo_is_remade_from_its_seed_and_index(self):
     plan = split_plans(SETTINGS)["heldout"]

@@ -13,6 +13,7 @@ from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network import face_model
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.network.trunks import trunk_features
 from disentangle3d.types import Latents
 from tests.fixtures import random_morphable_model
 from tests.network.sphereface_test import count_by_hand
@@ -132,6 +133,20 @@ class ApplyTest(parameterized.TestCase):
     for code in (latents.identity, latents.residual):
       self.assertLess(np.abs(code).max(), 0.9)
       self.assertGreater(np.abs(code).max(), 0.01)
+
+  def test_features_of_the_trunk_do_for_the_images(self):
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 112, 96, 3))
+    images = images.astype(np.float32)
+    encoder = self.params["encoder"]
+    features = trunk_features(encoder["trunk"], images, trunk=SMALL.trunk)
+    heads = {k: v for k, v in encoder.items() if k != "trunk"}
+    wanted, got = (
+      SMALL.apply({"params": {"encoder": params}}, seen, method="encode")
+      for params, seen in ((encoder, images), (heads, features))
+    )
+    chex.assert_trees_all_close(got, wanted, atol=1e-6)
+    with self.assertRaisesRegex(ValueError, "features: expected .*256"):
+      SMALL.apply({"params": self.params}, features[:, 1:], method="encode")
 
   def test_latents_never_leave_the_unit_interval(self):
     encoder = jax.tree.map(lambda leaf: 50 * leaf, self.params["encoder"])

@@ -291,7 +291,7 @@ def _propose(
     scale_of.append(np.full(rows.size, factor, np.float32))
     level_of.append(np.full(rows.size, number, np.int32))
   if not scores:
-    return jnp.zeros((count, 1, 4)), jnp.zeros((count, 1), bool)
+    return jnp.zeros((count, 1, 4), jnp.float32), jnp.zeros((count, 1), bool)
   corners = PNET_STRIDE * np.concatenate(windows).astype(np.float32)
   score, offset, corner, scale, level = _best(
     jnp.concatenate(scores, 1),

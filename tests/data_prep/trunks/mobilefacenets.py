@@ -45,14 +45,15 @@ def random_weights(**sizes) -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)
   weights = {}
   for convolution, shape, norm, slope in modules(**sizes):
-    width, spread = shape[0], 1.2 / np.sqrt(np.prod(shape[1:]))
+    width, spread = shape[0], 1 / np.sqrt(np.prod(shape[1:]))
     weights[f"{convolution}.weight"] = rng.normal(0, spread, shape)
     weights[f"{norm}.weight"] = rng.uniform(0.5, 1.5, width)
     weights[f"{norm}.bias"] = rng.normal(0, 0.3, width)
     weights[f"{norm}.running_mean"] = rng.normal(0, 0.3, width)
     # Some so small that epsilon counts.
     weights[f"{norm}.running_var"] = rng.uniform(0.3, 2, width)
-    weights[f"{norm}.running_var"][:2] = 3e-3
+    weights[f"{norm}.running_var"][:8] = 1e-4
+    weights[f"{norm}.weight"][:8] *= 1e-2
     weights[f"{norm}.num_batches_tracked"] = np.array(7)
     if slope:
       weights[f"{slope}.weight"] = rng.uniform(0, 0.5, width)

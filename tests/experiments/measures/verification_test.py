@@ -191,6 +191,22 @@ class PublishedSetsTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "some.bin: .* got 11 and 9"):
       published_sets.bin_set(path)
 
+  def test_an_empty_image_of_a_bin_file_is_a_missing_face(self):
+    images = [picture_png(_face(place // 2, 0)) for place in range(80)]
+    same = [pair % 2 == 0 for pair in range(40)]
+    path = self.folder / "some.bin"
+    path.write_bytes(pickle.dumps((images, same)))
+    self.assertFalse(published_sets.bin_set(path).missing.any())
+    images[5] = b""
+    path.write_bytes(pickle.dumps((images, same)))
+    for missing in ("crop", "score"):
+      faces = published_sets.bin_set(path, missing=missing)
+      self.assertEqual(np.flatnonzero(faces.refused).tolist(), [5])
+      scores = measure_faces(faces, {}).rows["raw pixels"].scores
+      self.assertEqual(np.flatnonzero(scores == -1).tolist(), [2])
+    with self.assertRaisesRegex(ValueError, "1 have none, the first 'image 5'"):
+      published_sets.bin_set(path, missing="fail")
+
   def test_a_bin_file_sorted_by_kind_has_both_kinds_in_every_fold(self):
     picture = picture_png(_face(0, 0))
     path = self.folder / "sorted.bin"

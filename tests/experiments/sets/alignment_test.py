@@ -46,6 +46,30 @@ class AlignmentTest(parameterized.TestCase):
         measure_faces(faces, {}).rows["raw pixels"].result.auc.mean, 100
       )
 
+  def test_cfp_goes_on_without_a_face_as_it_is_told_to(self):
+    # One of the profile protocol, of person 1.
+    lines = self.points.read_text().splitlines()
+    gone = "001/profile/02.jpg"
+    kept = [line for line in lines if not line.startswith(gone)]
+    self.assertLen(kept, len(lines) - 1)
+    whole = read_face_sets(cfp=(str(self.cfp), self._source()))
+    self.points.write_text("\n".join(kept))
+    source = self._source(workdir=str(self.folder / "some"))
+    for missing, apart in (("crop", 1), ("score", 256)):
+      frontal, profile = read_face_sets(
+        cfp=(str(self.cfp), source), missing=missing
+      )
+      self.assertEqual((frontal.missing.sum(), profile.missing.sum()), (0, 1))
+      crops, expected = (
+        faces.images[np.arange(len(faces.images))].astype(int)
+        for faces in (profile, whole[1])
+      )
+      difference = np.abs(crops - expected).max((1, 2, 3))
+      self.assertLessEqual(difference.max(), apart)
+      self.assertEqual(profile.refused is None, missing == "crop")
+    with self.assertRaisesRegex(ValueError, "1 have none, .*'001/profile/02'"):
+      read_face_sets(cfp=(str(self.cfp), source), missing="fail")
+
   def test_a_later_run_takes_what_is_there(self):
     read_face_sets(cfp=(str(self.cfp), self._source()))
     crops = sorted((self.folder / "work").rglob("crops/**/*.png"))
