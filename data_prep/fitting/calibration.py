@@ -27,7 +27,7 @@ from disentangle3d.fitting.landmark_offsets import (
   OffsetEstimate,
   estimate_offsets,
 )
-from disentangle3d.fitting.linear_faces import Faces, fitted_faces
+from disentangle3d.fitting.linear_faces import PhotographedFaces, fitted_faces
 from disentangle3d.fitting.options import (
   DEFAULT_CALIBRATION,
   CalibrationOptions,
@@ -207,7 +207,7 @@ def calibrate_landmarks(
   )
 
 
-def _started(model: FitModel, detections: Detections) -> Faces:
+def _started(model: FitModel, detections: Detections) -> PhotographedFaces:
   """Each photo fitted on its own."""
   fits = fit_subjects(
     model,
@@ -234,7 +234,9 @@ def _without_offset(calibration: LandmarkCalibration) -> LandmarkCalibration:
   return calibration.replace(offset_mm=np.zeros_like(calibration.offset_mm))
 
 
-def _halves(faces: Faces, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _halves(
+  faces: PhotographedFaces, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
   """The photos of either half of the people, as masks."""
   people = np.random.default_rng(seed).permutation(np.unique(faces.subjects))
   first = np.isin(faces.subjects, people[: len(people) // 2])

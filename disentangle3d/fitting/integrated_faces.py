@@ -19,8 +19,8 @@ import numpy as np
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.fitting.linear_faces import (
   CAMERA_VARIANCE,
-  Faces,
   LinearFaces,
+  PhotographedFaces,
   linearise,
   moved_cameras,
 )
@@ -50,7 +50,7 @@ class IntegratedFaces:
     pull: Sum of P^T C^-1 r, `[204]`.
   """
 
-  faces: Faces
+  faces: PhotographedFaces
   force: Float[np.ndarray, "M 68 2"]
   precision: Float[np.ndarray, "M 68 2 2"]
   normal: Float[np.ndarray, "204 204"]
@@ -85,7 +85,7 @@ def _without(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 def integrate_faces(
   model: FitModel,
-  faces: Faces,
+  faces: PhotographedFaces,
   points: np.ndarray,
   offset: np.ndarray,
   noise: np.ndarray,

@@ -17,7 +17,7 @@ from disentangle3d.fitting.integrated_faces import (
   integrate_faces,
 )
 from disentangle3d.fitting.linear_faces import (
-  Faces,
+  PhotographedFaces,
   known_points,
   sliding_points,
 )
@@ -48,12 +48,12 @@ class NoiseEstimate:
 
   covariance_mm2: Float[np.ndarray, "Y 68 2 2"]
   yaw_edges_rad: Float[np.ndarray, "edges"]
-  faces: Faces
+  faces: PhotographedFaces
 
 
 def estimate_noise(
   model: FitModel,
-  faces: Faces,
+  faces: PhotographedFaces,
   offset_mm: Float[np.ndarray, "68 3"],
   *,
   options: CalibrationOptions = DEFAULT_CALIBRATION,
@@ -103,7 +103,9 @@ def estimate_noise(
   )
 
 
-def _filled_ranges(faces: Faces, options: CalibrationOptions) -> np.ndarray:
+def _filled_ranges(
+  faces: PhotographedFaces, options: CalibrationOptions
+) -> np.ndarray:
   """Edges of the ranges of |yaw| that have photos enough."""
   edges = np.deg2rad(np.asarray(options.yaw_edges_deg, np.float64))
   while len(edges):

@@ -23,7 +23,7 @@ from disentangle3d.fitting.integrated_faces import (
 )
 from disentangle3d.fitting.linear_faces import (
   SLIDING_YAW_RAD,
-  Faces,
+  PhotographedFaces,
   known_points,
 )
 from disentangle3d.fitting.options import (
@@ -51,14 +51,14 @@ class OffsetEstimate:
   """
 
   offset_mm: Float[np.ndarray, "68 3"]
-  faces: Faces
+  faces: PhotographedFaces
   before_mm: Float[np.ndarray, "68"]
   after_mm: Float[np.ndarray, "68"]
 
 
 def estimate_offsets(
   model: FitModel,
-  faces: Faces,
+  faces: PhotographedFaces,
   *,
   options: CalibrationOptions = DEFAULT_CALIBRATION,
 ) -> OffsetEstimate:
@@ -118,7 +118,7 @@ def _own_points(model: FitModel) -> np.ndarray:
   return np.asarray(model.model.mean_shape, np.float64)[:NUM_LANDMARKS]
 
 
-def _turned_away(model: FitModel, faces: Faces) -> np.ndarray:
+def _turned_away(model: FitModel, faces: PhotographedFaces) -> np.ndarray:
   """Contour landmarks on the side turned away, `[M, 68]`."""
   side = np.sign(_own_points(model)[:, 0])
   side[NUM_CONTOUR:] = 0

@@ -32,7 +32,7 @@ _LONGEST_STEP = 0.3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Faces:
+class PhotographedFaces:
   """M photos of faces with their present estimates.
 
   Attributes:
@@ -62,13 +62,13 @@ class Faces:
     """Positive has the nose to the image's right."""
     return np.arctan2(-self.rotation[:, 2, 0], self.rotation[:, 2, 2])
 
-  def chosen(self, photos: np.ndarray | slice) -> "Faces":
+  def chosen(self, photos: np.ndarray | slice) -> "PhotographedFaces":
     """Some of the photos, by number, mask or range."""
     values = {
       field.name: getattr(self, field.name)[photos]
       for field in dataclasses.fields(self)
     }
-    return Faces(**values)
+    return PhotographedFaces(**values)
 
 
 def fitted_faces(
@@ -76,9 +76,9 @@ def fitted_faces(
   visibility: Float[np.ndarray, "M 68"],
   subjects: Int[np.ndarray, "M"],
   fits: ImageFits,
-) -> Faces:
+) -> PhotographedFaces:
   """Photos with a landmark fit of each to start from; rejected: not trusted."""
-  return Faces(
+  return PhotographedFaces(
     landmarks=landmarks.astype(np.float64),
     visible=visibility > 0,
     subjects=subjects,
@@ -120,7 +120,9 @@ def known_points(model: FitModel) -> Bool[np.ndarray, "68"]:
 
 
 def sliding_points(
-  model: FitModel, faces: Faces, offset_mm: Float[np.ndarray, "68 3"]
+  model: FitModel,
+  faces: PhotographedFaces,
+  offset_mm: Float[np.ndarray, "68 3"],
 ) -> Int[np.ndarray, "M 68"]:
   """Which of the model's points carries each landmark in each photo.
 
@@ -156,7 +158,7 @@ def sliding_points(
   return found
 
 
-def _shape(model: FitModel, faces: Faces, photo: int) -> np.ndarray:
+def _shape(model: FitModel, faces: PhotographedFaces, photo: int) -> np.ndarray:
   small = model.model
   return (
     np.asarray(small.mean_shape)
@@ -167,7 +169,7 @@ def _shape(model: FitModel, faces: Faces, photo: int) -> np.ndarray:
 
 def linearise(
   model: FitModel,
-  faces: Faces,
+  faces: PhotographedFaces,
   points: Int[np.ndarray, "n 68"],
   offset_mm: Float[np.ndarray, "68 3"],
 ) -> LinearFaces:
@@ -217,7 +219,10 @@ def linearise(
 
 
 def _in_camera(
-  model: FitModel, faces: Faces, points: np.ndarray, offset_mm: np.ndarray
+  model: FitModel,
+  faces: PhotographedFaces,
+  points: np.ndarray,
+  offset_mm: np.ndarray,
 ) -> np.ndarray:
   """The landmarks' estimated points with their offsets, `[n, 68, 3]`."""
   small = model.model
@@ -245,7 +250,7 @@ def _projected(
 
 
 def moved_cameras(
-  faces: Faces, linear: LinearFaces, delta: Float[np.ndarray, "n 6"]
+  faces: PhotographedFaces, linear: LinearFaces, delta: Float[np.ndarray, "n 6"]
 ) -> dict[str, np.ndarray]:
   """Scale, rotation and translation of n photos after a change delta."""
   growth = np.clip(delta[:, 0], -_LONGEST_STEP, _LONGEST_STEP)

@@ -6,7 +6,7 @@ import numpy as np
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.fitting.linear_faces import (
   SLIDING_YAW_RAD,
-  Faces,
+  PhotographedFaces,
   known_points,
 )
 
@@ -16,7 +16,7 @@ _INNER_LIPS = [62, 66]
 
 
 def faces_at_rest(
-  model: FitModel, faces: Faces, *, share: float = 1 / 3
+  model: FitModel, faces: PhotographedFaces, *, share: float = 1 / 3
 ) -> Bool[np.ndarray, "M"]:
   """Of each person's photos those with the narrowest and most closed mouth.
 

@@ -15,7 +15,7 @@ from disentangle3d.fitting.landmark_noise import estimate_noise
 from disentangle3d.fitting.landmark_offsets import estimate_offsets
 from disentangle3d.fitting.linear_faces import (
   CAMERA_VARIANCE,
-  Faces,
+  PhotographedFaces,
   linearise,
   moved_cameras,
 )
@@ -53,14 +53,14 @@ def _without_gauge(offset, mean):
 @dataclasses.dataclass(frozen=True)
 class _World:
   model: object
-  faces: Faces
+  faces: PhotographedFaces
   offset: np.ndarray
   covariance: np.ndarray
 
 
 @functools.cache
 def _world(people=150, photos=3) -> _World:
-  """Faces of an ellipsoid's points, with known offsets and noise."""
+  """PhotographedFaces of an ellipsoid's points, with known offsets and noise."""
   rng = np.random.default_rng(0)
   direction = rng.normal(size=(68, 3))
   direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -119,7 +119,7 @@ def _started(model, landmarks, subjects):
     jnp.asarray(landmarks, jnp.float32),
     jnp.ones((count, 68)),
   )
-  return Faces(
+  return PhotographedFaces(
     landmarks=landmarks,
     visible=np.ones((count, 68), bool),
     subjects=subjects,
