@@ -69,7 +69,8 @@ class Calibrating:
 
   Attributes:
     calibration: The result.
-    offsets: From the photos at rest; relative to the mean face's points.
+    offsets: From the photos at rest, relative to places on the surface.
+    before_mm: `OffsetEstimate.before_mm` for the model's own landmarks, `[68]`.
     noise: From all photos.
     moved_mm: From the model's landmarks to the calibrated points, `[68, 3]`.
     halves_mm: Distances of the points that two halves of the people give,
@@ -81,6 +82,7 @@ class Calibrating:
 
   calibration: LandmarkCalibration
   offsets: OffsetEstimate
+  before_mm: Float[np.ndarray, "68"]
   noise: NoiseEstimate
   moved_mm: Float[np.ndarray, "68 3"]
   halves_mm: Float[np.ndarray, "68"]
@@ -198,6 +200,7 @@ def calibrate_landmarks(
   return Calibrating(
     calibration=calibration,
     offsets=offsets,
+    before_mm=first.before_mm,
     noise=noise,
     moved_mm=np.asarray(points) - own,
     halves_mm=np.linalg.norm(halves[0].offset_mm - halves[1].offset_mm, axis=1),

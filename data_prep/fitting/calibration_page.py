@@ -69,7 +69,7 @@ def calibration_summary(found: Calibrating) -> dict[str, Any]:
     "yaw_edges_deg": np.rad2deg(edges).round(3).tolist(),
     "photos_by_yaw": np.bincount(ranges, minlength=len(edges) + 1).tolist(),
     "moved_mm": found.moved_mm.round(3).tolist(),
-    "before_mm": found.offsets.before_mm.round(3).tolist(),
+    "before_mm": found.before_mm.round(3).tolist(),
     "after_mm": found.offsets.after_mm.round(3).tolist(),
     "halves_mm": found.halves_mm.round(3).tolist(),
     "noise_std_mm": _noise_std_mm(found).round(3).tolist(),
@@ -114,7 +114,7 @@ def calibration_page(
       [
         _lines(
           {
-            "before": Series(marks, found.offsets.before_mm),
+            "before": Series(marks, found.before_mm),
             "after": Series(marks, found.offsets.after_mm),
           },
           "left of a distance (mm rms)",
@@ -162,7 +162,7 @@ def _range_names(edges_deg: Sequence[float]) -> list[str]:
 def _by_group(found: Calibrating) -> list[list[str | float]]:
   columns = [
     np.linalg.norm(found.moved_mm, axis=1),
-    found.offsets.before_mm,
+    found.before_mm,
     found.offsets.after_mm,
     found.halves_mm,
   ]

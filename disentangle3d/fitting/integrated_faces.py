@@ -32,7 +32,8 @@ _NO_INFORMATION = 1e7
 # Chi-square with 2 degrees of freedom: its median, and what 1 in 1,000 exceeds.
 _MEDIAN = 2 * np.log(2)
 _OUTLIER = -2 * np.log(0.001)
-# A photo is given up where its distances are so many times the median's.
+# A photo is given up where its mean distance is so much, or so many times the
+# median photo's if that is more.
 _GIVEN_UP = 4.0
 
 
@@ -62,7 +63,8 @@ class IntegratedFaces:
     """Trusted photos whose used landmarks are not all much too far off."""
     mean = np.sum(self.distance * used, 1) / np.maximum(used.sum(1), 1)
     trusted = self.faces.trusted
-    return trusted & (mean <= _GIVEN_UP * np.median(mean[trusted]))
+    typical = max(1.0, np.median(mean[trusted]))
+    return trusted & (mean <= _GIVEN_UP * typical)
 
   def reasonable_landmarks(
     self, used: Bool[np.ndarray, "M 68"]

@@ -28,7 +28,9 @@ _FLIP = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 _MIRROR_COVARIANCE = np.array([[1.0, -1.0], [-1.0, 1.0]])
 _EDGES_DEG = (15.0,)
-_OPTIONS = CalibrationOptions(rounds=5, yaw_edges_deg=_EDGES_DEG)
+_OPTIONS = CalibrationOptions(
+  rounds=5, noise_rounds=6, yaw_edges_deg=_EDGES_DEG
+)
 _OWN = np.arange(68)
 
 
@@ -60,7 +62,7 @@ class _World:
 
 @functools.cache
 def _world(people=150, photos=3) -> _World:
-  """PhotographedFaces of an ellipsoid's points, with known offsets and noise."""
+  """Faces of an ellipsoid's points, with known offsets and noise."""
   rng = np.random.default_rng(0)
   direction = rng.normal(size=(68, 3))
   direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -205,7 +207,7 @@ class LandmarkNoiseTest(absltest.TestCase):
   def test_ranges_with_few_photos_are_part_of_the_one_before(self):
     world = _world()
     options = CalibrationOptions(
-      rounds=1, yaw_edges_deg=(15.0, 30.0, 75.0), least_photos=30
+      yaw_edges_deg=(15.0, 30.0, 75.0), least_photos=30
     )
     found = estimate_noise(
       world.model, world.faces, world.offset, options=options
