@@ -9,6 +9,7 @@ import unittest
 from absl.testing import absltest
 import numpy as np
 
+from disentangle3d.evaluation.shape_scores import Method
 from disentangle3d.evaluation.side_by_side import (
   OUTLINE_MEDIAN,
   OUTLINE_RMSE,
@@ -17,17 +18,18 @@ from disentangle3d.evaluation.side_by_side import (
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
 from experiments.evaluations.york import YorkTest, evaluate_york
-from experiments.measures.scans import make_maker
+from experiments.measures.scans import Maker, make_maker
 from experiments.measures.york import (
   BOUND,
   NEARER,
   eos_shapes,
+  identity_nearer,
   measure_york,
   measure_york_yaw,
   outline_errors,
 )
 from experiments.pages.paper_tables import FIGURE_6, TABLE_1, TABLE_2
-from experiments.pages.york import york_yaw_rows
+from experiments.pages.york import consistency_table, york_yaw_rows
 from experiments.sets.alignment import PhotoSource
 from experiments.sets.heldout import MEAN_SHAPE
 from experiments.sets.meshes import read_mesh_folders
@@ -157,6 +159,41 @@ class YorkMeasureTest(absltest.TestCase):
       results.table.outline_mm[MEAN_SHAPE], self.faces.photos, strict=True
     ):
       np.testing.assert_array_equal(np.isfinite(distance), photo.scan.outline)
+
+  def test_identity_shapes_of_one_person_are_the_nearer_ones(self):
+    photos = [
+      dataclasses.replace(photo, subject=f"person {number}")
+      for number in range(11)
+      for photo in self.faces.photos[:2]
+    ]
+    faces = dataclasses.replace(self.faces, photos=photos)
+    mean = np.asarray(self.model.mean_shape)
+    bump = np.asarray(self.model.identity_basis[..., 0])
+
+    def known(data, rows):
+      del data
+      identity = mean + (np.asarray(rows) // 2)[:, None, None] * bump
+      return mean + 0 * identity, identity
+
+    def mean_only(data, rows):
+      del data
+      return (np.broadcast_to(mean, (len(rows), *mean.shape)),) * 2
+
+    maker = Maker(
+      methods={MEAN_SHAPE: Method(mean_only, ()), "known": Method(known, ())},
+      folders=(),
+      triangles=np.asarray(self.model.triangles),
+      landmark_vertices=np.asarray(self.model.landmark_vertices),
+    )
+    nearer = identity_nearer(faces, maker)
+    self.assertEqual(list(nearer), ["known"])
+    np.testing.assert_array_equal(nearer["known"], np.ones(22))
+    table = consistency_table(
+      nearer | {"none": np.full(22, np.nan)}, faces.people
+    )
+    self.assertEqual(
+      table.rows, [("known", "100.00 [100.00, 100.00]", 22), ("none", "–", 0)]
+    )
 
   @unittest.skipUnless(
     importlib.util.find_spec("eos"), "wants the extra benchmark"
