@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import itertools
 import os
 import pathlib
 from typing import Any
@@ -32,13 +33,13 @@ class _Published:
   """A family of networks.
 
   Attributes:
-    recognises: Whether arrays are one of its networks, by their names.
+    marks: Arrays that no other family has, one for each way of naming.
     params: The trunk's name and params of them.
     first: What our params call the layer that sees the crop.
     channels: The order of colours that the published files were trained on.
   """
 
-  recognises: Callable[[Weights], bool]
+  marks: tuple[str, ...]
   params: Callable[[Weights], tuple[str, dict[str, Any]]]
   first: str
   channels: str
@@ -46,13 +47,13 @@ class _Published:
 
 _FAMILIES = {
   "SphereFace": _Published(
-    sphereface.is_sphereface,
+    sphereface.MARKS,
     sphereface.sphereface_params,
     "conv1_1",
     sphereface.CHANNELS,
   ),
   "MobileFaceNet": _Published(
-    mobilefacenet.is_mobilefacenet,
+    mobilefacenet.MARKS,
     mobilefacenet.mobilefacenet_params,
     "conv1",
     mobilefacenet.CHANNELS,
@@ -98,7 +99,7 @@ def trunk_params(
 
   Args:
     weights: From `read_trunk_weights`; others than the trunk's are passed
-      over.
+      over. All its names may have a holder's in front (`backbone.`).
     channels: Order of the colours that the weights were trained on; None
       takes the family's.
 
@@ -108,7 +109,7 @@ def trunk_params(
   Raises:
     UserError: The arrays are no known trunk's; names the first that differs.
   """
-  family = _find_family(weights)
+  family, weights = _find_family(weights)
   if channels is None:
     channels = family.channels
   check_choice("channels", channels, CHANNEL_ORDERS)
@@ -120,10 +121,17 @@ def trunk_params(
   return trunk, params
 
 
-def _find_family(weights: Weights) -> _Published:
+def _find_family(weights: Weights) -> tuple[_Published, Weights]:
+  """The family, and the arrays without what stands before their names."""
   for family in _FAMILIES.values():
-    if family.recognises(weights):
-      return family
+    for mark, name in itertools.product(family.marks, weights):
+      if f".{name}".endswith(f".{mark}"):
+        holder = name.removesuffix(mark)
+        return family, {
+          one.removeprefix(holder): array
+          for one, array in weights.items()
+          if one.startswith(holder)
+        }
   for name, array in weights.items():
     if array.ndim == 2 and array.shape[1] == _ARCFACE_INPUTS:
       raise UserError(

@@ -28,11 +28,6 @@ from disentangle3d.types import UserError
 CHANNELS = "rgb"
 
 
-def is_mobilefacenet(weights: Weights) -> bool:
-  """Whether the arrays have a MobileFaceNet's names."""
-  return _find_names(weights) is not None
-
-
 def mobilefacenet_params(weights: Weights) -> tuple[str, dict[str, Any]]:
   """A trunk out of published arrays, its batch norm folded in.
 
@@ -47,8 +42,6 @@ def mobilefacenet_params(weights: Weights) -> tuple[str, dict[str, Any]]:
     UserError: The arrays are another network's; names the first that differs.
   """
   names = _find_names(weights)
-  if names is None:
-    raise UserError("expected a MobileFaceNet")
   last = weights.get(f"{names['global'].kernel}.weight")
   if last is not None and last.shape[2:] == (7, 7):
     raise UserError(
@@ -136,12 +129,20 @@ def _insightface_names() -> dict[str, Names]:
   return names
 
 
-def _find_names(weights: Weights) -> Mapping[str, Names] | None:
-  """The way of naming whose first bottleneck is there."""
-  for names in (_port_names(), _insightface_names()):
-    if f"{names['bottleneck3_1/expand'].kernel}.weight" in weights:
+def _find_names(weights: Weights) -> Mapping[str, Names]:
+  """The way of naming whose mark is there."""
+  for mark, names in _NAMES.items():
+    if mark in weights:
       return names
-  return None
+  raise UserError(f"expected an array {' or '.join(MARKS)}, got none")
+
+
+# By the first bottleneck's first array, which no other network has.
+_NAMES = {
+  f"{names['bottleneck3_1/expand'].kernel}.weight": names
+  for names in (_port_names(), _insightface_names())
+}
+MARKS = tuple(_NAMES)
 
 
 def _find_trunk(weights: Weights, names: Names) -> str:

@@ -20,9 +20,8 @@ CHANNELS = "bgr"
 _MAP = (IMAGE_HEIGHT // 16, IMAGE_WIDTH // 16)
 
 
-def is_sphereface(weights: Weights) -> bool:
-  """Whether the arrays have SphereFace's names."""
-  return "conv1_1.weight" in weights
+# An array that no other network has.
+MARKS = ("conv1_1.weight",)
 
 
 def sphereface_params(weights: Weights) -> tuple[str, dict[str, Any]]:

@@ -64,7 +64,8 @@ def trunk_digest(trunk: dict[str, Any], model: FaceModel) -> str:
   digest = hashlib.sha256(f"{model.trunk} {model.dtype}".encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(trunk):
     digest.update(jax.tree_util.keystr(path).encode())
-    digest.update(np.ascontiguousarray(leaf).tobytes())
+    # A step without an update makes 0 of -0.
+    digest.update((np.asarray(leaf) + np.float32(0)).tobytes())
   return digest.hexdigest()
 
 

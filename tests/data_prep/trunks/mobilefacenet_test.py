@@ -72,6 +72,13 @@ class LayoutTest(parameterized.TestCase):
     self.assertEqual(trunk, "mobile128")
     chex.assert_trees_all_equal(params, trunk_params(weights())[1])
 
+  def test_a_holder_beside_a_classifier_is_seen_through(self):
+    held = {f"backbone.{name}": array for name, array in weights().items()}
+    classifier = {"margin.weight": np.ones((10, 128), np.float32)}
+    chex.assert_trees_all_equal(
+      trunk_params(held | classifier), trunk_params(weights())
+    )
+
   def test_a_feature_of_512(self):
     trunk, params = trunk_params(published.random_weights(feature=512))
     self.assertEqual(trunk, "mobile")

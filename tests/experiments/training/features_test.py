@@ -20,6 +20,7 @@ from disentangle3d.training.export import (
 )
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.run_files import read_metrics
+from disentangle3d.training.trunk_features import trunk_digest
 from experiments.configs import smoke
 from experiments.training.features import open_features
 from experiments.training.inputs import face_model_of, open_input
@@ -88,6 +89,10 @@ class FeaturesTest(parameterized.TestCase):
     start = load_network(self.start).params["encoder"]
     for outcome in outcomes:
       encoder = outcome.params["encoder"]
+      self.assertEqual(
+        trunk_digest(encoder["trunk"], face_model_of(self._config("grain"))),
+        trunk_digest(start["trunk"], face_model_of(self._config("grain"))),
+      )
       chex.assert_trees_all_equal(encoder["trunk"], start["trunk"])
       for layer in ("identity_fc", "residual_fc"):
         moved = np.abs(encoder[layer]["kernel"] - start[layer]["kernel"])
