@@ -7,7 +7,8 @@ Every face of every photo gets a folder `out/<photo>/face1` with its full and
 its identity shape (OBJ, PLY, GLB, coloured by the photo), the overlay in the
 photo's own resolution, depth, normals, and result.json: codes, camera, the 68
 landmarks found and projected, warnings. out/results.json lists all photos, also
-those without a face, with the reason.
+those without a face, with the reason. A face is written as soon as it is made;
+killed or stopped, the same command goes on.
 
 --pool takes the photos for one person, --smooth for the frames of a film (a
 video file does as well as a folder of frames; each person is followed),
@@ -19,11 +20,14 @@ import pathlib
 
 from absl import flags, logging
 
+from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
+  STAGE_OUTPUT,
   define_landmark_calibration,
   define_morphable_model,
+  define_most_megapixels,
   define_network,
   define_output,
   define_path_list,
@@ -44,7 +48,7 @@ def define_flags() -> None:
     "Photographs, patterns as '*.jpg', folders, or videos.",
     required=True,
   )
-  define_output("The folder to write, new or empty.")
+  define_output(STAGE_OUTPUT)
   flags.DEFINE_enum(
     "method",
     "network",
@@ -76,6 +80,7 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "every", 1, "Takes every so many-th frame of a video.", lower_bound=1
   )
+  define_most_megapixels(MOST_MEGAPIXELS)
   flags.DEFINE_list("formats", list(FORMATS), "The formats of the meshes.")
   flags.DEFINE_bool(
     "viewer", False, "Writes viewer.html, a page to turn the faces in."
@@ -111,6 +116,7 @@ def main() -> None:
       every=values.every,
       formats=tuple(values.formats),
       viewer=values.viewer,
+      most_megapixels=values.most_megapixels,
     ),
   )
   logging.info("Wrote %d faces to %s.", count, output)

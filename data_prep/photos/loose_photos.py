@@ -93,6 +93,7 @@ def read_photos(
   *,
   every: int = 1,
   most_megapixels: float | None = MOST_MEGAPIXELS,
+  start: int = 0,
 ) -> Iterator[LoosePhoto]:
   """Reads files one after another.
 
@@ -100,15 +101,22 @@ def read_photos(
     files: From `list_files`.
     every: Of a video every so many-th frame.
     most_megapixels: As for `decode_photo`.
+    start: So many photos and frames are passed over.
 
   Yields:
     The photos, unreadable ones with their reason.
   """
+  number = 0
   for path in files:
     if path.suffix.lower() in _VIDEO_SUFFIXES:
-      yield from _frames(path, every)
+      for photo in _frames(path, every):
+        if number >= start:
+          yield photo
+        number += 1
     else:
-      yield read_loose_photo(path, most_megapixels=most_megapixels)
+      if number >= start:
+        yield read_loose_photo(path, most_megapixels=most_megapixels)
+      number += 1
 
 
 def read_loose_photo(

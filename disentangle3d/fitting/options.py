@@ -78,3 +78,32 @@ class FitOptions:
 
 
 DEFAULT_OPTIONS = FitOptions()
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationOptions:
+  """What decides a calibration.
+
+  Attributes:
+    rounds: Of the offsets.
+    working_std_mm: The noise that offsets are estimated under; far off the
+      true one costs efficiency, not bias.
+    offset_std_mm: Prior of an offset in x and in y.
+    depth_std_mm: Prior of an offset in z, which only turned faces show.
+    noise_std_mm: The noise, the same everywhere, that its estimate starts from.
+    noise_rounds: Of the noise; see `landmark_noise` for why one.
+    yaw_edges_deg: Where ranges of |yaw| with a covariance of their own end.
+    least_photos: A range with fewer is part of the one before.
+  """
+
+  rounds: int = 8
+  working_std_mm: float = 3.0
+  offset_std_mm: float = 10.0
+  depth_std_mm: float = 3.0
+  noise_std_mm: float = 2.5
+  noise_rounds: int = 1
+  yaw_edges_deg: tuple[float, ...] = (15.0, 30.0, 45.0)
+  least_photos: int = 100
+
+
+DEFAULT_CALIBRATION = CalibrationOptions()

@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import pathlib
 
-from jaxtyping import UInt8
 import numpy as np
 
 from data_prep.datasets.synthetic_set import settings_of, world_of
@@ -15,12 +14,11 @@ from disentangle3d.faces.morphable_model import (
   load_morphable_model,
 )
 from disentangle3d.fitting.calibration_choice import AUTO
-from disentangle3d.output_files import new_folder
 from disentangle3d.reporting.html_page import Section
-from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
+from experiments.evaluations.crops import write_crops
 from experiments.evaluations.york import YorkTest, evaluate_york
 from experiments.measures.reconstruction import measure_set
 from experiments.measures.scans import make_maker, measure_scans
@@ -94,7 +92,7 @@ def evaluate_reconstruction(
   parts = itertools.chain(
     _synthetic(test, networks, meshes, pairs),
     _scans(test, networks, fitter, meshes, pairs),
-    evaluate_york(test.york, networks, fitter, meshes),
+    evaluate_york(test.york, networks, fitter, meshes, test.write_photos),
   )
   save_findings(output, join_findings("Reconstruction", parts))
   return pathlib.Path(output) / PAGE
@@ -126,7 +124,7 @@ def _synthetic(
     _print_means(name, results.scores)
     heldout = results.heldout
     images = np.asarray(heldout.photos.image)
-    _write_photos(test, name, photo_names(heldout), images)
+    write_crops(test.write_photos, name, photo_names(heldout), images)
     yield set_sections(results, pairs), paper_rows(results)
 
 
@@ -140,7 +138,7 @@ def _scans(
   for faces in read_scan_sets(test.scans):
     names = [photo.name for photo in faces.photos]
     images = np.stack([photo.image for photo in faces.photos])
-    _write_photos(test, faces.name, names, images)
+    write_crops(test.write_photos, faces.name, names, images)
     maker = make_maker(
       faces.photos,
       networks,
@@ -193,18 +191,3 @@ def _print_means(where: str, scores: Mapping[str, ShapeScores]) -> None:
     known = one.within[np.isfinite(one.within)]
     mean = f"{known.mean():.2f} mm" if known.size else "–"
     print(f"{where}: {method}: {mean}", flush=True)
-
-
-def _write_photos(
-  test: ReconstructionTest,
-  name: str,
-  names: Sequence[str],
-  images: UInt8[np.ndarray, "P 112 96 3"],
-) -> None:
-  if test.write_photos is None:
-    return
-  with new_folder(pathlib.Path(test.write_photos) / name) as partial:
-    for photo, image in zip(names, images, strict=True):
-      path = partial / f"{photo}.png"
-      path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_bytes(picture_png(image))

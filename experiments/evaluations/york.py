@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 
+import numpy as np
+
 from disentangle3d.evaluation.side_by_side import OUTLINE_MEDIAN, OUTLINE_RMSE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -12,6 +14,7 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.reporting.html_page import Section, interval
 from disentangle3d.training.export import Network
+from experiments.evaluations.crops import write_crops
 from experiments.measures.processes import map_in_processes
 from experiments.measures.scans import Maker, make_maker
 from experiments.measures.york import (
@@ -27,7 +30,7 @@ from experiments.pages.york import (
   york_yaw_sections,
 )
 from experiments.sets.alignment import PhotoSource
-from experiments.sets.meshes import MeshFolder
+from experiments.sets.meshes import MeshFolder, checked_folder
 from experiments.sets.york import YorkSet, aligned_york, york_set, york_yaw_set
 
 
@@ -61,6 +64,7 @@ def evaluate_york(
   networks: Mapping[str, Network],
   fitter: MorphableModel | None,
   meshes: Sequence[MeshFolder],
+  write_photos: str | None = None,
 ) -> Iterator[tuple[list[Section], Measured]]:
   """Scores networks, fits, peers and the lower bound; prints their means.
 
@@ -69,6 +73,7 @@ def evaluate_york(
     networks: By the names that tables print.
     fitter: The 3DMM of landmark fits and of the lower bound; None has none.
     meshes: Other methods' meshes.
+    write_photos: A new folder for the photos of the sets, or None.
 
   Yields:
     The sections of a set, and its rows of the paper's tables.
@@ -90,15 +95,15 @@ def evaluate_york(
     print(f"{faces.title}: left out, {reason}: {count}", flush=True)
 
   def maker_of(some: YorkSet) -> Maker:
+    names = [photo.name for photo in some.photos]
+    images = np.stack([photo.image for photo in some.photos])
+    write_crops(write_photos, some.name, names, images)
     return make_maker(
       some.photos,
       networks,
       fitter=fitter,
       landmark_calibration=test.landmark_calibration,
-      folders=[
-        dataclasses.replace(one, folder=one.folder / some.name)
-        for one in meshes
-      ],
+      folders=[checked_folder(one, some.name, names) for one in meshes],
     )
 
   results = measure_york(

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from data_prep.fitting.eos_fitter import EosFitter
+from disentangle3d.evaluation.consistency import nearer_than_strangers
+from disentangle3d.evaluation.reconstruction import RADIUS_MM
 from disentangle3d.evaluation.scan_projection import (
   ScanProjection,
   project_scan,
@@ -24,7 +26,9 @@ from disentangle3d.evaluation.side_by_side import (
   compare_scans,
 )
 from disentangle3d.faces.morphable_model import MorphableModel, synthesize_shape
+from disentangle3d.types import NOSE_TIP
 from experiments.measures.scans import Maker
+from experiments.sets.heldout import MEAN_SHAPE
 from experiments.sets.scans import FacePhoto
 from experiments.sets.york import YorkPhoto, YorkSet
 
@@ -45,12 +49,15 @@ class YorkResults:
     table: Every photo under every protocol.
     identity_rmse_mm: By method, root mean square distance of each photo's scan
       to the identity shape under `outline`, `[P]`; NaN where there is none.
+    nearer: By method, how often a photo's identity shape is nearer to the same
+      person's other one than to any of 20 strangers', `[P]`.
     bounds: The nearest shape of the 3DMM to each scan; none without a 3DMM.
   """
 
   set: YorkSet
   table: SideBySide
   identity_rmse_mm: Mapping[str, Float[np.ndarray, "P"]]
+  nearer: Mapping[str, Float[np.ndarray, "P"]]
   bounds: Sequence[ScanProjection]
 
 
@@ -104,6 +111,7 @@ def measure_york(
       name: np.array([row.get(name, np.nan) for row in errors])
       for name in maker.names
     },
+    nearer=identity_nearer(faces, maker),
     bounds=bounds,
   )
 
@@ -134,7 +142,36 @@ def measure_york_yaw(
     columns=(SPHERE_RMSE, OUTLINE_MEDIAN, OUTLINE_RMSE),
     run=run,
   )
-  return YorkResults(faces, table, {}, ())
+  return YorkResults(faces, table, {}, {}, ())
+
+
+def identity_nearer(faces: YorkSet, maker: Maker) -> dict[str, np.ndarray]:
+  """How often a photo's identity shape is nearer than strangers' are.
+
+  Args:
+    faces: The photos.
+    maker: Of the methods' shapes.
+
+  Returns:
+    By method of the networks' mesh, the mean shape left out, which tells nobody
+    apart: see `nearer_than_strangers`.
+  """
+  shapes: dict[str, list[np.ndarray]] = {name: [] for name in maker.methods}
+  for _, made in maker.make(faces.photos, range(len(faces.photos))):
+    for name, rows in shapes.items():
+      if (identity := made[name][1]) is not None:
+        rows.append(identity.surface.vertices.astype(np.float32))
+  if MEAN_SHAPE not in shapes:
+    return {}
+  reference = shapes.pop(MEAN_SHAPE)[0]
+  nose_tip = reference[maker.landmark_vertices[NOSE_TIP]]
+  region = np.linalg.norm(reference - nose_tip, axis=1) <= RADIUS_MM
+  return {
+    name: nearer_than_strangers(
+      np.stack(rows), faces.people, reference=reference, region=region
+    )
+    for name, rows in shapes.items()
+  }
 
 
 def eos_shapes(

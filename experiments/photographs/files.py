@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import pathlib
-import re
 from typing import Any
 
 import jax
@@ -57,34 +56,6 @@ class MadeFace:
   track: int | None = None
 
 
-def face_folders(
-  names: Sequence[str], faces: Sequence[tuple[int, int]]
-) -> list[str]:
-  """A folder of its own for every face, after its photo's name.
-
-  Args:
-    names: Of all photos.
-    faces: For each face its photo's place in `names`, and its number there.
-
-  Returns:
-    E.g. `photo/face1`; frames have their number, and photos of one name a
-    count after it.
-  """
-  folders: dict[int, str] = {}
-  taken: set[str] = set()
-  for index in dict.fromkeys(index for index, _ in faces):
-    path, _, frame = names[index].partition("::")
-    stem = re.sub(r"[^\w.-]+", "_", pathlib.Path(path).stem) or "photo"
-    wanted = f"{stem}-{int(frame):06d}" if frame.isdecimal() else stem
-    name, count = wanted, 1
-    while name in taken:
-      count += 1
-      name = f"{wanted}-{count}"
-    taken.add(name)
-    folders[index] = name
-  return [f"{folders[index]}/face{number}" for index, number in faces]
-
-
 def write_face(
   folder: pathlib.Path,
   face: MadeFace,
@@ -96,7 +67,7 @@ def write_face(
   """Writes meshes, pictures and result.json of one face.
 
   Args:
-    folder: Made here.
+    folder: An empty one.
     face: What to write.
     image: The photo, RGB.
     maker: How it was made.
@@ -105,7 +76,6 @@ def write_face(
   Returns:
     The vertices' colours, or None where there is no camera.
   """
-  folder.mkdir(parents=True)
   warnings = [*face.notes, *face.found.notes]
   points = np.asarray(
     project(

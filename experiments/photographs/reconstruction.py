@@ -1,47 +1,40 @@
-"""From photographs to folders of 3D faces, chunk by chunk."""
+"""From photographs to folders of 3D faces, some photos at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
+import hashlib
 import json
 import pathlib
+from typing import Any, cast
 
 from absl import logging
-import jax
 import numpy as np
 
-from data_prep.photos.loose_photos import read_photos
+from data_prep.photos.crops import warp_crop
+from data_prep.photos.decoding import MOST_MEGAPIXELS
+from data_prep.photos.loose_photos import LoosePhoto, read_photos
 from data_prep.stages.progress import counted
-from disentangle3d.geometry import Camera
-from disentangle3d.output_files import new_folder
-from disentangle3d.reporting.viewer import ViewerFace, viewer_page
+from disentangle3d.reporting.viewer import viewer_page
 from disentangle3d.types import UserError
 from experiments.photographs.files import (
   FORMATS,
   MadeFace,
-  face_folders,
   viewer_face,
   write_face,
 )
+from experiments.photographs.lines import Seen
 from experiments.photographs.shapes import (
-  Codes,
   FaceMaker,
   face_maps,
   has_camera,
   photo_cameras,
 )
-from experiments.photographs.sightings import (
-  Finder,
-  Sighting,
-  find_sightings,
-  track_faces,
-)
-from experiments.photographs.smoothing import smooth_tracks
+from experiments.photographs.sightings import Finder
+from experiments.photographs.solving import Solved, solve_together
+from experiments.photographs.work import Work, open_work
 
 _CHUNK = 8
-
-
-# A face takes half a megabyte of the page.
-_MOST_SHOWN = 24
+_CHUNK_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +49,7 @@ class Options:
     every: Of a video every so many-th frame.
     formats: Of the meshes.
     viewer: Writes viewer.html, too.
+    most_megapixels: Larger photos are told of and left out.
   """
 
   pool: bool = False
@@ -64,6 +58,7 @@ class Options:
   every: int = 1
   formats: Sequence[str] = FORMATS
   viewer: bool = False
+  most_megapixels: float = MOST_MEGAPIXELS
 
   @property
   def one_face(self) -> bool:
@@ -78,11 +73,15 @@ def reconstruct_photos(
   finder: Finder,
   options: Options = Options(),
 ) -> int:
-  """Does it all.
+  """Does it all, and after a kill what is left of it.
+
+  Each photo's faces are written as soon as they are made. With `pool` or
+  `smooth`, which need every photo, all are looked at first, and what is known
+  of their faces is kept on the disk. At most a few photos are in memory.
 
   Args:
     files: From `list_files`.
-    output: The folder to write; new or empty.
+    output: The folder to write; new, empty, or of a run that was killed.
     maker: The method.
     finder: Finds the faces.
     options: What to make of them.
@@ -91,127 +90,210 @@ def reconstruct_photos(
     The number of faces.
 
   Raises:
-    UserError: There is no face in any photo, or `output` is taken.
+    UserError: There is no face in any photo, `output` is taken, or was begun
+      with something else.
   """
-  with new_folder(output) as folder:
-    names, sightings, reasons = find_sightings(
-      files, finder, every=options.every, largest=options.one_face
-    )
-    if maker.name == "fit":
-      sightings = _with_landmarks(sightings, reasons)
-    if not sightings:
-      index, reason = next(iter(reasons.items()), (0, "it has no frame"))
-      first = names[index] if names else str(files[0])
+  with open_work(output, _settings(files, maker, finder, options)) as work:
+    if options.pool or options.smooth > 0:
+      _write_together(files, work, maker, finder, options)
+    else:
+      _write_each(files, work, maker, finder, options)
+    count = sum(len(row["faces"]) for row in work.rows)
+    if not count:
+      work.discard()
+      first = work.rows[0] if work.rows else None
       raise UserError(
-        f"no face in any of {len(names)} photos; the first, {first}: {reason}"
+        f"no face in any of {len(work.rows)} photos; the first,"
+        f" {first['photo'] if first else files[0]}:"
+        f" {first['reason'] if first else 'it has no frame'}"
       )
-    places = face_folders(
-      names, [(sighting.index, sighting.number) for sighting in sightings]
-    )
-    images = read_photos(files, every=options.every)
-    made = _make_faces(names, sightings, maker, options)
-    row = 0
-    shown: list[ViewerFace] = []
-    for index, photo in enumerate(counted(images, "writing", total=len(names))):
-      while row < len(sightings) and sightings[row].index == index:
-        face = next(made)
-        if photo.image is None:
-          raise UserError(f"{photo.name}: {photo.reason}, which it was before")
-        colors = write_face(
-          folder / places[row],
-          face,
-          photo.image,
-          maker,
-          formats=options.formats,
-        )
-        if options.viewer and len(shown) < _MOST_SHOWN:
-          shown.append(viewer_face(places[row], face, photo.image, colors))
-        row += 1
-    if shown:
+    results = json.dumps({"photos": work.rows}, indent=1) + "\n"
+    pages = {"results.json": results}
+    if shown := work.shown():
       title = f"{maker.provenance['name']}: {len(shown)} faces"
-      page = viewer_page(shown, maker.mean_shape, maker.triangles, title=title)
-      (folder / "viewer.html").write_text(page, encoding="utf-8")
-    _write_results(folder, names, sightings, places, reasons)
-  return len(sightings)
-
-
-def _with_landmarks(
-  sightings: Sequence[Sighting], reasons: dict[int, str]
-) -> list[Sighting]:
-  """Those that a landmark fit can use; tells of the others."""
-  usable = has_camera([sighting.face for sighting in sightings])
-  for sighting, kept in zip(sightings, usable, strict=True):
-    if not kept:
-      reasons[sighting.index] = "no 68 landmarks to fit"
-  return [s for s, kept in zip(sightings, usable, strict=True) if kept]
-
-
-def _make_faces(
-  names: Sequence[str],
-  sightings: Sequence[Sighting],
-  maker: FaceMaker,
-  options: Options,
-) -> Iterator[MadeFace]:
-  """Codes and cameras of all, then shapes and maps some at a time."""
-  faces = [sighting.face for sighting in sightings]
-  codes = maker.encode(faces, options.pool)
-  cameras = photo_cameras(maker, codes, faces)
-  known = has_camera(faces)
-  tracks = None
-  if options.smooth > 0:
-    tracks = track_faces(names, sightings)
-    times = np.array([float(sighting.index) for sighting in sightings])
-    codes, cameras = smooth_tracks(
-      codes, cameras, known, times, tracks, sigma=options.smooth
-    )
-  for start in range(0, len(faces), _CHUNK):
-    rows = range(start, min(start + _CHUNK, len(faces)))
-    part = slice(rows.start, rows.stop)
-    maps = face_maps(
-      maker,
-      Codes(codes.identity[part], codes.residual[part]),
-      jax.tree.map(lambda leaf, p=part: leaf[p], cameras),
-      faces[part],
-    )
-    for row, drawn in zip(rows, maps, strict=True):
-      yield MadeFace(
-        photo=names[sightings[row].index],
-        found=faces[row],
-        notes=sightings[row].notes,
-        codes=dict(
-          zip(
-            maker.code_names,
-            (codes.identity[row], codes.residual[row]),
-            strict=True,
-          )
-        ),
-        camera=_camera_of(cameras, row),
-        has_camera=bool(known[row]),
-        maps=drawn,
-        track=None if tracks is None else int(tracks[row]),
+      pages["viewer.html"] = viewer_page(
+        shown, maker.mean_shape, maker.triangles, title=title
       )
-
-
-def _camera_of(cameras: Camera, row: int) -> Camera:
-  return jax.tree.map(lambda leaf: leaf[row], cameras)
-
-
-def _write_results(
-  folder: pathlib.Path,
-  names: Sequence[str],
-  sightings: Sequence[Sighting],
-  places: Sequence[str],
-  reasons: dict[int, str],
-) -> None:
-  faces: dict[int, list[str]] = {}
-  for sighting, place in zip(sightings, places, strict=True):
-    faces.setdefault(sighting.index, []).append(place)
-  rows = [
-    {"photo": name, "faces": faces.get(i, []), "reason": reasons.get(i, "")}
-    for i, name in enumerate(names)
-  ]
-  content = json.dumps({"photos": rows}, indent=1) + "\n"
-  (folder / "results.json").write_text(content)
-  for row in rows:
+    work.finish(pages)
+  for row in work.rows:
     if row["reason"]:
       logging.warning("%s: %s", row["photo"], row["reason"])
+  return count
+
+
+def _settings(
+  files: Sequence[pathlib.Path],
+  maker: FaceMaker,
+  finder: Finder,
+  options: Options,
+) -> dict[str, Any]:
+  """What a run that goes on must have as before."""
+  names = "\n".join(map(str, files)).encode("utf-8", "surrogateescape")
+  return {
+    "photos": f"{len(files)} files, sha256 {hashlib.sha256(names).hexdigest()}",
+    "method": maker.name,
+    "model": f"{maker.provenance['name']}, sha256 {maker.sha256}",
+    "precropped": finder.precropped,
+    **dataclasses.asdict(options),
+  }
+
+
+def _write_each(
+  files: Sequence[pathlib.Path],
+  work: Work,
+  maker: FaceMaker,
+  finder: Finder,
+  options: Options,
+) -> None:
+  """Each photo by itself; some at a time, which are as many as in a batch."""
+  photos = _photos(files, options, start=len(work.rows))
+  looked = (
+    (photo, _look(photo, maker, finder, options))
+    for photo in counted(photos, "reconstructing")
+  )
+  for some in _chunks(looked):
+    faces = [face for _, seen in some for face in seen.faces]
+    solved = None
+    if faces:
+      codes = maker.encode(faces)
+      solved = Solved(codes, photo_cameras(maker, codes, faces))
+    _write_photos(work, some, solved, maker, options)
+
+
+def _write_together(
+  files: Sequence[pathlib.Path],
+  work: Work,
+  maker: FaceMaker,
+  finder: Finder,
+  options: Options,
+) -> None:
+  """All photos are looked at, then solved for together, then written."""
+  photos = _photos(files, options, start=len(work.seen))
+  looked = (
+    (photo, _look(photo, maker, finder, options))
+    for photo in counted(photos, "looking for faces")
+  )
+  for some in _chunks(looked):
+    faces = [face for _, seen in some for face in seen.faces]
+    # The landmark fit of one person needs no fits of single photos.
+    codes = None
+    if faces and not (options.pool and maker.name == "fit"):
+      codes = maker.encode(faces)
+    row = 0
+    for _, seen in some:
+      own = range(row, row + len(seen.faces))
+      row = own.stop
+      if codes is not None:
+        own_codes = tuple((codes.identity[i], codes.residual[i]) for i in own)
+        seen = dataclasses.replace(seen, codes=own_codes)
+      work.seen.append(seen)
+  solved, counts = solve_together(
+    work.seen, maker, pool=options.pool, smooth=options.smooth
+  )
+  start = len(work.rows)
+  row = int(counts[:start].sum())
+  photos = _photos(files, options, start=start)
+  known = work.seen.read(start, len(work.seen))
+  pairs = zip(counted(photos, "writing", total=len(counts)), known, strict=True)
+  for some in _chunks(_recut(pairs)):
+    number = sum(len(seen.faces) for _, seen in some)
+    _write_photos(
+      work, some, solved and solved.part(row, row + number), maker, options
+    )
+    row += number
+
+
+def _photos(
+  files: Sequence[pathlib.Path], options: Options, *, start: int
+) -> Iterator[LoosePhoto]:
+  return read_photos(
+    files,
+    every=options.every,
+    most_megapixels=options.most_megapixels,
+    start=start,
+  )
+
+
+def _look(
+  photo: LoosePhoto, maker: FaceMaker, finder: Finder, options: Options
+) -> Seen:
+  """The faces of a photo that are taken, or why there is none."""
+  try:
+    faces = finder.faces(photo)
+  except ValueError as error:
+    return Seen(photo.name, str(error), photo.notes, ())
+  notes, reason = photo.notes, ""
+  if options.one_face and len(faces) > 1:
+    notes = (*notes, f"{len(faces)} faces, the largest was taken")
+    faces = faces[:1]
+  if maker.name == "fit":
+    kept = has_camera(faces)
+    if not kept.all():
+      reason = "no 68 landmarks to fit"
+    faces = [face for face, usable in zip(faces, kept, strict=True) if usable]
+  return Seen(photo.name, reason, notes, tuple(faces))
+
+
+def _chunks(
+  looked: Iterable[tuple[LoosePhoto, Seen]],
+) -> Iterator[list[tuple[LoosePhoto, Seen]]]:
+  """Photos until their faces fill a batch, or their pixels enough memory."""
+  some: list[tuple[LoosePhoto, Seen]] = []
+  faces = size = 0
+  for photo, seen in looked:
+    some.append((photo, seen))
+    faces += len(seen.faces)
+    size += 0 if photo.image is None else photo.image.nbytes
+    if faces >= _CHUNK or size >= _CHUNK_BYTES:
+      yield some
+      some, faces, size = [], 0, 0
+  if some:
+    yield some
+
+
+def _recut(
+  pairs: Iterable[tuple[LoosePhoto, Seen]],
+) -> Iterator[tuple[LoosePhoto, Seen]]:
+  """Photos with faces that were kept without their crops, with them again."""
+  for photo, seen in pairs:
+    image = photo.image
+    if image is None and seen.faces:
+      raise UserError(f"{photo.name}: {photo.reason}, which it was not before")
+    faces = []
+    for face in seen.faces:
+      crop = warp_crop(cast(np.ndarray, image), face.crop_from_photo)
+      faces.append(dataclasses.replace(face, crop=crop))
+    yield photo, dataclasses.replace(seen, faces=tuple(faces))
+
+
+def _write_photos(
+  work: Work,
+  some: Sequence[tuple[LoosePhoto, Seen]],
+  solved: Solved | None,
+  maker: FaceMaker,
+  options: Options,
+) -> None:
+  """Writes some photos' faces, and that they are done."""
+  faces = [face for _, seen in some for face in seen.faces]
+  made: Iterator[MadeFace] = iter(())
+  if solved is not None and faces:
+    maps = face_maps(maker, solved.codes, solved.cameras, faces)
+    photos = [seen for _, seen in some for _ in seen.faces]
+    made = (
+      solved.face(row, *about, maker)
+      for row, about in enumerate(zip(photos, faces, maps, strict=True))
+    )
+  for photo, seen in some:
+    places: list[str] = []
+    image = photo.image
+    if seen.faces and image is not None:
+      place = work.place(seen.name)
+      places = [f"{place}/face{n + 1}" for n in range(len(seen.faces))]
+      for name, face in zip(places, made, strict=False):
+        with work.face_folder(name) as folder:
+          colors = write_face(
+            folder, face, image, maker, formats=options.formats
+          )
+        if options.viewer and work.shows_more():
+          work.keep_shown(viewer_face(name, face, image, colors))
+    work.finish_photo(seen.name, places, seen.reason)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import hashlib
 import os
 from typing import Any
 
@@ -78,7 +79,9 @@ class FaceMaker:
   Attributes:
     name: `network` or `fit`.
     code_names: What the two codes are called in result.json.
-    encode: Codes of faces; with `pooled` they are one person's.
+    encode: Codes of faces, each by itself.
+    pool: Codes of faces that are one person's, of which `encode` gave codes.
+    sha256: Of all that decides them.
     decode: Full and identity shape, `[B, V, 3]`, of codes.
     mean_shape: `[V, 3]`, mm.
     triangles: `[F, 3]`.
@@ -89,7 +92,9 @@ class FaceMaker:
 
   name: str
   code_names: tuple[str, str]
-  encode: Callable[[Sequence[FoundFace], bool], Codes]
+  encode: Callable[[Sequence[FoundFace]], Codes]
+  pool: Callable[[Sequence[FoundFace], Codes], Codes]
+  sha256: str
   decode: Callable[[Array, Array], tuple[Array, Array]]
   mean_shape: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
@@ -142,27 +147,31 @@ def network_maker(
   def read(params: Any, crops: Array) -> Latents:
     return inference.encode(params, crops, model=network.model)
 
-  def encode(faces: Sequence[FoundFace], pooled: bool) -> Codes:
+  def encode(faces: Sequence[FoundFace]) -> Codes:
     parts = []
     for rows in equal_batches(np.arange(len(faces)), _BATCH):
       crops = np.stack([faces[row].crop for row in rows])
       parts.append(jax.device_get(read(params, crops)))
     identity = np.concatenate([part.identity for part in parts])[: len(faces)]
     residual = np.concatenate([part.residual for part in parts])[: len(faces)]
-    if pooled:
-      weights = _pool_weights(faces)
-      mean = np.average(identity, axis=0, weights=weights)
-      identity = np.repeat(mean[None], len(faces), 0).astype(np.float32)
     return Codes(identity, residual)
 
+  def pool(faces: Sequence[FoundFace], codes: Codes) -> Codes:
+    mean = np.average(codes.identity, axis=0, weights=_pool_weights(faces))
+    identity = np.repeat(mean[None], len(faces), 0).astype(np.float32)
+    return Codes(identity, codes.residual)
+
+  mean_face = mean_face or network.mean_face()
   return FaceMaker(
     name="network",
     code_names=("identity", "residual"),
     encode=encode,
+    pool=pool,
+    sha256=_digest(network.params, mean_face),
     decode=functools.partial(run, params),
     mean_shape=np.asarray(network.params["mean_shape"]),
     triangles=network.triangles,
-    mean_face=mean_face or network.mean_face(),
+    mean_face=mean_face,
     mirror_vertices=network.mirror_vertices,
     provenance=network.provenance,
   )
@@ -181,14 +190,10 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
       synthesize_shape(model, identity, neutral),
     )
 
-  def encode(faces: Sequence[FoundFace], pooled: bool) -> Codes:
+  def fit(faces: Sequence[FoundFace], subjects: np.ndarray) -> Codes:
     points, visibility = crop_landmarks(faces)
     fits = fit_subjects(
-      model,
-      points,
-      visibility,
-      np.zeros(len(faces), int) if pooled else np.arange(len(faces)),
-      options=FitOptions(),
+      model, points, visibility, subjects, options=FitOptions()
     )
     return Codes(fits.identity_coefficients, fits.expression_coefficients)
 
@@ -196,7 +201,9 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
   return FaceMaker(
     name="fit",
     code_names=("identity_coefficients", "expression_coefficients"),
-    encode=encode,
+    encode=lambda faces: fit(faces, np.arange(len(faces))),
+    pool=lambda faces, _: fit(faces, np.zeros(len(faces), int)),
+    sha256=_digest(model),
     decode=functools.partial(run, jax.tree.map(jnp.asarray, model)),
     mean_shape=np.asarray(model.mean_shape),
     triangles=np.asarray(model.triangles),
@@ -204,6 +211,13 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
     mirror_vertices=None if mirror is None else np.asarray(mirror),
     provenance=model.provenance,
   )
+
+
+def _digest(*trees: Any) -> str:
+  content = hashlib.sha256()
+  for leaf in jax.tree.leaves(trees):
+    content.update(np.ascontiguousarray(leaf).tobytes())
+  return content.hexdigest()
 
 
 def _pool_weights(faces: Sequence[FoundFace]) -> Float[np.ndarray, "N"]:

@@ -1,7 +1,6 @@
 """Where faces were seen: in which photo, and in a film by whose track."""
 
 from collections.abc import Sequence
-import dataclasses
 import pathlib
 
 from absl import logging
@@ -15,31 +14,13 @@ from data_prep.faces.found_faces import (
   find_faces,
   precropped_face,
 )
-from data_prep.photos.loose_photos import LoosePhoto, read_photos
-from data_prep.stages.progress import counted
+from data_prep.photos.loose_photos import LoosePhoto
 from disentangle3d.types import UserError
 
 # A track goes on where boxes share so much of their union, and ends when it has
 # not been seen for so many frames.
 _LEAST_OVERLAP = 0.3
 _MOST_MISSED = 10
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sighting:
-  """A face where it was found.
-
-  Attributes:
-    index: Of the photo among all.
-    number: Of the face in the photo, from 1.
-    notes: What was odd about the photo.
-    face: The face.
-  """
-
-  index: int
-  number: int
-  notes: tuple[str, ...]
-  face: FoundFace
 
 
 class Finder:
@@ -52,7 +33,7 @@ class Finder:
       UserModuleNotFoundError: The extra `detect` is not installed, which
         crops do without.
     """
-    self._precropped = precropped
+    self.precropped = precropped
     self._locate = None
     if not precropped:
       default_finder()
@@ -70,54 +51,17 @@ class Finder:
     """
     if photo.image is None:
       raise UserError(photo.reason)
-    if self._precropped:
+    if self.precropped:
       return [precropped_face(photo.image, self._locate)]
     return find_faces(photo.image)
 
 
-def find_sightings(
-  files: Sequence[pathlib.Path],
-  finder: Finder,
-  *,
-  every: int = 1,
-  largest: bool = False,
-) -> tuple[list[str], list[Sighting], dict[int, str]]:
-  """Looks at every photo.
-
-  Args:
-    files: From `list_files`.
-    finder: Finds the faces.
-    every: Of a video every so many-th frame.
-    largest: Takes only the largest face of a photo.
-
-  Returns:
-    The photos' names, the faces in their order, and by the photo's number why
-    there is none.
-  """
-  names: list[str] = []
-  sightings: list[Sighting] = []
-  reasons: dict[int, str] = {}
-  photos = read_photos(files, every=every)
-  for index, photo in enumerate(counted(photos, "looking for faces")):
-    names.append(photo.name)
-    try:
-      faces = finder.faces(photo)
-    except ValueError as error:
-      reasons[index] = str(error)
-      continue
-    notes = photo.notes
-    if largest and len(faces) > 1:
-      notes = (*notes, f"{len(faces)} faces, the largest was taken")
-      faces = faces[:1]
-    for number, face in enumerate(faces, 1):
-      sightings.append(Sighting(index, number, notes, face))
-  return names, sightings, reasons
-
-
 def track_faces(
-  names: Sequence[str], sightings: Sequence[Sighting]
+  names: Sequence[str],
+  indices: Sequence[int],
+  boxes: Sequence[Float[np.ndarray, "4"] | None],
 ) -> Int[np.ndarray, "N"]:
-  """Which sightings are one person's, by the overlap of boxes over time.
+  """Which faces are one person's, by the overlap of boxes over time.
 
   Frame by frame the pairs of a track's last box and a new one are joined, those
   that overlap most first. A video is a film of its own, and so are the frames
@@ -125,22 +69,31 @@ def track_faces(
 
   Args:
     names: Of the photos, in the order of time.
-    sightings: Of faces in them, in the photos' order.
+    indices: Each face's photo among them, ascending, `[N]`.
+    boxes: Of the faces, `[N]`.
 
   Returns:
     The track of each, from 0, `[N]`.
   """
-  tracks = np.full(len(sightings), -1)
-  # By track: film, frame and box where it was seen last.
-  last: list[tuple[str, int, np.ndarray | None]] = []
-  for index in dict.fromkeys(sighting.index for sighting in sightings):
-    rows = [n for n, s in enumerate(sightings) if s.index == index]
+  tracks = np.full(len(indices), -1)
+  # By track that may go on: film, frame and box where it was seen last.
+  last: dict[int, tuple[str, int, np.ndarray | None]] = {}
+  ends = np.flatnonzero(np.diff(indices, append=-1)) + 1
+  first = count = 0
+  for end in ends.tolist():
+    rows, index = range(first, end), indices[first]
+    first = end
     film = _film(names[index])
+    last = {
+      track: seen
+      for track, seen in last.items()
+      if index - seen[1] <= _MOST_MISSED
+    }
     pairs = [
-      (_overlap(last[track][2], sightings[row].face.box), track, row)
+      (_overlap(last[track][2], boxes[row]), track, row)
       for row in rows
-      for track in range(len(last))
-      if last[track][0] == film and index - last[track][1] <= _MOST_MISSED
+      for track in last
+      if last[track][0] == film
     ]
     taken: set[int] = set()
     for overlap, track, row in sorted(pairs, key=lambda pair: -pair[0]):
@@ -149,12 +102,10 @@ def track_faces(
       tracks[row] = track
       taken.add(track)
     for row in rows:
-      seen = (film, index, sightings[row].face.box)
       if tracks[row] < 0:
-        tracks[row] = len(last)
-        last.append(seen)
-      else:
-        last[tracks[row]] = seen
+        tracks[row] = count
+        count += 1
+      last[int(tracks[row])] = (film, index, boxes[row])
   return tracks
 
 

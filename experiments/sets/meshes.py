@@ -17,7 +17,7 @@ import pathlib
 from jaxtyping import Float, Int
 import numpy as np
 
-from data_prep.stages.flag_words import parse_all_named
+from data_prep.stages.flag_values import parse_all_named
 from disentangle3d.evaluation.scans import Scan, make_scan, scan_of
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.input_files import existing_folder
@@ -71,6 +71,31 @@ def read_mesh_folders(
       MeshFolder(name, folder, landmark_vertices, triangles, num_vertices)
     )
   return folders
+
+
+def checked_folder(
+  meshes: MeshFolder, set_name: str, photos: Sequence[str]
+) -> MeshFolder:
+  """The method's meshes of one set.
+
+  Args:
+    meshes: Of all sets.
+    set_name: Of the set's own folder.
+    photos: Of the set; see `read_prediction`.
+
+  Raises:
+    UserError: There is a mesh of none of the photos.
+  """
+  folder = meshes.folder / set_name
+  there = (
+    folder / f"{photo}{suffix}" for photo in photos for suffix in _SUFFIXES
+  )
+  if not any(path.is_file() for path in there):
+    raise UserError(
+      f"{folder}: expected meshes as {photos[0]}.obj, got none of this set's"
+      " photos"
+    )
+  return dataclasses.replace(meshes, folder=folder)
 
 
 def read_prediction(

@@ -22,6 +22,8 @@ def _model():
   bumps = [x * y, np.sin(3 * z + x), np.cos(4 * y) * z, np.sin(5 * x + 2 * y)]
   normal = trimesh.Trimesh(mean, triangles, process=False).vertex_normals
   basis = np.stack([3.0 * bump[:, None] * normal for bump in bumps], -1)
+  # Rough, so that it matters which corner of a triangle is which.
+  basis += np.random.default_rng(2).normal(size=basis.shape)
   front = np.flatnonzero((z > 0.2) & (np.abs(y) < 0.9))
   marks = np.random.default_rng(0).choice(front, 68, replace=False)
   return mean, basis, np.asarray(triangles), marks
@@ -55,6 +57,25 @@ class ProjectScanTest(absltest.TestCase):
     self.assertAlmostEqual(found.motion.scale, 1.1, delta=1e-3)
     self.assertLess(found.rms_mm[-1], 0.02)
     self.assertTrue(found.converged)
+    self.assertLess(len(found.rms_mm), 16)
+
+  def test_outside_the_outline_nothing_counts(self):
+    mean, basis, triangles, marks = _model()
+    scan = _scan(np.array([1.5, -1.0, 0.8, 2.0]))
+    hair = scan.surface.vertices + 30.0 * ~scan.outline[:, None]
+    found = [
+      project_scan(
+        mean,
+        basis,
+        triangles,
+        marks,
+        make_scan(
+          points, scan.surface.triangles, scan.landmarks, outline=scan.outline
+        ),
+      )
+      for points in (scan.surface.vertices, hair)
+    ]
+    np.testing.assert_array_equal(found[0].rms_mm, found[1].rms_mm)
 
   def test_the_distance_falls_and_outliers_do_not_count(self):
     mean, basis, triangles, marks = _model()

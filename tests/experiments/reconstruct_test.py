@@ -1,8 +1,12 @@
 """Files of reconstructed faces against faces whose camera is known."""
 
+import contextlib
 import json
+import os
 import pathlib
 import tempfile
+from unittest import mock
+import weakref
 
 from absl.testing import absltest
 import jax
@@ -13,7 +17,7 @@ import pytest
 
 from data_prep.faces.found_faces import FoundFace
 from data_prep.photos.crops import crop_matrix, warp_crop
-from data_prep.photos.loose_photos import LoosePhoto, list_files
+from data_prep.photos.loose_photos import LoosePhoto, list_files, read_photos
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.faces.morphable_model import landmark_points, without_modes
 from disentangle3d.faces.procedural import procedural_face_model
@@ -26,13 +30,16 @@ from disentangle3d.geometry import (
 from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_network, save_network
-from experiments.photographs.files import face_folders
+from disentangle3d.types import UserError
+from experiments.photographs import reconstruction
+from experiments.photographs.lines import Lines
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import (
   fit_maker,
   network_maker,
   photo_cameras,
 )
+from experiments.photographs.work import folder_name
 from tests.fixtures import random_calibration
 
 MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
@@ -69,6 +76,8 @@ def result_of(folder):
 class KnownFaces:
   """Stands where the detectors do: the photo's blue says which face it is."""
 
+  precropped = False
+
   def __init__(self, landmarks, *, hidden=()):
     self.landmarks, self.hidden = landmarks, hidden
 
@@ -91,6 +100,41 @@ class KnownFaces:
       landmarks=None if hide else points,
       visibility=np.full(68, 0 if hide else 1, np.float32),
     )
+
+
+@contextlib.contextmanager
+def killed_after(moments):
+  """Ends what runs inside at one more finished file or line."""
+  left = moments
+
+  def count():
+    nonlocal left
+    left -= 1
+    if left < 0:
+      raise KeyboardInterrupt
+
+  def rename(path, target):
+    count()
+    return os.rename(path, target)
+
+  def append(lines, line):
+    count()
+    return appended(lines, line)
+
+  appended = Lines.append
+  with (
+    mock.patch.object(pathlib.Path, "replace", rename),
+    mock.patch.object(Lines, "append", append),
+  ):
+    yield
+
+
+def content_of(folder):
+  return {
+    str(path.relative_to(folder)): path.read_bytes()
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+  }
 
 
 class Crowd(KnownFaces):
@@ -178,7 +222,7 @@ class ReconstructTest(absltest.TestCase):
     points = landmark_points(face, jnp.asarray(face.mean_shape))
     landmarks = [np.asarray(project(camera_of(0), points))]
     found = [KnownFaces(landmarks).face(LoosePhoto("1", gradient_photo(0)), 0)]
-    codes = maker.encode(found, False)
+    codes = maker.encode(found)
     got = photo_cameras(maker, codes, found)
     truth = camera_of(0)
     self.assertAlmostEqual(float(got.scale[0]), float(truth.scale), places=3)
@@ -300,6 +344,70 @@ class ReconstructTest(absltest.TestCase):
     rows = json.loads((output / "results.json").read_text())["photos"]
     self.assertEqual(rows[2]["reason"], "no 68 landmarks to fit")
 
+  def test_a_killed_run_goes_on_and_ends_in_the_same_files(self):
+    photos = self.scratch / "many"
+    for number in range(5):
+      save(photos / f"{number}.png", gradient_photo(number % 3))
+    save(photos / "5.png", np.full((*SIZE, 3), 255, np.uint8))
+    for name, options in (
+      ("each", {"viewer": True}),
+      ("film", {"smooth": 1.0, "finder": Crowd, "viewer": True}),
+      ("pool", {"pool": True}),
+    ):
+      whole, output = self.scratch / f"{name}_whole", self.scratch / name
+      self.run_on(photos, whole, **options)
+      # At one more file, or photo looked at, it is over.
+      for moment in (1, 4, 9):
+        with self.subTest(f"{name} {moment}"), killed_after(moment):
+          with self.assertRaises(KeyboardInterrupt):
+            self.run_on(photos, output, **options)
+        (output / "3" / ".face1.0f.partial").mkdir(parents=True, exist_ok=True)
+        with (output / ".work" / "rows.jsonl").open("a") as rows:
+          rows.write('{"photo": "cut o')
+      self.assertTrue((output / "0" / "face1" / "result.json").is_file())
+      self.run_on(photos, output, **options)
+      self.assertEqual(content_of(output), content_of(whole))
+
+  def test_a_run_goes_on_as_it_was_begun_only(self):
+    photos, output = self.scratch / "photos", self.scratch / "begun"
+    with killed_after(3), self.assertRaises(KeyboardInterrupt):
+      self.run_on(photos, output)
+    with self.assertRaisesRegex(
+      UserError, "begun: begun with largest False, got True; take the same"
+    ):
+      self.run_on(photos, output, largest=True)
+    with self.assertRaisesRegex(UserError, "begun: begun with photos 4 files"):
+      self.run_on(photos / "1.png", output)
+    self.assertEqual(self.run_on(photos, output, hidden=(1,)), 2)
+    self.assertEqual(content_of(output), content_of(self.output))
+    with self.assertRaisesRegex(UserError, "expected a new or an empty folder"):
+      self.run_on(photos, output)
+
+  def test_few_photos_are_in_memory_however_many_there_are(self):
+    photos = self.scratch / "long"
+    for number in range(20):
+      save(photos / f"{number}.png", gradient_photo(number % 3))
+    for name, options in (("each", {}), ("film", {"smooth": 1.0})):
+      alive, most = 0, 0
+
+      def gone():
+        nonlocal alive
+        alive -= 1
+
+      def watched(*arguments, **named):
+        nonlocal alive, most
+        for photo in read_photos(*arguments, **named):
+          alive += 1
+          most = max(most, alive)
+          weakref.finalize(photo, gone)
+          yield photo
+          del photo
+
+      with mock.patch.object(reconstruction, "read_photos", watched):
+        output = self.scratch / f"long_{name}"
+        self.run_on(photos, output, hidden=(0, 1, 2), **options)
+      self.assertLessEqual(most, 2 * 8 + 1)
+
   def test_no_face_at_all_leaves_nothing(self):
     photos, output = self.scratch / "empty", self.scratch / "nothing"
     save(photos / "1.png", np.full((*SIZE, 3), 255, np.uint8))
@@ -312,14 +420,16 @@ class ReconstructTest(absltest.TestCase):
 
 class FolderTest(absltest.TestCase):
   def test_photos_of_one_name_and_frames_get_folders_of_their_own(self):
-    names = ["a/x y.jpg", "b/x y.png", "film.mp4::12", "c/.jpg"]
-    self.assertEqual(
-      face_folders(names, [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)]),
-      [
-        *("x_y/face1", "x_y/face2", "x_y-2/face1"),
-        *("film-000012/face1", ".jpg/face1"),
-      ],
-    )
+    taken = set()
+    for photo, folder in (
+      ("a/x y.jpg", "x_y"),
+      ("b/x y.png", "x_y-2"),
+      ("film.mp4::12", "film-000012"),
+      ("c/.jpg", ".jpg"),
+      ("d/x_y", "x_y-3"),
+    ):
+      self.assertEqual(folder_name(photo, taken), folder)
+      taken.add(folder)
 
 
 if __name__ == "__main__":

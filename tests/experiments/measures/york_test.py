@@ -9,6 +9,7 @@ import unittest
 from absl.testing import absltest
 import numpy as np
 
+from disentangle3d.evaluation.shape_scores import Method
 from disentangle3d.evaluation.side_by_side import (
   OUTLINE_MEDIAN,
   OUTLINE_RMSE,
@@ -16,18 +17,20 @@ from disentangle3d.evaluation.side_by_side import (
 )
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import UserError
 from experiments.evaluations.york import YorkTest, evaluate_york
-from experiments.measures.scans import make_maker
+from experiments.measures.scans import Maker, make_maker
 from experiments.measures.york import (
   BOUND,
   NEARER,
   eos_shapes,
+  identity_nearer,
   measure_york,
   measure_york_yaw,
   outline_errors,
 )
 from experiments.pages.paper_tables import FIGURE_6, TABLE_1, TABLE_2
-from experiments.pages.york import york_yaw_rows
+from experiments.pages.york import consistency_table, york_yaw_rows
 from experiments.sets.alignment import PhotoSource
 from experiments.sets.heldout import MEAN_SHAPE
 from experiments.sets.meshes import read_mesh_folders
@@ -158,6 +161,57 @@ class YorkMeasureTest(absltest.TestCase):
     ):
       np.testing.assert_array_equal(np.isfinite(distance), photo.scan.outline)
 
+  def test_a_folder_without_any_of_the_meshes_is_told_at_once(self):
+    (self.root / "none").mkdir()
+    folders = read_mesh_folders(
+      [f"none={self.root / 'none'}"],
+      np.asarray(self.model.landmark_vertices),
+      np.asarray(self.model.triangles),
+      self.model.num_vertices,
+    )
+    test = YorkTest(
+      sources=[str(self.folder)],
+      split="development",
+      crops=PhotoSource("york", aligned=str(self.aligned)),
+    )
+    with self.assertRaisesRegex(UserError, f"none/{YORK}.*{_NAMES[0]}.obj"):
+      list(evaluate_york(test, {}, self.model, folders))
+
+  def test_identity_shapes_of_one_person_are_the_nearer_ones(self):
+    photos = [
+      dataclasses.replace(photo, subject=f"person {number}")
+      for number in range(11)
+      for photo in self.faces.photos[:2]
+    ]
+    faces = dataclasses.replace(self.faces, photos=photos)
+    mean = np.asarray(self.model.mean_shape)
+    bump = np.asarray(self.model.identity_basis[..., 0])
+
+    def known(data, rows):
+      del data
+      identity = mean + (np.asarray(rows) // 2)[:, None, None] * bump
+      return mean + 0 * identity, identity
+
+    def mean_only(data, rows):
+      del data
+      return (np.broadcast_to(mean, (len(rows), *mean.shape)),) * 2
+
+    maker = Maker(
+      methods={MEAN_SHAPE: Method(mean_only, ()), "known": Method(known, ())},
+      folders=(),
+      triangles=np.asarray(self.model.triangles),
+      landmark_vertices=np.asarray(self.model.landmark_vertices),
+    )
+    nearer = identity_nearer(faces, maker)
+    self.assertEqual(list(nearer), ["known"])
+    np.testing.assert_array_equal(nearer["known"], np.ones(22))
+    table = consistency_table(
+      nearer | {"none": np.full(22, np.nan)}, faces.people
+    )
+    self.assertEqual(
+      table.rows, [("known", "100.00 [100.00, 100.00]", 22), ("none", "–", 0)]
+    )
+
   @unittest.skipUnless(
     importlib.util.find_spec("eos"), "wants the extra benchmark"
   )
@@ -214,7 +268,11 @@ class YorkMeasureTest(absltest.TestCase):
       crops=PhotoSource("york", aligned=str(self.aligned)),
       processes=1,
     )
-    [(sections, measured)] = evaluate_york(test, {}, self.model, [])
+    photos = self.root / "photos"
+    [(sections, measured)] = evaluate_york(
+      test, {}, self.model, [], str(photos)
+    )
+    self.assertTrue((photos / YORK / f"{_NAMES[0]}.png").is_file())
     self.assertLen(sections, 2)
     row = f"{MEAN_SHAPE}, York, development people within the outline"
     for table in (TABLE_2, FIGURE_6):

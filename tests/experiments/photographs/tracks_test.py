@@ -4,27 +4,16 @@ from absl.testing import absltest
 import jax.numpy as jnp
 import numpy as np
 
-from data_prep.faces.found_faces import FoundFace
 from disentangle3d.geometry import Camera, rotation_from_euler
 from experiments.photographs.shapes import Codes
-from experiments.photographs.sightings import Sighting, track_faces
+from experiments.photographs.sightings import track_faces
 from experiments.photographs.smoothing import smooth_over_time, smooth_tracks
 
 
-def sighting(index, number, box):
-  return Sighting(
-    index=index,
-    number=number,
-    notes=(),
-    face=FoundFace(
-      crop=np.zeros((112, 96, 3), np.uint8),
-      crop_from_photo=np.eye(2, 3, dtype=np.float32),
-      box=None if box is None else np.array(box, np.float32),
-      score=1.0,
-      landmarks=None,
-      visibility=np.zeros(68, np.float32),
-    ),
-  )
+def follow(names, *seen):
+  """Tracks of faces given as (photo, box), by photo."""
+  boxes = [box and np.array(box, np.float32) for _, box in seen]
+  return track_faces(names, [index for index, _ in seen], boxes)
 
 
 def square(x, y=0.0, side=40.0):
@@ -43,31 +32,27 @@ class TrackTest(absltest.TestCase):
     for index in range(20):
       boxes = [square(5 * index, 0), square(100 - 5 * index, 50)]
       order = (0, 1) if index % 3 else (1, 0)
-      for number, person in enumerate(order, 1):
+      for person in order:
         if person == 1 and index in (6, 7):
           continue
-        seen.append(sighting(index, number, boxes[person]))
+        seen.append((index, boxes[person]))
         people.append(person)
-    tracks = track_faces(frames(20), seen)
+    tracks = follow(frames(20), *seen)
     people = np.array(people)
     self.assertEqual(set(tracks), {0, 1})
     for person in (0, 1):
       self.assertLen(set(tracks[people == person]), 1)
 
   def test_the_box_that_overlaps_most_goes_on(self):
-    seen = [
-      sighting(0, 1, square(0)),
-      sighting(1, 1, square(12)),
-      sighting(1, 2, square(4)),
-    ]
-    np.testing.assert_array_equal(track_faces(frames(2), seen), [0, 1, 0])
+    seen = [(0, square(0)), (1, square(12)), (1, square(4))]
+    np.testing.assert_array_equal(follow(frames(2), *seen), [0, 1, 0])
 
   def test_a_jump_a_long_absence_and_another_film_begin_a_track(self):
     box = square(0)
-    jump = [sighting(0, 1, box), sighting(1, 1, square(30))]
-    np.testing.assert_array_equal(track_faces(frames(2), jump), [0, 1])
-    away = [sighting(0, 1, box), sighting(10, 1, box), sighting(21, 1, box)]
-    np.testing.assert_array_equal(track_faces(frames(22), away), [0, 0, 1])
+    jump = [(0, box), (1, square(30))]
+    np.testing.assert_array_equal(follow(frames(2), *jump), [0, 1])
+    away = [(0, box), (10, box), (21, box)]
+    np.testing.assert_array_equal(follow(frames(22), *away), [0, 0, 1])
     names = [
       *frames(1),
       *frames(1, "other.mp4"),
@@ -75,13 +60,13 @@ class TrackTest(absltest.TestCase):
       "a/2.png",
       "b/1.png",
     ]
-    seen = [sighting(n, 1, box) for n in range(5)]
-    np.testing.assert_array_equal(track_faces(names, seen), [0, 1, 2, 2, 3])
+    seen = [(n, box) for n in range(5)]
+    np.testing.assert_array_equal(follow(names, *seen), [0, 1, 2, 2, 3])
 
   def test_crops_of_a_folder_are_one_track(self):
-    seen = [sighting(n, 1, None) for n in range(3)]
+    seen = [(n, None) for n in range(3)]
     names = ["a/1.png", "a/2.png", "a/3.png"]
-    np.testing.assert_array_equal(track_faces(names, seen), [0, 0, 0])
+    np.testing.assert_array_equal(follow(names, *seen), [0, 0, 0])
 
 
 def gaussian_by_hand(values, times, sigma):

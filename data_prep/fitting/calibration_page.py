@@ -1,0 +1,202 @@
+"""What a landmark calibration looks like: numbers, and a page of pictures."""
+
+from collections.abc import Mapping, Sequence
+import itertools
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from data_prep.fitting.calibration import Calibrating
+from disentangle3d.faces.landmark_calibration import calibrated_points
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  identity_calibration,
+)
+from disentangle3d.geometry import project
+from disentangle3d.reporting.charts import Series, line_chart
+from disentangle3d.reporting.figures import portrait_camera, render_shape
+from disentangle3d.reporting.html_page import (
+  Grid,
+  Paragraph,
+  Picture,
+  Section,
+  Table,
+  page,
+)
+from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS
+
+_SIZE_PX = 420
+_SIDE_RAD = np.deg2rad(-75.0)
+_GROUPS = {
+  "jaw": range(NUM_CONTOUR),
+  "brows": range(17, 27),
+  "nose": range(27, 36),
+  "eyes": range(36, 48),
+  "mouth": range(48, 68),
+}
+_UNOBSERVABLE = (
+  "Set to nothing, as photographs do not show it: a common scale, translation"
+  " and turn about x of all offsets, a common stretch or slant of their depth,"
+  " and what the mean face of these people differs from the model's in."
+)
+
+
+def calibration_summary(found: Calibrating) -> dict[str, Any]:
+  """All numbers of a calibration that are not in it; JSON values."""
+  calibration = found.calibration
+  faces = found.noise.faces
+  trusted = faces.trusted
+  edges = np.asarray(calibration.yaw_edges_rad)
+  ranges = np.digitize(np.abs(faces.yaw_rad[trusted]), edges)
+  turned = np.abs(found.offsets.faces.yaw_rad) > np.deg2rad(15)
+  return {
+    "detector": calibration.detector,
+    "model": calibration.model,
+    "source": calibration.source,
+    "licence": calibration.licence,
+    "photos": {
+      "given": found.given,
+      "drawn": found.drawn,
+      "used for noise": int(trusted.sum()),
+      "of people": len(np.unique(faces.subjects[trusted])),
+      "at rest": found.at_rest,
+      "used for offsets": int(found.offsets.faces.trusted.sum()),
+      "of them turned by over 15 degrees": int(
+        (turned & found.offsets.faces.trusted).sum()
+      ),
+    },
+    "yaw_edges_deg": np.rad2deg(edges).round(3).tolist(),
+    "photos_by_yaw": np.bincount(ranges, minlength=len(edges) + 1).tolist(),
+    "moved_mm": found.moved_mm.round(3).tolist(),
+    "before_mm": found.before_mm.round(3).tolist(),
+    "after_mm": found.offsets.after_mm.round(3).tolist(),
+    "halves_mm": found.halves_mm.round(3).tolist(),
+    "noise_std_mm": _noise_std_mm(found).round(3).tolist(),
+    "unobservable": _UNOBSERVABLE,
+  }
+
+
+def calibration_page(
+  found: Calibrating, model: MorphableModel, summary: Mapping[str, Any]
+) -> str:
+  """The page: offsets on the mean face, distances, repeatability, counts."""
+  calibration = found.calibration
+  names = _range_names(summary["yaw_edges_deg"])
+  marks = np.arange(NUM_LANDMARKS)
+  photos = [[kind, count] for kind, count in summary["photos"].items()]
+  by_yaw = list(zip(names, summary["photos_by_yaw"], strict=True))
+  sections = [
+    Section(
+      "Where the detector marks the landmarks",
+      [
+        Grid(
+          [
+            Picture(_drawn(found, model, yaw), caption)
+            for yaw, caption in ((0.0, "From the front."), (_SIDE_RAD, "Side."))
+          ]
+        ),
+        Paragraph(
+          "On the mean face: circles are the model's landmarks, lines lead to"
+          " where the detector's are. " + _UNOBSERVABLE
+        ),
+        Table(
+          ["", "offset (mm)", "before (mm)", "after (mm)", "halves (mm)"],
+          _by_group(found),
+          "Means over landmarks: the offset's length; the root mean square"
+          " distance that camera, expression and identity leave; the distance"
+          " of what two halves of the people give.",
+        ),
+      ],
+    ),
+    Section(
+      "Distances",
+      [
+        _lines(
+          {
+            "before": Series(marks, found.before_mm),
+            "after": Series(marks, found.offsets.after_mm),
+          },
+          "left of a distance (mm rms)",
+        ),
+        _lines(
+          {"halves of the people": Series(marks, found.halves_mm)},
+          "distance of the two (mm)",
+        ),
+      ],
+    ),
+    Section(
+      "Noise",
+      [
+        _lines(
+          {
+            name: Series(marks, std)
+            for name, std in zip(names, _noise_std_mm(found), strict=True)
+          },
+          "standard deviation (mm)",
+        ),
+        Table(["|yaw|", "photos"], by_yaw),
+      ],
+    ),
+    Section("Photographs", [Table(["photos", "count"], photos)]),
+  ]
+  return page(
+    "Landmark calibration",
+    sections,
+    subtitle=f"{calibration.detector} on {calibration.model}:"
+    f" {calibration.source}",
+  )
+
+
+def _noise_std_mm(found: Calibrating) -> np.ndarray:
+  """Root of the mean variance over x and y, `[Y, 68]`."""
+  return np.sqrt(np.trace(found.noise.covariance_mm2, axis1=-2, axis2=-1) / 2)
+
+
+def _range_names(edges_deg: Sequence[float]) -> list[str]:
+  edges = [0, *edges_deg]
+  between = [f"{low:g} to {high:g}°" for low, high in itertools.pairwise(edges)]
+  return [*between, f"from {edges[-1]:g}°"]
+
+
+def _by_group(found: Calibrating) -> list[list[str | float]]:
+  columns = [
+    np.linalg.norm(found.moved_mm, axis=1),
+    found.before_mm,
+    found.offsets.after_mm,
+    found.halves_mm,
+  ]
+  groups = {**_GROUPS, "all": range(NUM_LANDMARKS)}
+  return [
+    [name, *(float(values[list(members)].mean()) for values in columns)]
+    for name, members in groups.items()
+  ]
+
+
+def _lines(series: Mapping[str, Series], label: str) -> Picture:
+  return Picture(
+    line_chart(series, x_label="landmark", y_label=label, marks=False), label
+  )
+
+
+def _drawn(found: Calibrating, model: MorphableModel, yaw_rad: float) -> Figure:
+  mean = np.asarray(model.mean_shape)
+  camera = portrait_camera(mean[None], yaw_rad=yaw_rad, size_px=_SIZE_PX)
+  plain = identity_calibration(model)
+  start, stop = (
+    np.asarray(project(camera, points))
+    for points in (
+      calibrated_points(plain, mean),
+      calibrated_points(found.calibration, mean),
+    )
+  )
+  figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+  axes = figure.add_subplot()
+  axes.imshow(
+    render_shape(mean, model.triangles, yaw_rad=yaw_rad, size_px=_SIZE_PX)
+  )
+  axes.set_axis_off()
+  lines = np.stack([start, stop], 1)
+  axes.plot(*lines.transpose(2, 1, 0), color="tab:red", linewidth=1.2)
+  axes.plot(*start.T, "o", markersize=2.5, color="tab:blue", fillstyle="none")
+  return figure

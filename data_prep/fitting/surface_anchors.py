@@ -1,0 +1,78 @@
+"""Points near a model's landmarks, said by the triangles that they are near."""
+
+from jaxtyping import Float
+import numpy as np
+import scipy
+
+from disentangle3d.evaluation.surfaces import closest_points, make_surface
+from disentangle3d.faces.landmark_calibration import LandmarkCalibration
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  identity_calibration,
+)
+from disentangle3d.types import NUM_LANDMARKS
+
+# A point farther from the surface stays with the landmark's vertex.
+_FARTHEST_MM = 10.0
+# How far from the vertex triangles are looked for.
+_REACH_MM = 25.0
+
+
+def anchored(
+  model: MorphableModel, points_mm: Float[np.ndarray, "68 3"]
+) -> LandmarkCalibration:
+  """The points of a calibration, each from the nearest place on the mean face.
+
+  Only parts of the mesh that hang together with a landmark's own vertex are
+  looked at: a mouth's corner is not taken for a point of the teeth.
+
+  Args:
+    model: With triangles and landmarks.
+    points_mm: Where each landmark is on the mean face, `[68, 3]`.
+
+  Returns:
+    Triangles, weights and what is left as offset; no covariance.
+  """
+  plain = identity_calibration(model)
+  mean = np.asarray(model.mean_shape, np.float64)
+  triangles = np.asarray(model.triangles)
+  parts = _parts(triangles, len(mean))
+  corners = np.array(plain.triangle_vertices)
+  weights = np.array(plain.weights)
+  for landmark in range(NUM_LANDMARKS):
+    vertex = corners[landmark, 0]
+    if vertex < 0:
+      continue
+    near = np.linalg.norm(mean - mean[vertex], axis=1) < _REACH_MM
+    near &= parts == parts[vertex]
+    patch = triangles[near[triangles].all(1)]
+    if not len(patch):
+      continue
+    found = closest_points(make_surface(mean, patch), points_mm[landmark][None])
+    if found.distance_mm[0] <= _FARTHEST_MM:
+      corners[landmark] = patch[found.triangle[0]]
+      weights[landmark] = _barycentric(mean[corners[landmark]], found.point[0])
+  surface = np.einsum("lk,lkc->lc", weights, mean[np.maximum(corners, 0)])
+  offset = np.where(corners[:, :1] >= 0, points_mm - surface, 0.0)
+  return plain.replace(
+    triangle_vertices=corners,
+    weights=weights.astype(np.float32),
+    offset_mm=offset.astype(np.float32),
+  )
+
+
+def _parts(triangles: np.ndarray, count: int) -> np.ndarray:
+  """Which connected part of the mesh each vertex is of, `[V]`."""
+  edges = triangles[:, [0, 1, 1, 2]].reshape(-1, 2)
+  graph = scipy.sparse.coo_array(
+    (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)
+  )
+  return scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
+
+
+def _barycentric(corners: np.ndarray, point: np.ndarray) -> np.ndarray:
+  """Weights of a point of a triangle, not negative, sum 1."""
+  sides = (corners[1:] - corners[0]).T
+  others = np.linalg.lstsq(sides, point - corners[0], rcond=None)[0]
+  weights = np.clip([1 - others.sum(), *others], 0.0, None)
+  return weights / weights.sum()
