@@ -28,6 +28,7 @@ from data_prep.datasets.preparation import (
 from data_prep.faces.location import LOCATORS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
   define_landmark_calibration,
@@ -41,7 +42,6 @@ from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.output_files import check_folder
-from disentangle3d.types import UserFileNotFoundError
 
 
 def define_flags() -> None:
@@ -77,10 +77,7 @@ def define_flags() -> None:
 def main() -> None:
   """Runs all stages."""
   values = flags.FLAGS
-  for name in ("photos", "morphable_model"):
-    path = pathlib.Path(getattr(values, name).split("::")[0])
-    if not path.exists():
-      raise UserFileNotFoundError(f"--{name}: {path}: no such file or folder")
+  check_inputs(values, "photos", "morphable_model")
   options = {
     "detect_faces": {"photo_licence": values.photo_licence},
     "locate_landmarks": {"locator": values.locator},

@@ -144,6 +144,26 @@ def check_folder(path: str | os.PathLike[str]) -> None:
       raise UserError(f"{place}: expected a folder to write to, got a file")
 
 
+def check_space(path: str | os.PathLike[str], need_bytes: int) -> None:
+  """Checks that a disk has room for what will be written.
+
+  Args:
+    path: Where to, which may be still to come.
+    need_bytes: What that takes at least.
+
+  Raises:
+    UserError: There is less.
+  """
+  path = pathlib.Path(os.path.abspath(path))
+  there = next(place for place in (path, *path.parents) if place.exists())
+  free = shutil.disk_usage(there).free
+  if free < need_bytes:
+    raise UserError(
+      f"{path}: expected {need_bytes / 1e6:,.1f} MB or more of free space, got"
+      f" {free / 1e6:,.1f} MB; make room, or give another folder"
+    )
+
+
 def check_output_file(path: str | os.PathLike[str]) -> None:
   """Checks that a path can become a file, over one that is there.
 

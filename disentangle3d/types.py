@@ -71,6 +71,16 @@ class UserError(ValueError):
   traceback.
   """
 
+  def __str__(self) -> str:
+    """The message; names out of damaged files cannot break its line."""
+    message = super().__str__()
+    if len(message.splitlines()) < 2:
+      return message
+    return "".join(
+      c if c.isprintable() else c.encode("unicode_escape").decode()
+      for c in message
+    )
+
 
 class UserFileNotFoundError(UserError, FileNotFoundError):
   """A file or folder that the user named is not there."""

@@ -21,12 +21,12 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import numbers_of
 from data_prep.stages.flag_words import (
   define_batch_sizes,
   define_dataset,
   define_network,
   define_output,
-  numbers_of,
   was,
 )
 from disentangle3d.network.face_model import FaceModel, init_params

@@ -15,11 +15,11 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import numbers_of
 from data_prep.stages.flag_words import (
   define_batch_sizes,
   define_network,
   define_output,
-  numbers_of,
   was,
 )
 from disentangle3d.inference import load_params

@@ -19,11 +19,8 @@ from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.extras import require
-from data_prep.stages.flag_words import (
-  define_batch_sizes,
-  define_output,
-  numbers_of,
-)
+from data_prep.stages.flag_values import numbers_of
+from data_prep.stages.flag_words import define_batch_sizes, define_output
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
 from experiments.benchmarks.machine import define_cpu_devices, use_cpu_devices

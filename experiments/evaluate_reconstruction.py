@@ -28,6 +28,7 @@ from absl import flags
 
 from data_prep.evaluation_sets.york import SPLITS
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   define_dataset,
   define_landmark_calibration,
@@ -55,6 +56,12 @@ from experiments.sets.networks import read_networks
 from experiments.sets.scans import ScanFolders
 from experiments.sets.synthetic import TEST_SETS
 from experiments.training.host import keep_freed_memory
+
+_INPUTS = (
+  *("network", "dataset", "morphable_model", "meshes", "florence", "bu3dfe"),
+  *("florence_landmarks", "florence_frames", "florence_aligned"),
+  *("bu3dfe_aligned", "york", "york_aligned", "eos_model"),
+)
 
 
 def define_flags() -> None:
@@ -146,6 +153,7 @@ def main() -> None:
   keep_freed_memory()
   check_output(values.output)
   _check(values)
+  check_inputs(values, *_INPUTS)
   page = evaluate_reconstruction(
     values.output,
     read_networks(values.network),

@@ -16,6 +16,7 @@ once. A photograph without a face does not stop the tables: see `--missing`.
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   define_networks,
   define_path,
@@ -33,6 +34,12 @@ from experiments.sets.networks import read_networks
 from experiments.sets.published import read_face_sets
 from experiments.sets.scores import read_scores
 from experiments.training.host import keep_freed_memory
+
+_INPUTS = (
+  *("network", "trunk", "scores", "dataset", "lfw_pairs", "lfw_photos"),
+  *("lfw_five_points", "lfw_aligned", "cfp", "cfp_aligned", "ytf_splits"),
+  *("ytf_aligned", "bin"),
+)
 
 
 def define_flags() -> None:
@@ -124,9 +131,14 @@ def main() -> None:
   if not (values.network or values.trunk or values.dlib):
     raise UserError("expected at least one of --network, --trunk, --dlib")
   check_output(values.output)
+  check_inputs(values, *_INPUTS)
+  networks = read_networks(values.network)
+  textures = read_textures(values.trunk, with_dlib=values.dlib)
+  scores = read_scores(values.scores)
+  # What is detected and aligned takes hours, so it comes last.
   page = evaluate_verification(
     values.output,
-    read_networks(values.network),
+    networks,
     read_face_sets(
       datasets=values.dataset,
       lfw=_lfw(values),
@@ -136,8 +148,8 @@ def main() -> None:
       bins=values.bin,
       missing=values.missing,
     ),
-    described=read_textures(values.trunk, with_dlib=values.dlib),
-    other_scores=read_scores(values.scores),
+    described=textures,
+    other_scores=scores,
   )
   print(f"evaluate_verification: open {page}")
 

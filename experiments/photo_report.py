@@ -14,11 +14,11 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
+from data_prep.stages.flag_values import parse_all_named
 from data_prep.stages.flag_words import (
   define_dataset,
   define_networks,
   define_output_file,
-  parse_all_named,
   was,
 )
 from experiments.evaluations.photographs import report_photographs

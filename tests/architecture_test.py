@@ -56,6 +56,7 @@ INNER_ROOMS = {
     "benchmarks": ("configs", "pages", "training"),
     "photographs": (),
     "exports": (),
+    "resilience": (),
     "study": (
       *("benchmarks", "configs", "measures", "pages", "sets", "training"),
     ),

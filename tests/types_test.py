@@ -4,11 +4,20 @@ import numpy as np
 
 from disentangle3d.types import (
   UserError,
+  UserFileNotFoundError,
   check_array,
   check_choice,
   check_key,
   choose,
 )
+
+
+class UserErrorTest(absltest.TestCase):
+  def test_a_message_is_one_line_whatever_a_name_holds(self):
+    for kind in (UserError, UserFileNotFoundError):
+      error = kind("a.zip::b\n.t\x85x\u2028: é broken")
+      self.assertEqual(str(error), r"a.zip::b\n.t\x85x\u2028: é broken")
+      self.assertEqual(str(kind("plain \t é")), "plain \t é")
 
 
 class CheckArrayTest(parameterized.TestCase):

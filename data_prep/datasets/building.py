@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 import pathlib
 from typing import Any
+import unicodedata
 
 from absl import logging
 import numpy as np
@@ -19,7 +20,7 @@ from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.fitting.landmark_index import index_landmarks
 from data_prep.photos.listing import natural_key
-from data_prep.stages.flag_words import split_names
+from data_prep.stages.flag_values import split_names
 from data_prep.stages.folder import (
   ALONE,
   Share,
@@ -70,7 +71,8 @@ def split_people(
     order = np.random.default_rng(seed).permutation(len(people))
     chosen = {people[i] for i in order[:count]}
   else:
-    chosen = set(split_names(heldout))
+    names = [heldout] if heldout in people else split_names(heldout)
+    chosen = {_person_called(name, people) for name in names}
     unknown = sorted(chosen - set(people), key=natural_key)
     if unknown or not chosen:
       raise UserError(
@@ -85,6 +87,15 @@ def split_people(
       "Only %s is left to train on: that teaches no identity.", train[0]
     )
   return train, [name for name in people if name in chosen]
+
+
+def _person_called(name: str, people: Sequence[str]) -> str:
+  """The person of a name, who may write an accent in another way."""
+  if name in people:
+    return name
+  plain = unicodedata.normalize("NFC", name)
+  alike = [one for one in people if unicodedata.normalize("NFC", one) == plain]
+  return alike[0] if len(alike) == 1 else name
 
 
 def build_dataset(

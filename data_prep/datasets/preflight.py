@@ -5,7 +5,6 @@ import concurrent.futures
 import os
 import pathlib
 import re
-import shutil
 
 from data_prep.datasets.building import split_people
 from data_prep.datasets.preparation import Step
@@ -14,6 +13,7 @@ from data_prep.stages.about import read_counts, read_settings
 from data_prep.stages.child_process import told_by
 from data_prep.stages.folder import has_shards
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.output_files import check_space
 from disentangle3d.types import UserError
 
 # What a photo takes at least, in bytes: rows, a crop, coefficients, a record.
@@ -134,13 +134,7 @@ def _check_disk(
       need += num_photos * _LEAST_BYTES[step.stage]
       if step.stage in ("fit_faces", "build_dataset"):
         need += num_photos * coefficients * _FLOAT_BYTES
-  disk = next(place for place in (output, *output.parents) if place.exists())
-  free = shutil.disk_usage(disk).free
-  if free < need:
-    raise UserError(
-      f"{output}: expected {need / 1e6:,.0f} MB or more of free space for"
-      f" {num_photos} photos, got {free / 1e6:,.0f} MB; give another --output"
-    )
+  check_space(output, need)
 
 
 def _check_flags(step: Step) -> None:

@@ -48,7 +48,7 @@ _PLAIN_PNM = re.compile(
 _BITS_PER_SAMPLE = 258
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
-# Rows laid over white at once: their float32 would not fit at 200 megapixels.
+# Rows worked on at once: copies of all of a large photo take much memory.
 _ROWS_AT_ONCE = 256
 _PILLOWS_LIMIT = threading.RLock()
 
@@ -184,8 +184,9 @@ def _opencv_pixels(
   if pixels is None:
     raise UserError(f"{path}: cannot be read as an image")
   if pixels.ndim == 3:
-    rgb = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[pixels.shape[2]]
-    cv2.cvtColor(pixels, rgb, dst=pixels)
+    for start in range(0, len(pixels), _ROWS_AT_ONCE):
+      rows = pixels[start : start + _ROWS_AT_ONCE, :, :3]
+      rows[:] = rows[..., ::-1].copy()
   return pixels
 
 

@@ -18,12 +18,11 @@ A path may begin with `~`. Flags defined here belong to the binary that calls.
 """
 
 from collections.abc import Mapping, Sequence
-import csv
 import os
 
 from absl import flags
 
-from disentangle3d.types import UserError
+from data_prep.stages.flag_values import split_names
 
 flags.disclaim_key_flags()
 
@@ -51,21 +50,6 @@ def expand(path: str) -> str:
   if equals and rest.startswith("~"):
     return f"{name}={os.path.expanduser(rest)}"
   return os.path.expanduser(path)
-
-
-def split_names(text: str) -> list[str]:
-  """Names with commas between them; one that has a comma in double quotes.
-
-  Raises:
-    UserError: A line ends in it.
-  """
-  try:
-    (names,) = csv.reader([text], skipinitialspace=True)
-  except (csv.Error, ValueError) as error:
-    raise UserError(
-      f"expected names with commas between them, got {text!r}"
-    ) from error
-  return [name for name in map(str.strip, names) if name]
 
 
 class PathParser(flags.ArgumentParser):
@@ -103,7 +87,7 @@ class PathListParser(flags.ListParser):
 
 
 class NumbersParser(flags.ArgumentParser):
-  """Numbers with commas between them; see `numbers_of`."""
+  """Numbers with commas between them; see `flag_values.numbers_of`."""
 
   def flag_type(self) -> str:
     """What help calls it."""
@@ -256,7 +240,7 @@ def define_shard() -> None:
 
 
 def define_batch_sizes(default: Sequence[int], help: str) -> None:
-  """Defines `--batch_sizes`, a list of numbers; read it by `numbers_of`.
+  """Defines `--batch_sizes`, a list of numbers; see `flag_values.numbers_of`.
 
   It may also be given repeatedly, of which no help tells.
 
@@ -269,65 +253,6 @@ def define_batch_sizes(default: Sequence[int], help: str) -> None:
     [",".join(str(size) for size in default)],
     help,
   )
-
-
-def numbers_of(name: str, values: Sequence[str]) -> list[int]:
-  """The numbers of a list flag.
-
-  Args:
-    name: The flag's, for the error.
-    values: What was given.
-
-  Raises:
-    UserError: One is not a positive whole number.
-  """
-  text = ",".join(values)
-  numbers = text.split(",")
-  for number in numbers:
-    if not number.isdecimal() or int(number) < 1:
-      raise UserError(
-        f"--{name}: expected whole numbers from 1, separated by commas, got"
-        f" {text!r}"
-      )
-  return [int(number) for number in numbers]
-
-
-def parse_named(flag: str, text: str) -> tuple[str, str]:
-  """Name and path of `NAME=PATH`; of `PATH`, the path is the name.
-
-  A path that exists as a whole is one, whatever it holds.
-
-  Args:
-    flag: The flag's name, for the error.
-    text: What was given.
-
-  Returns:
-    Name and path.
-
-  Raises:
-    UserError: The name or the path is empty.
-  """
-  name, equals, path = text.partition("=")
-  if not equals or os.path.exists(text):
-    name, path = text, text
-  if not name or not path:
-    raise UserError(f"--{flag}: expected NAME=PATH or PATH, got {text!r}")
-  return name, path
-
-
-def parse_all_named(flag: str, texts: Sequence[str]) -> dict[str, str]:
-  """Paths by name, of a flag that may be repeated.
-
-  Raises:
-    UserError: A name or a path is empty, or a name is given twice.
-  """
-  found: dict[str, str] = {}
-  for text in texts:
-    name, path = parse_named(flag, text)
-    if name in found:
-      raise UserError(f"--{flag}: expected different names, got {name!r} twice")
-    found[name] = path
-  return found
 
 
 def was(**old_names: str) -> None:

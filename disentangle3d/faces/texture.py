@@ -43,7 +43,11 @@ def vertex_colors(
   if not seen.any():
     raise ValueError("seen: expected a vertex inside the photo, got none")
   colors = np.zeros((len(points), 3), np.float32)
-  where = points[seen].T[::-1]
+  # The face's part of the photo: floats of all of it take much memory.
+  low = np.floor(points[seen].min(0)).astype(int)
+  right, below = np.ceil(points[seen].max(0)).astype(int) + 1
+  photo = photo[low[1] : below, low[0] : right]
+  where = (points[seen] - low[None]).T[::-1]
   for channel in range(3):
     colors[seen, channel] = scipy.ndimage.map_coordinates(
       photo[..., channel].astype(np.float32), where, order=1

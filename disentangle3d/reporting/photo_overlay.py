@@ -9,8 +9,9 @@ from disentangle3d.reporting.figures import overlay_mesh
 from disentangle3d.reporting.pictures import check_photo
 from disentangle3d.types import check_array
 
-# Squares that are drawn at once: few sizes, so few programs to compile.
-_TILES_PX = (128, 256, 512, 1024)
+# Squares that are drawn at once: few sizes, so few programs to compile. The
+# largest takes 0.3 GB.
+_TILES_PX = (128, 256, 512)
 
 
 def overlay_on_photo(

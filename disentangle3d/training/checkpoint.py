@@ -22,6 +22,7 @@ from disentangle3d.training.state import TrainState
 from disentangle3d.types import UserError
 
 FOLDER = "checkpoints"
+MOST_KEPT = 2
 _logger = logging.getLogger(__name__)
 
 
@@ -30,14 +31,14 @@ class DamagedCheckpointError(ValueError):
 
 
 class PhaseCheckpoints:
-  """The checkpoints of one phase; the latest two are kept."""
+  """The checkpoints of one phase; the latest `MOST_KEPT` are kept."""
 
   def __init__(self, workdir: str | os.PathLike[str], phase: str):
     self.folder = _folder(workdir, phase)
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=2, create=True, enable_async_checkpointing=False
+        max_to_keep=MOST_KEPT, create=True, enable_async_checkpointing=False
       ),
     )
 

@@ -21,8 +21,13 @@ from disentangle3d.network.identity_heads import (
   identity_head_from_means,
   init_identity_head,
 )
+from disentangle3d.output_files import check_space
 from disentangle3d.training import export as export_lib
-from disentangle3d.training.checkpoint import PhaseCheckpoints, latest_step
+from disentangle3d.training.checkpoint import (
+  MOST_KEPT,
+  PhaseCheckpoints,
+  latest_step,
+)
 from disentangle3d.training.evaluators import Evaluator
 from disentangle3d.training.input_pipeline import class_targets
 from disentangle3d.training.loop import (
@@ -34,6 +39,7 @@ from disentangle3d.training.loop import (
 from disentangle3d.training.losses import latent_targets
 from disentangle3d.training.metric_queue import Report
 from disentangle3d.training.phase_losses import LOSSES, Loss, check_losses
+from disentangle3d.training.phase_states import abstract_state, check_states
 from disentangle3d.training.phases import HEAD, Phase, needed_head
 from disentangle3d.training.state import TrainState, final_params, initial_state
 from disentangle3d.types import UserError
@@ -100,7 +106,7 @@ def run_phases(
 
   Raises:
     UserError: A batch does not divide by the devices, phases disagree with
-      the params, or something on disk does not fit.
+      the params, something on disk does not fit, or it has too little room.
     UserFileNotFoundError: `init_from` has no export.
     NonFiniteLossError: See `train_phase`.
   """
@@ -111,8 +117,11 @@ def run_phases(
   first_params = functools.cache(
     functools.partial(_first_params, model, morphable_model, seed, init_from)
   )
-  _check_takeover(phases, model, phase_input.num_classes)
-  if not is_begun(phases, workdir):
+  begun = is_begun(phases, workdir)
+  largest = check_states(phases, model, phase_input.num_classes)
+  # Those that are kept, and the one that is being written.
+  check_space(workdir, (1 if begun else MOST_KEPT + 1) * largest)
+  if not begun:
     first_params()
   state: TrainState | None = None
   for index in range(first, len(phases)):
@@ -187,34 +196,6 @@ def check_phases(
       raise UserError(f"{phase.name}.{error}") from error
 
 
-def _check_takeover(
-  phases: Sequence[Phase], model: FaceModel, num_classes: int
-) -> None:
-  """Checks that who takes optimizer memory over has the same optimizers."""
-  for before, phase in zip(phases[:-1], phases[1:], strict=True):
-    if not phase.takes_over:
-      continue
-    memory, own = (
-      _abstract_state(one, model, num_classes).opt_state
-      for one in (before, phase)
-    )
-    same: Any = jax.tree.structure(memory)
-    if same != jax.tree.structure(own):
-      raise UserError(
-        f"{phase.name}.takes_over: expected the optimizers of {before.name},"
-        " got others"
-      )
-
-
-def _abstract_state(
-  phase: Phase, model: FaceModel, num_classes: int
-) -> TrainState:
-  return jax.eval_shape(
-    lambda params: initial_state(phase, params),
-    abstract_phase_params(model, phase, num_classes),
-  )
-
-
 def is_begun(phases: Sequence[Phase], workdir: str | os.PathLike[str]) -> bool:
   """Whether a workdir has a checkpoint of any of the phases."""
   return any(latest_step(workdir, phase.name) is not None for phase in phases)
@@ -248,7 +229,7 @@ def _start_of_phase(
   """
   phase = phases[index]
   if checkpoints.latest_step() is not None:
-    like = _abstract_state(phase, model, phase_input.num_classes)
+    like = abstract_state(phase, model, phase_input.num_classes)
     restored = checkpoints.restore_latest(like)
     if restored is not None:
       _logger.info("%s: going on from step %d", phase.name, restored.step)
@@ -358,22 +339,6 @@ def _class_targets(
   if phase_input.reader is not None:
     return class_targets(phase_input.reader)
   return None
-
-
-def abstract_phase_params(
-  model: FaceModel, phase: Phase, num_classes: int
-) -> dict[str, Any]:
-  """Shapes of all params that a phase has, its identity head among them."""
-  params = export_lib.abstract_params(model)
-  if needed_head(phase):
-    params[HEAD] = {
-      "kernel": jax.ShapeDtypeStruct(
-        (model.identity_dim, num_classes), np.float32
-      )
-    }
-    if phase.head.has_bias:
-      params[HEAD]["bias"] = jax.ShapeDtypeStruct((num_classes,), np.float32)
-  return params
 
 
 def _export(

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from data_prep.faces.dlib_recogniser import NAME, DlibRecogniser
-from data_prep.stages.flag_words import parse_all_named
+from data_prep.stages.flag_values import parse_all_named
 from disentangle3d.training.export import load_network
 from experiments.measures.codes import encode_trunk
 from experiments.measures.verification import TRUNK, Describe

@@ -17,7 +17,7 @@ import pathlib
 from jaxtyping import Float, Int
 import numpy as np
 
-from data_prep.stages.flag_words import parse_all_named
+from data_prep.stages.flag_values import parse_all_named
 from disentangle3d.evaluation.scans import Scan, make_scan, scan_of
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.input_files import existing_folder

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from data_prep.stages.flag_words import parse_all_named
+from data_prep.stages.flag_values import parse_all_named
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import UserError
 

@@ -120,6 +120,11 @@ def read_face_sets(
     UserFileNotFoundError: A file is missing.
     UserError: There is no set at all, or one is damaged.
   """
+  # What is only read comes before what is detected and aligned, for hours.
+  read = (
+    [] if ytf is None else [ytf_set(*ytf, frames=ytf_frames, missing=missing)]
+  )
+  read += [bin_set(path, missing=missing) for path in bins]
   sets: list[FaceSet] = []
   for dataset in datasets:
     if is_synthetic(read_manifest(dataset)):
@@ -134,9 +139,7 @@ def read_face_sets(
     sets.append(lfw_set(pairs, aligned, missing=missing))
   if cfp is not None:
     sets += cfp_sets(*cfp, missing=missing)
-  if ytf is not None:
-    sets.append(ytf_set(*ytf, frames=ytf_frames, missing=missing))
-  sets += [bin_set(path, missing=missing) for path in bins]
+  sets += read
   if not sets:
     raise UserError(
       "expected at least one of --dataset, --lfw_pairs, --cfp, --ytf_splits,"

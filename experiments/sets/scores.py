@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep.stages.flag_words import parse_all_named
+from data_prep.stages.flag_values import parse_all_named
 from disentangle3d.types import UserError
 from experiments.sets.numbers import read_numbers
 

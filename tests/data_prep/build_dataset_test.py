@@ -329,6 +329,19 @@ class SplitPeopleTest(parameterized.TestCase):
       (["0000045", "0000100"], ["0000099"]),
     )
 
+  def test_names_may_have_commas_and_accents_of_another_system(self):
+    one, two = "Jose\u0301, Jr.", "Ann"
+    for heldout in (one, f'"{one}"', '"Jos\u00e9, Jr."', f'"{one}",'):
+      self.assertEqual(
+        split_people([one, two], heldout, seed=0), ([two], [one])
+      )
+    # Where both are there, each is who it is.
+    both = ["Jose\u0301", "Jos\u00e9"]
+    for name, other in (both, both[::-1]):
+      self.assertEqual(
+        split_people(both, f"{name},", seed=0), ([other], [name])
+      )
+
   @parameterized.named_parameters(
     ("all", "2", "expected fewer than the 2 people there are, got 2"),
     ("unknown", "a,c", "expected a number or names .* got 'c'"),

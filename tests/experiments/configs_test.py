@@ -8,8 +8,8 @@ import numpy as np
 from disentangle3d.network.margins import MARGINS
 from disentangle3d.training.batches import TargetBasis, TrainBatch
 from disentangle3d.training.export import abstract_params
+from disentangle3d.training.phase_states import abstract_phase_params
 from disentangle3d.training.placement import AXIS
-from disentangle3d.training.run import abstract_phase_params
 from disentangle3d.training.state import initial_state
 from disentangle3d.training.steps import make_train_step
 from disentangle3d.types import CASIA_NUM_IMAGES

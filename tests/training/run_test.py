@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import shutil
+from unittest import mock
 
 from absl.testing import absltest
 import chex
@@ -160,6 +162,21 @@ class StartTest(absltest.TestCase):
       _run(self.root / "c", [self.decoders, other])
     # Before the first phase is run.
     self.assertFalse((self.root / "c").exists())
+
+  def test_phases_that_cannot_start_are_told_before_the_first(self):
+    sgd = OptimizerSetting("sgd", 0.1)
+    later = dataclasses.replace(
+      self.decoders,
+      name="later",
+      optimizers={**self.decoders.optimizers, "nose": sgd},
+    )
+    with self.assertRaisesRegex(ValueError, "nose"):
+      _run(self.root / "a", [self.decoders, later])
+    usage = mock.Mock(free=1000)
+    with mock.patch.object(shutil, "disk_usage", return_value=usage):
+      with self.assertRaisesRegex(ValueError, "/b: .* MB or more of free spac"):
+        _run(self.root / "b", [self.decoders])
+    self.assertEmpty(list(self.root.iterdir()))
 
 
 class StopTest(absltest.TestCase):

@@ -86,7 +86,7 @@ class CheckStepsTest(parameterized.TestCase):
   def test_a_disk_that_is_too_small(self):
     with mock.patch.object(shutil, "disk_usage", return_value=_Usage(50_000)):
       with self.assertRaisesRegex(
-        UserError, "expected 0 MB or more of free space for 4 photos"
+        UserError, "prepared: expected 0.1 MB or more of free space, got 0.1"
       ):
         self._check()
     with mock.patch.object(shutil, "disk_usage", return_value=_Usage(90_000)):

@@ -5,7 +5,7 @@ import tempfile
 from absl import flags
 from absl.testing import absltest, parameterized
 
-from data_prep.stages import flag_words
+from data_prep.stages import flag_values, flag_words
 from disentangle3d.types import UserError
 
 
@@ -48,31 +48,33 @@ class OldNamesTest(parameterized.TestCase):
 class NamedPathsTest(absltest.TestCase):
   def test_a_path_may_have_a_name(self):
     self.assertEqual(
-      flag_words.parse_named("network", "after III=runs/a=b"),
+      flag_values.parse_named("network", "after III=runs/a=b"),
       ("after III", "runs/a=b"),
     )
-    self.assertEqual(flag_words.parse_named("network", "runs/a")[0], "runs/a")
+    self.assertEqual(flag_values.parse_named("network", "runs/a")[0], "runs/a")
 
   def test_a_path_that_exists_is_no_name(self):
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder, "a=b")
       path.mkdir()
       self.assertEqual(
-        flag_words.parse_named("network", str(path)), (str(path), str(path))
+        flag_values.parse_named("network", str(path)), (str(path), str(path))
       )
 
   def test_what_is_wrong_is_said(self):
     for text in ("=a", "a="):
       with self.assertRaisesRegex(UserError, "--network: expected NAME=PATH"):
-        flag_words.parse_named("network", text)
+        flag_values.parse_named("network", text)
     with self.assertRaisesRegex(UserError, "different names, got 'a' twice"):
-      flag_words.parse_all_named("network", ["a=x", "a=y"])
+      flag_values.parse_all_named("network", ["a=x", "a=y"])
 
   def test_numbers(self):
-    self.assertEqual(flag_words.numbers_of("batch_sizes", ["1", "32"]), [1, 32])
+    self.assertEqual(
+      flag_values.numbers_of("batch_sizes", ["1", "32"]), [1, 32]
+    )
     for wrong in (["0"], ["1", "x"], ["-1"]):
       with self.assertRaisesRegex(UserError, "--batch_sizes: expected whole"):
-        flag_words.numbers_of("batch_sizes", wrong)
+        flag_values.numbers_of("batch_sizes", wrong)
 
 
 class PathTest(absltest.TestCase):
@@ -93,6 +95,25 @@ class PathTest(absltest.TestCase):
         delattr(flags.FLAGS, name)
 
 
+class CheckInputsTest(absltest.TestCase):
+  def test_what_is_not_there_is_told_with_its_flag(self):
+    values = flags.FlagValues()
+    flags.DEFINE_string("one", None, "", flag_values=values)
+    flags.DEFINE_multi_string("many", [], "", flag_values=values)
+    values(["binary"])
+    flag_values.check_inputs(values, "one", "many")
+    with tempfile.TemporaryDirectory() as folder:
+      there = pathlib.Path(folder) / "set.zip"
+      there.touch()
+      values(["binary", f"--one={there}::faces", f"--many=a={there}"])
+      flag_values.check_inputs(values, "one", "many")
+      values(["binary", f"--many={folder}/gone"])
+      with self.assertRaisesRegex(
+        UserError, "^--many: .*/gone: no such file or folder$"
+      ):
+        flag_values.check_inputs(values, "one", "many")
+
+
 class NamesTest(parameterized.TestCase):
   @parameterized.parameters(
     ("a, b,,c", ["a", "b", "c"]),
@@ -101,11 +122,11 @@ class NamesTest(parameterized.TestCase):
     ("", []),
   )
   def test_a_name_may_have_a_comma(self, text, expected):
-    self.assertEqual(flag_words.split_names(text), expected)
+    self.assertEqual(flag_values.split_names(text), expected)
 
   def test_a_line_that_ends_is_no_name(self):
     with self.assertRaisesRegex(UserError, r"expected names .*got 'a\\nb'"):
-      flag_words.split_names("a\nb")
+      flag_values.split_names("a\nb")
 
   def test_a_path_that_is_there_may_have_one_without_quotes(self):
     parser = flag_words.PathListParser()

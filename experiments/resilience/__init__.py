@@ -1,0 +1,1 @@
+"""What happens to the binaries where files, disks and clocks misbehave."""
