@@ -23,7 +23,6 @@ from data_prep.datasets.content import Limits
 from data_prep.datasets.inspection_page import inspection_page
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_dataset, define_output_file, was
-from disentangle3d.output_files import check_output_file
 from disentangle3d.reporting.html_page import write_page
 
 
@@ -74,7 +73,6 @@ def define_flags() -> None:
 def main() -> None:
   """Checks, writes, reports."""
   values = flags.FLAGS
-  check_output_file(values.output_file)
   found = check_dataset(
     pathlib.Path(values.dataset),
     Limits(
