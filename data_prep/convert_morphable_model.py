@@ -138,8 +138,8 @@ def main() -> None:
       raise UserError(
         f"--{name}: expected a name ending in {suffix}, got {path}"
       )
-    if path:
-      check_output_file(path)
+  if preview:
+    check_output_file(preview)
   model = _read_model()
   for path in filter(None, (preview, output)):
     path.parent.mkdir(parents=True, exist_ok=True)

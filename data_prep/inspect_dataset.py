@@ -5,9 +5,10 @@ r"""Looks at every record of a dataset: a page, and an exit status.
 
 Checks the files' checksums and counts against manifest.json; that nobody is in
 two splits; that no photo of one split is in another, neither with the same
-pixels nor as a near copy (see `datasets/fingerprints.py`); that labels count
-from 0 and belong to one person each; that coefficients, landmarks and cameras
-are finite and of sane size, and that no crop is blank.
+pixels nor as a near copy (see `datasets/fingerprints.py`), and none is two
+people's; that labels count from 0 and belong to one person each; that
+coefficients, landmarks and cameras are finite and of sane size, and that no
+crop is blank.
 
 Each violation is one line on stderr, `kind: where: what`, and there is exit
 status 1 if there is any. The page shows them, and a contact sheet.
@@ -23,7 +24,6 @@ from data_prep.datasets.content import Limits
 from data_prep.datasets.inspection_page import inspection_page
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_dataset, define_output_file, was
-from disentangle3d.output_files import check_output_file
 from disentangle3d.reporting.html_page import write_page
 
 
@@ -74,7 +74,6 @@ def define_flags() -> None:
 def main() -> None:
   """Checks, writes, reports."""
   values = flags.FLAGS
-  check_output_file(values.output_file)
   found = check_dataset(
     pathlib.Path(values.dataset),
     Limits(

@@ -1,22 +1,7 @@
 """Faces cut out of raw scans by the landmarks of their photographs.
 
-The rule, in this order; a scan that fails is left out with the reason:
-
-1. The photograph has a face with 68 landmarks.
-2. The scan has `LEAST_VERTICES`.
-3. Triangles with a side beyond `LONGEST_SIDE_MM` are spikes, and go.
-4. The outline is the convex hull, in the photograph, of the landmarks and of
-   the brows raised by `FOREHEAD` times the nose's length (27 to 33).
-5. Of the pieces that share no vertex the one with the most vertices inside the
-   outline is the head; the others go. Of what is inside, the same once more:
-   the face.
-6. The face covers `LEAST_COVERED` of the outline's area in the photograph.
-7. The landmarks are lifted onto the head: its triangle under each, or its
-   nearest point within `NEAR_PX`. Of the 51 inside the face at least
-   `LEAST_LIFTED` are on it, with eye corners, nose and mouth corners among
-   them.
-8. Outer eye corners are `EYES_MM` apart, and the nose tip stands `NOSE_MM` in
-   front of the plane through them and the mouth's corners.
+The rule, and why, stands in docs/evaluation.md#york; its numbers are here. A
+scan that fails is left out with the reason.
 """
 
 import dataclasses
@@ -37,11 +22,16 @@ from disentangle3d.evaluation.surfaces import (
 from disentangle3d.types import NOSE_TIP
 
 LEAST_VERTICES = 1500
+# Of a triangle; longer ones are spikes. The scans' own are a few mm.
 LONGEST_SIDE_MM = 20.0
+# How far brows are raised for the outline, in lengths of the nose (27 to 33).
 FOREHEAD = 0.5
+# Of the outline's area in the photograph, by the face.
 LEAST_COVERED = 0.8
+# How far beside the surface a landmark may be; how many of 17 to 67 must be on.
 NEAR_PX = 2.0
 LEAST_LIFTED = 46
+# Between outer eye corners; of the nose tip before the plane of eyes and mouth.
 EYES_MM = (70.0, 115.0)
 NOSE_MM = (15.0, 60.0)
 _BROWS, _INNER = slice(17, 27), slice(17, 68)

@@ -23,6 +23,7 @@ import os
 from absl import flags
 
 from data_prep.stages.flag_values import split_names
+from disentangle3d.output_files import check_output_file
 
 flags.disclaim_key_flags()
 
@@ -62,6 +63,16 @@ class PathParser(flags.ArgumentParser):
   def flag_type(self) -> str:
     """What help calls it."""
     return "path"
+
+
+class OutputFileParser(PathParser):
+  """A path that can become a file."""
+
+  def parse(self, argument: str) -> str:
+    """Expands `~`, and checks it before any work."""
+    path = expand(argument)
+    check_output_file(path)
+    return path
 
 
 class PathListParser(flags.ListParser):
@@ -175,7 +186,11 @@ def define_output(
 
 def define_output_file(help: str, *, required: bool = True) -> None:
   """Defines `--output_file`, where a single file is the product."""
-  define_path("output_file", help, required=required)
+  flags.DEFINE(
+    *(OutputFileParser(), "output_file", None, help),
+    serializer=flags.ArgumentSerializer(),
+    required=required,
+  )
 
 
 def define_dataset(help: str = DATASET, *, required: bool = True) -> None:

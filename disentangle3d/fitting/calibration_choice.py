@@ -80,10 +80,7 @@ def calibration_text(model: MorphableModel) -> str:
   calibration = model.landmark_calibration
   if calibration is None:
     return NONE
-  return (
-    f"{calibration.detector} on {calibration.model}: {calibration.source}"
-    f" ({calibration.licence})"
-  )
+  return f"{calibration.detector} on {calibration.model}: {calibration.source}"
 
 
 def _shipped(

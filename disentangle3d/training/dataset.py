@@ -20,6 +20,7 @@ from disentangle3d.faces.morphable_model import (
   load_morphable_model,
 )
 from disentangle3d.input_files import existing_file, existing_folder
+from disentangle3d.output_files import readable
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 MANIFEST = "manifest.json"
@@ -60,9 +61,15 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
   Raises:
     UserFileNotFoundError: There is no folder, or no manifest in it.
-    UserError: The manifest is not one of this format.
+    UserError: The manifest is not one of this format, or the folder's path is
+      no UTF-8, in which ArrayRecord finds no file.
   """
   folder = pathlib.Path(folder)
+  if readable(str(folder)) != str(folder):
+    raise UserError(
+      f"{readable(str(folder))}: expected a dataset whose path is UTF-8, got"
+      " other bytes; rename it"
+    )
   otherwise = (
     "; expected a dataset folder as data_prep.render_synthetic or"
     " data_prep.build_dataset writes it"

@@ -14,6 +14,12 @@ Command: python -m experiments.train \
 The trunk too, at a tenth of its layers' rate:
   --config.examples.kind=grain and, for both joint phases,
   --config.phases.<phase>.optimizers.encoder.trunk_factor=0.1
+The control: --config.phases.<phase>.weights.identification=0 for both.
+Measured 2026-11-29, a CASIA-trained MobileFaceNet, 20,525 photographs of 2,702
+people, on 2 cores while other work ran: the features 10 minutes, I 45,000
+photographs a second, III 600 to 1,700, all 29 minutes. AUC on 150 other people
+(evaluate_verification --dataset): after I + II 90.2, after III 96.6 (residual
+code 75.5 and 91.0), the trunk's own feature 97.6.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import pathlib
 
-from disentangle3d.output_files import check_output_file
 from disentangle3d.reporting.html_page import write_page
 from disentangle3d.training.dataset import load_dataset_model, open_dataset
 from disentangle3d.training.export import load_network
@@ -28,7 +27,6 @@ def report_photographs(
     UserError: A file is damaged, or a network is of another mesh than the
       dataset's 3DMM.
   """
-  check_output_file(output)
   split = open_dataset(dataset, "heldout")
   model = load_dataset_model(split)
   reader = RecordReader(split)

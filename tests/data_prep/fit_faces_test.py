@@ -149,7 +149,7 @@ class FitFacesTest(absltest.TestCase):
         _SETTINGS, landmark_calibration=str(path), max_relative_error=1.0
       ),
     )
-    text = "random on random points: tests, seed 0 (Apache-2.0)"
+    text = "random on random points: tests, seed 0"
     about = json.loads((self.output / "about.json").read_text())
     self.assertEqual(about["settings"]["landmark_calibration"], text)
     self.assertIn("landmark calibration of random points", about["licences"])

@@ -146,6 +146,10 @@ class LatinNameTest(absltest.TestCase):
       ValueError, r"/Jos\\xe9: expected a folder whose path is UTF-8"
     ):
       check_folder(self.folder / _LATIN)
+    with self.assertRaisesRegex(
+      ValueError, r"/Jos\\xe9: expected a dataset whose path is UTF-8"
+    ):
+      open_dataset(self.folder / _LATIN, "train")
 
   def test_readable_changes_nothing_else(self):
     self.assertEqual(

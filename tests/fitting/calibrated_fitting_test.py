@@ -269,6 +269,23 @@ class WhitenedTest(parameterized.TestCase):
       rtol=1e-3,
     )
 
+  def test_roots_are_of_the_inverse_covariance(self):
+    model, faces, _ = _problem()
+    camera = faces.camera
+    yaw, _, roll = euler_from_rotation(camera.rotation)
+    covariance = landmark_covariance(model.landmark_calibration, yaw, roll)
+    covariance = covariance * camera.scale[..., None, None, None] ** 2
+    root = noise_roots(
+      model.landmark_calibration, camera.scale, camera.rotation, FitOptions()
+    )
+    upper = np.asarray(jnp.insert(root, 2, 0.0, axis=-2), np.float64)
+    upper = np.moveaxis(upper, -2, -1).reshape(*covariance.shape)
+    np.testing.assert_allclose(
+      np.swapaxes(upper, -1, -2) @ upper @ covariance / 1.5**2,
+      np.broadcast_to(np.eye(2), covariance.shape),
+      atol=1e-3,
+    )
+
   def test_the_unit_and_the_factor(self):
     model, faces, _ = _problem()
     scale, rotation = faces.camera.scale, faces.camera.rotation

@@ -95,6 +95,19 @@ class PathTest(absltest.TestCase):
         delattr(flags.FLAGS, name)
 
 
+class OutputFileTest(absltest.TestCase):
+  def test_a_file_that_cannot_be_written_is_told_with_the_flags(self):
+    with tempfile.TemporaryDirectory() as folder:
+      parser = flag_words.OutputFileParser()
+      path = f"{folder}/new/page.html"
+      self.assertEqual(parser.parse(path), path)
+      with self.assertRaisesRegex(UserError, "to write to, got a folder"):
+        parser.parse(folder)
+      pathlib.Path(folder, "file").touch()
+      with self.assertRaisesRegex(UserError, "/file: expected a folder to wr"):
+        parser.parse(f"{folder}/file/page.html")
+
+
 class CheckInputsTest(absltest.TestCase):
   def test_what_is_not_there_is_told_with_its_flag(self):
     values = flags.FlagValues()
