@@ -14,6 +14,7 @@ import io
 import os
 import re
 import threading
+import warnings
 
 import cv2
 from jaxtyping import UInt8
@@ -115,8 +116,12 @@ def decode_photo(
 
 @contextlib.contextmanager
 def _without_pillows_limit() -> Iterator[None]:
-  """Lifts Pillow's limit of 179 megapixels, in place of which ours stands."""
-  with _PILLOWS_LIMIT:
+  """Lifts Pillow's limit of 179 megapixels, in place of which ours stands.
+
+  Its warnings about damaged files are left out: errors and notes say it better.
+  """
+  with _PILLOWS_LIMIT, warnings.catch_warnings():
+    warnings.simplefilter("ignore")
     usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
       yield

@@ -14,6 +14,7 @@ import tempfile
 from unittest import mock
 
 from absl.testing import absltest, parameterized
+import cv2
 import hypothesis
 import numpy as np
 from PIL import Image
@@ -26,6 +27,7 @@ from data_prep.evaluation_sets.scans import ScanFiles, read_scan
 from data_prep.evaluation_sets.verification_bin import read_verification_bin
 from data_prep.evaluation_sets.vrml import read_vrml
 from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
+from data_prep.faces.five_point_lists import read_five_points
 from data_prep.faces.pts import read_pts
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.caffe_files import read_caffemodel
@@ -35,8 +37,18 @@ from data_prep.files.pickled_arrays import as_array, read_pickled_objects
 from data_prep.files.recordio import RecordFile, read_names
 from data_prep.files.torch_files import read_state_dict
 from data_prep.models import ict_facekit
+from data_prep.photos.loose_photos import read_photos
 from data_prep.photos.photo_sets import read_photo
+from data_prep.stages.rows import PhotoRow, read_shard_rows, write_manifest
+from disentangle3d.faces.landmark_calibration import (
+  load_landmark_calibration,
+  save_landmark_calibration,
+)
 from disentangle3d.faces.meshes import write_mesh
+from disentangle3d.faces.morphable_model import (
+  load_morphable_model,
+  save_morphable_model,
+)
 from tests.data_prep.evaluation_sets import (
   lfw_test,
   ljson_test,
@@ -54,6 +66,7 @@ from tests.data_prep.files import (
   torch_layout,
 )
 from tests.data_prep.files.fuzzing import FEW, damaged
+from tests.fixtures import random_calibration, random_morphable_model
 
 
 def _read_numbers(path: pathlib.Path) -> None:
@@ -71,6 +84,18 @@ def _written(write, name: str, *arguments, **options) -> bytes:
   with tempfile.TemporaryDirectory() as scratch:
     path = pathlib.Path(scratch) / name
     write(path, *arguments, **options)
+    return path.read_bytes()
+
+
+def _film() -> bytes:
+  """Three frames of Motion JPEG."""
+  with tempfile.TemporaryDirectory() as scratch:
+    path = pathlib.Path(scratch) / "a.avi"
+    code = cv2.VideoWriter_fourcc(*"MJPG")
+    video = cv2.VideoWriter(str(path), code, 10, (32, 24))
+    for level in (0, 100, 200):
+      video.write(np.full((24, 32, 3), level, np.uint8))
+    video.release()
     return path.read_bytes()
 
 
@@ -180,13 +205,24 @@ _FACEKIT = {
   "vertex_indices.json": _INDICES,
 }
 _RECORDS, _INDEX = _record_pair()
+_MODEL = random_morphable_model(
+  num_vertices=70, identity_dim=2, expression_dim=1
+)
+_ROW = PhotoRow(
+  image_path=pathlib.Path("ann/1.jpg"),
+  subject="ann",
+  image_id="ann/1.jpg",
+  status="ok",
+  box=np.arange(4, dtype=np.float32),
+  five_points=np.ones((5, 2), np.float32),
+)
 _VIDEO_NAMES = np.array(ytf_test.VIDEOS, object)
 _SPLITS = np.moveaxis(ytf_test.META, 0, -1)
 # File name, a good file, its reader.
 READERS = (
   *(
     (f"photo.{kind.lower()}", _image(kind), read_photo)
-    for kind in ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP")
+    for kind in ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP", "TIFF", "AVIF")
   ),
   ("photo.pgm", _image("PPM", "L"), read_photo),
   ("train.rec", _RECORDS, _read_records),
@@ -244,6 +280,15 @@ READERS = (
   ("old.caffemodel", caffe_layout.caffemodel(_LAYERS, old=True),
    read_caffemodel),
   ("pairs.txt", lfw_test.LIST.encode(), read_lfw_pairs),
+  ("points.txt", b"a/1.jpg\t1 2 3 4 5 6 7 8 9 10\n", read_five_points),
+  ("model.npz", _written(save_morphable_model, "a.npz", _MODEL),
+   load_morphable_model),
+  ("calibration.npz",
+   _written(save_landmark_calibration, "a.npz", random_calibration(_MODEL)),
+   load_landmark_calibration),
+  ("manifest-00000-of-00001.jsonl",
+   _written(write_manifest, "a.jsonl", [_ROW]), read_shard_rows),
+  ("film.avi", _film(), lambda path: list(read_photos([path]))),
   ("splits.txt", ytf_test.SPLITS.encode(), read_splits),
 )  # fmt: skip
 

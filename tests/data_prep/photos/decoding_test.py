@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 import unittest
 from unittest import mock
 import zlib
@@ -8,8 +10,10 @@ from absl.testing import absltest, parameterized
 import cv2
 import numpy as np
 from PIL import Image
+import pytest
 
 from data_prep.photos.decoding import decode_photo
+from tests.fixtures import REPOSITORY
 
 # How the stored picture is got from the upright one, written out by hand: where
 # the stored row 0 and column 0 are in the upright picture (EXIF 2.3, tag 274).
@@ -23,6 +27,18 @@ _STORED = {
   7: lambda a: np.rot90(np.transpose(a, (1, 0, 2)), 2),  # right, bottom
   8: lambda a: np.rot90(a, -1),  # left, bottom
 }
+
+
+# By how many kB a process grows at most while it decodes a file.
+_PEAK = """
+import pathlib, resource, sys
+from data_prep.photos.decoding import decode_photo
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+path = sys.argv[1]
+print(decode_photo(pathlib.Path(path).read_bytes(), path).image.shape)
+print(peak() - before)
+"""
 
 
 def _picture(alpha: bool, bits: int) -> np.ndarray:
@@ -251,6 +267,26 @@ class SizeTest(absltest.TestCase):
       ValueError, "^a: too many pixels: 100 x 100, .*most 0.009 .--most_megap"
     ):
       decode_photo(content, "a", most_megapixels=0.009)
+
+  @pytest.mark.slow
+  def test_48_megapixels_take_three_times_their_bytes(self):
+    path = self.create_tempfile("large.jpg").full_path
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.effect_noise((800, 600), 60).resize((8000, 6000)).convert("RGB").save(
+      path, exif=exif
+    )
+    run = subprocess.run(
+      [sys.executable, "-c", _PEAK, path],
+      cwd=REPOSITORY,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    shape, grown = run.stdout.splitlines()
+    self.assertEqual(shape, "(8000, 6000, 3)")
+    # The picture as stored, turned, and the file.
+    self.assertLess(int(grown) * 1024, 3 * 8000 * 6000 * 3)
 
   def test_pillows_own_limit_is_left_as_it_was(self):
     before = Image.MAX_IMAGE_PIXELS
