@@ -177,6 +177,7 @@ class PrepareDatasetTest(absltest.TestCase):
     ]
 
   @pytest.mark.slow
+  @pytest.mark.timeout(900)
   def test_a_killed_run_goes_on_to_the_dataset(self):
     flags = self._write_known_faces()
     command = _command(self.folder / "photos", self.folder, *flags)
