@@ -85,21 +85,22 @@ class CalibrationOptions:
   """What decides a calibration.
 
   Attributes:
-    rounds: Of the offsets.
+    rounds: Of the offsets, across the face and then in depth.
     working_std_mm: The noise that offsets are estimated under; far off the
       true one costs efficiency, not bias.
     offset_std_mm: Prior of an offset in x and in y.
-    depth_std_mm: Prior of an offset in z, which only turned faces show.
+    depth_std_mm: Prior of an offset in z, which only turned faces show: what
+      detectors mark is on the skin.
     noise_std_mm: The noise, the same everywhere, that its estimate starts from.
     noise_rounds: Of the noise; see `landmark_noise` for why one.
     yaw_edges_deg: Where ranges of |yaw| with a covariance of their own end.
     least_photos: A range with fewer is part of the one before.
   """
 
-  rounds: int = 8
+  rounds: int = 5
   working_std_mm: float = 3.0
   offset_std_mm: float = 10.0
-  depth_std_mm: float = 3.0
+  depth_std_mm: float = 1.0
   noise_std_mm: float = 2.5
   noise_rounds: int = 1
   yaw_edges_deg: tuple[float, ...] = (15.0, 30.0, 45.0)
