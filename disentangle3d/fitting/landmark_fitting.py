@@ -72,8 +72,8 @@ def fit_landmarks(
   """Fits one identity a subject to the landmarks of all its images.
 
   Minimises the sum of |u - u_hat|^2 over visible points + landmark_std_px^2
-  (|alpha|^2 + sum_n |beta_n|^2 / expression_std^2). Eq. 7 is its first term. From zero
-  coefficients and a closed-form camera it alternates (3.3.2): damped
+  (|alpha|^2 + sum_n |beta_n|^2 / expression_std^2). Eq. 7 is its first term.
+  From zero coefficients and a closed-form camera it alternates (3.3.2): damped
   Gauss-Newton steps for every camera, then the expressions, then the shared
   identity by conjugate gradients; then it goes on along its last rounds as far
   as the objective falls (`extrapolation`), which the paper does not. The
