@@ -30,10 +30,10 @@ from data_prep.stages.flag_words import (
   define_morphable_model,
   define_output_file,
   define_path,
-  was,
 )
 from disentangle3d.faces.landmark_calibration import save_landmark_calibration
 from disentangle3d.faces.morphable_model import load_morphable_model
+from disentangle3d.fitting.calibration_choice import calibrated_model
 from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.html_page import write_page
 from disentangle3d.types import UserError
@@ -49,7 +49,9 @@ def define_flags() -> None:
   )
   define_morphable_model(required=True)
   define_output_file("The calibration to write, an .npz.")
-  was(output="output_file")
+  define_path(
+    "compare_with", "Another calibration of the model, to be compared with."
+  )
   flags.DEFINE_string(
     "photos_name",
     None,
@@ -75,6 +77,9 @@ def main() -> None:
     )
   aligned = pathlib.Path(values.aligned)
   model = load_morphable_model(values.morphable_model)
+  other = None
+  if values.compare_with:
+    other = calibrated_model(model, values.compare_with).landmark_calibration
   detections = read_detections(
     aligned, most_photos=values.most_photos, seed=values.seed
   )
@@ -88,13 +93,15 @@ def main() -> None:
     seed=values.seed,
   )
   output.parent.mkdir(parents=True, exist_ok=True)
-  summary = calibration_summary(found)
+  summary = calibration_summary(found, model, other)
   text = json.dumps(summary, indent=2) + "\n"
   replace_file(output.with_suffix(".json"), text)
   write_page(
     output.with_suffix(".html"), calibration_page(found, model, summary)
   )
   save_landmark_calibration(output, found.calibration)
+  for group, means in summary["by_group_mm"].items():
+    logging.info("%s, mm: %s", group, means)
   logging.info("%s: %s", output, summary["photos"])
 
 

@@ -8,7 +8,10 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from data_prep.fitting.calibration import Calibrating
-from disentangle3d.faces.landmark_calibration import calibrated_points
+from disentangle3d.faces.landmark_calibration import (
+  LandmarkCalibration,
+  calibrated_points,
+)
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   identity_calibration,
@@ -34,6 +37,7 @@ _GROUPS = {
   "nose": range(27, 36),
   "eyes": range(36, 48),
   "mouth": range(48, 68),
+  "all": range(NUM_LANDMARKS),
 }
 _UNOBSERVABLE = (
   "Set to nothing, as photographs do not show it: a common scale, translation"
@@ -42,14 +46,37 @@ _UNOBSERVABLE = (
 )
 
 
-def calibration_summary(found: Calibrating) -> dict[str, Any]:
-  """All numbers of a calibration that are not in it; JSON values."""
+def calibration_summary(
+  found: Calibrating,
+  model: MorphableModel,
+  other: LandmarkCalibration | None = None,
+) -> dict[str, Any]:
+  """All numbers of a calibration that are not in it; JSON values.
+
+  Args:
+    found: The calibration.
+    model: Of it.
+    other: Another one of the same model, to be compared with.
+  """
   calibration = found.calibration
   faces = found.noise.faces
   trusted = faces.trusted
   edges = np.asarray(calibration.yaw_edges_rad)
   ranges = np.digitize(np.abs(faces.yaw_rad[trusted]), edges)
   turned = np.abs(found.offsets.faces.yaw_rad) > np.deg2rad(15)
+  by_landmark = {
+    "moved": np.linalg.norm(found.moved_mm, axis=1),
+    "before": found.before_mm,
+    "after": found.offsets.after_mm,
+    "halves": found.halves_mm,
+  }
+  if other is not None:
+    mean = np.asarray(model.mean_shape)
+    apart = np.asarray(
+      calibrated_points(calibration, mean) - calibrated_points(other, mean)
+    )
+    by_landmark["from the other, across"] = np.linalg.norm(apart[:, :2], axis=1)
+    by_landmark["from the other, in depth"] = np.abs(apart[:, 2])
   return {
     "detector": calibration.detector,
     "model": calibration.model,
@@ -68,10 +95,18 @@ def calibration_summary(found: Calibrating) -> dict[str, Any]:
     },
     "yaw_edges_deg": np.rad2deg(edges).round(3).tolist(),
     "photos_by_yaw": np.bincount(ranges, minlength=len(edges) + 1).tolist(),
-    "moved_mm": found.moved_mm.round(3).tolist(),
-    "before_mm": found.before_mm.round(3).tolist(),
-    "after_mm": found.offsets.after_mm.round(3).tolist(),
-    "halves_mm": found.halves_mm.round(3).tolist(),
+    "other": None if other is None else other.source,
+    "offsets_mm": found.moved_mm.round(3).tolist(),
+    "by_landmark_mm": {
+      kind: values.round(3).tolist() for kind, values in by_landmark.items()
+    },
+    "by_group_mm": {
+      group: {
+        kind: round(float(values[list(members)].mean()), 3)
+        for kind, values in by_landmark.items()
+      }
+      for group, members in _GROUPS.items()
+    },
     "noise_std_mm": _noise_std_mm(found).round(3).tolist(),
     "unobservable": _UNOBSERVABLE,
   }
@@ -84,6 +119,7 @@ def calibration_page(
   calibration = found.calibration
   names = _range_names(summary["yaw_edges_deg"])
   marks = np.arange(NUM_LANDMARKS)
+  kinds = summary["by_landmark_mm"]
   photos = [[kind, count] for kind, count in summary["photos"].items()]
   by_yaw = list(zip(names, summary["photos_by_yaw"], strict=True))
   sections = [
@@ -101,11 +137,15 @@ def calibration_page(
           " where the detector's are. " + _UNOBSERVABLE
         ),
         Table(
-          ["", "offset (mm)", "before (mm)", "after (mm)", "halves (mm)"],
-          _by_group(found),
-          "Means over landmarks: the offset's length; the root mean square"
-          " distance that camera, expression and identity leave; the distance"
-          " of what two halves of the people give.",
+          ["", *kinds],
+          [
+            [group, *values.values()]
+            for group, values in summary["by_group_mm"].items()
+          ],
+          "Means over landmarks, mm: how far they moved; the root mean square"
+          " distance that camera, expression and identity leave, before and"
+          " after; the distance of what two halves of the people give"
+          + (f"; {summary['other']}." if summary["other"] else "."),
         ),
       ],
     ),
@@ -113,15 +153,16 @@ def calibration_page(
       "Distances",
       [
         _lines(
-          {
-            "before": Series(marks, found.before_mm),
-            "after": Series(marks, found.offsets.after_mm),
-          },
+          {kind: Series(marks, kinds[kind]) for kind in ("before", "after")},
           "left of a distance (mm rms)",
         ),
         _lines(
-          {"halves of the people": Series(marks, found.halves_mm)},
-          "distance of the two (mm)",
+          {
+            kind: Series(marks, values)
+            for kind, values in kinds.items()
+            if kind not in ("moved", "before", "after")
+          },
+          "distance of the points (mm)",
         ),
       ],
     ),
@@ -157,20 +198,6 @@ def _range_names(edges_deg: Sequence[float]) -> list[str]:
   edges = [0, *edges_deg]
   between = [f"{low:g} to {high:g}°" for low, high in itertools.pairwise(edges)]
   return [*between, f"from {edges[-1]:g}°"]
-
-
-def _by_group(found: Calibrating) -> list[list[str | float]]:
-  columns = [
-    np.linalg.norm(found.moved_mm, axis=1),
-    found.before_mm,
-    found.offsets.after_mm,
-    found.halves_mm,
-  ]
-  groups = {**_GROUPS, "all": range(NUM_LANDMARKS)}
-  return [
-    [name, *(float(values[list(members)].mean()) for values in columns)]
-    for name, members in groups.items()
-  ]
 
 
 def _lines(series: Mapping[str, Series], label: str) -> Picture:

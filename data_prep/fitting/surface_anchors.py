@@ -45,7 +45,7 @@ def anchored(
       continue
     near = np.linalg.norm(mean - mean[vertex], axis=1) < _REACH_MM
     near &= parts == parts[vertex]
-    patch = triangles[near[triangles].all(1)]
+    patch = triangles[near[triangles].any(1)]
     if not len(patch):
       continue
     found = closest_points(make_surface(mean, patch), points_mm[landmark][None])

@@ -152,17 +152,25 @@ def _folders(
   kept = []
   for entry in folders:
     other = owner[entry.stat().st_dev, entry.stat().st_ino]
-    # No link is followed that might lead back up.
+    # What no photo is taken from is only looked at to be counted.
     deep = "/" in place.rstrip("/") or (
       place and not _VIDEO.fullmatch(entry.name)
     )
-    if other is not entry:
+    if entry.is_symlink() and _leads_back(entry):
+      odd.append(("links that lead back up", f"{place}{entry.name}"))
+    elif other is not entry:
       odd.append((LINKED_FOLDER, f"{place}{entry.name} is {other.name}"))
     elif entry.is_symlink() and deep:
       odd.append((DEEPER, f"{place}{entry.name}/"))
     else:
       kept.append(entry)
   return kept
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+  """Whether a linked folder holds the link itself."""
+  here = pathlib.Path(entry.path).parent.resolve()
+  return here.is_relative_to(pathlib.Path(entry.path).resolve())
 
 
 def _remedy(kind: str) -> str:

@@ -93,8 +93,7 @@ def integrate_faces(
   noise: np.ndarray,
   used: np.ndarray,
   people: np.ndarray,
-  *,
-  counted: bool = False,
+  counted: np.ndarray | None = None,
 ) -> IntegratedFaces:
   """Goes over all photos, whole people at a time.
 
@@ -106,7 +105,8 @@ def integrate_faces(
     noise: Covariances, `[M, 68, 2, 2]`, mm^2.
     used: Landmarks that say something, `[M, 68]`.
     people: Whose identity is one, `[M]`.
-    counted: Whether trusted photos enter normal equations; 0 otherwise.
+    counted: Which trusted photos enter the normal equations, `[M]`; None is
+      none.
   """
   moved: list[dict[str, np.ndarray]] = []
   sums, pull = np.zeros((9, NUM_LANDMARKS**2)), np.zeros(3 * NUM_LANDMARKS)
@@ -125,8 +125,8 @@ def integrate_faces(
     own = np.arange(NUM_LANDMARKS)
     precisions.append(blocks[:, own, :, own].swapaxes(0, 1))
     forces.append(force.reshape(-1, NUM_LANDMARKS, 2))
-    kept = few.trusted
-    if counted:
+    if counted is not None:
+      kept = counted[some] & few.trusted
       axes = linear.axes[kept]
       sums += np.tensordot(
         np.einsum("nai,nbj->nabij", axes, axes).reshape(-1, 9),

@@ -32,6 +32,8 @@ from disentangle3d.fitting.options import (
 )
 from disentangle3d.types import LANDMARK_MIRROR, NUM_CONTOUR, NUM_LANDMARKS
 
+# How far an offset moves that is not to.
+_STAYS_MM = 1e-3
 # Rounds for the cameras, before the first for offsets.
 _CAMERA_ROUNDS = 2
 _MIRROR_X = np.array([-1.0, 1.0, 1.0])
@@ -64,8 +66,9 @@ def estimate_offsets(
 ) -> OffsetEstimate:
   """Estimates where a detector's landmarks are, relative to a model's.
 
-  Contour landmarks of the side turned away slide along the face from
-  `SLIDING_YAW_RAD` on, and count up to there only.
+  x and y are from faces turned by less than `SLIDING_YAW_RAD`: weak perspective
+  is wrong for others. Depth is then from all with x and y fixed; contour
+  landmarks of the side turned away slide along the face, and do not count.
 
   Args:
     model: From `fit_model`.
@@ -85,11 +88,13 @@ def estimate_offsets(
   offset = start = _to_symmetry(model, known)
   before = after = np.zeros(NUM_LANDMARKS)
   regular = faces.visible
-  # The cameras come first.
-  for number in range(-_CAMERA_ROUNDS, options.rounds + 1):
+  # The cameras come first, depth last.
+  for number in range(-_CAMERA_ROUNDS, 2 * options.rounds + 1):
     used = regular & known & ~_turned_away(model, faces)
+    in_depth = number >= options.rounds
+    counted = in_depth | (np.abs(faces.yaw_rad) < SLIDING_YAW_RAD)
     now = integrate_faces(
-      model, faces, points, offset, noise, used, alone, counted=True
+      model, faces, points, offset, noise, used, alone, counted
     )
     trusted = now.reasonable_photos(used)
     faces = dataclasses.replace(now.faces, trusted=trusted)
@@ -99,8 +104,10 @@ def estimate_offsets(
     )
     if number == 0:
       before = after
-    if 0 <= number < options.rounds:
-      offset = offset + _solve(now, model, offset, start, known, options)
+    if 0 <= number < 2 * options.rounds:
+      offset = offset + _solve(
+        now, model, offset, start, known, options, in_depth=in_depth
+      )
   return OffsetEstimate(
     offset_mm=offset, faces=faces, before_mm=before, after_mm=after
   )
@@ -138,14 +145,23 @@ def _solve(
   start: np.ndarray,
   known: np.ndarray,
   options: CalibrationOptions,
+  *,
+  in_depth: bool,
 ) -> np.ndarray:
-  """The change of the offsets, `[68, 3]`: least squares, prior and gauge."""
+  """The change of the offsets, `[68, 3]`: least squares, prior and gauge.
+
+  In depth x and y stay.
+  """
   symmetric = _symmetric_basis()
   std = [options.offset_std_mm, options.offset_std_mm, options.depth_std_mm]
+  centre = start
+  if in_depth:
+    std[:2] = [_STAYS_MM, _STAYS_MM]
+    centre = np.where([True, True, False], offset, start)
   prior = np.tile(1 / np.square(std), NUM_LANDMARKS)
   prior[~np.repeat(known, 3)] = 1e12
   normal = symmetric.T @ (now.normal + np.diag(prior)) @ symmetric
-  pull = symmetric.T @ (now.pull - prior * (offset - start).ravel())
+  pull = symmetric.T @ (now.pull - prior * (offset - centre).ravel())
   gauge = _unobservable(_own_points(model) + start, known) @ symmetric
   present = gauge @ np.linalg.lstsq(symmetric, (offset - start).ravel())[0]
   count = len(gauge)

@@ -39,6 +39,9 @@ class FitOptions:
       landmark calibration gives each landmark, where it gives one;
       `"isotropic"` takes `landmark_std_px` for all.
     noise_factor: What calibrated covariances are multiplied by.
+    expression_std: Standard deviation of the expression coefficients' prior;
+      1 is the model's own, which for modes made of blendshapes is that of
+      random weights, not of people's faces.
 
   Raises:
     UserError: A number is out of range.
@@ -55,6 +58,7 @@ class FitOptions:
   robust_scale_px: float = 4.5
   noise: str = "calibrated"
   noise_factor: float = 1.0
+  expression_std: float = 1.0
 
   def __post_init__(self) -> None:
     for name, low in (
@@ -71,7 +75,7 @@ class FitOptions:
         raise UserError(f"{name}: expected at least {low}, got {value}")
     check_choice("robust", self.robust, ROBUST_COSTS)
     check_choice("noise", self.noise, NOISES)
-    for name in ("robust_scale_px", "noise_factor"):
+    for name in ("robust_scale_px", "noise_factor", "expression_std"):
       value = getattr(self, name)
       if not 0 < value < float("inf"):
         raise UserError(f"{name}: expected more than 0, got {value}")
@@ -85,21 +89,22 @@ class CalibrationOptions:
   """What decides a calibration.
 
   Attributes:
-    rounds: Of the offsets.
+    rounds: Of the offsets, across the face and then in depth.
     working_std_mm: The noise that offsets are estimated under; far off the
       true one costs efficiency, not bias.
     offset_std_mm: Prior of an offset in x and in y.
-    depth_std_mm: Prior of an offset in z, which only turned faces show.
+    depth_std_mm: Prior of an offset in z, which only turned faces show: what
+      detectors mark is on the skin.
     noise_std_mm: The noise, the same everywhere, that its estimate starts from.
     noise_rounds: Of the noise; see `landmark_noise` for why one.
     yaw_edges_deg: Where ranges of |yaw| with a covariance of their own end.
     least_photos: A range with fewer is part of the one before.
   """
 
-  rounds: int = 8
+  rounds: int = 5
   working_std_mm: float = 3.0
   offset_std_mm: float = 10.0
-  depth_std_mm: float = 3.0
+  depth_std_mm: float = 1.0
   noise_std_mm: float = 2.5
   noise_rounds: int = 1
   yaw_edges_deg: tuple[float, ...] = (15.0, 30.0, 45.0)

@@ -16,7 +16,7 @@ _INNER_LIPS = [62, 66]
 
 
 def faces_at_rest(
-  model: FitModel, faces: PhotographedFaces, *, share: float = 1 / 3
+  model: FitModel, faces: PhotographedFaces, *, share: float = 1 / 8
 ) -> Bool[np.ndarray, "M"]:
   """Of each person's photos those with the narrowest and most closed mouth.
 

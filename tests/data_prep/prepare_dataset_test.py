@@ -177,6 +177,7 @@ class PrepareDatasetTest(absltest.TestCase):
     ]
 
   @pytest.mark.slow
+  @pytest.mark.timeout(900)
   def test_a_killed_run_goes_on_to_the_dataset(self):
     flags = self._write_known_faces()
     command = _command(self.folder / "photos", self.folder, *flags)
@@ -229,6 +230,12 @@ class PrepareDatasetTest(absltest.TestCase):
       "ERROR: --set=fit_faces.contuor: no such flag; did you mean contour?"
       " (--help lists the flags)\n",
     )
+    marks = self.folder / "marks.npz"
+    said = _run(
+      _command(photos, self.folder, *flags, f"--landmark_calibration={marks}"),
+      status=1,
+    )
+    self.assertStartsWith(said, f"ERROR: {marks}: no such file; make one with")
     said = _run(_command(self.folder / "gone", self.folder), status=1)
     self.assertEqual(
       said, f"ERROR: --photos: {self.folder}/gone: no such file or folder\n"

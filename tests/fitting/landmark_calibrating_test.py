@@ -29,7 +29,7 @@ _MIRROR = np.array([-1.0, 1.0, 1.0])
 _MIRROR_COVARIANCE = np.array([[1.0, -1.0], [-1.0, 1.0]])
 _EDGES_DEG = (15.0,)
 _OPTIONS = CalibrationOptions(
-  rounds=5, noise_rounds=6, yaw_edges_deg=_EDGES_DEG
+  rounds=3, noise_rounds=6, yaw_edges_deg=_EDGES_DEG
 )
 _OWN = np.arange(68)
 

@@ -185,6 +185,8 @@ class PhotosTest(parameterized.TestCase):
     (self.folder / "set" / "s2").symlink_to(self.folder / "else")
     (self.folder / "set" / "alias").symlink_to("real")
     (self.folder / "set" / "s1" / "up").symlink_to("..")
+    (self.folder / "set" / "all").symlink_to(".")
+    (self.folder / "set" / "s1" / "far").symlink_to(self.folder / "else")
     taken = ["real/1.png", *files, "s2/1.jpg"]
     for heif, missing in ((None, [".heic"]), (object(), [])):
       with mock.patch("importlib.util.find_spec", return_value=heif):
@@ -200,6 +202,7 @@ class PhotosTest(parameterized.TestCase):
           | {
             "in deeper folders": 3,
             "linked folders of people who are there": 1,
+            "links that lead back up": 2,
           },
         )
       with self.assertLogs("absl", "WARNING") as logs:
