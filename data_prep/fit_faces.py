@@ -68,6 +68,13 @@ def define_flags() -> None:
     "What calibrated covariances are multiplied by.",
     lower_bound=0.0,
   )
+  flags.DEFINE_float(
+    "expression_std",
+    defaults.options.expression_std,
+    "The standard deviation of the expression coefficients' prior; more lets"
+    " faces move more before the identity explains it.",
+    lower_bound=0.0,
+  )
   flags.DEFINE_enum(
     "robust", defaults.options.robust, ROBUST_COSTS, "The cost of a distance."
   )
@@ -113,6 +120,7 @@ def settings_from_flags() -> FitSettings:
       landmark_std_px=values.landmark_std_px,
       noise=values.noise,
       noise_factor=values.noise_factor,
+      expression_std=values.expression_std,
       robust=values.robust,
       robust_scale_px=values.robust_scale_px,
     ),

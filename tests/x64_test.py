@@ -58,7 +58,6 @@ def _cases() -> dict[str, tuple[Any, tuple[Any, ...]]]:
       lambda key: d3d.init_params(key, api_test.MODEL, model),
       (jax.random.key(0),),
     ),
-    "fit_landmarks, many": (_fit("none"), (landmarks, visibility)),
     "fit_landmarks, robust": (_fit("huber"), (landmarks, visibility)),
     "render": (
       lambda vertices, camera: d3d.render(

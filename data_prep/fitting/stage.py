@@ -120,8 +120,10 @@ def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
 
 
 def _told(settings: FitSettings, model: MorphableModel) -> dict[str, Any]:
-  """The settings as `about.json` has them; of noise only what is calibrated."""
+  """The settings as `about.json` has them; only what differs from of old."""
   told = dataclasses.asdict(settings)
+  if settings.options.expression_std == 1:
+    del told["options"]["expression_std"]
   if model.landmark_calibration is None:
     del told["landmark_calibration"]
     del told["options"]["noise"], told["options"]["noise_factor"]

@@ -5,6 +5,8 @@ camera. The fit alternates: cameras, expressions, shared identity. Subjects
 and images are padded to one size, so that a whole batch is one program.
 """
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -70,8 +72,8 @@ def fit_landmarks(
   """Fits one identity a subject to the landmarks of all its images.
 
   Minimises the sum of |u - u_hat|^2 over visible points + landmark_std_px^2
-  (|alpha|^2 + sum_n |beta_n|^2). Eq. 7 is its first term. From zero
-  coefficients and a closed-form camera it alternates (3.3.2): damped
+  (|alpha|^2 + sum_n |beta_n|^2 / expression_std^2). Eq. 7 is its first term.
+  From zero coefficients and a closed-form camera it alternates (3.3.2): damped
   Gauss-Newton steps for every camera, then the expressions, then the shared
   identity by conjugate gradients; then it goes on along its last rounds as far
   as the objective falls (`extrapolation`), which the paper does not. The
@@ -130,6 +132,11 @@ def fit_landmarks(
   # Accelerators multiply float32 in fewer bits unless told otherwise.
   with jax.default_matmul_precision("highest"):
     basis = landmark_basis(model, contour)
+    basis = dataclasses.replace(
+      basis,
+      expression=options.expression_std * basis.expression,
+      expression_centroid=options.expression_std * basis.expression_centroid,
+    )
     observed = observe(
       basis,
       jnp.asarray(landmarks),
@@ -144,10 +151,12 @@ def fit_landmarks(
       lambda state: alternate(basis, state, options),
       state,
     )
-    return _result(basis, state)
+    return _result(basis, state, options)
 
 
-def _result(basis: LandmarkBasis, state: State) -> FitResult:
+def _result(
+  basis: LandmarkBasis, state: State, options: FitOptions
+) -> FitResult:
   observed, estimate = state.observed, state.estimate
   axes = image_axes(estimate.scale, estimate.rotation)
   share = observed.share[..., None, :]
@@ -171,7 +180,7 @@ def _result(basis: LandmarkBasis, state: State) -> FitResult:
   size = _FACE_SIZE_MM * estimate.scale
   return FitResult(
     identity_coefficients=estimate.identity,
-    expression_coefficients=estimate.expression,
+    expression_coefficients=options.expression_std * estimate.expression,
     camera=camera_or_none(estimate.scale, estimate.rotation, translation, seen),
     objective=state.history,
     rmse_px=rmse,

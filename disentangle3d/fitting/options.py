@@ -39,6 +39,9 @@ class FitOptions:
       landmark calibration gives each landmark, where it gives one;
       `"isotropic"` takes `landmark_std_px` for all.
     noise_factor: What calibrated covariances are multiplied by.
+    expression_std: Standard deviation of the expression coefficients' prior;
+      1 is the model's own, which for modes made of blendshapes is that of
+      random weights, not of people's faces.
 
   Raises:
     UserError: A number is out of range.
@@ -55,6 +58,7 @@ class FitOptions:
   robust_scale_px: float = 4.5
   noise: str = "calibrated"
   noise_factor: float = 1.0
+  expression_std: float = 1.0
 
   def __post_init__(self) -> None:
     for name, low in (
@@ -71,7 +75,7 @@ class FitOptions:
         raise UserError(f"{name}: expected at least {low}, got {value}")
     check_choice("robust", self.robust, ROBUST_COSTS)
     check_choice("noise", self.noise, NOISES)
-    for name in ("robust_scale_px", "noise_factor"):
+    for name in ("robust_scale_px", "noise_factor", "expression_std"):
       value = getattr(self, name)
       if not 0 < value < float("inf"):
         raise UserError(f"{name}: expected more than 0, got {value}")

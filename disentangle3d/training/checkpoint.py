@@ -6,6 +6,7 @@ renames at the end, so that a half-written checkpoint is not seen.
 """
 
 from collections.abc import Mapping
+import errno
 import logging
 import os
 import pathlib
@@ -75,8 +76,9 @@ class PhaseCheckpoints:
       # What TensorStore says of a disk is a ValueError, of many lines.
       reason = str(error).splitlines()[0] if str(error) else repr(error)
       raise OSError(
+        getattr(error, "errno", None) or errno.EIO,
         f"{self.folder / str(step)}: the checkpoint cannot be written, those"
-        f" before it are kept; is the disk full? (...{reason[-160:]})"
+        f" before it are kept; is the disk full? (...{reason[-160:]})",
       ) from error
 
   def restore(self, step: int, like: TrainState) -> TrainState:

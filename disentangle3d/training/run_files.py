@@ -6,10 +6,12 @@ import logging
 import os
 import pathlib
 import subprocess
+import time
 from typing import Any
 
 import jax
-import tensorboardX
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.machine import package_versions
@@ -45,7 +47,11 @@ class MetricLog:
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / METRICS
     self._lines = self._path.open("a")
-    self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+    self._folder = workdir / "tensorboard"
+    self._folder.mkdir(exist_ok=True)
+    # Not a SummaryWriter: its thread ends silently where the disk is full or
+    # the clock is set, and then holds up the training for good.
+    self._events = event_file_writer.EventsWriter(str(self._folder / "events"))
 
   def __enter__(self) -> "MetricLog":
     """Closes itself at the end of the block."""
@@ -62,8 +68,13 @@ class MetricLog:
     with named_errors(self._path):
       self._lines.write(json.dumps(line) + "\n")
       self._lines.flush()
-    for name, value in values.items():
-      self._events.add_scalar(f"{phase}/{name}", value, step)
+    with named_errors(self._folder):
+      for name, value in values.items():
+        scalar = summary.scalar(f"{phase}/{name}", value)
+        event = event_pb2.Event(summary=scalar, step=step)
+        event.wall_time = time.time()
+        self._events.write_event(event)
+      self._events.flush()
 
 
 def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:

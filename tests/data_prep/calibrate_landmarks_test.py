@@ -1,15 +1,21 @@
+import dataclasses
 import json
 import pathlib
+import subprocess
+import sys
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
 
+from data_prep.fitting import calibration
 from data_prep.fitting.calibration import calibrate_landmarks, read_detections
 from data_prep.fitting.calibration_page import (
   calibration_page,
   calibration_summary,
 )
+from data_prep.fitting.landmark_index import read_entries
 from data_prep.fitting.surface_anchors import anchored
 from disentangle3d.faces.landmark_calibration import (
   calibrated_points,
@@ -20,6 +26,7 @@ from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.fitting.options import CalibrationOptions
 from disentangle3d.geometry import rotation_from_euler
 from disentangle3d.types import LANDMARK_MIRROR, UserError
+from tests.fixtures import REPOSITORY
 
 _PEOPLE, _PHOTOS = 20, 2
 _OPTIONS = CalibrationOptions(rounds=3)
@@ -130,6 +137,32 @@ class CalibrateLandmarksTest(absltest.TestCase):
         file.unlink()
     with self.assertRaisesRegex(UserError, "expected 20 photos .* got 10"):
       read_detections(folder, most_photos=1000, seed=0)
+
+  def test_landmarks_of_two_detectors_are_not_mixed(self):
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    _write_photos(folder, _bowl())
+
+    def marked_twice(index, entries):
+      rows = read_entries(index, entries)
+      return [dataclasses.replace(rows[0], detector="other"), *rows[1:]]
+
+    with mock.patch.object(calibration, "read_entries", marked_twice):
+      with self.assertRaisesRegex(UserError, "one detector, got those of"):
+        read_detections(folder, most_photos=1000, seed=0)
+
+  def test_another_ending_than_npz_is_told_at_once(self):
+    told = subprocess.run(
+      [
+        *(sys.executable, "-m", "data_prep.calibrate_landmarks"),
+        *("--aligned=nowhere", "--morphable_model=nowhere.npz"),
+        "--output_file=calibration.json",
+      ],
+      cwd=REPOSITORY,
+      capture_output=True,
+      text=True,
+    )
+    self.assertEqual(told.returncode, 1)
+    self.assertIn("expected a name that ends in .npz", told.stderr)
 
 
 class AnchoredTest(absltest.TestCase):

@@ -349,7 +349,10 @@ class WhitenedTest(parameterized.TestCase):
     )
 
   @parameterized.parameters(
-    dict(noise="measured"), dict(noise_factor=0.0), dict(noise_factor=np.nan)
+    dict(noise="measured"),
+    dict(noise_factor=0.0),
+    dict(noise_factor=np.nan),
+    dict(expression_std=0.0),
   )
   def test_bad_options_are_named(self, **options):
     with self.assertRaisesRegex(ValueError, next(iter(options))):

@@ -328,6 +328,20 @@ class InvarianceTest(parameterized.TestCase):
       got.identity_coefficients, _fitted().identity_coefficients, atol=1e-3
     )
 
+  def test_a_wider_expression_prior_is_a_larger_expression_basis(self):
+    model, faces = _faces()
+    larger = model.replace(expression_basis=2 * model.expression_basis)
+    wider = FitOptions(max_iterations=15, expression_std=2.0)
+    got = _fit(model, faces.landmarks, faces.visibility, wider)
+    same = _fit(larger, faces.landmarks, faces.visibility, _OPTIONS)
+    for name in ("identity_coefficients", "objective", "rmse_px", "camera"):
+      jax.tree.map(
+        np.testing.assert_array_equal, getattr(got, name), getattr(same, name)
+      )
+    np.testing.assert_array_equal(
+      got.expression_coefficients, 2 * same.expression_coefficients
+    )
+
 
 class DegenerateInputTest(absltest.TestCase):
   def test_everything_stays_finite(self):

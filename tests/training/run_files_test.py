@@ -1,8 +1,13 @@
+import errno
 import json
 import pathlib
+import struct
+from unittest import mock
 
 from absl.testing import absltest
 import jax
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import RecordWriter
 
 from disentangle3d.training.run_files import (
   MetricLog,
@@ -10,6 +15,20 @@ from disentangle3d.training.run_files import (
   write_run_info,
 )
 from tests.training.cases import MORPHABLE_MODEL
+
+
+def _events(path):
+  """Tag, value and step of each scalar: TFRecords by their definition."""
+  content, at, found = path.read_bytes(), 0, []
+  while at < len(content):
+    (length,) = struct.unpack_from("<Q", content, at)
+    event = event_pb2.Event.FromString(content[at + 12 : at + 12 + length])
+    at += 12 + length + 4
+    found += [
+      (value.tag, value.simple_value, event.step)
+      for value in event.summary.value
+    ]
+  return found
 
 
 class RunFilesTest(absltest.TestCase):
@@ -49,7 +68,30 @@ class RunFilesTest(absltest.TestCase):
       ],
     )
     events = (self.workdir / "tensorboard").glob("events*")
-    self.assertTrue(all(path.stat().st_size for path in events))
+    told = [event for path in events for event in _events(path)]
+    self.assertIn(("decoders/loss", 9.0, 10), told)
+
+  def test_a_clock_that_is_set_does_not_hold_up_the_training(self):
+    days = iter([0.0, 400.0, -400.0, 0.0] * 100)
+    with (
+      mock.patch("time.time", lambda: 1e9 + 86_400 * next(days)),
+      MetricLog(self.workdir) as log,
+    ):
+      for step in range(40):
+        log.write("latents", step, {"loss": float(step)})
+    (path,) = (self.workdir / "tensorboard").glob("events*")
+    self.assertEqual(
+      _events(path), [("latents/loss", float(step), step) for step in range(40)]
+    )
+
+  def test_a_full_disk_is_told_with_the_folder(self):
+    with MetricLog(self.workdir) as log:
+      full = OSError(errno.ENOSPC, "No space left on device")
+      with (
+        mock.patch.object(RecordWriter, "write", side_effect=full),
+        self.assertRaisesRegex(OSError, "No space left.*tensorboard"),
+      ):
+        log.write("latents", 1, {"loss": 2.0})
 
   def test_no_metrics_and_a_cut_line_are_named(self):
     with self.assertRaisesRegex(FileNotFoundError, "metrics.jsonl"):
