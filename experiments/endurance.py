@@ -24,7 +24,7 @@ from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_output, define_path
 from disentangle3d.types import UserError
 from experiments.benchmarks.results import OUTPUT, publish
-from experiments.resilience.commands import Command, make_commands
+from experiments.resilience.commands import BINARIES, Command, make_commands
 from experiments.resilience.trials import PARTS, blocks_of, endure
 
 _PEOPLE, _PHOTOS = 3, 2
@@ -34,6 +34,11 @@ def define_flags() -> None:
   """Defines how long, what, and on which photographs."""
   flags.DEFINE_float("minutes", 30.0, "How long it takes, about.")
   flags.DEFINE_list("parts", list(PARTS), f"Some of {', '.join(PARTS)}.")
+  flags.DEFINE_list(
+    "binaries",
+    list(BINARIES),
+    f"Which are interrupted, some of {', '.join(BINARIES)}.",
+  )
   flags.DEFINE_integer("seed", 0, "Decides damage, moments and sizes.")
   define_path(
     "photos",
@@ -46,6 +51,12 @@ def define_flags() -> None:
 def main() -> None:
   """Tries, prints and writes."""
   values = flags.FLAGS
+  strange = sorted(set(values.binaries) - set(BINARIES))
+  if strange or not values.binaries:
+    raise UserError(
+      f"--binaries: expected some of {', '.join(BINARIES)}, got"
+      f" {', '.join(strange) or 'none'}"
+    )
   unknown = sorted(set(values.parts) - set(PARTS))
   if unknown or not values.parts:
     raise UserError(
@@ -57,7 +68,13 @@ def main() -> None:
     if set(values.parts) != {"fuzz"}:
       if not values.photos:
         raise UserError("--photos: expected, or --parts=fuzz")
-      commands = make_commands(scratch, _few_people(values.photos, scratch))
+      commands = [
+        command
+        for command in make_commands(
+          scratch, _few_people(values.photos, scratch)
+        )
+        if command.name in values.binaries
+      ]
     result = endure(
       commands,
       scratch,

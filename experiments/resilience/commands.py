@@ -15,6 +15,7 @@ from disentangle3d.faces.procedural import procedural_face_model
 # Of a run's output, what tells when and by whom it was made.
 _OF_THE_MOMENT = ("events.out.tfevents", "metrics", "run.json")
 MOST_SECONDS = 1200
+BINARIES = ("prepare_dataset", "train", "reconstruct")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,14 +19,14 @@ from experiments.resilience.interruptions import (
   last_line,
 )
 
-# The command once on a disk of so many bytes, and again on a large one; what
-# it told and how it ended the first time is kept.
+# The command once on a disk of so many bytes, and where that was not enough
+# again on a large one; what it told and how it ended the first time is kept.
 _FULL = """
 disk=$1; size=$2; kept=$3; shift 3
 mount -t tmpfs -o size=$size tmpfs $disk || exit 125
-"$@" 2>$kept/first; echo $? >$kept/status
+"$@" 2>$kept/first; status=$?; echo $status >$kept/status
 mount -o remount,size=4g $disk || exit 125
-"$@"; status=$?
+if [ $status != 0 ]; then "$@"; status=$?; fi
 cp -a $disk/. $kept/content
 exit $status
 """

@@ -90,6 +90,7 @@ def endure(
     for command in commands:
       logging.info("%s, undisturbed.", command.name)
       references[command.name] = reference_run(command, scratch)
+  told = len(result.wrong)
   no_disk = why_no_disk() if "disk" in parts else ""
   for part in parts:
     end, turn = time.monotonic() + share, 0
@@ -101,6 +102,9 @@ def endure(
         no_disk,
       )
       turn += 1
+      for line in result.wrong[told:]:
+        logging.warning("%s", line)
+      told = len(result.wrong)
   return result
 
 
