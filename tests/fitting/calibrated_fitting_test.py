@@ -172,7 +172,7 @@ class RecoveryTest(absltest.TestCase):
     calibration = model.landmark_calibration
     exact = model.replace(
       landmark_calibration=calibration.replace(
-        offset_mm=2 * calibration.offset_mm,
+        offset_mm=3 * calibration.offset_mm,
         covariance_mm2=1e-4 * calibration.covariance_mm2,
       )
     )
