@@ -208,7 +208,9 @@ def bar_chart(
     axes.set_ylim(bottom=0)
   if len(series) > 1:
     # Bars fill the axes: the legend goes below them.
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    inches = 0.6 + 0.06 * max(map(len, series))
+    columns = int(np.clip(figure.get_figwidth() / inches, 1, 4))
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=8)
   return figure
 
 

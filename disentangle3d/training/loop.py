@@ -228,9 +228,11 @@ def train_phase(
     with pending.waiting_for_input():
       batch = next(batches).replace(basis=basis, held=phase_input.held)
     if compiled is None:
-      pending.flops_per_step = len(devices) * count_operations(
-        mapped, state, batch, key
-      )
+      # JAX traces no pmap of several processes outside of lower().
+      if jax.process_count() == 1:
+        pending.flops_per_step = len(devices) * count_operations(
+          mapped, state, batch, key
+        )
       compiled = mapped.lower(state, batch, key).compile(
         compiler_options=cpu_compiler_options(backend=devices[0].platform)
       )
