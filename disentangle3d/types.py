@@ -73,13 +73,7 @@ class UserError(ValueError):
 
   def __str__(self) -> str:
     """The message; names out of damaged files cannot break its line."""
-    message = super().__str__()
-    if len(message.splitlines()) < 2:
-      return message
-    return "".join(
-      c if c.isprintable() else c.encode("unicode_escape").decode()
-      for c in message
-    )
+    return " ".join(super().__str__().splitlines())
 
 
 class UserFileNotFoundError(UserError, FileNotFoundError):
