@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -77,7 +78,14 @@ def read_npz(
     # numpy leaves a file open that it opened itself and cannot read.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
       content = {name: file[name] for name in file.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+  except (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,  # of zipfile: encrypted, or of a later version
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
     raise UserError(
       f"{path}: expected {what}, got a file that cannot be read as one"
       f" ({error})"

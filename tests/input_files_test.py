@@ -54,6 +54,20 @@ class InputFilesTest(absltest.TestCase):
       ):
         read_npz(self.path, "arrays")
 
+  def test_a_zip_of_a_later_version_or_with_a_password_is_refused(self):
+    np.savez(self.path, a=np.arange(3))
+    good = self.path.read_bytes()
+    entry = good.rindex(b"PK\x01\x02")
+    # Central directory: version needed at 6, flags at 8; local header 4, 6.
+    for place, local, value in ((6, 4, 255), (8, 6, 1)):
+      damaged = bytearray(good)
+      damaged[entry + place] = damaged[local] = value
+      self.path.write_bytes(damaged)
+      with self.assertRaisesRegex(
+        UserError, "a.npz: expected arrays, got a file that cannot be read"
+      ):
+        read_npz(self.path, "arrays")
+
 
 if __name__ == "__main__":
   absltest.main()
