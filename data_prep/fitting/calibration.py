@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 
 from absl import logging
-from jaxtyping import Float
+from jaxtyping import Float, Int
 import numpy as np
 import threadpoolctl
 
@@ -57,7 +57,7 @@ class Detections:
 
   landmarks: Float[np.ndarray, "M 68 2"]
   visibility: Float[np.ndarray, "M 68"]
-  subjects: Float[np.ndarray, "M"]
+  subjects: Int[np.ndarray, "M"]
   detector: str
   licences: Mapping[str, str]
   given: int

@@ -16,6 +16,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   identity_calibration,
 )
+from disentangle3d.fitting.linear_faces import SLIDING_YAW_RAD
 from disentangle3d.geometry import project
 from disentangle3d.reporting.charts import Series, line_chart
 from disentangle3d.reporting.figures import portrait_camera, render_shape
@@ -63,7 +64,7 @@ def calibration_summary(
   trusted = faces.trusted
   edges = np.asarray(calibration.yaw_edges_rad)
   ranges = np.digitize(np.abs(faces.yaw_rad[trusted]), edges)
-  turned = np.abs(found.offsets.faces.yaw_rad) > np.deg2rad(15)
+  turned = np.abs(found.offsets.faces.yaw_rad) > SLIDING_YAW_RAD
   by_landmark = {
     "moved": np.linalg.norm(found.moved_mm, axis=1),
     "before": found.before_mm,
@@ -78,10 +79,7 @@ def calibration_summary(
     by_landmark["from the other, across"] = np.linalg.norm(apart[:, :2], axis=1)
     by_landmark["from the other, in depth"] = np.abs(apart[:, 2])
   return {
-    "detector": calibration.detector,
-    "model": calibration.model,
-    "source": calibration.source,
-    "licence": calibration.licence,
+    **calibration.provenance,
     "photos": {
       "given": found.given,
       "drawn": found.drawn,

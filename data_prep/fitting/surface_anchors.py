@@ -4,7 +4,11 @@ from jaxtyping import Float
 import numpy as np
 import scipy
 
-from disentangle3d.evaluation.surfaces import closest_points, make_surface
+from disentangle3d.evaluation.surfaces import (
+  barycentric,
+  closest_points,
+  make_surface,
+)
 from disentangle3d.faces.landmark_calibration import LandmarkCalibration
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -51,7 +55,9 @@ def anchored(
     found = closest_points(make_surface(mean, patch), points_mm[landmark][None])
     if found.distance_mm[0] <= _FARTHEST_MM:
       corners[landmark] = patch[found.triangle[0]]
-      weights[landmark] = _barycentric(mean[corners[landmark]], found.point[0])
+      place = barycentric(found.point, mean[corners[landmark]][None])[0]
+      # On an edge rounding can take one below 0.
+      weights[landmark] = np.maximum(place, 0) / np.maximum(place, 0).sum()
   surface = np.einsum("lk,lkc->lc", weights, mean[np.maximum(corners, 0)])
   offset = np.where(corners[:, :1] >= 0, points_mm - surface, 0.0)
   return plain.replace(
@@ -68,11 +74,3 @@ def _parts(triangles: np.ndarray, count: int) -> np.ndarray:
     (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)
   )
   return scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
-
-
-def _barycentric(corners: np.ndarray, point: np.ndarray) -> np.ndarray:
-  """Weights of a point of a triangle, not negative, sum 1."""
-  sides = (corners[1:] - corners[0]).T
-  others = np.linalg.lstsq(sides, point - corners[0], rcond=None)[0]
-  weights = np.clip([1 - others.sum(), *others], 0.0, None)
-  return weights / weights.sum()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.struct
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ from disentangle3d.types import (
   UserError,
   check_array,
 )
+
+_Arrays = TypeVar("_Arrays", Array, np.ndarray)
 
 _FORMAT = "disentangle3d landmark calibration, version 1"
 _ARRAYS = {
@@ -177,8 +179,7 @@ def landmark_covariance(
   if not calibration.num_yaw_ranges:
     raise ValueError("calibration: expected one with a covariance, got none")
   right = jnp.asarray(calibration.covariance_mm2)
-  flip = jnp.asarray([[1.0, -1.0], [-1.0, 1.0]], right.dtype)
-  left = right[:, LANDMARK_MIRROR] * flip[None, None]
+  left = mirrored_covariance(right)
   edges = jnp.asarray(calibration.yaw_edges_rad)
   edges = edges.reshape((1,) * yaw_rad.ndim + edges.shape)
   number = jnp.sum(jnp.abs(yaw_rad)[..., None] >= edges, -1)
@@ -190,6 +191,15 @@ def landmark_covariance(
   # Counter-clockwise as seen, of vectors whose y points down.
   turn = jnp.stack([jnp.stack([cos, sin], -1), jnp.stack([-sin, cos], -1)], -2)
   return jnp.einsum("...ab,...lbc,...dc->...lad", turn, upright, turn)
+
+
+def mirrored_covariance(
+  covariance: Float[_Arrays, "*B 68 2 2"],
+) -> Float[_Arrays, "*B 68 2 2"]:
+  """The noise of faces' mirror images, `[..., 68, 2, 2]`."""
+  flip = np.array([[1, -1], [-1, 1]], covariance.dtype)
+  flip = flip.reshape((1,) * (covariance.ndim - 2) + (2, 2))
+  return covariance[..., LANDMARK_MIRROR, :, :] * flip
 
 
 def renumber_vertices(

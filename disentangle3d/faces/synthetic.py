@@ -291,7 +291,7 @@ def _photograph(
   noise = by_photo["noise"].reshape(batch, 68, 2)
   calibration = world.model.landmark_calibration
   if calibration is not None and calibration.num_yaw_ranges:
-    noise = landmark_noise(world.model, noise, rotation)
+    noise = landmark_noise(calibration, noise, rotation)
     found = project(photo, points) + world.nominal_scale * noise
   else:
     found = project(photo, points) + world.landmark_noise_px * noise

@@ -6,7 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from disentangle3d.faces.landmark_calibration import landmark_covariance
+from disentangle3d.faces.landmark_calibration import (
+  LandmarkCalibration,
+  landmark_covariance,
+)
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   landmark_points,
@@ -162,14 +165,14 @@ def marked_points(
 
 
 def landmark_noise(
-  model: MorphableModel,
+  calibration: LandmarkCalibration,
   normal: Float[Array, "B 68 2"],
   rotation: Float[Array, "B 3 3"],
 ) -> Float[Array, "B 68 2"]:
-  """A detector's noise, as the model's landmark calibration has it.
+  """A detector's noise, as its landmark calibration has it.
 
   Args:
-    model: With a calibration that has covariances.
+    calibration: With covariances.
     normal: Standard normal numbers, `[B, 68, 2]`.
     rotation: Poses, `[B, 3, 3]`.
 
@@ -177,12 +180,10 @@ def landmark_noise(
     Noise, `[B, 68, 2]`, mm, x right, y down.
 
   Raises:
-    ValueError: The model has no such calibration.
+    ValueError: It has none.
   """
-  if model.landmark_calibration is None:
-    raise ValueError("model: expected a landmark calibration, got none")
   yaw, _, roll = euler_from_rotation(rotation)
-  covariance = landmark_covariance(model.landmark_calibration, yaw, roll)
+  covariance = landmark_covariance(calibration, yaw, roll)
   # The lower triangular root, by hand: LAPACK on batches can hang on CPU.
   first = jnp.sqrt(covariance[..., 0, 0])
   mixed = covariance[..., 0, 1] / first

@@ -32,7 +32,7 @@ _ESTIMATE_ROUNDS = 3
 _STEPS_A_ROUND = 5
 
 # Rows of the image axes: x to the right, y down although y is up in 3D.
-_FLIP = np.array([[1, 0, 0], [0, -1, 0]], np.float32)
+FLIP = np.array([[1, 0, 0], [0, -1, 0]], np.float32)
 # _CROSS[k] x = (unit vector k) x x.
 _CROSS = np.array(
   [
@@ -42,8 +42,8 @@ _CROSS = np.array(
   ],
   np.float32,
 )
-# d(residual axes)/d(log scale, rotation vector) is scale _TANGENTS rotation.
-_TANGENTS = np.stack([_FLIP, *(_FLIP @ _CROSS)])
+# d(residual axes)/d(log scale, rotation vector) is scale TANGENTS rotation.
+TANGENTS = np.stack([FLIP, *(FLIP @ _CROSS)])
 
 
 @flax.struct.dataclass
@@ -286,7 +286,7 @@ def _gauss_newton(
   """The damped step `[..., 4]`: log scale, then the rotation vector."""
   # In camera axes, where the tangents are constant 2x3 matrices.
   turned_residuals = residuals @ jnp.swapaxes(rotation, -1, -2)
-  tangents = jnp.asarray(_TANGENTS, rotation.dtype)
+  tangents = jnp.asarray(TANGENTS, rotation.dtype)
   gradient = jnp.einsum("kai,...ai->...k", tangents, turned_residuals)
   if _has_matrix_weights(points_scatter, residuals):
     turned = jnp.einsum("kai,...ij->...kaj", tangents, rotation)

@@ -35,8 +35,9 @@ class FitResult:
     camera: Cameras, `[S, N]`, in the landmarks' pixels.
     objective: sum of |u - u_hat|^2 over visible points (whitened, where the
       noise is calibrated; of its robust cost, where asked for) +
-      landmark_std_px^2 (|alpha|^2 + sum_n |beta_n|^2) after each alternation,
-      `[S, T]`, px^2; the last value repeats once a subject has stopped.
+      landmark_std_px^2 (|alpha|^2 + sum_n |beta_n|^2 / expression_std^2) after
+      each alternation, `[S, T]`, px^2; the last value repeats once a subject
+      has stopped.
     rmse_px: Root mean square distance over an image's visible points, robust
       weights applied, never whitened, `[S, N]`, pixels.
     relative_error: rmse_px over what 90 mm (the outer eye distance) measure in

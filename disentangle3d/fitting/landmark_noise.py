@@ -16,6 +16,7 @@ import dataclasses
 from jaxtyping import Float
 import numpy as np
 
+from disentangle3d.faces.landmark_calibration import mirrored_covariance
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.fitting.integrated_faces import (
   IntegratedFaces,
@@ -31,8 +32,6 @@ from disentangle3d.fitting.options import (
   CalibrationOptions,
 )
 from disentangle3d.types import LANDMARK_MIRROR, NUM_LANDMARKS
-
-_MIRROR_COVARIANCE = np.array([[1.0, -1.0], [-1.0, 1.0]])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +72,8 @@ def estimate_noise(
     Detections much too far off do not count. Landmarks that the model has not
     get 1 mm^2.
   """
-  used = faces.visible & known_points(model)
+  known = known_points(model)
+  used = faces.visible & known
   edges = _filled_ranges(faces, options)
   covariance = np.zeros((len(edges) + 1, NUM_LANDMARKS, 2, 2))
   covariance[:] = options.noise_std_mm**2 * np.eye(2)
@@ -94,9 +94,7 @@ def estimate_noise(
     trusted = now.reasonable_photos(used)
     faces = dataclasses.replace(now.faces, trusted=trusted)
   return NoiseEstimate(
-    covariance_mm2=np.where(
-      known_points(model)[:, None, None], covariance, np.eye(2)
-    ),
+    covariance_mm2=np.where(known[:, None, None], covariance, np.eye(2)),
     yaw_edges_rad=edges,
     faces=faces,
   )
@@ -121,8 +119,9 @@ def _filled_ranges(
 
 def _mirrored(matrices: np.ndarray, left: np.ndarray) -> np.ndarray:
   """`[M, 68, 2, 2]` with the photos of faces turned to the left mirrored."""
-  mirrored = matrices[:, LANDMARK_MIRROR] * _MIRROR_COVARIANCE
-  return np.where(left[:, None, None, None], mirrored, matrices)
+  return np.where(
+    left[:, None, None, None], mirrored_covariance(matrices), matrices
+  )
 
 
 def _expected(
@@ -147,7 +146,7 @@ def _expected(
     weight = inside.sum(0)
     if number == 0:
       # Nearly frontal faces look to both sides.
-      total = total + total[LANDMARK_MIRROR] * _MIRROR_COVARIANCE
+      total = total + mirrored_covariance(total)
       weight = weight + weight[LANDMARK_MIRROR]
     seen = weight > 0
     found[number, seen] = total[seen] / weight[seen, None, None]

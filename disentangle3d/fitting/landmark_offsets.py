@@ -25,12 +25,13 @@ from disentangle3d.fitting.linear_faces import (
   SLIDING_YAW_RAD,
   PhotographedFaces,
   known_points,
+  turned_away,
 )
 from disentangle3d.fitting.options import (
   DEFAULT_CALIBRATION,
   CalibrationOptions,
 )
-from disentangle3d.types import LANDMARK_MIRROR, NUM_CONTOUR, NUM_LANDMARKS
+from disentangle3d.types import LANDMARK_MIRROR, NUM_LANDMARKS
 
 # How far an offset moves that is not to.
 _STAYS_MM = 1e-3
@@ -90,7 +91,7 @@ def estimate_offsets(
   regular = faces.visible
   # The cameras come first, depth last.
   for number in range(-_CAMERA_ROUNDS, 2 * options.rounds + 1):
-    used = regular & known & ~_turned_away(model, faces)
+    used = regular & known & ~turned_away(model, faces)
     in_depth = number >= options.rounds
     counted = in_depth | (np.abs(faces.yaw_rad) < SLIDING_YAW_RAD)
     now = integrate_faces(
@@ -125,14 +126,6 @@ def _own_points(model: FitModel) -> np.ndarray:
   return np.asarray(model.model.mean_shape, np.float64)[:NUM_LANDMARKS]
 
 
-def _turned_away(model: FitModel, faces: PhotographedFaces) -> np.ndarray:
-  """Contour landmarks on the side turned away, `[M, 68]`."""
-  side = np.sign(_own_points(model)[:, 0])
-  side[NUM_CONTOUR:] = 0
-  yaw = np.where(np.abs(faces.yaw_rad) > SLIDING_YAW_RAD, faces.yaw_rad, 0)
-  return side[None] * yaw[:, None] > 0
-
-
 def _rms(left: np.ndarray, used: np.ndarray) -> np.ndarray:
   square = np.sum(left**2, -1) * used
   return np.sqrt(square.sum(0) / np.maximum(used.sum(0), 1))
@@ -162,8 +155,9 @@ def _solve(
   prior[~np.repeat(known, 3)] = 1e12
   normal = symmetric.T @ (now.normal + np.diag(prior)) @ symmetric
   pull = symmetric.T @ (now.pull - prior * (offset - centre).ravel())
-  gauge = _unobservable(_own_points(model) + start, known) @ symmetric
-  present = gauge @ np.linalg.lstsq(symmetric, (offset - start).ravel())[0]
+  unobservable = _unobservable(_own_points(model) + start, known)
+  present = unobservable @ (offset - start).ravel()
+  gauge = unobservable @ symmetric
   count = len(gauge)
   system = np.block([[normal, gauge.T], [gauge, np.zeros((count, count))]])
   found = np.linalg.solve(system, np.concatenate([pull, -present]))

@@ -18,7 +18,9 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 import scipy
 
+from disentangle3d.faces.morphable_model import landmark_mask
 from disentangle3d.fitting.batched_fitting import FitModel, ImageFits
+from disentangle3d.fitting.camera import FLIP, TANGENTS
 from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS
 
 # From here on detectors mark the far side's jaw on the silhouette.
@@ -26,7 +28,6 @@ SLIDING_YAW_RAD = np.deg2rad(15.0)
 # Variances of delta so large that they say nothing: 1 a radian and a unit of
 # log scale, 1e4 mm^2.
 CAMERA_VARIANCE = np.array([1.0, 1.0, 1.0, 1.0, 1e4, 1e4])
-_FLIP = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 # No step of a camera is longer, radians and log scale.
 _LONGEST_STEP = 0.3
 
@@ -116,7 +117,29 @@ class LinearFaces:
 
 def known_points(model: FitModel) -> Bool[np.ndarray, "68"]:
   """Landmarks that the model has."""
-  return np.asarray(model.model.landmark_vertices) >= 0
+  return np.asarray(landmark_mask(model.model)) > 0
+
+
+def turned_away(
+  model: FitModel, faces: PhotographedFaces
+) -> Bool[np.ndarray, "M 68"]:
+  """Contour landmarks of the side turned away, beyond `SLIDING_YAW_RAD`."""
+  side = np.sign(np.asarray(model.model.mean_shape)[:NUM_LANDMARKS, 0])
+  side[NUM_CONTOUR:] = 0
+  yaw = np.where(np.abs(faces.yaw_rad) > SLIDING_YAW_RAD, faces.yaw_rad, 0)
+  return side[None] * yaw[:, None] > 0
+
+
+def estimated_shapes(
+  model: FitModel, faces: PhotographedFaces
+) -> Float[np.ndarray, "M P 3"]:
+  """All points of the model in each photo, mm."""
+  small = model.model
+  return (
+    np.asarray(small.mean_shape)
+    + np.tensordot(faces.identity, np.asarray(small.identity_basis), (1, 2))
+    + np.tensordot(faces.expression, np.asarray(small.expression_basis), (1, 2))
+  )
 
 
 def sliding_points(
@@ -139,32 +162,22 @@ def sliding_points(
   if model.contour is None:
     return found
   curves = np.maximum(model.contour, 0)
-  yaw = faces.yaw_rad
-  side = np.sign(np.asarray(model.model.mean_shape)[curves[:, 0], 0])
-  turned = np.abs(yaw)[:, None] > SLIDING_YAW_RAD
-  slides = turned & (side[None] * np.sign(yaw)[:, None] > 0)
-  for photo in np.flatnonzero(slides.any(1)):
-    shape = (
-      _shape(model, faces, int(photo))[curves] + offset_mm[:NUM_CONTOUR, None]
-    )
-    out = (
-      np.cos(yaw[photo]) * shape[..., 0] + np.sin(yaw[photo]) * shape[..., 2]
-    )
-    best = (np.sign(yaw[photo]) * out).argmax(1)
-    places = np.take_along_axis(curves, best[:, None], 1)[:, 0]
-    found[photo, :NUM_CONTOUR] = np.where(
-      slides[photo], places, found[photo, :NUM_CONTOUR]
-    )
-  return found
-
-
-def _shape(model: FitModel, faces: PhotographedFaces, photo: int) -> np.ndarray:
-  small = model.model
-  return (
-    np.asarray(small.mean_shape)
-    + np.asarray(small.identity_basis) @ faces.identity[photo]
-    + np.asarray(small.expression_basis) @ faces.expression[photo]
+  slides = turned_away(model, faces)[:, :NUM_CONTOUR]
+  photos = np.flatnonzero(slides.any(1))
+  turned = faces.chosen(photos)
+  x, _, z = np.moveaxis(
+    estimated_shapes(model, turned)[:, curves] + offset_mm[:NUM_CONTOUR, None],
+    -1,
+    0,
   )
+  yaw = turned.yaw_rad[:, None, None]
+  best = (np.sign(yaw) * (np.cos(yaw) * x + np.sin(yaw) * z)).argmax(2)
+  found[photos, :NUM_CONTOUR] = np.where(
+    slides[photos],
+    curves[np.arange(NUM_CONTOUR), best],
+    found[photos, :NUM_CONTOUR],
+  )
+  return found
 
 
 def linearise(
@@ -188,7 +201,7 @@ def linearise(
     "z", angle[:, None]
   ).as_matrix()
   upright = np.swapaxes(roll, 1, 2) @ faces.rotation
-  axes = _FLIP @ upright
+  axes = FLIP @ upright
   mean = np.asarray(small.mean_shape, np.float64)[points]
   away = faces.landmarks - faces.translation[:, None]
   # A turn by the roll where y points down.
@@ -196,16 +209,13 @@ def linearise(
   identity = _projected(axes, points, np.asarray(small.identity_basis))
   expression = _projected(axes, points, np.asarray(small.expression_basis))
   observed = seen - mean @ axes.swapaxes(1, 2)
-  x, y, z = np.moveaxis(
-    _in_camera(model, faces, points, offset_mm) @ upright.swapaxes(1, 2), -1, 0
+  here = np.take_along_axis(
+    estimated_shapes(model, faces), points[..., None], 1
   )
-  none, one = np.zeros_like(x), np.ones_like(x)
-  camera = np.stack(
-    [
-      np.stack([x, none, z, -y, one, none], -1),
-      np.stack([-y, z, none, -x, none, one], -1),
-    ],
-    -2,
+  in_camera = (here + offset_mm) @ upright.swapaxes(1, 2)
+  shift = np.broadcast_to(np.eye(2), (count, NUM_LANDMARKS, 2, 2))
+  camera = np.concatenate(
+    [np.einsum("kai,nli->nlak", TANGENTS, in_camera), shift], -1
   )
   return LinearFaces(
     observed=observed.reshape(count, -1),
@@ -216,22 +226,6 @@ def linearise(
     rotation=upright,
     roll=roll,
   )
-
-
-def _in_camera(
-  model: FitModel,
-  faces: PhotographedFaces,
-  points: np.ndarray,
-  offset_mm: np.ndarray,
-) -> np.ndarray:
-  """The landmarks' estimated points with their offsets, `[n, 68, 3]`."""
-  small = model.model
-  shapes = (
-    np.asarray(small.mean_shape)
-    + np.tensordot(faces.identity, np.asarray(small.identity_basis), (1, 2))
-    + np.tensordot(faces.expression, np.asarray(small.expression_basis), (1, 2))
-  )
-  return np.take_along_axis(shapes, points[..., None], 1) + offset_mm
 
 
 def _projected(

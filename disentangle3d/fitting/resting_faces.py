@@ -7,6 +7,7 @@ from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.fitting.linear_faces import (
   SLIDING_YAW_RAD,
   PhotographedFaces,
+  estimated_shapes,
   known_points,
 )
 
@@ -35,15 +36,7 @@ def faces_at_rest(
   marks = [*_OUTER_EYES, *_MOUTH_CORNERS, *_INNER_LIPS]
   if not known_points(model)[marks].all():
     return np.ones(len(faces.scale), bool)
-  small = model.model
-  shapes = np.asarray(small.mean_shape)[marks] + (
-    np.tensordot(
-      faces.identity, np.asarray(small.identity_basis)[marks], (1, 2)
-    )
-    + np.tensordot(
-      faces.expression, np.asarray(small.expression_basis)[marks], (1, 2)
-    )
-  )
+  shapes = estimated_shapes(model, faces)[:, marks]
   eyes, width, gap = (
     np.linalg.norm(shapes[:, first] - shapes[:, first + 1], axis=-1)
     for first in (0, 2, 4)
