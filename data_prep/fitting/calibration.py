@@ -7,7 +7,6 @@ import pathlib
 from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
-import threadpoolctl
 
 from data_prep.fitting.landmark_index import index_landmarks, read_entries
 from data_prep.fitting.shards import landmarks_in_crop
@@ -172,21 +171,19 @@ def calibrate_landmarks(
   faces = _started(plain, detections)
   rest = faces_at_rest(plain, faces) & faces.trusted
   logging.info("%d photos, %d of faces at rest", len(rest), rest.sum())
-  # The small products of many photos are faster on one core each.
-  with threadpoolctl.threadpool_limits(1):
-    first = estimate_offsets(plain, faces.chosen(rest), options=options)
-    own = np.asarray(plain.model.mean_shape)[:NUM_LANDMARKS]
-    on_surface = _without_offset(anchored(model, own + first.offset_mm))
-    placed = fit_model(
-      model.replace(landmark_calibration=on_surface), moving_contour=True
-    )
-    offsets = estimate_offsets(placed, first.faces, options=options)
-    halves = [
-      estimate_offsets(placed, first.faces.chosen(half), options=options)
-      for half in _halves(first.faces, seed)
-    ]
-    logging.info("offsets are there; now their noise")
-    noise = estimate_noise(placed, faces, offsets.offset_mm, options=options)
+  first = estimate_offsets(plain, faces.chosen(rest), options=options)
+  own = np.asarray(plain.model.mean_shape)[:NUM_LANDMARKS]
+  on_surface = _without_offset(anchored(model, own + first.offset_mm))
+  placed = fit_model(
+    model.replace(landmark_calibration=on_surface), moving_contour=True
+  )
+  offsets = estimate_offsets(placed, first.faces, options=options)
+  halves = [
+    estimate_offsets(placed, first.faces.chosen(half), options=options)
+    for half in _halves(first.faces, seed)
+  ]
+  logging.info("offsets are there; now their noise")
+  noise = estimate_noise(placed, faces, offsets.offset_mm, options=options)
   calibration = on_surface.replace(
     offset_mm=offsets.offset_mm.astype(np.float32),
     covariance_mm2=noise.covariance_mm2.astype(np.float32),

@@ -17,6 +17,7 @@ from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.progress import progress
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
+  landmark_mask,
   save_morphable_model,
 )
 from disentangle3d.fitting.batched_fitting import FitModel, fit_model
@@ -106,7 +107,7 @@ def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
   Raises:
     UserError: It has too few landmarks, or no mesh for moving contours.
   """
-  known = int(np.sum(np.asarray(model.landmark_vertices) >= 0))
+  known = int(np.sum(landmark_mask(model)))
   if known < LEAST_VISIBLE:
     raise UserError(
       f"--morphable_model: expected a model with {LEAST_VISIBLE} landmarks or"
@@ -120,7 +121,10 @@ def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
 
 
 def _told(settings: FitSettings, model: MorphableModel) -> dict[str, Any]:
-  """The settings as `about.json` has them; only what differs from of old."""
+  """The settings as `about.json` has them, without those that change nothing.
+
+  A folder that was begun when there were fewer of them so goes on.
+  """
   told = dataclasses.asdict(settings)
   if settings.options.expression_std == 1:
     del told["options"]["expression_std"]

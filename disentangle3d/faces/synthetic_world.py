@@ -18,7 +18,7 @@ from disentangle3d.faces.synthetic_landmarks import (
   nominal_scale,
 )
 from disentangle3d.geometry import flatten_vertices
-from disentangle3d.types import UserError, check_choice
+from disentangle3d.types import NUM_CONTOUR, UserError, check_choice
 
 EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
 ALBEDOS = ("per_person", "per_photo", "constant")
@@ -139,16 +139,10 @@ def synthetic_world(
   ):
     if not value >= 0:
       raise UserError(f"{name}: expected at least 0, got {value}")
-  if np.min(np.asarray(model.landmark_vertices)[17:]) < 0:
-    raise UserError(
-      "model.landmark_vertices: expected all of landmarks 17 to 67, got -1"
-    )
+  _check_landmarks("model.landmark_vertices", model.landmark_vertices)
   if detector is not None:
     validate_landmark_calibration(detector, num_vertices=model.num_vertices)
-    if np.min(np.asarray(detector.triangle_vertices)[17:]) < 0:
-      raise UserError(
-        "detector.triangle_vertices: expected all of landmarks 17 to 67, got -1"
-      )
+    _check_landmarks("detector.triangle_vertices", detector.triangle_vertices)
   model = model.replace(landmark_calibration=detector)
   detail = _detail_rows(
     model, DETAIL_FIELDS, _DETAIL_WAVELENGTHS_MM, detail_mm, world_seed
@@ -181,6 +175,11 @@ def synthetic_world(
     max_yaw_deg=max_yaw_deg,
     sweep=sweep,
   )
+
+
+def _check_landmarks(name: str, vertices: Array | np.ndarray) -> None:
+  if np.min(np.asarray(vertices)[NUM_CONTOUR:]) < 0:
+    raise UserError(f"{name}: expected all of landmarks 17 to 67, got -1")
 
 
 def _detail_rows(

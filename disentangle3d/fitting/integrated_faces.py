@@ -15,6 +15,7 @@ import functools
 
 from jaxtyping import Bool, Float
 import numpy as np
+import threadpoolctl
 
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.fitting.linear_faces import (
@@ -85,6 +86,8 @@ def _without(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
   return np.where(used[..., None, None], noise, _NO_INFORMATION * np.eye(2))
 
 
+# Products of small matrices, which threads wait for one another at.
+@threadpoolctl.threadpool_limits.wrap(limits=1, user_api="blas")
 def integrate_faces(
   model: FitModel,
   faces: PhotographedFaces,

@@ -88,7 +88,7 @@ def fit_landmarks(
   If it has covariances too, a distance r counts as r^T M r with M =
   landmark_std_px^2 (scale^2 Sigma)^-1, Sigma the landmark's at the image's
   yaw (`noise`); scale and yaw follow the camera for the first three
-  alternations. The prior stays N(0, 1), whatever `landmark_std_px`.
+  alternations. The prior is then the same whatever `landmark_std_px`.
 
   What landmarks cannot tell: absolute size (the cameras' scale stands against
   it), and, as 68 landmarks have 204 coordinates, at 199 + 29 coefficients at

@@ -14,9 +14,9 @@ class FitOptions:
 
   Attributes:
     landmark_std_px: Standard deviation of the landmarks' noise, pixels; its
-      square weighs the prior N(0, 1) of the coefficients against the
-      landmarks. 0 is Eq. 7 as printed, without a prior. With calibrated noise
-      it is only the unit that whitened distances are counted in.
+      square weighs the coefficients' prior against the landmarks. 0 is Eq. 7
+      as printed, without a prior. With calibrated noise it is only the unit
+      that whitened distances are counted in.
     max_iterations: At most so many alternations (camera, expression,
       identity); the T of `FitResult.objective`.
     tolerance: A subject stops after an alternation that lowered its objective

@@ -91,8 +91,12 @@ class ChoiceTest(absltest.TestCase):
     )
 
   def test_those_that_ship_can_be_read(self):
+    self.assertTrue((SHIPPED / "dlib68_ict_facekit.npz").is_file())
     for path in SHIPPED.glob("*.npz"):
-      self.assertIsNotNone(load_landmark_calibration(path))
+      calibration = load_landmark_calibration(path)
+      self.assertGreater(calibration.num_yaw_ranges, 0)
+      self.assertNotIn("unknown", calibration.provenance.values())
+      self.assertTrue(path.with_suffix(".md").is_file(), f"{path}: no card")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.fitting.batched_fitting import fit_model
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.fitting.integrated_faces import integrate_faces
@@ -18,6 +19,7 @@ from disentangle3d.fitting.linear_faces import (
   PhotographedFaces,
   linearise,
   moved_cameras,
+  sliding_points,
 )
 from disentangle3d.fitting.options import CalibrationOptions
 from disentangle3d.fitting.resting_faces import faces_at_rest
@@ -268,6 +270,46 @@ def _projected(world, faces):
   mean = np.asarray(world.model.model.mean_shape, np.float64) + world.offset
   axes = faces.scale[:, None, None] * (_FLIP @ faces.rotation)
   return mean @ axes.swapaxes(1, 2) + faces.translation[:, None]
+
+
+class SlidingPointsTest(absltest.TestCase):
+  def test_the_side_turned_away_is_marked_where_it_ends(self):
+    whole = procedural_face_model(
+      num_vertices=1000, identity_dim=2, expression_dim=1
+    )
+    model = fit_model(whole, moving_contour=True)
+    mean = np.asarray(model.model.mean_shape, np.float64)
+    yaw = np.deg2rad([0.0, 14.0, 45.0, -45.0])
+    rotation = rotation_from_euler(yaw, 0 * yaw, 0 * yaw)
+    faces = PhotographedFaces(
+      landmarks=np.zeros((4, 68, 2)),
+      visible=np.ones((4, 68), bool),
+      subjects=np.arange(4),
+      scale=np.ones(4),
+      rotation=np.asarray(rotation, np.float64),
+      translation=np.zeros((4, 2)),
+      identity=np.zeros((4, 2)),
+      expression=np.zeros((4, 1)),
+      trusted=np.ones(4, bool),
+    )
+    offset = np.zeros((68, 3))
+    offset[:, 2] = 5
+    found = sliding_points(model, faces, offset)
+    np.testing.assert_array_equal(found[:2], [_OWN, _OWN])
+    np.testing.assert_array_equal(found[:, 17:], np.tile(_OWN[17:], (4, 1)))
+    for photo, sign in ((2, 1), (3, -1)):
+      seen = sign * (mean + offset[0]) @ faces.rotation[photo, 0]
+      away = sign * mean[:17, 0] > 0
+      self.assertBetween(away.sum(), 8, 9)
+      np.testing.assert_array_equal(
+        found[photo, :17][~away], np.flatnonzero(~away)
+      )
+      np.testing.assert_allclose(
+        seen[found[photo, :17]][away],
+        seen[model.contour].max(1)[away],
+        atol=1e-6,
+      )
+      self.assertGreater(np.max(seen[found[photo, :17]] - seen[:17]), 2.0)
 
 
 class FacesAtRestTest(absltest.TestCase):
