@@ -111,7 +111,8 @@ def reconstruct_photos(
     results = json.dumps({"photos": work.rows}, indent=1) + "\n"
     pages = {"results.json": results}
     if shown := work.shown():
-      title = f"{maker.provenance['name']}: {len(shown)} faces"
+      faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
+      title = f"{maker.provenance['name']}: {faces}"
       pages["viewer.html"] = viewer_page(
         shown, maker.mean_shape, maker.triangles, title=title
       )
