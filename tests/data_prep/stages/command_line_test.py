@@ -5,7 +5,7 @@ import textwrap
 
 from absl.testing import absltest, parameterized
 
-from tests.fixtures import REPOSITORY
+from tests.fixtures import REPOSITORY, run_program
 
 _BINARY = """
 from absl import flags
@@ -139,14 +139,7 @@ class CommandLineTest(parameterized.TestCase):
       "os.kill(os.getpid(), signal.SIGINT)\n"
       "import time; time.sleep(30)\n"
     )
-    result = subprocess.run(
-      [sys.executable, "-c", code],
-      capture_output=True,
-      text=True,
-      timeout=60,
-      cwd=REPOSITORY,
-      check=False,
-    )
+    result = run_program(code)
     self.assertEqual((result.returncode, result.stderr), (-signal.SIGINT, ""))
 
   def test_verbosity_shows_where_an_error_came_from(self):
