@@ -1,7 +1,9 @@
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
@@ -141,6 +143,13 @@ class CommandLineTest(parameterized.TestCase):
     )
     result = run_program(code)
     self.assertEqual((result.returncode, result.stderr), (-signal.SIGINT, ""))
+
+  @parameterized.parameters("data_prep", "experiments")
+  def test_a_home_that_cannot_be_written_to_is_not_told_of(self, package):
+    home = {"HOME": "/proc/none", "MPLCONFIGDIR": "", "XDG_CONFIG_HOME": ""}
+    with mock.patch.dict(os.environ, home):
+      result = run_program(f"import {package}, matplotlib.pyplot")
+    self.assertEqual((result.returncode, result.stderr), (0, ""))
 
   def test_verbosity_shows_where_an_error_came_from(self):
     result = _run("--count=1", "--verbosity=1")
