@@ -82,6 +82,16 @@ def define_flags() -> None:
   define_path(
     "write_photos", "A new folder for the photographs of the sets, as PNG."
   )
+  _define_florence_and_bu3dfe()
+  _define_york()
+  define_morphable_model(
+    "The 3D morphable model of the networks, an .npz of"
+    " convert_morphable_model, for landmark fits of photographs of scans."
+  )
+  define_landmark_calibration()
+
+
+def _define_florence_and_bu3dfe() -> None:
   define_path("florence", "MICC Florence, the folder with subject_01 and on.")
   define_path(
     "florence_landmarks",
@@ -110,6 +120,9 @@ def define_flags() -> None:
     "bu3dfe_aligned",
     "The folder that align_faces made of the F2D photographs of BU-3DFE.",
   )
+
+
+def _define_york() -> None:
   define_path_list(
     "york",
     "The University of York's scans, as folders or archives, or a folder with"
@@ -140,11 +153,6 @@ def define_flags() -> None:
     "A 3D morphable model, e.g. Surrey's, that eos-py (the extra benchmark)"
     " fits to the photographs of --york, an .npz of convert_morphable_model.",
   )
-  define_morphable_model(
-    "The 3D morphable model of the networks, an .npz of"
-    " convert_morphable_model, for landmark fits of photographs of scans."
-  )
-  define_landmark_calibration()
 
 
 def main() -> None:

@@ -119,7 +119,7 @@ def main() -> None:
       most_megapixels=values.most_megapixels,
     ),
   )
-  logging.info("Wrote %d faces to %s.", count, output)
+  logging.info("Faces written to %s: %d.", output, count)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import functools
 import importlib
 import inspect
 import pkgutil
-import subprocess
-import sys
 import tomllib
 import types
 
@@ -20,7 +18,7 @@ import numpy as np
 
 import disentangle3d as d3d
 from disentangle3d.geometry import rotation_from_euler
-from tests.fixtures import REPOSITORY, random_morphable_model
+from tests.fixtures import REPOSITORY, random_morphable_model, run_program
 
 MODEL = d3d.FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
 
@@ -267,13 +265,8 @@ class ImportTest(absltest.TestCase):
       "import sys, time, disentangle3d;"
       "print(time.process_time(), *(m.split('.')[0] for m in sys.modules))"
     )
-    run = subprocess.run(
-      [sys.executable, "-c", program],
-      cwd=REPOSITORY,
-      check=True,
-      capture_output=True,
-      text=True,
-    )
+    run = run_program(program)
+    self.assertEqual(run.returncode, 0, run.stderr)
     seconds, *modules = run.stdout.split()
     self.assertEmpty(HEAVY & set(modules))
     # Processor time, as other tests run beside; twice what it takes.

@@ -1,6 +1,8 @@
 """Tiny seeded models and paths that several tests share."""
 
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 
@@ -9,6 +11,18 @@ from disentangle3d.faces.morphable_model import MorphableModel
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def run_program(program: str) -> "subprocess.CompletedProcess[str]":
+  """Runs Python code in a process of its own, and keeps what it tells."""
+  return subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=REPOSITORY,
+    capture_output=True,
+    text=True,
+    timeout=200,
+    check=False,
+  )
 
 
 def random_morphable_model(

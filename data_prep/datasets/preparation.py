@@ -12,6 +12,7 @@ from data_prep.fitting.photo_page import write_photo_page
 from data_prep.stages.about import ABOUT, read_counts, read_licences
 from data_prep.stages.child_process import run_module
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
+from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 
 STAGE = "prepare_dataset"
@@ -173,7 +174,7 @@ def prepare_dataset(
       if read_counts(step.folder):
         done[step.stage] = step.folder
       if failed:
-        failure.write_text(step.stage)
+        replace_file(failure, step.stage)
         break
       logging.info("%s: %.1f s", step.stage, time.monotonic() - start)
     if share.index:

@@ -152,6 +152,8 @@ def _members(source: pathlib.Path) -> list[pathlib.Path]:
     archive = cast(ZipArchive | TarArchive, open_archive(existing_file(source)))
     return [pathlib.Path(f"{source}::{name}") for name in archive.names()]
   existing_folder(source)
-  archives = [one for one in source.iterdir() if one.suffix in _ARCHIVES]
+  archives = [
+    one for one in source.iterdir() if one.suffix.lower() in _ARCHIVES
+  ]
   found = [path for path in source.rglob("*.*") if path.is_file()]
   return found + [path for one in archives for path in _members(one)]

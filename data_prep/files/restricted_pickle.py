@@ -209,6 +209,7 @@ def _scan(
     raise UserError(
       f"{where}: expected a pickle of plain data, got one with {error}"
     ) from None
+  # pickletools raises whatever the bytes make it raise.
   except Exception as error:
     raise UserError(
       f"{where}: expected a whole binary pickle, got one that is damaged at"

@@ -223,7 +223,7 @@ def _pillow_pixels(
     return np.array(image.convert("RGB")), notes
   except UserError:
     raise
-  except Exception as error:  # as in `_opened`
+  except Exception as error:  # whatever damaged bytes make Pillow raise
     raise UserError(f"{path}: cannot be read as an image") from error
 
 
@@ -238,7 +238,7 @@ def _turn(
     return None, []
   try:
     tag = header.getexif().get(_ORIENTATION, 1)
-  except Exception:  # as in `_opened`
+  except Exception:  # whatever damaged bytes make Pillow raise
     return None, ["EXIF data that cannot be read, passed over"]
   return _UPRIGHT.get(tag), []
 

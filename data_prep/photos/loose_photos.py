@@ -1,7 +1,7 @@
 """Photos given by name, pattern, folder or video, one after another.
 
-Unlike a set (`photos.py`) nobody's folders are expected. What is odd about a
-photo is told beside its pixels; a photo that cannot be read is told of, too,
+Unlike a set (`photo_sets.py`) nobody's folders are expected. What is odd about
+a photo is told beside its pixels; a photo that cannot be read is told of, too,
 and the rest goes on.
 """
 

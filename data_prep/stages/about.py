@@ -106,7 +106,7 @@ def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
   """How many photos a stage's folder has of each kind.
 
   Returns:
-    By kind, as `manifests.count_rows`; empty until every shard is there.
+    By kind, as `rows.count_rows`; empty until every shard is there.
 
   Raises:
     UserError: Its about.json is no such file.

@@ -57,7 +57,8 @@ class ScanProjection:
     coefficients: `[C]`.
     motion: Lays the shape over the scan.
     rms_mm: Root mean square distance of the points that count, before the
-      first iteration and after each, `[T]`; never rises in the second half.
+      first iteration and after each, `[T]`; in the second half it never rises
+      by more than the prior falls.
     converged: Whether the last iteration gained less than the tolerance.
   """
 

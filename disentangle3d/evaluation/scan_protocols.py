@@ -196,14 +196,12 @@ def scan_errors(
   Raises:
     ValueError: As `scan_error`.
   """
+  if not radius_mm > 0:
+    raise ValueError(f"radius_mm: expected a positive radius, got {radius_mm}")
   laid: dict[tuple[object, ...], tuple[Motion, IcpReport | None]] = {}
   errors = []
   for one in protocols:
     protocol = choose("protocol", one, SCAN_PROTOCOLS | OUTLINE_PROTOCOLS)
-    if not radius_mm > 0:
-      raise ValueError(
-        f"radius_mm: expected a positive radius, got {radius_mm}"
-      )
     inside = protocol.region(truth, radius_mm)
     same = (
       *(protocol.keypoints, protocol.with_scale, protocol.refine),

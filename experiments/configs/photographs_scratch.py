@@ -2,8 +2,8 @@
 
 What: the three phases on a dataset of photographs with the trunk `tiny`, all
 of it trained. From a network of the synthetic world of the same 3DMM
-(`--config.init_from`) or fresh. 20,904 photographs: 8 epochs of phase I, 4 + 4
-of phase III, 18 minutes on 2 cores with flips.
+(`--config.init_from`) or fresh. Of 20,904 photographs these are 8 epochs of
+phase I and 4 + 4 of phase III, with flips.
 Command: python -m experiments.train \
   --config=photographs_scratch --workdir=<folder> \
   --config.examples.path=<folder> \

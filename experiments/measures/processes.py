@@ -28,7 +28,7 @@ def map_in_processes(
   Yields:
     What `function` makes of each item.
   """
-  count = processes or len(os.sched_getaffinity(0))
+  count = processes or os.cpu_count() or 1
   if count == 1:
     yield from map(function, items)
     return

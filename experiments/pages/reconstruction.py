@@ -111,7 +111,7 @@ def named_sections(
   sections = [Section(f"3D error: {name}", blocks)]
   if table is not None:
     title = f"All protocols side by side: {name}"
-    sections.append(Section(title, [protocol_table(table)]))
+    sections.append(Section(title, [_protocol_table(table)]))
   return sections
 
 
@@ -181,7 +181,7 @@ def _interval(values: np.ndarray, people: np.ndarray) -> Interval | None:
   return mean_and_interval(values[known], groups=people[known])
 
 
-def protocol_table(table: SideBySide) -> Table:
+def _protocol_table(table: SideBySide) -> Table:
   """Rows of protocols, columns of methods, with 95 % intervals."""
   methods = list(table.scores)
   rows: list[tuple[str, ...]] = []

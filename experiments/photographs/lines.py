@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.faces.found_faces import FoundFace
+from disentangle3d.output_files import named_errors
 
 _NO_CROP = np.zeros((0, 0, 3), np.uint8)
 _SHAPES = {
@@ -41,7 +42,7 @@ class Lines:
   def append(self, line: Mapping[str, Any]) -> None:
     """Writes a line at the end."""
     content = json.dumps(line).encode() + b"\n"
-    with self._path.open("ab") as file:
+    with named_errors(self._path), self._path.open("ab") as file:
       file.write(content)
     self._ends.append(self._ends[-1] + len(content))
 

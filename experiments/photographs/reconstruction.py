@@ -10,6 +10,7 @@ from typing import Any, cast
 from absl import logging
 import numpy as np
 
+from data_prep.faces.found_faces import FoundFace
 from data_prep.photos.crops import warp_crop
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import LoosePhoto, read_photos
@@ -110,7 +111,8 @@ def reconstruct_photos(
     results = json.dumps({"photos": work.rows}, indent=1) + "\n"
     pages = {"results.json": results}
     if shown := work.shown():
-      title = f"{maker.provenance['name']}: {len(shown)} faces"
+      faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
+      title = f"{maker.provenance['name']}: {faces}"
       pages["viewer.html"] = viewer_page(
         shown, maker.mean_shape, maker.triangles, title=title
       )
@@ -147,12 +149,9 @@ def _write_each(
 ) -> None:
   """Each photo by itself; some at a time, which are as many as in a batch."""
   photos = _photos(files, options, start=len(work.rows))
-  looked = (
-    (photo, _look(photo, maker, finder, options))
-    for photo in counted(photos, "reconstructing")
-  )
+  looked = _looked(counted(photos, "reconstructing"), maker, finder, options)
   for some in _chunks(looked):
-    faces = [face for _, seen in some for face in seen.faces]
+    faces = _faces(some)
     solved = None
     if faces:
       codes = maker.encode(faces)
@@ -169,12 +168,9 @@ def _write_together(
 ) -> None:
   """All photos are looked at, then solved for together, then written."""
   photos = _photos(files, options, start=len(work.seen))
-  looked = (
-    (photo, _look(photo, maker, finder, options))
-    for photo in counted(photos, "looking for faces")
-  )
+  looked = _looked(counted(photos, "looking for faces"), maker, finder, options)
   for some in _chunks(looked):
-    faces = [face for _, seen in some for face in seen.faces]
+    faces = _faces(some)
     # The landmark fit of one person needs no fits of single photos.
     codes = None
     if faces and not (options.pool and maker.name == "fit"):
@@ -196,11 +192,9 @@ def _write_together(
   known = work.seen.read(start, len(work.seen))
   pairs = zip(counted(photos, "writing", total=len(counts)), known, strict=True)
   for some in _chunks(_recut(pairs)):
-    number = sum(len(seen.faces) for _, seen in some)
-    _write_photos(
-      work, some, solved and solved.part(row, row + number), maker, options
-    )
-    row += number
+    end = row + len(_faces(some))
+    _write_photos(work, some, solved and solved.part(row, end), maker, options)
+    row = end
 
 
 def _photos(
@@ -212,6 +206,16 @@ def _photos(
     most_megapixels=options.most_megapixels,
     start=start,
   )
+
+
+def _looked(
+  photos: Iterable[LoosePhoto],
+  maker: FaceMaker,
+  finder: Finder,
+  options: Options,
+) -> Iterator[tuple[LoosePhoto, Seen]]:
+  for photo in photos:
+    yield photo, _look(photo, maker, finder, options)
 
 
 def _look(
@@ -232,6 +236,10 @@ def _look(
       reason = "no 68 landmarks to fit"
     faces = [face for face, usable in zip(faces, kept, strict=True) if usable]
   return Seen(photo.name, reason, notes, tuple(faces))
+
+
+def _faces(some: Sequence[tuple[LoosePhoto, Seen]]) -> list[FoundFace]:
+  return [face for _, seen in some for face in seen.faces]
 
 
 def _chunks(
@@ -274,7 +282,7 @@ def _write_photos(
   options: Options,
 ) -> None:
   """Writes some photos' faces, and that they are done."""
-  faces = [face for _, seen in some for face in seen.faces]
+  faces = _faces(some)
   made: Iterator[MadeFace] = iter(())
   if solved is not None and faces:
     maps = face_maps(maker, solved.codes, solved.cameras, faces)

@@ -194,6 +194,7 @@ def _outcome(
     if named and len(str(error).splitlines()) == 1:
       return "refused", ""
     return "wrong error", f"{type(error).__name__}: {error}"[:200]
+  # Whatever else a reader raises is what is looked for.
   except Exception as error:
     return "wrong error", f"{type(error).__name__}: {error}"[:200]
   finally:

@@ -9,7 +9,7 @@ import pathlib
 import jax
 
 from disentangle3d.machine import machine_name
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import named_errors, replace_file
 from disentangle3d.reporting.html_page import Paragraph, Section, Table
 from disentangle3d.reporting.markdown import markdown
 from disentangle3d.types import UserFileNotFoundError
@@ -34,7 +34,8 @@ def log_stage(workdir: pathlib.Path, stage: str, seconds: float) -> None:
     "machine": machine_name(),
     "jax": jax.__version__,
   }
-  with (workdir / STAGES).open("a") as file:
+  path = workdir / STAGES
+  with named_errors(path), path.open("a") as file:
     file.write(json.dumps(line) + "\n")
 
 

@@ -127,22 +127,8 @@ def train(
     # Before anything is written.
     if init_from and not is_begun(phases, workdir):
       load_start(init_from, model, morphable_model)
-    # Its trunk is what such examples are features of.
-    start = ["init_from"] if config.examples.kind == features.KIND else []
     if is_first_process():
-      write_run_info(
-        workdir,
-        config.to_dict(),
-        morphable_model,
-        devices,
-        params={
-          name: count_params(entry)
-          for name, entry in abstract_params(model).items()
-        },
-        fixed=[*_fixed(phases, workdir), *start],
-        free=[name for name in _FREE if name not in start],
-        todays=_todays_config,
-      )
+      _write_info(config, workdir, phases, model, morphable_model)
     _log_start(model, phases, devices, morphable_model)
     with _reporter(workdir) as report:
       return run_phases(
@@ -171,6 +157,31 @@ def _held(workdir: str | os.PathLike[str]) -> Iterator[None]:
     return
   with sole_use(workdir):
     yield
+
+
+def _write_info(
+  config: ConfigDict,
+  workdir: str | os.PathLike[str],
+  phases: Sequence[Phase],
+  model: FaceModel,
+  morphable_model: MorphableModel,
+) -> None:
+  """Describes the run, and compares it with what its workdir began as."""
+  # Its trunk is what such examples are features of.
+  start = ["init_from"] if config.examples.kind == features.KIND else []
+  write_run_info(
+    workdir,
+    config.to_dict(),
+    morphable_model,
+    jax.devices(),
+    params={
+      name: count_params(entry)
+      for name, entry in abstract_params(model).items()
+    },
+    fixed=[*_fixed(phases, workdir), *start],
+    free=[name for name in _FREE if name not in start],
+    todays=_todays_config,
+  )
 
 
 def _fixed(

@@ -107,9 +107,14 @@ class CutTest(parameterized.TestCase):
 
   def test_the_sizes_of_a_face_are_kept(self):
     scan = scanned(step=2.0)
+    plain = cut_scan(_photo_scan(scan), self.landmarks_px)
     for size in (0.95, 1.2):
       vertices = (scan.vertices * size).astype(np.float32)
-      cut_scan(_photo_scan(scan, vertices=vertices), self.landmarks_px)
+      cut = cut_scan(_photo_scan(scan, vertices=vertices), self.landmarks_px)
+      np.testing.assert_array_equal(cut.inside, plain.inside)
+      np.testing.assert_allclose(
+        cut.landmarks, size * plain.landmarks, atol=1e-3
+      )
 
 
 class ListTest(absltest.TestCase):

@@ -1,11 +1,13 @@
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
-from tests.fixtures import REPOSITORY
+from tests.fixtures import REPOSITORY, run_program
 
 _BINARY = """
 from absl import flags
@@ -139,15 +141,15 @@ class CommandLineTest(parameterized.TestCase):
       "os.kill(os.getpid(), signal.SIGINT)\n"
       "import time; time.sleep(30)\n"
     )
-    result = subprocess.run(
-      [sys.executable, "-c", code],
-      capture_output=True,
-      text=True,
-      timeout=60,
-      cwd=REPOSITORY,
-      check=False,
-    )
+    result = run_program(code)
     self.assertEqual((result.returncode, result.stderr), (-signal.SIGINT, ""))
+
+  @parameterized.parameters("data_prep", "experiments")
+  def test_a_home_that_cannot_be_written_to_is_not_told_of(self, package):
+    home = {"HOME": "/proc/none", "MPLCONFIGDIR": "", "XDG_CONFIG_HOME": ""}
+    with mock.patch.dict(os.environ, home):
+      result = run_program(f"import {package}, matplotlib.pyplot")
+    self.assertEqual((result.returncode, result.stderr), (0, ""))
 
   def test_verbosity_shows_where_an_error_came_from(self):
     result = _run("--count=1", "--verbosity=1")

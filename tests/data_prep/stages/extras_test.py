@@ -1,8 +1,6 @@
 """A package that is not installed is the user's to install, told in a line."""
 
 import importlib.util
-import subprocess
-import sys
 from unittest import mock
 
 from absl.testing import absltest, parameterized
@@ -12,7 +10,7 @@ from data_prep.faces.mtcnn.weights import load_weights
 from data_prep.fitting.eos_fitter import EosFitter
 from data_prep.stages.extras import require
 from disentangle3d.types import UserError
-from tests.fixtures import REPOSITORY, random_morphable_model
+from tests.fixtures import random_morphable_model, run_program
 
 _find_spec = importlib.util.find_spec
 
@@ -49,14 +47,7 @@ class RequireTest(parameterized.TestCase):
       "import sys; from data_prep.stages import command_line, extras;"
       "command_line.run(lambda: extras.require('detect', 'to see', 'nobody'))"
     )
-    done = subprocess.run(
-      [sys.executable, "-c", code],
-      cwd=REPOSITORY,
-      capture_output=True,
-      text=True,
-      timeout=200,
-      check=False,
-    )
+    done = run_program(code)
     self.assertEqual(done.returncode, 1)
     self.assertStartsWith(done.stderr, "ERROR: nobody needed to see: ")
     self.assertLen(done.stderr.splitlines(), 1)

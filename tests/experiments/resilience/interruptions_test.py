@@ -30,6 +30,9 @@ for number in range(10):
   except OSError as error:
     sys.exit(f"{part}: {error.strerror}")
   part.rename(path)
+if len(sys.argv) > 2 and sys.argv[2] == "clock":
+  late = [time.time() > os.stat(folder).st_mtime + 1800 for _ in range(20)]
+  (folder / "late").write_text(str(any(late)))
 """
 
 
@@ -88,6 +91,12 @@ class InterruptionsTest(absltest.TestCase):
     reference = reference_run(command, self.scratch)
     self.assertEqual(
       hostile.jumping_clock(command, reference, self.scratch, 0), ""
+    )
+    watching = self.command("clock")
+    reference = reference_run(watching, self.scratch)
+    self.assertEqual(
+      hostile.jumping_clock(watching, reference, self.scratch, 0),
+      "other content",
     )
 
 

@@ -1,11 +1,9 @@
 import ctypes.util
 import platform
-import subprocess
-import sys
 
 from absl.testing import absltest
 
-from tests.fixtures import REPOSITORY
+from tests.fixtures import run_program
 
 
 class HostMemoryTest(absltest.TestCase):
@@ -15,13 +13,7 @@ class HostMemoryTest(absltest.TestCase):
       "from experiments.training.host import keep_freed_memory;"
       "print(keep_freed_memory())"
     )
-    result = subprocess.run(
-      [sys.executable, "-c", program],
-      cwd=REPOSITORY,
-      capture_output=True,
-      text=True,
-      timeout=60,
-    )
+    result = run_program(program)
     self.assertEqual(result.returncode, 0, result.stderr)
     if platform.libc_ver()[0] == "glibc" and ctypes.util.find_library("c"):
       self.assertEqual(result.stdout.strip(), "True")
