@@ -79,10 +79,11 @@ def fit_landmarks(
 
   Minimises the sum of |u - u_hat|^2 over visible points + landmark_std_px^2
   (|alpha - mean|^2 / identity_std^2 + sum_n |beta_n|^2 / expression_std^2).
-  Eq. 7 is its first term. From the prior's means and a closed-form camera it alternates (3.3.2): damped
-  Gauss-Newton steps for every camera, then the expressions, then the shared
-  identity by conjugate gradients; then it goes on along its last rounds as far
-  as the objective falls (`extrapolation`), which the paper does not. The
+  Eq. 7 is its first term. From the prior's means and a closed-form camera it
+  alternates (3.3.2): damped Gauss-Newton steps for every camera, then the
+  expressions, then the shared identity by conjugate gradients; then it goes on
+  along its last rounds as far as the objective falls (`extrapolation`), which
+  the paper does not. The
   objective never increases, unless `contour` gives a landmark another vertex
   or the noise another weight.
 
@@ -171,7 +172,7 @@ def fit_landmarks(
 def _about_prior(
   basis: LandmarkBasis, identity_mean: Array | None, options: FitOptions
 ) -> LandmarkBasis:
-  """The modes in the prior's standard deviations, the mean where its mean is."""
+  """Modes in the prior's standard deviations, the mean where the prior's is."""
   mean, mean_centroid = basis.mean[None], basis.mean_centroid[None]
   if identity_mean is not None:
     mean = mean + combine(identity_mean, basis.identity)

@@ -23,7 +23,7 @@ from disentangle3d.fitting.calibration_choice import (
   calibrated_model,
   calibration_text,
 )
-from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.fitting.options import DEFAULT_OPTIONS, FitOptions
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT, photo_methods
@@ -126,7 +126,7 @@ def make_maker(
     seen = {photo.detector for photo in photos if photo.visibility.any()}
     model = calibrated_model(model, landmark_calibration, detectors=seen)
     logging.info("landmark calibration: %s", calibration_text(model))
-    fits = _fits(photos, model)
+    fits = fit_photos(photos, model)
   images = np.stack([photo.image for photo in photos])
   mesh = next(iter(networks.values()), model)
   return Maker(
@@ -137,10 +137,22 @@ def make_maker(
   )
 
 
-def _fits(
-  photos: Sequence[FacePhoto], model: MorphableModel
+def fit_photos(
+  photos: Sequence[FacePhoto],
+  model: MorphableModel,
+  *,
+  options: FitOptions = DEFAULT_OPTIONS,
 ) -> dict[str, ImageFits]:
-  """Each photo by itself, and all of a person at once."""
+  """Each photo by itself, and all of a person at once.
+
+  Args:
+    photos: Of one set.
+    model: What is fitted to their landmarks.
+    options: How.
+
+  Returns:
+    Fits of all photos, under `SINGLE_FIT` and `MULTI_FIT`.
+  """
   contours = np.array([photo.visible_contour for photo in photos])
   small = fit_model(model, moving_contour=bool(contours.any()))
   marks = np.stack([photo.landmarks for photo in photos]).astype(np.float32)
@@ -152,7 +164,7 @@ def _fits(
       marks,
       seen,
       subjects,
-      options=FitOptions(),
+      options=options,
       visible_contour=contours if contours.any() else None,
     )
     for name, subjects in (
