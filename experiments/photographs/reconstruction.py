@@ -17,6 +17,7 @@ from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.listing import PassedOver
 from data_prep.photos.loose_photos import LoosePhoto, read_photos
 from data_prep.stages.progress import counted
+from disentangle3d.machine import return_freed_memory
 from disentangle3d.reporting.viewer import viewer_page
 from disentangle3d.types import UserError
 from experiments.photographs.files import (
@@ -221,7 +222,10 @@ def _looked(
   options: Options,
 ) -> Iterator[tuple[LoosePhoto, Seen]]:
   for photo in photos:
-    yield photo, _look(photo, maker, finder, options)
+    seen = _look(photo, maker, finder, options)
+    # What compiling took is more than a large photo.
+    return_freed_memory()
+    yield photo, seen
 
 
 def _look(
@@ -292,6 +296,7 @@ def _write_photos(
   made: Iterator[MadeFace] = iter(())
   if solved is not None and faces:
     maps = face_maps(maker, solved.codes, solved.cameras, faces)
+    return_freed_memory()
     photos = [seen for _, seen in some for _ in seen.faces]
     made = (
       solved.face(row, *about, maker)
