@@ -177,7 +177,7 @@ def _is_for_opencv(header: Image.Image, content: bytes) -> bool:
 
 
 def _is_deep_with_alpha(header: Image.Image) -> bool:
-  """Whether a TIFF is one picture of RGBA in 16 bits, which Pillow cuts to 8."""
+  """Whether a TIFF is one RGBA picture of 16 bits, which Pillow cuts to 8."""
   return (
     getattr(header, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (16,) * 4
     and header.mode == "RGBA"
