@@ -26,7 +26,7 @@ from disentangle3d.geometry import Camera
 from disentangle3d.types import NUM_LANDMARKS, check_array
 
 # A face's outer eye distance, which image sizes are measured against.
-_FACE_SIZE_MM = 90.0
+FACE_SIZE_MM = 90.0
 
 
 @flax.struct.dataclass
@@ -211,7 +211,7 @@ def _result(
     translation = translation - jnp.sum(share * estimate.residuals, -1)
   seen = jnp.sum(observed.weights, -1) > 0
   rmse = jnp.sqrt(jnp.sum(share * estimate.residuals**2, (-2, -1)))
-  size = _FACE_SIZE_MM * estimate.scale
+  size = FACE_SIZE_MM * estimate.scale
   return FitResult(
     identity_coefficients=options.identity_std * estimate.identity,
     expression_coefficients=options.expression_std * estimate.expression,

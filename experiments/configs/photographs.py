@@ -11,8 +11,11 @@ Command: python -m experiments.train \
   --config=photographs --workdir=<folder> \
   --config.examples.path=<folder> --config.init_from=<import_trunk's folder> \
   --config.examples.features_file=<file>
+With labels of scans among those of photographs (register_scans):
+  --config.examples.scans=<folder>
 The trunk too, at a tenth of its layers' rate:
-  --config.examples.kind=grain and, for both joint phases,
+  --config.examples.kind=grain --noconfig.examples.centre_identities
+  and, for both joint phases,
   --config.phases.<phase>.optimizers.encoder.trunk_factor=0.1
 The control: --config.phases.<phase>.weights.identification=0 for both.
 Measured 2026-11-29, a CASIA-trained MobileFaceNet, 20,525 photographs of 2,702
@@ -29,7 +32,7 @@ from experiments.configs import default
 # Epochs of 20,900 photographs.
 BATCH_SIZE = 256
 STEPS_PER_EPOCH = 82
-LATENT_STEPS = 20 * STEPS_PER_EPOCH
+LATENT_STEPS = 100 * STEPS_PER_EPOCH
 JOINT_STEPS = 15 * STEPS_PER_EPOCH
 
 
@@ -41,6 +44,7 @@ def get_config() -> ConfigDict:
   config.model.residual_dim = 29
   config.model.num_vertices = 9_409
   config.examples.kind = "trunk_features"
+  config.examples.centre_identities = True
   config.augmentation.flip = 0.5
   config.log_every = STEPS_PER_EPOCH
 
@@ -48,7 +52,7 @@ def get_config() -> ConfigDict:
   latents.steps = LATENT_STEPS
   latents.batch_size = BATCH_SIZE
   latents.optimizers.encoder = default.warmup_cosine(
-    "adam", 2e-3, warmup_steps=50, decay_steps=LATENT_STEPS
+    "adam", 1e-2, warmup_steps=50, decay_steps=LATENT_STEPS
   )
   latents.optimizers.encoder.trunk_factor = 0.0
 

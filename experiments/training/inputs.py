@@ -90,6 +90,11 @@ def open_input(
     raise UserError(
       f"config.examples.kind: expected one of {', '.join(KINDS)}, got {kind}"
     )
+  if kind != features.KIND and (examples.scans or examples.centre_identities):
+    raise UserError(
+      "config.examples.scans, centre_identities: expected with"
+      f" config.examples.kind {features.KIND}, got {kind}"
+    )
   for name in ("num_examples", "num_classes"):
     if not examples[name] >= 1:
       raise UserError(
@@ -122,20 +127,20 @@ def open_input(
   morphable_model = load_dataset_model(split)
   _check_sizes(model, split, morphable_model)
   sources: dict[str, Any] = {}
+  num_examples, num_classes = split.num_records, split.num_classes
   match kind:
     case "grain":
       cache = examples.cache_mib * _MIB
       sources["reader"] = open_reader(split, cache_bytes=cache)
     case features.KIND:
-      sources["reader"] = features.open_features(config, split, model)
+      reader, num_classes = features.open_features(config, split, model)
+      sources["reader"], num_examples = reader, len(reader)
     case "device_resident":
       sources["held"] = resident_examples(RecordReader(split), devices=devices)
     case _:
       sources["held"] = _photos_of_dataset(split, devices)
   return (
-    _phase_input(
-      config, morphable_model, split.num_records, split.num_classes, **sources
-    ),
+    _phase_input(config, morphable_model, num_examples, num_classes, **sources),
     morphable_model,
   )
 
