@@ -33,7 +33,7 @@ from experiments.sets.scans import FacePhoto, ScanSet, load_scan
 _BATCH = 10
 # About what a network says of the person, in standard deviations of the 3DMM;
 # chosen on York's development people (docs/measurements/real_scans.md).
-_ABOUT_NETWORK = FitOptions(identity_std=0.7)
+_ABOUT_NETWORK = FitOptions(identity_std=0.5)
 _PROTOCOLS = ("liu2018", "liu2018_rigid")
 
 

@@ -90,10 +90,10 @@ def open_input(
     raise UserError(
       f"config.examples.kind: expected one of {', '.join(KINDS)}, got {kind}"
     )
-  if kind != features.KIND and (examples.scans or examples.centre_identities):
+  if examples.scans and kind != features.KIND:
     raise UserError(
-      "config.examples.scans, centre_identities: expected with"
-      f" config.examples.kind {features.KIND}, got {kind}"
+      f"config.examples.scans: expected with config.examples.kind"
+      f" {features.KIND}, got {kind}"
     )
   for name in ("num_examples", "num_classes"):
     if not examples[name] >= 1:
