@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import os
 import pathlib
 
+import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
@@ -150,7 +151,7 @@ def fits_of(
   marks = np.stack([landmarks_in_crop(row) for row, _ in found])
   seen = np.stack([np.asarray(row.visibility) for row, _ in found])
   seen = seen.astype(np.float32)
-  camera = estimate_camera(points, marks, seen)
+  camera = estimate_camera(points, jnp.asarray(marks), jnp.asarray(seen))
   rmse_px = _rmse(np.asarray(project(camera, points)) - marks, seen)
   return Fits(
     image_id=np.array([row.image_id for row, _ in found], np.str_),

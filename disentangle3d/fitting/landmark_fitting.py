@@ -163,9 +163,10 @@ def fit_landmarks(
     return result
   # Padding keeps its zeros.
   seen = jnp.any(jnp.sum(state.observed.weights, -1) > 0, -1)
-  return result.replace(
+  return dataclasses.replace(
+    result,
     identity_coefficients=result.identity_coefficients
-    + jnp.where(seen[:, None], identity_mean, 0.0)
+    + jnp.where(seen[:, None], identity_mean, 0.0),
   )
 
 
