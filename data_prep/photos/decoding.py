@@ -178,11 +178,14 @@ def _is_for_opencv(header: Image.Image, content: bytes) -> bool:
 
 def _is_deep_with_alpha(header: Image.Image) -> bool:
   """Whether a TIFF is one RGBA picture of 16 bits, which Pillow cuts to 8."""
-  return (
-    getattr(header, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (16,) * 4
-    and header.mode == "RGBA"
-    and getattr(header, "n_frames", 1) == 1
-  )
+  try:
+    return (
+      getattr(header, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (16,) * 4
+      and header.mode == "RGBA"
+      and getattr(header, "n_frames", 1) == 1
+    )
+  except Exception:  # whatever damaged bytes make Pillow raise
+    return False
 
 
 def _opencv_pixels(
