@@ -20,11 +20,13 @@ import pathlib
 
 from absl import flags, logging
 
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_detection_side,
   define_landmark_calibration,
   define_morphable_model,
   define_most_megapixels,
@@ -80,6 +82,7 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "every", 1, "Takes every so many-th frame of a video.", lower_bound=1
   )
+  define_detection_side(DETECTION_SIDE)
   define_most_megapixels(MOST_MEGAPIXELS)
   flags.DEFINE_list("formats", list(FORMATS), "The formats of the meshes.")
   flags.DEFINE_bool(
@@ -108,7 +111,7 @@ def main() -> None:
       getattr(values, needed),
       landmark_calibration=values.landmark_calibration,
     ),
-    Finder(precropped=values.precropped),
+    Finder(precropped=values.precropped, side=values.detection_side),
     Options(
       pool=values.pool,
       smooth=values.smooth,

@@ -136,6 +136,7 @@ def _settings(
     "method": maker.name,
     "model": f"{maker.provenance['name']}, sha256 {maker.sha256}",
     "precropped": finder.precropped,
+    "detection_side": finder.side,
     **dataclasses.asdict(options),
   }
 
