@@ -11,6 +11,7 @@ import functools
 import os
 import pathlib
 
+import jax
 from jaxtyping import Float, UInt8
 import numpy as np
 
@@ -39,6 +40,8 @@ class FoundFace:
     score: The detector's probability of a face; 1 if precropped.
     landmarks: `[68, 2]`, photo pixels, or None.
     visibility: `[68]`; 0 outside the photo, all 0 without landmarks.
+    five_points: MTCNN's eyes, nose tip and mouth corners, `[5, 2]`, photo
+      pixels; None if precropped.
     notes: What is odd about it.
   """
 
@@ -48,7 +51,12 @@ class FoundFace:
   score: float
   landmarks: Float[np.ndarray, "68 2"] | None
   visibility: Float[np.ndarray, "68"]
+  five_points: Float[np.ndarray, "5 2"] | None = None
   notes: tuple[str, ...] = ()
+
+
+# Op by op each takes a program.
+_five_points = jax.jit(five_points)
 
 
 # What finds the boxes in photos, and the landmarks in one that shows a face
@@ -105,9 +113,9 @@ class FaceFinder:
     self, photo: np.ndarray, box: np.ndarray, points: np.ndarray, score: float
   ) -> FoundFace:
     landmarks, visibility = _landmarks_in(photo, box, self._locate)
-    notes = []
+    five, notes = points.astype(np.float32), []
     if landmarks is not None:
-      points = np.asarray(five_points(landmarks))
+      points = np.asarray(_five_points(landmarks))
     matrix = crop_matrix(points)
     if np.hypot(matrix[0, 0], matrix[1, 0]) > 1:
       notes.append(_SMALL_FACE)
@@ -118,6 +126,7 @@ class FaceFinder:
       score=score,
       landmarks=landmarks,
       visibility=visibility,
+      five_points=five,
       notes=tuple(notes),
     )
 
