@@ -79,6 +79,7 @@ class KnownFaces:
   """Stands where the detectors do: the photo's blue says which face it is."""
 
   precropped = False
+  side = 640
 
   def __init__(self, landmarks, *, hidden=()):
     self.landmarks, self.hidden = landmarks, hidden

@@ -34,7 +34,11 @@ print(*(counts.get(name, 0) for name in names), float(made))
 def start(folder):
   return subprocess.Popen(
     [sys.executable, "-c", _PROGRAM],
-    env=os.environ | {ENVIRONMENT: str(folder), "JAX_PLATFORMS": "cpu"},
+    env={
+      **{k: v for k, v in os.environ.items() if not k.startswith("JAX_")},
+      ENVIRONMENT: str(folder),
+      "JAX_PLATFORMS": "cpu",
+    },
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -69,6 +73,13 @@ class KeptProgramsTest(absltest.TestCase):
     entries[0].write_bytes(content[: len(content) // 2])
     self.assertEqual(ended(start(folder))[1:], (1, made, ""))
     self.assertEqual(ended(start(folder))[1], 0)
+
+  def setUp(self):
+    super().setUp()
+    # As if nobody had told JAX of a folder by its own means.
+    before = jax.config.jax_compilation_cache_dir
+    self.addCleanup(jax.config.update, "jax_compilation_cache_dir", before)
+    jax.config.update("jax_compilation_cache_dir", None)
 
   def test_a_folder_that_others_may_write_to_is_refused(self):
     folder = pathlib.Path(self.create_tempdir().full_path)
