@@ -1,11 +1,14 @@
 """GLB files: glTF 2.0 in one binary file, of one mesh that is seen as skin."""
 
 import json
+import os
 import struct
 from typing import Any
 
 from jaxtyping import Float, Int, UInt8
 import numpy as np
+
+from disentangle3d.output_files import replace_file
 
 # glTF's numbers for what a view of the buffer holds, and of types.
 _VERTICES, _INDICES = 34962, 34963
@@ -76,6 +79,33 @@ def glb_bytes(
   text = json.dumps(tree, separators=(",", ":")).encode()
   chunks = _chunk(_JSON, text, b" ") + _chunk(_BINARY, buffer.content, b"\0")
   return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def write_skinned(
+  path: str | os.PathLike[str],
+  vertices: Float[np.ndarray, "V 3"],
+  triangles: Int[np.ndarray, "F 3"],
+  *,
+  jpeg: bytes | None,
+  places: Float[np.ndarray, "V 2"],
+) -> None:
+  """Writes a GLB whose colours are a picture's; without one it is grey.
+
+  Args:
+    path: The file.
+    vertices: `[V, 3]`, mm; those of no triangle are left out.
+    triangles: `[F, 3]`.
+    jpeg: The picture.
+    places: Where vertices are in it, from 0 to 1 to the right and down.
+  """
+  used, corners = np.unique(triangles, return_inverse=True)
+  content = glb_bytes(
+    np.asarray(vertices, np.float64)[used] / 1000,
+    corners.reshape(-1, 3),
+    jpeg=jpeg,
+    places=places[used],
+  )
+  replace_file(path, content)
 
 
 class _Buffer:

@@ -11,8 +11,9 @@ from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep.faces.found_faces import FoundFace
-from data_prep.photos.encoding import png_bytes
+from data_prep.photos.encoding import jpeg_bytes, png_bytes
 from data_prep.photos.resizing import resize_by
+from disentangle3d.faces.gltf import write_skinned
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import landmark_mask, landmark_points
 from disentangle3d.faces.texture import vertex_colors
@@ -27,9 +28,10 @@ from disentangle3d.reporting.photo_overlay import overlay_on_photo
 from disentangle3d.reporting.viewer import ViewerFace
 from experiments.photographs.maps import MAP_FROM_CROP, Maps
 from experiments.photographs.shapes import FaceMaker
+from experiments.photographs.skins import photo_skin, turned_views
 
 FORMATS = ("obj", "ply", "glb")
-OUTPUTS = ("mesh", "overlay", "maps", "crop")
+OUTPUTS = ("mesh", "overlay", "views", "maps", "crop")
 OVERLAY_SIDE = 1024
 _NO_CAMERA = "no landmarks: no camera, so no overlay and no texture"
 # depth.png: value = _DEPTH_ZERO + millimetres / _DEPTH_STEP_MM; 0 is nothing.
@@ -71,7 +73,7 @@ def write_face(
   outputs: Collection[str] = OUTPUTS,
   formats: Sequence[str] = FORMATS,
   overlay_side: int = OVERLAY_SIDE,
-) -> UInt8[np.ndarray, "V 3"] | None:
+) -> bytes | None:
   """Writes what is asked of one face, and result.json.
 
   Args:
@@ -84,32 +86,27 @@ def write_face(
     overlay_side: The overlay's longer side at most, pixels; 0 is the photo's.
 
   Returns:
-    The vertices' colours, or None where there is no camera.
+    Its skin, a JPEG, or None where there is no camera.
   """
-  warnings, colors = [*face.notes, *face.found.notes], None
+  warnings = [*face.notes, *face.found.notes]
+  colors = skin = jpeg = None
   if face.camera_source is None:
     warnings.append(_NO_CAMERA)
   else:
-    try:
-      colors = vertex_colors(
-        image,
-        np.asarray(_project(face.camera, face.maps.shape)),
-        face.maps.seen,
-        face.maps.shape,
-        mirror_vertices=maker.mirror_vertices,
-      )
-    except ValueError:
+    colors, skin = _colors(face, image, maker)
+    if skin is None:
       warnings.append("no vertex lies inside the photo: no texture")
     if "overlay" in outputs:
       drawn = _overlay(image, face, maker, overlay_side)
       (folder / "overlay.png").write_bytes(png_bytes(drawn))
+  if skin is not None:
+    jpeg = jpeg_bytes(skin)
+    if "views" in outputs:
+      shown = maker.layout.mesh.vertices(face.maps.shape)
+      views = turned_views(shown, maker.layout, skin)
+      (folder / "views.png").write_bytes(png_bytes(views))
   if "mesh" in outputs:
-    for name, shape in (
-      ("shape", face.maps.shape),
-      ("identity_shape", face.maps.identity_shape),
-    ):
-      for suffix in formats:
-        write_mesh(folder / f"{name}.{suffix}", shape, maker.triangles, colors)
+    _write_meshes(folder, face.maps, maker, formats, colors, jpeg)
   if "crop" in outputs:
     (folder / "crop.png").write_bytes(png_bytes(face.found.crop))
   if "maps" in outputs:
@@ -117,7 +114,55 @@ def write_face(
   files = sorted(path.name for path in folder.iterdir())
   about = _result(face, maker, warnings, files)
   (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n")
-  return colors
+  return jpeg
+
+
+def _colors(
+  face: MadeFace, image: np.ndarray, maker: FaceMaker
+) -> tuple[UInt8[np.ndarray, "V 3"] | None, UInt8[np.ndarray, "S S 3"] | None]:
+  """The vertices' colours and the skin, where the photo shows the face."""
+  mesh = maker.layout.mesh
+  points = np.asarray(_project(face.camera, mesh.vertices(face.maps.shape)))
+  skin = photo_skin(image, points, mesh.facing(face.maps.facing), maker.layout)
+  try:
+    colors = vertex_colors(
+      image,
+      points[: len(face.maps.shape)],
+      face.maps.seen,
+      face.maps.shape,
+      mirror_vertices=maker.mirror_vertices,
+    )
+  except ValueError:
+    return None, None
+  return colors, skin
+
+
+def _write_meshes(
+  folder: pathlib.Path,
+  maps: Maps,
+  maker: FaceMaker,
+  formats: Sequence[str],
+  colors: np.ndarray | None,
+  skin: bytes | None,
+) -> None:
+  """OBJ and PLY of the mesh as it is; GLB of what is to be looked at."""
+  layout = maker.layout
+  for name, shape in (
+    ("shape", maps.shape),
+    ("identity_shape", maps.identity_shape),
+  ):
+    for suffix in formats:
+      path = folder / f"{name}.{suffix}"
+      if suffix == "glb":
+        write_skinned(
+          path,
+          layout.mesh.vertices(shape),
+          layout.mesh.triangles,
+          jpeg=skin,
+          places=layout.places,
+        )
+      else:
+        write_mesh(path, shape, maker.triangles, colors)
 
 
 def _overlay(
@@ -131,7 +176,9 @@ def _overlay(
   shift = (factor - 1) / 2
   matrix = np.array([[factor, 0, shift], [0, factor, shift]], np.float32)
   camera = _moved(face.camera, matrix)
-  return overlay_on_photo(small, face.maps.shape, maker.triangles, camera)
+  mesh = maker.layout.mesh
+  shown = mesh.vertices(face.maps.shape)
+  return overlay_on_photo(small, shown, mesh.triangles, camera)
 
 
 _project = jax.jit(project)
@@ -143,7 +190,11 @@ _landmarks = jax.jit(
 
 
 def viewer_face(
-  place: str, face: MadeFace, image: np.ndarray, colors: np.ndarray | None
+  place: str,
+  face: MadeFace,
+  image: np.ndarray,
+  maker: FaceMaker,
+  skin: bytes | None,
 ) -> ViewerFace:
   """The face as `viewer_page` takes it; `place` is its title."""
   photo, box = image, face.found.box
@@ -153,8 +204,13 @@ def viewer_face(
     x0, y0 = np.maximum(box[:2] - margin, 0).astype(int)
     x1, y1 = (box[2:] + margin).astype(int)
     photo = image[y0:y1, x0:x1]
+  vertices = maker.layout.mesh.vertices
   return ViewerFace(
-    place, photo, face.maps.shape, face.maps.identity_shape, colors
+    place,
+    photo,
+    vertices(face.maps.shape),
+    vertices(face.maps.identity_shape),
+    skin,
   )
 
 

@@ -35,6 +35,8 @@ class Maps:
     depth_mm: Towards the viewer, NaN where nothing is, `[480, 432]`.
     normals: In camera axes, unit length, 0 where nothing is, `[480, 432, 3]`.
     seen: Which vertices the camera sees, `[V]`.
+    facing: The cosine between a vertex' normal and the viewer; 0 where it is
+      not seen, `[V]`.
   """
 
   shape: Float[np.ndarray, "V 3"]
@@ -42,6 +44,7 @@ class Maps:
   depth_mm: Float[np.ndarray, "H W"]
   normals: Float[np.ndarray, "H W 3"]
   seen: Bool[np.ndarray, "V"]
+  facing: Float[np.ndarray, "V"]
 
 
 def face_maps(
@@ -67,7 +70,7 @@ def face_maps(
 @jax.jit
 def _maps(
   shape: Array, triangles: Array, camera: Camera, crop_from_photo: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
   to_crop = transform_camera(camera, crop_from_photo)
   large = transform_camera(
     to_crop, jnp.broadcast_to(MAP_FROM_CROP[None], crop_from_photo.shape)
@@ -89,4 +92,5 @@ def _maps(
   length = jnp.sqrt(jnp.sum(normal * normal, -1, keepdims=True))
   normal = jnp.where(covered[..., None], normal / jnp.maximum(length, 1e-6), 0)
   depth = jnp.where(covered, drawn.depth, jnp.nan)
-  return depth, normal, vertex_visibility(drawn, shape, triangles, large)
+  seen = vertex_visibility(drawn, shape, triangles, large)
+  return depth, normal, seen, jnp.where(seen, normals[..., 2], 0.0)

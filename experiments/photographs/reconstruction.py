@@ -123,8 +123,13 @@ def reconstruct_photos(
     if shown := work.shown():
       faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
       title = f"{maker.provenance['name']}: {faces}"
+      layout = maker.layout
       pages["viewer.html"] = viewer_page(
-        shown, maker.mean_shape, maker.triangles, title=title
+        shown,
+        layout.mesh.vertices(maker.mean_shape),
+        layout.mesh.triangles,
+        places=layout.places,
+        title=title,
       )
     work.finish(pages)
   for row in work.rows:
@@ -333,7 +338,7 @@ def _write(
   image: np.ndarray,
   maker: FaceMaker,
   options: Options,
-) -> np.ndarray | None:
+) -> bytes | None:
   with work.face_folder(name) as folder:
     return write_face(
       folder,
@@ -353,10 +358,10 @@ def _show(
   image: np.ndarray,
   maker: FaceMaker,
   options: Options,
-  colors: np.ndarray | None,
+  skin: bytes | None,
 ) -> None:
   if options.viewer and work.shows_more():
-    work.keep_shown(viewer_face(name, face, image, colors))
+    work.keep_shown(viewer_face(name, face, image, maker, skin))
 
 
 def _finish_photo(work: Work, row: tuple[str, list[str], str], _: None) -> None:

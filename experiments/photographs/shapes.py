@@ -37,6 +37,7 @@ from disentangle3d.geometry import (
 )
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import CROP_TEMPLATE, Latents
+from experiments.photographs.skins import Layout, skin_layout
 
 _LEAST_LANDMARKS = 8
 # Batches of faces that programs are compiled for: most, and one by one.
@@ -85,6 +86,11 @@ class FaceMaker:
   mean_face: MorphableModel
   mirror_vertices: Int[np.ndarray, "V"] | None
   provenance: Mapping[str, Any]
+
+  @functools.cached_property
+  def layout(self) -> Layout:
+    """How its faces are shown."""
+    return skin_layout(self.mean_face)
 
 
 def load_maker(

@@ -17,6 +17,8 @@ SKIN_PX = 512
 _LONGEST_PX = 700
 # The cosine to the viewer from which a colour counts, and fully.
 _LEAST_FACING, _FULLY_FACING = 0.15, 0.55
+# Views are drawn so much larger, and shrunk, so that edges are smooth.
+_LARGER = 1.4
 # How much less a mirrored colour counts.
 _MIRRORED = 0.8
 
@@ -100,7 +102,7 @@ def turned_views(
   layout: Layout,
   skin: UInt8[np.ndarray, "S S 3"],
   *,
-  yaws_deg: tuple[float, ...] = (-40.0, 0.0, 40.0),
+  yaws_deg: tuple[float, ...] = (0.0, -40.0),
   size_px: int = 320,
 ) -> UInt8[np.ndarray, "h w 3"]:
   """A face in its skin, seen from several sides, on white.
@@ -135,17 +137,13 @@ def _view(
   skin: UInt8[np.ndarray, "S S 3"],
   size_px: int,
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """Draws at twice the size, and shrinks, so that edges are smooth."""
-  large = 2 * size_px
-  on_screen = np.stack(
-    [large / 2 + 2 * points[:, 0], large / 2 - 2 * points[:, 1], points[:, 2]],
-    -1,
-  )
-  pixels = draw_triangles(on_screen, layout.mesh.triangles, large, large)
+  large = round(_LARGER * size_px)
+  on_screen = points * (_LARGER, -_LARGER, 1) + (large / 2, large / 2, 0)
+  triangles = layout.mesh.triangles
+  pixels = draw_triangles(on_screen, triangles, large, large)
   where = np.zeros((large, large, 2), np.float32)
-  where[pixels.covered] = pixels.of(
-    layout.places * SKIN_PX - 0.5, layout.mesh.triangles
-  )
+  places = layout.places * SKIN_PX - 0.5
+  where[pixels.covered] = pixels.of(places, triangles)
   picture = sample_photo(skin, where)
   picture[~pixels.covered] = 255
-  return resize_by(picture, 0.5)[0]
+  return resize_by(picture, size_px / large)[0]
