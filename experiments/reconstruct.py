@@ -4,11 +4,12 @@ r"""Photos in, 3D faces out.
       --photos='photos/*.jpg' --output=out
 
 Every face of every photo gets a folder `out/<photo>/face1` with its full and
-its identity shape (OBJ, PLY, GLB, coloured by the photo), the overlay, depth,
-normals, and result.json: codes, camera, the 68 landmarks found and projected,
-warnings. out/results.json lists all photos, also those without a face, with the
-reason. Faces are written while the next photos are looked at; killed or
-stopped, the same command goes on.
+its identity shape (OBJ, PLY, GLB in the photo's colours), the overlay, views
+from two sides, depth, normals, and result.json: codes, camera, the 68 landmarks
+found and projected, warnings. out/results.json lists all photos, also those
+without a face, with the reason, and counts what was passed over. Faces are
+written while the next photos are looked at; killed or stopped, the same command
+goes on.
 
 --pool takes the photos for one person, --smooth for the frames of a film (a
 video file does as well as a folder of frames; each person is followed),
@@ -87,8 +88,8 @@ def define_flags() -> None:
   flags.DEFINE_list(
     "outputs",
     list(OUTPUTS),
-    "What is written of a face beside result.json: meshes, the overlay, depth"
-    " and normals, the crop.",
+    "What is written of a face beside result.json: meshes, the overlay, views"
+    " of it in the photo's colours, maps of depth and normals, the crop.",
   )
   flags.DEFINE_list("formats", list(FORMATS), "The formats of the meshes.")
   flags.DEFINE_integer(
@@ -116,8 +117,9 @@ def main() -> None:
   if not values[needed].value:
     raise UserError(f"--{needed}: expected with --method={values.method}")
   output = pathlib.Path(values.output)
+  found = list_files(values.photos)
   count = reconstruct_photos(
-    list_files(values.photos),
+    found.files,
     output,
     load_maker(
       values.method,
@@ -136,6 +138,7 @@ def main() -> None:
       overlay_side=values.overlay_side,
       most_megapixels=values.most_megapixels,
     ),
+    passed_over=found.passed_over,
   )
   logging.info("Faces written to %s: %d.", output, count)
 
