@@ -83,7 +83,7 @@ def _draw_tile(
   )
   made = _draw(vertices, triangles, camera, large, size=_TILE_PX)
   picture = Image.fromarray(np.asarray(made))
-  return np.asarray(picture.resize((tile, tile), Image.Resampling.BILINEAR))
+  return np.asarray(picture.resize((tile, tile), Image.Resampling.BOX))
 
 
 @functools.partial(jax.jit, static_argnames="size")
