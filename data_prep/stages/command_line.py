@@ -38,6 +38,7 @@ def run(
   define_flags: Callable[[], None] | None = None,
   *,
   check: Callable[[], None] | None = None,
+  keeps_programs: bool = True,
 ) -> None:
   """Runs a binary: absl's `app.run`, with the user's errors in one line.
 
@@ -56,6 +57,8 @@ def run(
     define_flags: Defines the binary's flags, unless they are defined already.
     check: What `--only_check_args` does beside reading the flags: raises where
       `main` would because of them, whatever the stage before left.
+    keeps_programs: Whether what is compiled is kept for the next start; not
+      where compiling is measured.
   """
   # Until here Ctrl-C ended the process (see `data_prep.__init__`).
   if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -82,7 +85,8 @@ def run(
     if len(argv) > 1:
       _fail(f"expected flags only (--name=value), got {argv[1]!r}")
     with _errors_told():
-      keep_programs(flags.FLAGS[FLAG].value)
+      if keeps_programs:
+        keep_programs(flags.FLAGS[FLAG].value)
       main()
 
   app.run(checked, flags_parser=parsed)
