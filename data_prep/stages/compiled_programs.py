@@ -57,7 +57,8 @@ def keep_programs(asked: str | None = None) -> pathlib.Path | None:
   import jax
 
   told = asked or os.environ.get(ENVIRONMENT)
-  if told == OFF or (not asked and jax.config.jax_compilation_cache_dir):
+  by_jax = getattr(jax.config, "jax_compilation_cache_dir", None)
+  if told == OFF or (by_jax and not asked):
     return None
   root = pathlib.Path(told).expanduser() if told else _user_folder()
   try:

@@ -80,7 +80,7 @@ class FaceMaker:
   encode: Callable[[Sequence[FoundFace]], Codes]
   pool: Callable[[Sequence[FoundFace], Codes], Codes]
   sha256: str
-  decode: Callable[[Array, Array], tuple[Array, Array]]
+  decode: Callable[[np.ndarray, np.ndarray], tuple[Array, Array]]
   mean_shape: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
   mean_face: MorphableModel

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import concurrent.futures
 import dataclasses
 import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -122,11 +123,12 @@ class Detector:
     self.settings = settings
     self._side = side
     self._most_photos = most_photos
-    self._pyramid = {
-      "min_size_px": settings.min_size_px,
-      "factor": settings.factor,
-    }
-    self.canvases = canvases(side, NUM_CANVASES, **self._pyramid)
+    self.canvases = canvases(
+      side,
+      NUM_CANVASES,
+      min_size_px=settings.min_size_px,
+      factor=settings.factor,
+    )
     self._weights = jax.device_put(prepare_weights(load_weights()))
     self._programs = jax.jit(
       functools.partial(_detect, settings=settings),
@@ -145,8 +147,9 @@ class Detector:
     found: list[Faces] = [_NO_FACES] * len(photos)
     by_canvas: dict[int, list[int]] = {}
     for place, photo in enumerate(photos):
-      height, width = resized(*photo.shape[:2], self._factor(photo))
-      sizes = level_sizes(height, width, **self._pyramid)
+      height, width = photo.shape[:2]
+      height, width = resized(height, width, self._factor(photo))
+      sizes = self._levels(height, width)
       number = choose_canvas(self.canvases, sizes, height * width)
       by_canvas.setdefault(number, []).append(place)
     batches = [
@@ -168,7 +171,15 @@ class Detector:
 
   def num_programs(self) -> int:
     """How many were compiled."""
-    return self._programs._cache_size()
+    return cast(Any, self._programs)._cache_size()
+
+  def _levels(self, height: int, width: int) -> list[tuple[int, int]]:
+    return level_sizes(
+      height,
+      width,
+      min_size_px=self.settings.min_size_px,
+      factor=self.settings.factor,
+    )
 
   def _factor(self, photo: np.ndarray) -> float:
     return min(1.0, self._side / max(photo.shape[:2]))
@@ -177,15 +188,15 @@ class Detector:
     self, photos: Sequence[np.ndarray], canvas: Canvas
   ) -> list[Faces]:
     count = self._batch_size(self.canvases.index(canvas))
-    resized = [resize_by(photo, self._factor(photo)) for photo in photos]
+    shrunk = [resize_by(photo, self._factor(photo)) for photo in photos]
     images = np.zeros((count, canvas.pixels, 3), np.uint8)
     sizes = np.ones((count, 2), np.int32)
-    for row, (small, _) in enumerate(resized):
+    for row, (small, _) in enumerate(shrunk):
       sizes[row] = small.shape[:2]
       images[row, : small.shape[0] * small.shape[1]] = small.reshape(-1, 3)
     mosaics = make_mosaics(
-      [small for small, _ in resized],
-      [level_sizes(*small.shape[:2], **self._pyramid) for small, _ in resized],
+      [small for small, _ in shrunk],
+      [self._levels(*small.shape[:2]) for small, _ in shrunk],
       canvas,
       count=count,
     )
@@ -195,7 +206,7 @@ class Detector:
     return [
       _faces_of(boxes[row], points[row], scores[row], photo.shape, factors)
       for row, (photo, (_, factors)) in enumerate(
-        zip(photos, resized, strict=True)
+        zip(photos, shrunk, strict=True)
       )
     ]
 

@@ -253,7 +253,7 @@ def make_mosaics(
   return Mosaics(
     strips=column[strips],
     inside=inside[strips],
-    count=np.int32(math.ceil(start / _STRIP_STEP)),
+    count=np.array(math.ceil(start / _STRIP_STEP), np.int32),
     windows=windows,
     ends=ends,
     corners=corners,
