@@ -5,7 +5,7 @@ For pictures only: no measure knows the vertices that are added here.
 
 import dataclasses
 
-import jax.numpy as jnp
+import jax
 from jaxtyping import Float, Int
 import numpy as np
 
@@ -16,6 +16,10 @@ from disentangle3d.types import NOSE_TIP
 _CHIN = 8
 # How far from the nose tip the face goes, in its distance from the chin.
 _REACH = 1.42
+
+
+# Op by op each takes a program.
+_cavity_points = jax.jit(cavity_points)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,8 +45,8 @@ class DisplayMesh:
     self, shape: Float[np.ndarray, "V 3"]
   ) -> Float[np.ndarray, "V2 3"]:
     """Of the triangles, for a shape."""
-    added = cavity_points(self.cavities, jnp.asarray(shape)[None])[0]
-    return np.concatenate([shape, np.asarray(added), self._cut(shape)])
+    added = np.asarray(_cavity_points(self.cavities, shape[None]))[0]
+    return np.concatenate([shape, added, self._cut(shape)])
 
   def facing(self, facing: Float[np.ndarray, "V"]) -> Float[np.ndarray, "V2"]:
     """How vertices face the viewer; a hole as what does most around it."""
