@@ -55,11 +55,9 @@ def main() -> None:
   path = values[needed].value
   if not path:
     raise UserError(f"--{needed}: expected with --method={values.method}")
-  photos = list_files(values.photos)
-  photos = getattr(photos, "files", photos)
-  starts = time_starts(
-    photos, [f"--method={values.method}", f"--{needed}={path}"]
-  )
+  photos = list_files(values.photos).files
+  asked = [f"--method={values.method}", f"--{needed}={path}"]
+  starts = time_starts(photos, asked)
   parts = time_parts(
     photos[0],
     load_maker(values.method, path),

@@ -109,7 +109,7 @@ def main() -> None:
   """Reads the flags and reports."""
   values = flags.FLAGS
   for name, choice in (("formats", FORMATS), ("outputs", OUTPUTS)):
-    if unknown := sorted(set(values[name].value) - set(choice)):
+    if unknown := sorted(set(values[name].value or ()) - set(choice)):
       raise UserError(
         f"--{name}: expected some of {', '.join(choice)}, got {unknown[0]}"
       )
