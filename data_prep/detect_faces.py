@@ -23,7 +23,7 @@ from data_prep.faces.detection import (
   mtcnn_source,
 )
 from data_prep.faces.detection_rows import CHOICES
-from data_prep.faces.mtcnn.detector import Settings
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Settings
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line

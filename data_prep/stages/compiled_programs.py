@@ -8,6 +8,7 @@ reads what another is writing compiles it as well.
 
 import atexit
 import hashlib
+import importlib.metadata
 import os
 import pathlib
 import platform
@@ -88,7 +89,6 @@ def _user_folder() -> pathlib.Path:
 def _kind() -> str:
   """What decides whether a program can run here, as a folder's name."""
   import jax
-  import jaxlib
 
   features = platform.processor()
   try:
@@ -98,7 +98,8 @@ def _kind() -> str:
         break
   except OSError:
     pass
-  told = "\n".join([jaxlib.__version__, platform.machine(), features])
+  compiler = importlib.metadata.version("jaxlib")
+  told = "\n".join([compiler, platform.machine(), features])
   digest = hashlib.sha256(told.encode()).hexdigest()
   return f"jax-{jax.__version__}-{digest[:12]}"
 

@@ -54,7 +54,7 @@ def glb_bytes(
       "textures": [{"source": 0}],
     }
   elif colors is not None:
-    linear = linear_from_srgb(colors).astype("<f4")
+    linear = _linear_from_srgb(colors).astype("<f4")
     attributes["COLOR_0"] = buffer.array(linear)
   else:
     look["baseColorFactor"] = _GREY
@@ -170,7 +170,7 @@ def _normals(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
   return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
-def linear_from_srgb(
+def _linear_from_srgb(
   colors: UInt8[np.ndarray, "*shape"],
 ) -> Float[np.ndarray, "*shape"]:
   """The light that sRGB bytes stand for, 0 to 1 (IEC 61966-2-1)."""

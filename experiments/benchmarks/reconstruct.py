@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -103,8 +103,8 @@ def time_parts(
   finder = Finder(precropped=False)
   photo = read_loose_photo(path)
   faces = finder.faces(photo)[:1]
-  image = photo.image
-  assert image is not None  # The finder would have said so.
+  # Without a photo the finder would have said so.
+  image = cast(np.ndarray, photo.image)
   codes = maker.encode(faces)
   cameras = photo_cameras(maker, codes, faces)
   maps = face_maps(maker, codes, cameras, faces)
@@ -139,8 +139,7 @@ def _alternative(
 
   def make() -> None:
     photo = read_loose_photo(path)
-    assert photo.image is not None
-    found = locate(photo.image, None)
+    found = locate(cast(np.ndarray, photo.image), None)
     identity, expression = fitter.fit(found.landmarks, found.visibility)
     shape = synthesize_shape(
       model,

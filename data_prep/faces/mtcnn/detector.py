@@ -32,7 +32,7 @@ from data_prep.faces.mtcnn.networks import (
 from data_prep.faces.mtcnn.patches import crop_patches, map_present, pack_pixels
 from data_prep.faces.mtcnn.pyramid import (
   STRIP_ROWS,
-  Canvas,
+  PhotoCanvas,
   canvases,
   choose_canvas,
   level_sizes,
@@ -158,7 +158,7 @@ class Detector:
       for start in range(0, len(places), self._batch_size(number))
     ]
 
-    def detect_batch(batch: tuple[Canvas, list[int]]) -> None:
+    def detect_batch(batch: tuple[PhotoCanvas, list[int]]) -> None:
       canvas, places = batch
       results = self._detect_batch([photos[place] for place in places], canvas)
       for place, faces in zip(places, results, strict=True):
@@ -185,7 +185,7 @@ class Detector:
     return min(1.0, self._side / max(photo.shape[:2]))
 
   def _detect_batch(
-    self, photos: Sequence[np.ndarray], canvas: Canvas
+    self, photos: Sequence[np.ndarray], canvas: PhotoCanvas
   ) -> list[Faces]:
     count = self._batch_size(self.canvases.index(canvas))
     shrunk = [resize_by(photo, self._factor(photo)) for photo in photos]
@@ -214,7 +214,7 @@ class Detector:
     return min(self._most_photos, batch_size(self.canvases[number]))
 
 
-def batch_size(canvas: Canvas) -> int:
+def batch_size(canvas: PhotoCanvas) -> int:
   """How many photos on a canvas go through together."""
   return max(1, min(_MOST_PHOTOS, _BATCH_PIXELS // canvas.pixels))
 

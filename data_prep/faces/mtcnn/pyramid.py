@@ -35,7 +35,7 @@ _SLACK = 1.25
 
 
 @dataclasses.dataclass(frozen=True)
-class Canvas:
+class PhotoCanvas:
   """What photos of at most so many pixels are brought to.
 
   Attributes:
@@ -112,7 +112,7 @@ def level_sizes(
 @functools.cache
 def canvases(
   longest_px: int, count: int, *, min_size_px: float, factor: float
-) -> tuple[Canvas, ...]:
+) -> tuple[PhotoCanvas, ...]:
   """Canvases for photos up to a longest side, each for half the next one's.
 
   Args:
@@ -134,7 +134,7 @@ def canvases(
     rows = (place_levels(sizes, width) or (0, []))[0]
     area = sum(height * across for height, across in sizes)
     made.append(
-      Canvas(
+      PhotoCanvas(
         pixels=photo**2,
         width=width,
         rows=_ROW_STEP * math.ceil(max(rows, 1) * _SLACK / _ROW_STEP),
@@ -145,7 +145,9 @@ def canvases(
   return tuple(made)
 
 
-def choose_canvas(choice: Sequence[Canvas], sizes: Sizes, pixels: int) -> int:
+def choose_canvas(
+  choice: Sequence[PhotoCanvas], sizes: Sizes, pixels: int
+) -> int:
   """The number of the smallest canvas that takes a photo.
 
   Args:
@@ -209,7 +211,7 @@ def _places_within(
 def make_mosaics(
   photos: Sequence[UInt8[np.ndarray, "H W 3"]],
   sizes: Sequence[Sizes],
-  canvas: Canvas,
+  canvas: PhotoCanvas,
   *,
   count: int,
 ) -> Mosaics:
