@@ -4,11 +4,6 @@ Inverted bottlenecks of 1x1 and depthwise 3x3 convolutions, a global depthwise
 convolution over the last 7x6 map, and one FC layer. As in this project's other
 trunks there is no batch norm: every layer has a bias, and a bottleneck that is
 added to its input starts next to nothing.
-
-A depthwise convolution is one operation with two programs. XLA on CPU takes
-ten times as long over its grouped convolution as over nine shifted multiplies;
-accelerators have kernels for it. The platform that a program is compiled for
-decides, so params, training and exports know nothing of it.
 """
 
 from collections.abc import Mapping
@@ -16,10 +11,10 @@ import dataclasses
 import types
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from disentangle3d.network.depthwise import depthwise_convolution
 from disentangle3d.network.sphereface import PReLU, xavier
 from disentangle3d.types import check_array, check_choice
 
@@ -56,57 +51,6 @@ STAGES = (
   Stage((256,) * 7, 128, 2),
   Stage((512, 256, 256), 128, 2),
 )
-
-
-def depthwise_convolution(
-  x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 1 C"], *, stride: int
-) -> Float[Array, "B h w C"]:
-  """Each channel under its own 3x3 filter, a pixel of zeros around.
-
-  Args:
-    x: Maps, `[B, H, W, C]`.
-    kernel: Filters, `[3, 3, 1, C]`.
-    stride: In both directions.
-
-  Returns:
-    Maps, `[B, ceil(H / stride), ceil(W / stride), C]`, without a bias.
-
-  Raises:
-    ValueError: A shape differs.
-    TypeError: An argument is not floating.
-  """
-  sizes = check_array("x", x, "B H W C")
-  check_array("kernel", kernel, "3 3 1 C", sizes=sizes)
-  return jax.lax.platform_dependent(
-    x,
-    kernel,
-    cpu=lambda x, kernel: shifted_multiplies(x, kernel, stride=stride),
-    default=lambda x, kernel: grouped_convolution(x, kernel, stride=stride),
-  )
-
-
-def shifted_multiplies(x: Array, kernel: Array, *, stride: int) -> Array:
-  """`depthwise_convolution` as nine multiplies of shifted maps."""
-  height, width = x.shape[1:3]
-  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  total = jnp.zeros((), x.dtype)
-  for i in range(3):
-    for j in range(3):
-      seen = padded[:, i : i + height : stride, j : j + width : stride]
-      total = total + seen * kernel[i, j].reshape(1, 1, 1, -1)
-  return total
-
-
-def grouped_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
-  """`depthwise_convolution` as XLA's own."""
-  return jax.lax.conv_general_dilated(
-    x,
-    kernel,
-    (stride, stride),
-    ((1, 1), (1, 1)),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    feature_group_count=x.shape[-1],
-  )
 
 
 class Depthwise(nn.Module):

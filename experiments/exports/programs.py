@@ -13,8 +13,9 @@ import numpy as np
 
 from data_prep.stages.extras import require
 from disentangle3d.inference import reconstruct, unit_length
+from disentangle3d.network.depthwise import grouped_convolution
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.mobileface import Depthwise, grouped_convolution
+from disentangle3d.network.mobileface import Depthwise
 from disentangle3d.output_files import new_folder
 from disentangle3d.training.export import Network, abstract_params
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
@@ -142,7 +143,7 @@ def _convolve_grouped(
   """ONNX has grouped convolutions, and no program a platform."""
   module = context.module
   if isinstance(module, Depthwise) and context.method_name == "convolve":
-    return grouped_convolution(*arguments, stride=module.stride)
+    return grouped_convolution(*arguments, module.stride)
   return usual(*arguments, **keywords)
 
 
