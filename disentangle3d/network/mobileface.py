@@ -8,6 +8,7 @@ added to its input starts next to nothing.
 
 from collections.abc import Mapping
 import dataclasses
+import math
 import types
 
 import flax.linen as nn
@@ -15,7 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from disentangle3d.network.depthwise import depthwise_convolution
-from disentangle3d.network.sphereface import PReLU, xavier
+from disentangle3d.network.prelu import PReLU
+from disentangle3d.network.sphereface import xavier
 from disentangle3d.types import check_array, check_choice
 
 # The size of the feature, by trunk: insightface's, and the paper's.
@@ -104,19 +106,38 @@ class Bottleneck(nn.Module):
   def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w K"]:
     """Applies the three convolutions."""
     added = self.stride == 1 and x.shape[-1] == self.width
-    inner = nn.Dense(
-      self.expanded, dtype=self.dtype, kernel_init=_keep_variance, name="expand"
-    )(x)
+    inner = _of_pixels(
+      nn.Dense(
+        self.expanded,
+        dtype=self.dtype,
+        kernel_init=_keep_variance,
+        name="expand",
+      ),
+      x,
+    )
     inner = PReLU(name="expand_prelu")(inner)
     inner = Depthwise(self.stride, self.dtype, name="depthwise")(inner)
     inner = PReLU(name="depthwise_prelu")(inner)
-    inner = nn.Dense(
-      self.width,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.normal(0.01) if added else xavier,
-      name="project",
-    )(inner)
+    inner = _of_pixels(
+      nn.Dense(
+        self.width,
+        dtype=self.dtype,
+        kernel_init=nn.initializers.normal(0.01) if added else xavier,
+        name="project",
+      ),
+      inner,
+    )
     return x + inner if added else inner
+
+
+def _of_pixels(layer: nn.Dense, x: Array) -> Array:
+  """A layer of each pixel's channels: one product of two matrices.
+
+  Of four dimensions XLA on CPU would write the map again, transposed, for the
+  gradient of the kernel.
+  """
+  pixels = x.reshape(math.prod(x.shape[:3]), x.shape[3])
+  return layer(pixels).reshape(*x.shape[:3], layer.features)
 
 
 class MobileFace(nn.Module):
@@ -168,9 +189,10 @@ class MobileFace(nn.Module):
           self.dtype,
           name=f"bottleneck{number}_{place + 1}",
         )(x)
-    x = nn.Dense(
+    last = nn.Dense(
       LAST_WIDTH, dtype=self.dtype, kernel_init=_keep_variance, name="conv6"
-    )(x)
+    )
+    x = _of_pixels(last, x)
     x = PReLU(name="prelu6")(x)
     # The 7x6 map's weighted sum, channel by channel.
     kernel = self.param(
