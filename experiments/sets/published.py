@@ -131,6 +131,42 @@ def lfw_set(
   return _photos_set(LFW_VIEW_2, listed, aligned, missing, rivals)
 
 
+def genuine_photos(
+  pairs: str | os.PathLike[str], aligned: str | os.PathLike[str], *, people: int
+) -> list[tuple[PhotoRow, PhotoRow]]:
+  """Two photographs of each of some people: genuine pairs of LFW's list.
+
+  Args:
+    pairs: `pairs.txt`.
+    aligned: What align_faces made of the photos.
+    people: How many, evenly taken of those in the list.
+
+  Raises:
+    UserFileNotFoundError: A file is missing.
+    UserError: The list is malformed, or has fewer people both of whose
+      photos are there with landmarks.
+  """
+  listed = read_lfw_pairs(pairs)
+  rows = {
+    pathlib.PurePosixPath(row.image_id).with_suffix("").as_posix(): row
+    for row in read_rows(aligned)
+    if is_ok(row) and row.landmarks is not None
+  }
+  found: dict[str, tuple[PhotoRow, PhotoRow]] = {}
+  places_of = np.stack([listed.pairs.first, listed.pairs.second], 1)
+  for places in places_of[listed.pairs.same]:
+    names = [listed.names[place] for place in places]
+    if all(name in rows for name in names):
+      found.setdefault(names[0].split("/")[0], (rows[names[0]], rows[names[1]]))
+  if len(found) < people:
+    raise UserError(
+      f"{aligned}: expected two photographs of {people} people of {pairs}, with"
+      f" landmarks, got {len(found)}"
+    )
+  every = list(found.values())
+  return [every[place] for place in evenly(len(every), people)]
+
+
 def cfp_sets(
   folder: str | os.PathLike[str],
   source: PhotoSource,

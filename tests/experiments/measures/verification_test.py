@@ -111,6 +111,22 @@ class PublishedSetsTest(absltest.TestCase):
     third = faces.images[pairs.second[1:2]][0]
     np.testing.assert_array_equal(third, _face(1, 5))
 
+  def test_a_gallery_takes_genuine_pairs_one_a_person(self):
+    pairs = _lfw(self.folder)
+    names = [
+      tuple(row.image_id for row in pair)
+      for pair in published_sets.genuine_photos(pairs, self.folder, people=4)
+    ]
+    self.assertEqual(
+      names,
+      [
+        (f"{name}/{name}_0001.jpg", f"{name}/{name}_000{second}.jpg")
+        for name, second in (("Ann", 2), ("Bob", 3), ("Cid", 2), ("Dan", 3))
+      ],
+    )
+    with self.assertRaisesRegex(ValueError, "of 5 people .* got 4"):
+      published_sets.genuine_photos(pairs, self.folder, people=5)
+
   def test_a_photo_that_was_not_aligned_is_named(self):
     pairs = _lfw(self.folder)
     pairs.write_text(pairs.read_text().replace("Dan\t1\t3", "Dan\t1\t9"))
