@@ -29,7 +29,7 @@ from data_prep.evaluation_sets.verification_bin import read_verification_bin
 from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
 from data_prep.photos.decoding import decode_photo
 from data_prep.photos.photo_sets import list_photos
-from data_prep.stages.rows import read_rows
+from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
 from disentangle3d.evaluation.rows import evenly
 from disentangle3d.training.dataset import read_manifest
