@@ -71,11 +71,11 @@ def main() -> None:
     raise UserError("--meshes: expected --dataset beside it")
   if (values.lfw_pairs is None) != (values.lfw_aligned is None):
     raise UserError("--lfw_pairs, --lfw_aligned: expected both or neither")
-  pairs = ()
-  if values.lfw_pairs:
-    pairs = genuine_photos(
-      values.lfw_pairs, values.lfw_aligned, people=values.people
-    )
+  pairs = (
+    genuine_photos(values.lfw_pairs, values.lfw_aligned, people=values.people)
+    if values.lfw_pairs
+    else []
+  )
   page = draw_pictures(
     values.output,
     read_networks(values.network),

@@ -144,7 +144,8 @@ def _plainly(
   """ONNX has no program a platform, and needs no gradients of ours."""
   module = context.module
   if isinstance(module, Depthwise) and context.method_name == "convolve":
-    return grouped_convolution(*arguments, module.stride)
+    x, kernel = arguments
+    return grouped_convolution(x, kernel, module.stride)
   if isinstance(module, PReLU) and context.method_name == "activate":
     return plain_prelu(*arguments)
   return usual(*arguments, **keywords)

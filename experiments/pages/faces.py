@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 import numpy as np
 
 from disentangle3d.faces.morphable_model import (
@@ -115,7 +115,9 @@ def camera_over(
 
 
 def frontal_view(
-  shape: Float[np.ndarray, "V 3"], scale: jax.Array, model: MorphableModel
+  shape: Float[np.ndarray, "V 3"],
+  scale: Array | np.ndarray,
+  model: MorphableModel,
 ) -> UInt8[np.ndarray, "H W 3"]:
   """A shape from the front on white, in a picture as large as a photo's."""
   return overlay_mesh(
@@ -129,7 +131,9 @@ def frontal_view(
 
 
 def frontal_camera(
-  shape: Float[np.ndarray, "V 3"], scale: jax.Array, model: MorphableModel
+  shape: Float[np.ndarray, "V 3"],
+  scale: Array | np.ndarray,
+  model: MorphableModel,
 ) -> Camera:
   """Shows a shape from the front, nearly at a photo's scale, in its crop.
 
