@@ -108,19 +108,19 @@ def render_photos(
   """
   check_array("indices", indices, "B", dtype="integer")
   person = indices // world.photos_per_person
-  by_person, by_photo, sensor_keys = _draw(world, seed, person, indices)
+  by_person, by_photo, sensor_keys = draw_numbers(world, seed, person, indices)
   place = indices % world.photos_per_person
   identity, residual, expression_class = _coefficients(
     world, by_person, by_photo, place
   )
-  shape, identity_shape = _shapes(world, identity, residual)
+  shape, identity_shape = face_shapes(world, identity, residual)
   camera, landmarks, vertices = _photograph(world, shape, by_photo, place)
   image, visibility = _develop(
     world,
     shape,
     camera,
     vertices,
-    palette=_palettes(world.albedo, by_person, by_photo),
+    palette=face_palettes(world.albedo, by_person, by_photo),
     by_photo=by_photo,
     sensor_keys=sensor_keys,
   )
@@ -158,12 +158,12 @@ def true_coefficients(
   """
   check_array("indices", indices, "B", dtype="integer")
   person, place = jnp.divmod(indices, world.photos_per_person)
-  by_person, by_photo, _ = _draw(world, seed, person, indices)
+  by_person, by_photo, _ = draw_numbers(world, seed, person, indices)
   identity, residual, _ = _coefficients(world, by_person, by_photo, place)
   return identity, residual
 
 
-def _draw(
+def draw_numbers(
   world: SyntheticWorld, seed: int | Array, person: Array, indices: Array
 ) -> tuple[dict[str, Array], dict[str, Array], Array]:
   """Normal numbers `[B, ...]` of person and of photo; sensor-noise keys.
@@ -221,7 +221,7 @@ def _coefficients(
   )
 
 
-def _shapes(
+def face_shapes(
   world: SyntheticWorld, identity: Array, residual: Array
 ) -> tuple[Array, Array]:
   """Shapes and identity shapes `[B, V, 3]`."""
@@ -303,7 +303,7 @@ def _photograph(
   )
 
 
-def _palettes(
+def face_palettes(
   albedo: str, by_person: dict[str, Array], by_photo: dict[str, Array]
 ) -> appearance.Palette:
   """The colours of each photo's face."""
