@@ -135,8 +135,8 @@ def render_set(
 
 def read_landmark_photos(
   folder: pathlib.Path, *, keep: Callable[[int], bool] = lambda shard: True
-) -> LandmarkPhotos:
-  """The photos of a finished set, in memory.
+) -> list[LandmarkPhotos]:
+  """The shards of a finished set, in memory.
 
   Args:
     folder: What `render_set` wrote.
@@ -155,6 +155,7 @@ def read_landmark_photos(
     raise UserError(
       f"{folder}: expected shards of data_prep.render_landmark_photos, got none"
     )
-  return LandmarkPhotos(
-    **{name: np.concatenate([shard[name] for shard in shards]) for name in _FIELDS}
-  )
+  return [
+    LandmarkPhotos(**{name: shard[name] for name in _FIELDS})
+    for shard in shards
+  ]

@@ -13,7 +13,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS, check_array
+from disentangle3d.types import (
+  LANDMARK_MIRROR,
+  NUM_CONTOUR,
+  NUM_LANDMARKS,
+  check_array,
+)
 
 CROP_PX = 64
 # Residual blocks after each halving, and their width.
@@ -122,6 +127,20 @@ def _read(out: Float[Array, "B outputs"]) -> FacePoints:
 
 def _spread(out: Array) -> Array:
   return jnp.exp(jnp.clip(_LOG_SPREAD + out, *_LOG_SPREADS))
+
+
+def mirrored_points(found: FacePoints) -> FacePoints:
+  """What was found in a crop's mirror image, in the crop."""
+  right = jnp.asarray([CROP_PX - 1.0, 0.0, 0.0])
+  flip = jnp.asarray([-1.0, 1.0, 1.0])
+  contour = LANDMARK_MIRROR[:NUM_CONTOUR]
+  return FacePoints(
+    points=(found.points * flip + right)[..., LANDMARK_MIRROR, :],
+    spread_px=found.spread_px[..., LANDMARK_MIRROR],
+    visibility_logit=found.visibility_logit[..., LANDMARK_MIRROR],
+    silhouette=(found.silhouette * flip[:2] + right[:2])[..., contour, :],
+    silhouette_spread_px=found.silhouette_spread_px[..., contour],
+  )
 
 
 def mapped_crops(crops: Array) -> Float[Array, "*B 64 64 3"]:

@@ -195,9 +195,9 @@ def _occlusion(key: Array) -> Float[Array, "64 64"]:
     dx, dy = x - CROP_PX * u[1], y - CROP_PX * u[2]
     across = (jnp.cos(angle) * dx + jnp.sin(angle) * dy) / (3 + 22 * u[3] ** 2)
     along = (jnp.cos(angle) * dy - jnp.sin(angle) * dx) / (3 + 22 * u[4] ** 2)
-    power = jnp.where(u[5] < 0.5, 2.0, 8.0)
-    inside = jnp.abs(across) ** power + jnp.abs(along) ** power < 1
-    return inside & (u[6] < 0.3)
+    across, along = across * across, along * along
+    box, ellipse = jnp.maximum(across, along), across + along
+    return (jnp.where(u[5] < 0.5, ellipse, box) < 1) & (u[6] < 0.3)
 
   return jnp.any(jax.vmap(one)(numbers), 0).astype(jnp.float32)
 

@@ -17,9 +17,9 @@ def get_config() -> ConfigDict:
   config.photos = ""
   # Of every so many shards of a folder the last is held out.
   config.heldout_every = 12
-  config.batch_size = 64
+  config.batch_size = 32
   config.steps = 12_000
-  config.learning_rate = 1.5e-3
+  config.learning_rate = 1.2e-3
   config.warmup_steps = 400
   config.weight_decay = 1e-4
   config.clip_norm = 5.0

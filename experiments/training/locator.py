@@ -1,7 +1,8 @@
 """Trains the locator of landmarks: one device, one loop, one checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -38,10 +39,9 @@ from disentangle3d.training.landmark_losses import (
 from disentangle3d.types import UserError
 
 EXPORT, _CHECKPOINT, _METRICS = "locator.npz", "checkpoint.msgpack", "metrics.jsonl"
-_YAW_BINS_DEG = (0, 30, 60, 90)
+_YAW_BINS_DEG = (0, 30, 60, 95)
 _EVALUATED_AT_ONCE = 64
 _MOST_EVALUATED = 2048
-# How many times an example weighs that is turned as far as few photos show.
 
 
 class LocatorState(flax.struct.PyTreeNode):
@@ -62,25 +62,42 @@ class LocatorState(flax.struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class PhotoStore:
-  """Rendered photos in memory, image and head as one array."""
+  """Rendered photos in memory, in the shards that they were read in."""
 
-  image: np.ndarray
-  points: np.ndarray
-  silhouette: np.ndarray
-  visibility: np.ndarray
-  yaw_rad: np.ndarray
+  shards: Sequence[LandmarkPhotos]
 
   def __len__(self) -> int:
-    return len(self.image)
+    return sum(len(shard.image) for shard in self.shards)
+
+  @functools.cached_property
+  def _places(self) -> np.ndarray:
+    """Shard and row of every photo, `[N, 2]`."""
+    return np.concatenate(
+      [
+        np.stack([np.full(len(shard.image), number), np.arange(len(shard.image))], -1)
+        for number, shard in enumerate(self.shards)
+      ]
+    )
 
   def examples(self, places: np.ndarray) -> LandmarkExample:
     """Some of them, as a batch."""
+    chosen = self._places[places].tolist()
+
+    def field(name: str) -> np.ndarray:
+      return np.stack(
+        [getattr(self.shards[shard], name)[row] for shard, row in chosen]
+      )
+
     return LandmarkExample(
-      image=self.image[places],
-      points=self.points[places],
-      silhouette=self.silhouette[places],
-      visibility=self.visibility[places],
+      image=np.concatenate([field("image"), field("head")[..., None]], -1),
+      points=field("points"),
+      silhouette=field("silhouette"),
+      visibility=field("visibility"),
     )
+
+  def yaw_rad(self, count: int) -> np.ndarray:
+    """Of the first so many."""
+    return np.concatenate([shard.yaw_rad for shard in self.shards])[:count]
 
 
 def read_photos(config: ConfigDict, *, heldout: bool) -> PhotoStore:
@@ -96,21 +113,12 @@ def read_photos(config: ConfigDict, *, heldout: bool) -> PhotoStore:
   def keep(shard: int) -> bool:
     return (shard % every == every - 1) == heldout
 
-  sets = [
-    read_landmark_photos(pathlib.Path(name), keep=keep) for name in folders
-  ]
   return PhotoStore(
-    image=np.concatenate([_with_head(one) for one in sets]),
-    **{
-      name: np.concatenate([getattr(one, name) for one in sets])
-      for name in ("points", "silhouette", "visibility", "yaw_rad")
-    },
-  )
-
-
-def _with_head(photos: LandmarkPhotos) -> np.ndarray:
-  return np.concatenate(
-    [np.asarray(photos.image), np.asarray(photos.head)[..., None]], -1
+    [
+      shard
+      for name in folders
+      for shard in read_landmark_photos(pathlib.Path(name), keep=keep)
+    ]
   )
 
 
@@ -249,7 +257,7 @@ def evaluate(params: Any, photos: PhotoStore) -> dict[str, float]:
       for i in range(0, count * _EVALUATED_AT_ONCE, _EVALUATED_AT_ONCE)
     ]
   )
-  yaw = np.abs(np.rad2deg(photos.yaw_rad[: len(errors)]))
+  yaw = np.abs(np.rad2deg(photos.yaw_rad(len(errors))))
   found = {}
   for low, high in zip(_YAW_BINS_DEG[:-1], _YAW_BINS_DEG[1:], strict=True):
     inside = (yaw >= low) & (yaw < high)
