@@ -3,9 +3,9 @@ r"""Finds the 68 landmarks of the face in every photo.
     python -m data_prep.locate_landmarks --detected=detected --output=located
 
 Takes the boxes that detect_faces found; or, with --photos in place of
---detected, looks for the faces itself. Landmarks come from dlib, from this project's own
-network trained on the synthetic world (--locator=synthetic), from FAN in an
-environment of its own, or from .pts files. The output's manifest
+--detected, looks for the faces itself. Landmarks come from dlib, from this
+project's own network trained on the synthetic world (--locator=synthetic), from
+FAN in an environment of its own, or from .pts files. The output's manifest
 (`stages/rows.py`) has a row for every photo, the unusable ones with the reason.
 
 Killed or stopped, the same command goes on with the manifest shards that are

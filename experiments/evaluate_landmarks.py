@@ -30,7 +30,8 @@ def define_flags() -> None:
   flags.DEFINE_list(
     "locator",
     ["dlib", "synthetic"],
-    f"What finds the landmarks, of {', '.join(_MEASURED)}, separated by commas.",
+    "What finds the landmarks, some of"
+    f" {', '.join(_MEASURED)}, separated by commas.",
   )
   define_path(
     "weights",

@@ -24,7 +24,9 @@ def define_flags() -> None:
   """Defines --config and --workdir."""
   define_config(default="locator")
   define_path(
-    "workdir", "The folder where checkpoint, metrics and export go.", required=True
+    "workdir",
+    "The folder where checkpoint, metrics and export go.",
+    required=True,
   )
 
 

@@ -1,8 +1,8 @@
 """AFLW2000-3D: photographs with 68 points at every yaw, the jaw the true one.
 
-    photos.zip      image00002.jpg ...
-    points.npz      names [N], points [N, 68, 3] (x, y in pixels of the photo,
-                    a depth), pitch_yaw_roll_deg [N, 3]
+photos.zip      image00002.jpg ...
+points.npz      names [N], points [N, 68, 3] (x, y in pixels of the photo,
+                a depth), pitch_yaw_roll_deg [N, 3]
 """
 
 import dataclasses

@@ -26,7 +26,7 @@ from disentangle3d.network.landmark_files import SHIPPED, load_landmark_params
 from disentangle3d.network.landmark_network import (
   CROP_PX,
   FacePoints,
-  LandmarkNetwork,
+  find_points,
   mapped_crops,
   mirrored_points,
   visibility_of,
@@ -115,7 +115,7 @@ class NetworkLocator:
     ]
     found = self._look(photos, second)
     return [
-      _face(photos[i], boxes[i], second[i], jax.tree.map(lambda a: a[i], found))
+      _face(photos[i], boxes[i], second[i], _one_of(found, i))
       for i in range(len(photos))
     ]
 
@@ -137,9 +137,7 @@ def _program() -> Callable[..., FacePoints]:
 
   def look(params: object, crops: jax.Array) -> FacePoints:
     mapped = mapped_crops(crops)
-    both = LandmarkNetwork().apply(
-      {"params": params}, jnp.concatenate([mapped, mapped[:, :, ::-1]])
-    )
+    both = find_points(params, jnp.concatenate([mapped, mapped[:, :, ::-1]]))
     count = len(crops)
     plain, mirrored = (
       jax.tree.map(lambda a, part=part: a[part], both)
@@ -160,9 +158,7 @@ def first_matrix(box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "2 3"]:
   return _matrix(centre, _FIRST_SIDE * side / _LARGER, np.eye(2))
 
 
-def box_of_points(
-  points: Float[np.ndarray, "68 2"],
-) -> Float[np.ndarray, "4"]:
+def box_of_points(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "4"]:
   """About MTCNN's box of a face with these landmarks."""
   low, high = points.min(0), points.max(0)
   side = _LARGER * np.sqrt(np.prod(high - low))
@@ -171,7 +167,9 @@ def box_of_points(
   return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
-def second_matrix(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "2 3"]:
+def second_matrix(
+  points: Float[np.ndarray, "68 2"],
+) -> Float[np.ndarray, "2 3"]:
   """From photo to crop, for a face's points: upright, in the middle."""
   up = points[_NASION] - points[_CHIN]
   length = max(float(np.hypot(*up)), 1e-6)
@@ -198,11 +196,15 @@ def _before(
   return np.linalg.solve(matrix[:, :2], (points[:, :2] - matrix[:, 2]).T).T
 
 
+def _one_of(found: FacePoints, place: int) -> FacePoints:
+  return jax.tree.map(lambda array: array[place], found)
+
+
 def _face(
   photo: np.ndarray, box: np.ndarray, matrix: np.ndarray, found: FacePoints
 ) -> LocatedFace | None:
   scale = np.hypot(matrix[0, 0], matrix[1, 0])
-  landmarks = _before(found.points, matrix).astype(np.float32)
+  landmarks = _before(np.asarray(found.points), matrix).astype(np.float32)
   size = np.sqrt(np.prod(np.ptp(landmarks, axis=0)))
   spread = np.asarray(found.spread_px / scale, np.float32)
   if not np.median(spread) < _LARGEST_SPREAD * size:
@@ -213,7 +215,7 @@ def _face(
     landmarks=landmarks,
     visibility=inside_photo(landmarks, photo) * seen,
     spread=spread,
-    silhouette=_before(found.silhouette, matrix).astype(np.float32),
+    silhouette=_before(np.asarray(found.silhouette), matrix).astype(np.float32),
   )
 
 

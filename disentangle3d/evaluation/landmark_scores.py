@@ -1,4 +1,4 @@
-"""How far located landmarks are from the truth, by how far the head is turned."""
+"""How far located landmarks are from the truth, by the head's yaw."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -96,4 +96,6 @@ def cumulative_shares(
 ) -> Float[np.ndarray, "X"]:
   """Share of all photos located at least as well; missing ones are not."""
   ordered = np.sort(errors[np.isfinite(errors)])
-  return np.searchsorted(ordered, at_percent, side="right") / max(len(errors), 1)
+  return np.searchsorted(ordered, at_percent, side="right") / max(
+    len(errors), 1
+  )

@@ -10,6 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
+import numpy as np
 
 from disentangle3d.faces import appearance, photography
 from disentangle3d.faces.head_closure import close_head
@@ -53,12 +54,12 @@ class LandmarkPhotos(flax.struct.PyTreeNode):
     yaw_rad: `[B]`.
   """
 
-  image: UInt8[Array, "B 112 112 3"]
-  head: UInt8[Array, "B 112 112"]
-  points: Float[Array, "B 68 3"]
-  silhouette: Float[Array, "B 17 2"]
-  visibility: Float[Array, "B 68"]
-  yaw_rad: Float[Array, "B"]
+  image: UInt8[Array | np.ndarray, "B 112 112 3"]
+  head: UInt8[Array | np.ndarray, "B 112 112"]
+  points: Float[Array | np.ndarray, "B 68 3"]
+  silhouette: Float[Array | np.ndarray, "B 17 2"]
+  visibility: Float[Array | np.ndarray, "B 68"]
+  yaw_rad: Float[Array | np.ndarray, "B"]
 
 
 def render_landmark_photos(
@@ -139,7 +140,9 @@ def _rotations(wild: Array) -> Float[Array, "B 3 3"]:
   yaw = _MAX_YAW * (2 * wild[:, 1] - 1)
   normal = jax.scipy.stats.norm.ppf(0.001 + 0.998 * wild[:, 2:4])
   wide = wild[:, 4] < 0.15
-  pitch = jnp.where(wide, _MAX_PITCH * (2 * wild[:, 5] - 1), _PITCH * normal[:, 0])
+  pitch = jnp.where(
+    wide, _MAX_PITCH * (2 * wild[:, 5] - 1), _PITCH * normal[:, 0]
+  )
   pitch = jnp.clip(pitch, -_MAX_PITCH, _MAX_PITCH)
   roll = _ROLL * normal[:, 1]
   return rotation_from_euler(*map(jnp.deg2rad, (yaw, pitch, roll)))

@@ -32,7 +32,9 @@ def save_landmark_params(
   """
   flat = flax.traverse_util.flatten_dict(params, sep="/")
   arrays = {name: np.asarray(leaf, precision) for name, leaf in flat.items()}
-  replace_npz(path, arrays | {_ABOUT: np.array(json.dumps({"format": _FORMAT}))})
+  replace_npz(
+    path, arrays | {_ABOUT: np.array(json.dumps({"format": _FORMAT}))}
+  )
 
 
 def load_landmark_params(path: str | os.PathLike[str] = SHIPPED) -> Any:

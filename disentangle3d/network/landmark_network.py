@@ -7,6 +7,8 @@ down to a 4x4 map and two dense layers; no batch norm, as in this project's
 other trunks.
 """
 
+from typing import Any, cast
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -91,6 +93,11 @@ class LandmarkNetwork(nn.Module):
     outputs = NUM_LANDMARKS * _PER_POINT + NUM_CONTOUR * _PER_SILHOUETTE
     small = nn.initializers.normal(0.003)
     return _read(nn.Dense(outputs, kernel_init=small, name="out")(_activate(x)))
+
+
+def find_points(params: Any, crops: Float[Array, "B 64 64 3"]) -> FacePoints:
+  """What the network of these params says of mapped crops."""
+  return cast(FacePoints, LandmarkNetwork().apply({"params": params}, crops))
 
 
 def _activate(x: Array) -> Array:

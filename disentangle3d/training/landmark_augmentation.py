@@ -59,7 +59,9 @@ class Jitter(flax.struct.PyTreeNode):
   wide_share: float = 0.2
 
 
-def plain_crop(example: LandmarkExample, jitter: Jitter, key: Array) -> LandmarkExample:
+def plain_crop(
+  example: LandmarkExample, jitter: Jitter, key: Array
+) -> LandmarkExample:
   """A jittered crop as it was rendered, for measuring."""
   matrix = _crop_from_photo(jitter, key)
   return _crop(example, matrix).replace(
@@ -153,9 +155,9 @@ def _similarity(scale: Array, angle_deg: Array, shift: Array) -> Array:
 
 
 def _texture_matrix(key: Array) -> Array:
-  scale, angle, *shift = jax.random.uniform(key, (4,), jnp.float32)
-  shift = 40 * (2 * jnp.stack(shift) - 1)
-  return _similarity(0.6 * 4**scale, 360 * angle, shift)
+  numbers = jax.random.uniform(key, (4,), jnp.float32)
+  shift = 40 * (2 * numbers[2:] - 1)
+  return _similarity(0.6 * 4 ** numbers[0], 360 * numbers[1], shift)
 
 
 def _tint(key: Array) -> Float[Array, "1 1 3"]:
@@ -227,7 +229,9 @@ def _degrade(image: Array, key: Array) -> Array:
   weights = weights / jnp.sum(weights, -1, keepdims=True)
   image = jnp.einsum("hy,yxc,wx->hwc", weights, image, weights)
   amount = 0.04 * strength**2 * np.sqrt(12)
-  image = image + amount * (jax.random.uniform(noise, (CROP_PX, CROP_PX, 1)) - 0.5)
+  image = image + amount * (
+    jax.random.uniform(noise, (CROP_PX, CROP_PX, 1)) - 0.5
+  )
   return _compress(jnp.clip(image, 0, 1), 0.004 + 0.02 * quality**2)
 
 

@@ -1,7 +1,6 @@
 """What a locator of landmarks is trained by: likelihood of the true points."""
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 import optax
@@ -59,24 +58,3 @@ def landmark_loss(
 def _surprise(found: Array, truth: Array, spread: Array) -> Array:
   square = jnp.sum((found - truth) ** 2, -1)
   return jnp.sqrt(square + _SMALLEST_PX) / spread + 2 * jnp.log(spread)
-
-
-def normalised_error(
-  found: Float[Array, "*B 68 2"], truth: Float[Array, "*B 68 2"]
-) -> Float[Array, "*B"]:
-  """Mean distance over the root of the true points' box, percent."""
-  size = jnp.prod(jnp.max(truth, -2) - jnp.min(truth, -2), -1)
-  distance = jnp.linalg.norm(found - truth, axis=-1)
-  return 100 * jnp.mean(distance, -1) / jnp.sqrt(size)
-
-
-def mean_error(
-  found: FacePoints, truth: LandmarkExample
-) -> Float[Array, "*B"]:
-  """`normalised_error` of the 68 points."""
-  return normalised_error(found.points[..., :2], truth.points[..., :2])
-
-
-def num_params(params: object) -> int:
-  """How many numbers a tree of params has."""
-  return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -5,9 +5,11 @@ import pathlib
 
 from data_prep.faces.locators import Locator
 from disentangle3d.evaluation.landmark_scores import balanced_mean, by_yaw
+from disentangle3d.reporting.html_page import Section
 from experiments.measures.landmarks import measure_landmarks
 from experiments.pages.findings import PAGE, join_findings, save_findings
 from experiments.pages.landmarks import landmark_sections
+from experiments.pages.paper_tables import Measured
 from experiments.sets.landmark_sets import LandmarkSet
 
 
@@ -24,7 +26,7 @@ def evaluate_landmarks(
   Returns:
     The page in that folder.
   """
-  parts = []
+  parts: list[tuple[list[Section], Measured]] = []
   for faces in sets:
     results = measure_landmarks(faces, locators)
     parts.append((landmark_sections(results), {}))

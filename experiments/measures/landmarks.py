@@ -1,4 +1,4 @@
-"""Locates the landmarks of photos whose points are known, by several locators."""
+"""Locates the landmarks of photos whose points are known."""
 
 from collections.abc import Mapping
 import dataclasses

@@ -36,7 +36,9 @@ class LandmarkSet:
   searched: bool
 
 
-def aflw2000_set(folder: str | os.PathLike[str], *, photos: int = 0) -> LandmarkSet:
+def aflw2000_set(
+  folder: str | os.PathLike[str], *, photos: int = 0
+) -> LandmarkSet:
   """AFLW2000-3D, or its first so many photos.
 
   Raises:
@@ -54,7 +56,9 @@ def aflw2000_set(folder: str | os.PathLike[str], *, photos: int = 0) -> Landmark
   )
 
 
-def synthetic_set(folder: str | os.PathLike[str], *, photos: int = 0) -> LandmarkSet:
+def synthetic_set(
+  folder: str | os.PathLike[str], *, photos: int = 0
+) -> LandmarkSet:
   """The last shard of a set of render_landmark_photos.
 
   It is one that training holds out. MTCNN does not find every rendered face,

@@ -17,13 +17,18 @@ import numpy as np
 import optax
 
 from data_prep.datasets.landmark_photo_set import read_landmark_photos
+from disentangle3d.evaluation.landmark_scores import by_yaw, normalised_errors
 from disentangle3d.faces.landmark_photos import LandmarkPhotos
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.landmark_files import (
   load_landmark_params,
   save_landmark_params,
 )
-from disentangle3d.network.landmark_network import CROP_PX, LandmarkNetwork
+from disentangle3d.network.landmark_network import (
+  CROP_PX,
+  LandmarkNetwork,
+  find_points,
+)
 from disentangle3d.output_files import replace_file
 from disentangle3d.training.landmark_augmentation import (
   Jitter,
@@ -34,12 +39,14 @@ from disentangle3d.training.landmark_augmentation import (
 from disentangle3d.training.landmark_losses import (
   LandmarkWeights,
   landmark_loss,
-  mean_error,
 )
 from disentangle3d.types import UserError
 
-EXPORT, _CHECKPOINT, _METRICS = "locator.npz", "checkpoint.msgpack", "metrics.jsonl"
-_YAW_BINS_DEG = (0, 30, 60, 95)
+EXPORT, _CHECKPOINT, _METRICS = (
+  "locator.npz",
+  "checkpoint.msgpack",
+  "metrics.jsonl",
+)
 _EVALUATED_AT_ONCE = 64
 _MOST_EVALUATED = 2048
 
@@ -74,7 +81,9 @@ class PhotoStore:
     """Shard and row of every photo, `[N, 2]`."""
     return np.concatenate(
       [
-        np.stack([np.full(len(shard.image), number), np.arange(len(shard.image))], -1)
+        np.stack(
+          [np.full(len(shard.image), number), np.arange(len(shard.image))], -1
+        )
         for number, shard in enumerate(self.shards)
       ]
     )
@@ -83,13 +92,15 @@ class PhotoStore:
     """Some of them, as a batch."""
     chosen = self._places[places].tolist()
 
-    def field(name: str) -> np.ndarray:
-      return np.stack(
-        [getattr(self.shards[shard], name)[row] for shard, row in chosen]
+    def field(name: str) -> jax.Array:
+      return jnp.asarray(
+        np.stack(
+          [getattr(self.shards[shard], name)[row] for shard, row in chosen]
+        )
       )
 
     return LandmarkExample(
-      image=np.concatenate([field("image"), field("head")[..., None]], -1),
+      image=jnp.concatenate([field("image"), field("head")[..., None]], -1),
       points=field("points"),
       silhouette=field("silhouette"),
       visibility=field("visibility"),
@@ -145,16 +156,17 @@ def train_locator(
   state = _restored(workdir, _initial(config, optimizer))
   step = _train_step(config, optimizer)
   metrics: list[Any] = []
-  rng_root = np.random.SeedSequence(config.seed)
   while int(state.step) < config.steps:
     number = int(state.step)
-    rng = np.random.default_rng([rng_root.entropy, number])
+    rng = np.random.default_rng([config.seed, number])
     places = rng.integers(len(train), size=config.batch_size)
     state, loss = step(state, train.examples(places), jax.random.key(number))
     metrics.append(loss)
     done = number + 1
     if done % config.log_every == 0:
-      _log(workdir, {"step": done, "loss": float(np.mean(jax.device_get(metrics)))})
+      _log(
+        workdir, {"step": done, "loss": float(np.mean(jax.device_get(metrics)))}
+      )
       metrics = []
     last = done == config.steps or should_stop()
     if done % config.evaluate_every == 0 or last:
@@ -186,7 +198,9 @@ def _initial(
     params = load_landmark_params(config.init_from)
   else:
     crops = jnp.zeros((1, CROP_PX, CROP_PX, 3), jnp.float32)
-    params = LandmarkNetwork().init(jax.random.key(config.seed), crops)["params"]
+    params = LandmarkNetwork().init(jax.random.key(config.seed), crops)[
+      "params"
+    ]
   return LocatorState(
     step=jnp.int32(0),
     params=params,
@@ -211,7 +225,7 @@ def _train_step(
     )
 
     def loss_of(params: Any) -> jax.Array:
-      found = LandmarkNetwork().apply({"params": params}, crops.image)
+      found = find_points(params, crops.image)
       return jnp.mean(landmark_loss(found, crops, weights))
 
     loss, gradients = jax.value_and_grad(loss_of)(state.params)
@@ -236,34 +250,37 @@ def _train_step(
 
 
 @jax.jit
-def _errors(params: Any, photos: LandmarkExample, keys: jax.Array) -> jax.Array:
+def _located(
+  params: Any, photos: LandmarkExample, keys: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Points found in plain crops of photos, and the true ones."""
   crops = jax.vmap(plain_crop, (0, None, 0))(
     photos, Jitter(wide_share=0.0), keys
   )
-  found = LandmarkNetwork().apply({"params": params}, crops.image)
-  return mean_error(found, crops)
+  found = find_points(params, crops.image)
+  return found.points[..., :2], crops.points[..., :2]
 
 
 def evaluate(params: Any, photos: PhotoStore) -> dict[str, float]:
   """Mean error on photos by range of yaw, percent of the points' box."""
-  count = min(len(photos), _MOST_EVALUATED) // _EVALUATED_AT_ONCE
-  errors = np.concatenate(
-    [
-      _errors(
-        params,
-        photos.examples(np.arange(i, i + _EVALUATED_AT_ONCE)),
-        jax.random.split(jax.random.key(i), _EVALUATED_AT_ONCE),
-      )
-      for i in range(0, count * _EVALUATED_AT_ONCE, _EVALUATED_AT_ONCE)
-    ]
-  )
-  yaw = np.abs(np.rad2deg(photos.yaw_rad(len(errors))))
-  found = {}
-  for low, high in zip(_YAW_BINS_DEG[:-1], _YAW_BINS_DEG[1:], strict=True):
-    inside = (yaw >= low) & (yaw < high)
-    if inside.any():
-      found[f"error_{low}_{high}"] = float(np.mean(errors[inside]))
-  return found
+  at_once = min(_EVALUATED_AT_ONCE, len(photos))
+  count = min(len(photos), _MOST_EVALUATED) // at_once * at_once
+  pairs = [
+    _located(
+      params,
+      photos.examples(np.arange(first, first + at_once)),
+      jax.random.split(jax.random.key(first), at_once),
+    )
+    for first in range(0, count, at_once)
+  ]
+  found, truth = (np.concatenate(part) for part in zip(*pairs, strict=True))
+  return {
+    f"error_{one.low_deg:.0f}_{one.high_deg:.0f}": one.mean
+    for one in by_yaw(
+      normalised_errors(found, truth), np.rad2deg(photos.yaw_rad(count))
+    )
+    if one.photos
+  }
 
 
 def _log(workdir: pathlib.Path, numbers: dict[str, float]) -> None:
