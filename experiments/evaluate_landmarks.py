@@ -4,8 +4,8 @@ r"""How well landmarks are located, from profile to profile.
       --locator=dlib,synthetic --output=runs/landmarks
 
 On AFLW2000-3D (a folder with photos.zip and points.npz), whose faces MTCNN
-finds, and on photos of render_landmark_photos (--synthetic), whose points are
-known to the pixel. Test sets: nothing may be trained on them or chosen by them.
+finds, and on photos of render_landmark_photos (--synthetic_photos), whose
+points are known. AFLW2000-3D is to test on: nothing may be chosen by it.
 """
 
 from absl import flags
@@ -25,7 +25,7 @@ _MEASURED = tuple(kind for kind in LOCATORS if kind != "fan")
 def define_flags() -> None:
   """Defines sets, locators and --output."""
   define_path("aflw2000", "The folder with AFLW2000-3D's photos and points.")
-  define_path("synthetic", "The folder of render_landmark_photos.")
+  define_path("synthetic_photos", "The folder of render_landmark_photos.")
   define_findings()
   flags.DEFINE_list(
     "locator",
@@ -43,7 +43,10 @@ def define_flags() -> None:
     "With --locator=pts, the folder of <image_id without suffix>.pts files.",
   )
   flags.DEFINE_integer(
-    "photos", 0, "The first so many of each set; 0 takes all.", lower_bound=0
+    "num_photos",
+    0,
+    "The first so many of each set; 0 takes all.",
+    lower_bound=0,
   )
 
 
@@ -57,15 +60,17 @@ def main() -> None:
         f"--locator: expected some of {', '.join(_MEASURED)}, got {kind!r}"
       )
   sets = [
-    read(folder, photos=values.photos)
+    read(folder, photos=values.num_photos)
     for read, folder in (
       (aflw2000_set, values.aflw2000),
-      (synthetic_set, values.synthetic),
+      (synthetic_set, values.synthetic_photos),
     )
     if folder
   ]
   if not sets:
-    raise UserError("--aflw2000, --synthetic: expected one at least, got none")
+    raise UserError(
+      "--aflw2000, --synthetic_photos: expected one at least, got none"
+    )
   locators = {
     kind: make_locator(kind, points=values.points, weights=values.weights)
     for kind in values.locator

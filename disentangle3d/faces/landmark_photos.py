@@ -6,6 +6,8 @@ points, whatever the pose, and the truth is where all 68 points are, seen or
 not, the jaw both on the mesh and along the silhouette.
 """
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -87,7 +89,7 @@ def render_landmark_photos(
   shape = _shapes(world, by_person, by_photo, wild)
   rotation = _rotations(wild)
   camera, points, silhouette = _photograph(world, shape, rotation)
-  image, head, visibility = _develop(
+  image, head, visible = _develop(
     world,
     shape,
     camera,
@@ -104,7 +106,7 @@ def render_landmark_photos(
     head=head,
     points=jnp.concatenate([flat, depth[..., None]], -1),
     silhouette=project(camera, silhouette),
-    visibility=visibility.astype(jnp.float32),
+    visibility=visible.astype(jnp.float32),
     yaw_rad=jnp.arctan2(-rotation[:, 2, 0], rotation[:, 2, 2]),
   )
 
@@ -194,7 +196,9 @@ def _develop(
     ),
     by_photo["background"],
   )
-  wider = camera.replace(translation=camera.translation + float(_MARGIN))
+  wider = dataclasses.replace(
+    camera, translation=camera.translation + float(_MARGIN)
+  )
   seen = render(
     close_head(world.closure, shape, palette.hair_mm),
     world.closure.triangles,

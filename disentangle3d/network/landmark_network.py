@@ -138,14 +138,17 @@ def _spread(out: Array) -> Array:
 
 def mirrored_points(found: FacePoints) -> FacePoints:
   """What was found in a crop's mirror image, in the crop."""
-  right = jnp.asarray([CROP_PX - 1.0, 0.0, 0.0])
-  flip = jnp.asarray([-1.0, 1.0, 1.0])
+  batch = found.spread_px.ndim * (1,)
+  right = jnp.asarray([CROP_PX - 1.0, 0.0, 0.0]).reshape(*batch, 3)
+  flip = jnp.asarray([-1.0, 1.0, 1.0]).reshape(*batch, 3)
   contour = LANDMARK_MIRROR[:NUM_CONTOUR]
   return FacePoints(
     points=(found.points * flip + right)[..., LANDMARK_MIRROR, :],
     spread_px=found.spread_px[..., LANDMARK_MIRROR],
     visibility_logit=found.visibility_logit[..., LANDMARK_MIRROR],
-    silhouette=(found.silhouette * flip[:2] + right[:2])[..., contour, :],
+    silhouette=(found.silhouette * flip[..., :2] + right[..., :2])[
+      ..., contour, :
+    ],
     silhouette_spread_px=found.silhouette_spread_px[..., contour],
   )
 

@@ -211,7 +211,8 @@ def _relight(image: Array, key: Array) -> Array:
   grey_photo, saturation = jax.random.uniform(uniform, (2,), jnp.float32)
   at = jnp.linspace(-1.0, 1.0, CROP_PX, dtype=jnp.float32)
   slope = 0.2 * (normal[0] * at[None, :] + normal[1] * at[:, None])
-  gain = jnp.exp(slope[..., None] + 0.15 * normal[2] + 0.06 * normal[3:6])
+  colour = 0.15 * normal[2] + 0.06 * normal[3:6]
+  gain = jnp.exp(slope[..., None] + colour[None, None])
   image = jnp.clip(image * gain, 0, 1) ** jnp.exp(0.2 * normal[6])
   image = 0.5 + (image - 0.5) * jnp.exp(0.2 * normal[7])
   grey = image @ jnp.asarray(_LUMA, jnp.float32)
