@@ -130,15 +130,28 @@ def _locate_row(
     face = locator.locate(photo, row)
   except NoFaceError as error:
     return row.rejected(str(error))
+  five = np.asarray(five_points(face.landmarks))
   return dataclasses.replace(
     row,
     box=face.box,
-    five_points=np.asarray(five_points(face.landmarks)),
+    five_points=five,
+    disagreement=_disagreement(face.landmarks, five, row.five_points),
     landmarks=face.landmarks,
     visibility=face.visibility,
     spread=face.spread,
     silhouette=face.silhouette,
   )
+
+
+def _disagreement(
+  landmarks: np.ndarray, five: np.ndarray, detected: np.ndarray | None
+) -> np.ndarray | None:
+  """See `PhotoRow.disagreement`."""
+  if detected is None:
+    return None
+  size = np.sqrt(max(float(np.prod(np.ptp(landmarks, axis=0))), 1.0))
+  away = np.linalg.norm(five - detected, axis=-1).mean()
+  return np.float32(away / size).reshape(())
 
 
 def locate_landmarks(

@@ -50,9 +50,10 @@ _POINTS = {
   "crop_from_photo": (2, 3),
   "spread": (NUM_LANDMARKS,),
   "silhouette": (NUM_CONTOUR, 2),
+  "disagreement": (),
 }
-# Of locators that know it; manifests of before have no such keys.
-_OPTIONAL = ("spread", "silhouette")
+# Where it is known; manifests of before have no such keys.
+_OPTIONAL = ("spread", "silhouette", "disagreement")
 _TEXTS = ("subject", "image_id", "detector", "status", "reason")
 _PATHS = ("image_path", "crop_path")
 _DETECTED = ("box", "five_points")
@@ -81,6 +82,9 @@ class PhotoRow:
       locator does not say (`locators.LocatedFace`, as the next).
     silhouette: The jaw as the photo shows it, `[17, 2]`, photo pixels, where
       the landmarks have the true jaw.
+    disagreement: Mean distance of the landmarks' five points to those of the
+      face detector, in roots of the area of the landmarks' box, `[]`; None
+      where no detector gave any.
   """
 
   image_path: pathlib.Path
@@ -97,6 +101,7 @@ class PhotoRow:
   crop_path: pathlib.Path | None = None
   spread: Float[np.ndarray, "68"] | None = None
   silhouette: Float[np.ndarray, "17 2"] | None = None
+  disagreement: Float[np.ndarray, ""] | None = None
 
   def rejected(self, reason: str) -> "PhotoRow":
     """The same photo, given up for `reason`."""
