@@ -12,12 +12,15 @@ import flax.serialization
 import flax.struct
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 import numpy as np
 import optax
 
 from data_prep.datasets.landmark_photo_set import read_landmark_photos
-from disentangle3d.evaluation.landmark_scores import by_yaw, normalised_errors
+from disentangle3d.evaluation.landmark_scores import (
+  YawBin,
+  by_yaw,
+  normalised_errors,
+)
 from disentangle3d.faces.landmark_photos import LandmarkPhotos
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.landmark_files import (
@@ -48,7 +51,43 @@ EXPORT, _CHECKPOINT, _METRICS = (
   "metrics.jsonl",
 )
 _EVALUATED_AT_ONCE = 64
-_MOST_EVALUATED = 2048
+_MOST_EVALUATED = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class LocatorSettings:
+  """How the locator that ships is trained.
+
+  Attributes:
+    landmark_photos: Folders of render_landmark_photos, one at least; each step
+      takes as many photos of each.
+    steps: All.
+    batch_size: Photos a step.
+    learning_rate: The highest; rises over `warmup_steps`, falls as a cosine.
+    seed: Of params, photos and what is done to them.
+    init_from: Another run's export to start from; None starts afresh.
+    warmup_steps: See `learning_rate`.
+    weight_decay: Of AdamW.
+    clip_norm: Of gradients.
+    mean_decay: Of the running mean of the params, which is what is exported.
+    heldout_every: Of every so many shards of a folder the last is held out.
+    log_every: Steps between two lines of metrics.
+    evaluate_every: Steps between two checkpoints, exports and measurements.
+  """
+
+  landmark_photos: tuple[str, ...]
+  steps: int = 12_000
+  batch_size: int = 32
+  learning_rate: float = 1.2e-3
+  seed: int = 0
+  init_from: str | None = None
+  warmup_steps: int = 400
+  weight_decay: float = 1e-4
+  clip_norm: float = 5.0
+  mean_decay: float = 0.998
+  heldout_every: int = 4
+  log_every: int = 100
+  evaluate_every: int = 500
 
 
 class LocatorState(flax.struct.PyTreeNode):
@@ -111,38 +150,43 @@ class PhotoStore:
     return np.concatenate([shard.yaw_rad for shard in self.shards])[:count]
 
 
-def read_photos(config: ConfigDict, *, heldout: bool) -> PhotoStore:
-  """The photos of a config's folders to train on, or those held out."""
-  folders = [name for name in config.photos.split(",") if name]
-  if not folders:
-    raise UserError(
-      "--config.photos: expected folders of data_prep.render_landmark_photos,"
-      " got none"
-    )
-  every = config.heldout_every
+def read_photos(
+  settings: LocatorSettings, *, heldout: bool
+) -> list[PhotoStore]:
+  """The photos of each folder to train on, or those held out."""
+  every = settings.heldout_every
 
   def keep(shard: int) -> bool:
     return (shard % every == every - 1) == heldout
 
-  return PhotoStore(
-    [
-      shard
-      for name in folders
-      for shard in read_landmark_photos(pathlib.Path(name), keep=keep)
-    ]
-  )
+  return [
+    PhotoStore(read_landmark_photos(pathlib.Path(name), keep=keep))
+    for name in settings.landmark_photos
+  ]
+
+
+def draw_batch(
+  stores: Sequence[PhotoStore], size: int, seed: int, step: int
+) -> LandmarkExample:
+  """Photos of a step, as many of each folder."""
+  rng = np.random.default_rng([seed, step])
+  parts = [
+    store.examples(rng.integers(len(store), size=size // len(stores)))
+    for store in stores
+  ]
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def train_locator(
-  config: ConfigDict,
+  settings: LocatorSettings,
   workdir: pathlib.Path,
   *,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-  """Trains to the config's last step, or until it is told to stop.
+  """Trains to the last step, or until it is told to stop.
 
   Args:
-    config: See `configs.locator`.
+    settings: How.
     workdir: Checkpoint, metrics and export go there; a run that is there goes
       on.
     should_stop: Asked after every step.
@@ -151,54 +195,53 @@ def train_locator(
     Whether the last step is done and the export written.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  train, heldout = (read_photos(config, heldout=h) for h in (False, True))
-  optimizer = _optimizer(config)
-  state = _restored(workdir, _initial(config, optimizer))
-  step = _train_step(config, optimizer)
+  train, heldout = (read_photos(settings, heldout=h) for h in (False, True))
+  optimizer = _optimizer(settings)
+  state = _restored(workdir, _initial(settings, optimizer))
+  step = _train_step(settings, optimizer)
   metrics: list[Any] = []
-  while int(state.step) < config.steps:
+  while int(state.step) < settings.steps:
     number = int(state.step)
-    rng = np.random.default_rng([config.seed, number])
-    places = rng.integers(len(train), size=config.batch_size)
-    state, loss = step(state, train.examples(places), jax.random.key(number))
+    photos = draw_batch(train, settings.batch_size, settings.seed, number)
+    state, loss = step(state, photos, jax.random.key(number))
     metrics.append(loss)
     done = number + 1
-    if done % config.log_every == 0:
+    if done % settings.log_every == 0:
       _log(
         workdir, {"step": done, "loss": float(np.mean(jax.device_get(metrics)))}
       )
       metrics = []
-    last = done == config.steps or should_stop()
-    if done % config.evaluate_every == 0 or last:
+    last = done == settings.steps or should_stop()
+    if done % settings.evaluate_every == 0 or last:
       _save(workdir, state)
       _log(workdir, {"step": done, **evaluate(state.mean_params, heldout)})
-    if last and done < config.steps:
+    if last and done < settings.steps:
       return False
   return True
 
 
-def _optimizer(config: ConfigDict) -> optax.GradientTransformation:
+def _optimizer(settings: LocatorSettings) -> optax.GradientTransformation:
   rate = optax.warmup_cosine_decay_schedule(
     0.0,
-    config.learning_rate,
-    config.warmup_steps,
-    max(config.steps, config.warmup_steps + 1),
-    end_value=0.01 * config.learning_rate,
+    settings.learning_rate,
+    settings.warmup_steps,
+    max(settings.steps, settings.warmup_steps + 1),
+    end_value=0.01 * settings.learning_rate,
   )
   return optax.chain(
-    optax.clip_by_global_norm(config.clip_norm),
-    optax.adamw(rate, weight_decay=config.weight_decay),
+    optax.clip_by_global_norm(settings.clip_norm),
+    optax.adamw(rate, weight_decay=settings.weight_decay),
   )
 
 
 def _initial(
-  config: ConfigDict, optimizer: optax.GradientTransformation
+  settings: LocatorSettings, optimizer: optax.GradientTransformation
 ) -> LocatorState:
-  if config.init_from:
-    params = load_landmark_params(config.init_from)
+  if settings.init_from:
+    params = load_landmark_params(settings.init_from)
   else:
     crops = jnp.zeros((1, CROP_PX, CROP_PX, 3), jnp.float32)
-    params = LandmarkNetwork().init(jax.random.key(config.seed), crops)[
+    params = LandmarkNetwork().init(jax.random.key(settings.seed), crops)[
       "params"
     ]
   return LocatorState(
@@ -211,9 +254,9 @@ def _initial(
 
 
 def _train_step(
-  config: ConfigDict, optimizer: optax.GradientTransformation
+  settings: LocatorSettings, optimizer: optax.GradientTransformation
 ) -> Callable[..., tuple[LocatorState, jax.Array]]:
-  jitter, weights = Jitter(**config.jitter), LandmarkWeights(**config.weights)
+  jitter, weights = Jitter(), LandmarkWeights()
 
   def step(
     state: LocatorState, photos: LandmarkExample, key: jax.Array
@@ -234,7 +277,9 @@ def _train_step(
     )
     params = optax.apply_updates(state.params, updates)
     # A young mean forgets its start.
-    decay = jnp.minimum(config.mean_decay, (1 + state.step) / (10 + state.step))
+    decay = jnp.minimum(
+      settings.mean_decay, (1 + state.step) / (10 + state.step)
+    )
     return state.replace(
       step=state.step + 1,
       params=params,
@@ -261,8 +306,16 @@ def _located(
   return found.points[..., :2], crops.points[..., :2]
 
 
-def evaluate(params: Any, photos: PhotoStore) -> dict[str, float]:
+def evaluate(params: Any, stores: Sequence[PhotoStore]) -> dict[str, float]:
   """Mean error on photos by range of yaw, percent of the points' box."""
+  found = {}
+  for place, store in enumerate(stores):
+    for one in _evaluate(params, store):
+      found[f"error{place}_{one.low_deg:.0f}_{one.high_deg:.0f}"] = one.mean
+  return found
+
+
+def _evaluate(params: Any, photos: PhotoStore) -> list[YawBin]:
   at_once = min(_EVALUATED_AT_ONCE, len(photos))
   count = min(len(photos), _MOST_EVALUATED) // at_once * at_once
   pairs = [
@@ -274,13 +327,9 @@ def evaluate(params: Any, photos: PhotoStore) -> dict[str, float]:
     for first in range(0, count, at_once)
   ]
   found, truth = (np.concatenate(part) for part in zip(*pairs, strict=True))
-  return {
-    f"error_{one.low_deg:.0f}_{one.high_deg:.0f}": one.mean
-    for one in by_yaw(
-      normalised_errors(found, truth), np.rad2deg(photos.yaw_rad(count))
-    )
-    if one.photos
-  }
+  return by_yaw(
+    normalised_errors(found, truth), np.rad2deg(photos.yaw_rad(count))
+  )
 
 
 def _log(workdir: pathlib.Path, numbers: dict[str, float]) -> None:
@@ -302,7 +351,7 @@ def _restored(workdir: pathlib.Path, state: LocatorState) -> LocatorState:
     restored = flax.serialization.from_bytes(state, path.read_bytes())
   except (ValueError, KeyError, TypeError) as error:
     raise UserError(
-      f"{path}: expected a checkpoint of this config ({error}); give another"
+      f"{path}: expected a checkpoint of these settings ({error}); give another"
       " --workdir"
     ) from error
   return jax.tree.map(jnp.asarray, restored)

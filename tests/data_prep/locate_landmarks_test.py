@@ -38,7 +38,6 @@ from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY
 from tests.killing import run_killed
 
-
 _ROW = PhotoRow(
   pathlib.Path("1.png"), "a", "a/1.png", "ok", box=np.zeros(4, np.float32)
 )

@@ -1,5 +1,6 @@
 """From rendered photos to a trained locator, and what is measured of it."""
 
+import dataclasses
 import json
 import pathlib
 import tempfile
@@ -20,11 +21,10 @@ from data_prep.faces.locators import LocatedFace, NoFaceError
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.landmark_files import load_landmark_params
-from experiments.configs import locator as locator_config
 from experiments.evaluations.landmarks import evaluate_landmarks
 from experiments.measures.landmarks import measure_landmarks
 from experiments.sets.landmark_sets import aflw2000_set, synthetic_set
-from experiments.training.locator import EXPORT, train_locator
+from experiments.training.locator import EXPORT, LocatorSettings, train_locator
 from tests.data_prep.pictures import write_aflw2000
 
 PHOTOS = 24
@@ -52,17 +52,17 @@ def tearDownModule():
   _scratch.cleanup()
 
 
-def _config(**changes):
-  config = locator_config.get_config()
-  config.photos = str(FOLDER)
-  config.heldout_every = 3
-  config.batch_size = 4
-  config.steps = 4
-  config.warmup_steps = 1
-  config.log_every = 2
-  config.evaluate_every = 2
-  config.update(changes)
-  return config
+def _settings(**changes) -> LocatorSettings:
+  few = LocatorSettings(
+    (str(FOLDER),),
+    steps=4,
+    batch_size=4,
+    warmup_steps=1,
+    heldout_every=3,
+    log_every=2,
+    evaluate_every=2,
+  )
+  return dataclasses.replace(few, **changes)
 
 
 class LandmarkPhotoSetTest(absltest.TestCase):
@@ -90,14 +90,14 @@ class TrainLocatorTest(absltest.TestCase):
     self.folder = pathlib.Path(scratch.name)
 
   def test_a_stopped_run_goes_on_to_the_same_network(self):
-    self.assertTrue(train_locator(_config(), self.folder / "whole"))
+    self.assertTrue(train_locator(_settings(), self.folder / "whole"))
     stops = iter([False, True])
     self.assertFalse(
       train_locator(
-        _config(), self.folder / "parts", should_stop=lambda: next(stops)
+        _settings(), self.folder / "parts", should_stop=lambda: next(stops)
       )
     )
-    self.assertTrue(train_locator(_config(), self.folder / "parts"))
+    self.assertTrue(train_locator(_settings(), self.folder / "parts"))
     whole, parts = (
       load_landmark_params(self.folder / name / EXPORT)
       for name in ("whole", "parts")
@@ -109,11 +109,13 @@ class TrainLocatorTest(absltest.TestCase):
     self.assertIn("loss", logged[0])
 
   def test_what_it_needs_is_asked_for(self):
-    with self.assertRaisesRegex(ValueError, "--config.photos: expected"):
-      train_locator(_config(photos=""), self.folder / "run")
+    with self.assertRaisesRegex(ValueError, "expected shards of"):
+      train_locator(
+        _settings(landmark_photos=(str(self.folder),)), self.folder / "run"
+      )
     (self.folder / "checkpoint.msgpack").write_bytes(b"no checkpoint")
     with self.assertRaisesRegex(ValueError, "checkpoint.msgpack: expected"):
-      train_locator(_config(), self.folder)
+      train_locator(_settings(), self.folder)
 
 
 class _Truth:
