@@ -7,13 +7,14 @@ from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
 
-from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.found_faces import (
+  FaceFinder,
   FoundFace,
   default_finder,
   find_faces,
   precropped_face,
 )
+from data_prep.faces.location import make_locator
 from data_prep.photos.loose_photos import LoosePhoto
 from disentangle3d.types import UserError
 
@@ -21,13 +22,19 @@ from disentangle3d.types import UserError
 # not been seen for so many frames.
 _LEAST_OVERLAP = 0.3
 _MOST_MISSED = 10
+# Locators that need nothing but a photo.
+DLIB, SYNTHETIC = FREE_STANDING = ("dlib", "synthetic")
 
 
 class Finder:
   """Faces of photos, found or taken as they are."""
 
-  def __init__(self, *, precropped: bool) -> None:
+  def __init__(self, *, precropped: bool, locator: str = DLIB) -> None:
     """Loads the detectors.
+
+    Args:
+      precropped: Whether photos are aligned crops.
+      locator: What finds the landmarks, one of `FREE_STANDING`.
 
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed, which
@@ -36,10 +43,14 @@ class Finder:
     self.precropped = precropped
     self._locate = None
     if not precropped:
-      default_finder()
+      self._finder = (
+        default_finder()
+        if locator == DLIB
+        else FaceFinder(locate=make_locator(locator).locate)
+      )
       return
     try:
-      self._locate = DlibLocator().locate
+      self._locate = make_locator(locator).locate
     except ModuleNotFoundError as error:
       logging.warning("No landmarks, so no overlays: %s", error)
 
@@ -53,7 +64,7 @@ class Finder:
       raise UserError(photo.reason)
     if self.precropped:
       return [precropped_face(photo.image, self._locate)]
-    return find_faces(photo.image)
+    return find_faces(photo.image, finder=self._finder)
 
 
 def track_faces(
