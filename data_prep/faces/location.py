@@ -151,7 +151,7 @@ def _disagreement(
     return None
   size = np.sqrt(max(float(np.prod(np.ptp(landmarks, axis=0))), 1.0))
   away = np.linalg.norm(five - detected, axis=-1).mean()
-  return np.float32(away / size).reshape(())
+  return np.asarray(away / size, np.float32)
 
 
 def locate_landmarks(

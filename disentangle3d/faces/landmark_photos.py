@@ -100,7 +100,8 @@ def render_landmark_photos(
   )
   flat = project(camera, points)
   depth = jnp.einsum("bj,bpj->bp", rotation[:, 2], points)
-  depth = camera.scale[:, None] * (depth - jnp.mean(depth, -1, keepdims=True))
+  depth = depth - jnp.mean(depth, -1, keepdims=True)
+  depth = jnp.asarray(camera.scale)[:, None] * depth
   return LandmarkPhotos(
     image=image,
     head=head,

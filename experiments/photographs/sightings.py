@@ -7,6 +7,7 @@ from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
 
+from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.found_faces import (
   FaceFinder,
   FoundFace,
@@ -14,7 +15,7 @@ from data_prep.faces.found_faces import (
   find_faces,
   precropped_face,
 )
-from data_prep.faces.location import make_locator
+from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.loose_photos import LoosePhoto
 from disentangle3d.types import UserError
 
@@ -24,6 +25,7 @@ _LEAST_OVERLAP = 0.3
 _MOST_MISSED = 10
 # Locators that need nothing but a photo.
 DLIB, SYNTHETIC = FREE_STANDING = ("dlib", "synthetic")
+_LOCATORS = {DLIB: DlibLocator, SYNTHETIC: NetworkLocator}
 
 
 class Finder:
@@ -46,11 +48,11 @@ class Finder:
       self._finder = (
         default_finder()
         if locator == DLIB
-        else FaceFinder(locate=make_locator(locator).locate)
+        else FaceFinder(locate=_LOCATORS[locator]().locate)
       )
       return
     try:
-      self._locate = make_locator(locator).locate
+      self._locate = _LOCATORS[locator]().locate
     except ModuleNotFoundError as error:
       logging.warning("No landmarks, so no overlays: %s", error)
 
