@@ -142,7 +142,10 @@ def random_background(
     # Mostly brightness, a little colour.
     grid = strength * (grid[..., 3:] + 0.35 * grid[..., :3])
     stops = stops + jnp.einsum(
-      "hr,rcd,wc->hwd", _blend(height, rows), grid, _blend(width, columns)
+      "hr,rcd,wc->hwd",
+      blend_matrix(height, rows),
+      grid,
+      blend_matrix(width, columns),
     )
     first += size
   return jnp.clip(color[None, None] * jnp.exp(stops), 0, 1)
@@ -155,9 +158,9 @@ def expose(
   height, width = (size - 2 * margin for size in image.shape[:2])
   blurred = jnp.einsum(
     "hy,yxc,wx->hwc",
-    _blur_matrix(height, margin, lens.blur_px),
+    blur_matrix(height, margin, lens.blur_px),
     image,
-    _blur_matrix(width, margin, lens.blur_px),
+    blur_matrix(width, margin, lens.blur_px),
   )
   exposed = jnp.clip(blurred * lens.gain[None, None], 1e-4, 1) ** (1 / _GAMMA)
   noise = lens.noise * jax.random.normal(key, exposed.shape, exposed.dtype)
@@ -165,7 +168,7 @@ def expose(
   return levels.astype(jnp.uint8)
 
 
-def _blend(size: int, knots: int) -> Array:
+def blend_matrix(size: int, knots: int) -> Array:
   """Smooth interpolation from `knots` values to `size` pixels."""
   at = jnp.linspace(0.0, knots - 1.0, size, dtype=jnp.float32)[:, None]
   distance = jnp.abs(at - jnp.arange(knots, dtype=jnp.float32)[None])
@@ -173,7 +176,7 @@ def _blend(size: int, knots: int) -> Array:
   return near * near * (3 - 2 * near)
 
 
-def _blur_matrix(size: int, margin: int, blur_px: Array) -> Array:
+def blur_matrix(size: int, margin: int, blur_px: Array) -> Array:
   """Gaussian weights of `size + 2 margin` pixels for the middle `size`."""
   out = jnp.arange(size, dtype=jnp.float32)[:, None] + margin
   source = jnp.arange(size + 2 * margin, dtype=jnp.float32)[None]

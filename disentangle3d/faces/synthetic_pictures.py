@@ -1,0 +1,206 @@
+"""From shapes, cameras and random numbers to the synthetic world's crops."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from disentangle3d.faces import (
+  appearance,
+  occluders,
+  photography,
+  snapshots,
+  wardrobe,
+)
+from disentangle3d.faces.head_closure import close_head
+from disentangle3d.faces.morphable_model import landmark_mask
+from disentangle3d.faces.rasterizer import map_images
+from disentangle3d.faces.rendering import Rendering, point_visibility, render
+from disentangle3d.faces.shading import ambient_light, normals_of
+from disentangle3d.faces.synthetic_world import SyntheticWorld
+from disentangle3d.geometry import Camera
+from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
+
+# Photos are rendered with a border, so that blur and self-occlusion of
+# landmarks beyond the crop (the chin, often) are as in the whole photo.
+_MARGIN = 16
+_HEIGHT, _WIDTH = IMAGE_HEIGHT + 2 * _MARGIN, IMAGE_WIDTH + 2 * _MARGIN
+
+
+def develop_studio(
+  world: SyntheticWorld,
+  shape: Array,
+  camera: Camera,
+  vertices: Array,
+  *,
+  by_person: dict[str, Array],
+  by_photo: dict[str, Array],
+  sensor_keys: Array,
+) -> tuple[Array, Array]:
+  """Crops of painted heads in soft light.
+
+  Args:
+    world: The world.
+    shape: Everything in the photos, `[B, V, 3]`.
+    camera: Into the crops, `[B]`.
+    vertices: Of the landmarks, `[B, 68]`.
+    by_person: Normal numbers of each photo's person, by what they are for.
+    by_photo: The same of each photo.
+    sensor_keys: Of the noise, `[B]`.
+
+  Returns:
+    Crops, `[B, 112, 96, 3]` uint8, and visibility, `[B, 68]`.
+  """
+  height, width = _HEIGHT, _WIDTH
+  palette = _palettes(world.albedo, by_person, by_photo)
+  hair = world.closure.hair.reshape(-1)
+  lens = jax.vmap(photography.random_lens)(by_photo["lens"])
+  background = map_images(
+    lambda normal: photography.random_background(
+      normal, height=height, width=width
+    ),
+    by_photo["background"],
+  )
+  wider = _widened(camera)
+  seen = render(
+    close_head(world.closure, shape, palette.hair_mm),
+    world.closure.triangles,
+    wider,
+    height=height,
+    width=width,
+    colors=map_images(
+      lambda one: appearance.paint(world.canvas, one, hair), palette
+    ),
+    lighting=lens.lighting,
+    background=background,
+    # With hair and neck the head is closed where a photo looks.
+    cull_back_faces=True,
+  )
+  image = map_images(
+    lambda key, linear, one: photography.expose(
+      key, linear, one, margin=_MARGIN
+    ),
+    sensor_keys,
+    seen.image,
+    lens,
+  )
+  return image, _landmark_visibility(world, seen, shape, vertices, wider)
+
+
+def develop_snapshots(
+  world: SyntheticWorld,
+  shape: Array,
+  camera: Camera,
+  vertices: Array,
+  *,
+  by_person: dict[str, Array],
+  by_photo: dict[str, Array],
+  sensor_keys: Array,
+) -> tuple[Array, Array]:
+  """Crops of dressed heads by any camera; as `develop_studio`."""
+  wider = _widened(camera)
+  shots = jax.vmap(snapshots.random_shot)(by_photo["shot"])
+  dresses = _dresses(world, by_person, by_photo)
+  whose = by_photo if world.albedo == "per_photo" else by_person
+  fall = whose["fall"] * (world.albedo != "constant")
+  points = wardrobe.dressed_points(
+    world.wardrobe,
+    shape,
+    close_head(
+      world.closure, shape, 8 + 18 * jax.scipy.stats.norm.cdf(fall[:, 3])
+    ),
+  )
+  eyes = shape[:, jnp.asarray(world.model.landmark_vertices)[36:48]]
+  eyes = eyes.reshape(-1, 2, 6, 3).mean(2)
+
+  def light(shot, points, dress, rotation):
+    colors = wardrobe.dressed_colors(
+      dress, world.closure, world.model.num_vertices
+    )
+    normals = normals_of(points, world.wardrobe.triangles)
+    return snapshots.lit_colors(
+      shot, points @ rotation.T, normals @ rotation.T, colors
+    )
+
+  def stand_behind(camera, dress, fall, worn, normal):
+    scene = snapshots.backdrop(
+      world.wardrobe.backdrops, normal, height=_HEIGHT, width=_WIDTH
+    )
+    return occluders.draw_behind(
+      scene, camera, 0.6 * dress.hair / snapshots.HEADROOM, fall, worn
+    )
+
+  def take(key, picture, camera, eyes, dress, worn, shot):
+    hand = 0.7 * dress.skin / snapshots.HEADROOM
+    picture = occluders.draw_before(picture, camera, eyes, hand, worn)
+    return snapshots.expose(key, picture, shot, margin=_MARGIN)
+
+  seen = render(
+    points,
+    world.wardrobe.triangles,
+    wider,
+    height=_HEIGHT,
+    width=_WIDTH,
+    colors=map_images(light, shots, points, dresses, wider.rotation),
+    lighting=jnp.broadcast_to(
+      ambient_light(jnp.ones((3,), jnp.float32)), (shape.shape[0], 9, 3)
+    ),
+    background=map_images(
+      stand_behind, wider, dresses, fall, by_photo["worn"], by_photo["backdrop"]
+    ),
+    cull_back_faces=True,
+  )
+  image = map_images(
+    take, sensor_keys, seen.image, wider, eyes, dresses, by_photo["worn"], shots
+  )
+  return image, _landmark_visibility(world, seen, shape, vertices, wider)
+
+
+def _dresses(
+  world: SyntheticWorld, by_person: dict[str, Array], by_photo: dict[str, Array]
+) -> wardrobe.Dress:
+  """The skin of each photo's face."""
+  palettes = _palettes(world.albedo, by_person, by_photo)
+  drawn = (by_photo if world.albedo == "per_photo" else by_person)["dress"]
+  if world.albedo == "constant":
+    drawn = jnp.zeros_like(drawn)
+  return map_images(
+    lambda palette, normal: wardrobe.dress(
+      world.wardrobe, world.canvas, palette, normal
+    ),
+    palettes,
+    drawn,
+  )
+
+
+def _widened(camera: Camera) -> Camera:
+  return dataclasses.replace(
+    camera, translation=camera.translation + float(_MARGIN)
+  )
+
+
+def _landmark_visibility(
+  world: SyntheticWorld,
+  seen: Rendering,
+  shape: Array,
+  vertices: Array,
+  camera: Camera,
+) -> Array:
+  points = jnp.take_along_axis(shape, vertices[..., None], 1)
+  visible = point_visibility(seen, points, None, camera, tolerance_mm=5.0)
+  return visible * landmark_mask(world.model)[None]
+
+
+def _palettes(
+  albedo: str, by_person: dict[str, Array], by_photo: dict[str, Array]
+) -> appearance.Palette:
+  """The colours of each photo's face."""
+  if albedo == "constant":
+    batch = by_photo["palette"].shape[0]
+    return jax.tree.map(
+      lambda one: jnp.broadcast_to(one[None], (batch, *one.shape)),
+      appearance.constant_palette(),
+    )
+  drawn = by_person if albedo == "per_person" else by_photo
+  return jax.vmap(appearance.random_palette)(drawn["palette"])
