@@ -44,8 +44,8 @@ def _backdrop(
     canvas[rows : rows + part.shape[0], columns : columns + part.shape[1]] = (
       part
     )
-  blur = rng.uniform(0.4, 2.5)
-  return scipy.ndimage.gaussian_filter(canvas, (blur, blur, 0), mode="nearest")
+  blur = (*2 * (rng.uniform(0.4, 2.5),), 0)
+  return scipy.ndimage.gaussian_filter(canvas, blur, mode="nearest")
 
 
 def _piece(

@@ -168,7 +168,17 @@ def expose(
   return levels.astype(jnp.uint8)
 
 
-def blend_matrix(size: int, knots: int) -> Array:
+def enlarged(
+  grid: Float[Array, "r c 3"], *, height: int, width: int
+) -> Float[Array, "H W 3"]:
+  """A small picture at another size, smooth between its pixels."""
+  rows, columns, _ = grid.shape
+  return jnp.einsum(
+    "hr,rcd,wc->hwd", _blend(height, rows), grid, _blend(width, columns)
+  )
+
+
+def _blend(size: int, knots: int) -> Array:
   """Smooth interpolation from `knots` values to `size` pixels."""
   at = jnp.linspace(0.0, knots - 1.0, size, dtype=jnp.float32)[:, None]
   distance = jnp.abs(at - jnp.arange(knots, dtype=jnp.float32)[None])

@@ -1,6 +1,6 @@
 """Skins of real people: a colour for every vertex of one model's mesh.
 
-Files of skins ship in the folder `skins`; each says in itself for which model
+Files of skins ship in the folder `skin_files`; each says in itself for which model
 it is, where its photographs come from and on what terms. A skin holds hair,
 brows, beard and eyes as well: whatever the photographs show of the surface,
 its shading divided out.
@@ -21,7 +21,7 @@ from disentangle3d.output_files import replace_npz
 from disentangle3d.types import UserError, check_array
 
 AUTO, NONE = "auto", "none"
-SHIPPED = pathlib.Path(__file__).parent / "skins"
+SHIPPED = pathlib.Path(__file__).parent / "skin_files"
 # Of stored colours: linear = (level / 255) ** GAMMA.
 GAMMA = 2.2
 _FORMAT = "disentangle3d skins, version 1"

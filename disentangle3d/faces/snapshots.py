@@ -13,7 +13,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from disentangle3d.faces.jpeg import jpeg_loss
-from disentangle3d.faces.photography import blend_matrix, blur_matrix
+from disentangle3d.faces.photography import blur_matrix, enlarged
 from disentangle3d.faces.shading import (
   ambient_light,
   directional_light,
@@ -141,17 +141,12 @@ def backdrop(
 ) -> Float[Array, "H W 3"]:
   """One of the backdrops, enlarged, turned over or not, in any light."""
   uniform = norm.cdf(normal)
-  count, rows, columns, _ = backdrops.shape
+  count = backdrops.shape[0]
   number = jnp.floor(uniform[0] * count).astype(jnp.int32)
   picture = backdrops[jnp.minimum(number, count - 1)]
   picture = jnp.where(uniform[1] < 0.5, picture, picture[:, ::-1])
   picture = jnp.where(uniform[2] < 0.5, picture, picture[::-1])
-  picture = jnp.einsum(
-    "hr,rcd,wc->hwd",
-    blend_matrix(height, rows),
-    picture,
-    blend_matrix(width, columns),
-  )
+  picture = enlarged(picture, height=height, width=width)
   even = jnp.mean(picture, (0, 1), keepdims=True)
   picture = even + (picture - even) * uniform[3]
   tint = jnp.exp(0.6 * normal[4] - 0.4 + 0.35 * normal[5:8])
