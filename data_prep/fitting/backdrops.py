@@ -55,12 +55,12 @@ def _piece(
   width: int,
 ) -> np.ndarray:
   """A blurred, turned, recoloured part of a photo."""
-  photo = photos[rng.integers(len(photos))]
+  photo = photos[int(rng.integers(len(photos)))]
   side = max(2, int(rng.uniform(*_CUT) * min(photo.shape[:2])))
   top = rng.integers(photo.shape[0] - side + 1)
   left = rng.integers(photo.shape[1] - side + 1)
   cut = photo[top : top + side, left : left + side].astype(np.float64)
-  cut = np.rot90(cut, rng.integers(4))
+  cut = np.rot90(cut, int(rng.integers(4)))
   at = [np.linspace(0, side - 1, size) for size in (height, width)]
   grid = np.meshgrid(*at, indexing="ij")
   smooth = scipy.ndimage.gaussian_filter(cut, (side / 20, side / 20, 0))

@@ -73,7 +73,9 @@ class SkinMesh:
     ).tocsr()
     self.laplacian = scipy.sparse.csgraph.laplacian(adjacent + adjacent.T)
 
-  def points(self, shape: Float[Array, "B V 3"]) -> Float[Array, "B VC 3"]:
+  def points(
+    self, shape: Float[Array | np.ndarray, "B V 3"]
+  ) -> Float[Array, "B VC 3"]:
     """Shapes with their holes closed."""
     shape = jnp.asarray(shape, jnp.float32)
     return jnp.concatenate([shape, cavity_points(self.cavities, shape)], 1)

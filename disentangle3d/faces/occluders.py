@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from disentangle3d.geometry import Camera
 
+Scalar = float | Array
 OCCLUDER_DRAWS = 24
 HAIR_DRAWS = 4
 # A plane seen from its edge would be drawn infinitely narrow.
@@ -39,12 +40,12 @@ class _Plane:
     """1 where a signed distance is negative, 0 where positive, `[H, W]`."""
     return jnp.clip(0.5 - distance_mm * self.scale, 0, 1)
 
-  def ellipse(self, x: Array, y: Array, rx: Array, ry: Array) -> Array:
+  def ellipse(self, x: Scalar, y: Scalar, rx: Scalar, ry: Scalar) -> Array:
     """The signed distance to an ellipse, about, `[H, W]`."""
     away = jnp.hypot((self.x - x) / rx, (self.y - y) / ry)
     return (away - 1) * jnp.minimum(rx, ry)
 
-  def box(self, x: Array, y: Array, rx: Array, ry: Array) -> Array:
+  def box(self, x: Scalar, y: Scalar, rx: Scalar, ry: Scalar) -> Array:
     """The signed distance to an upright box, about, `[H, W]`."""
     return jnp.maximum(jnp.abs(self.x - x) - rx, jnp.abs(self.y - y) - ry)
 
@@ -201,7 +202,7 @@ def _plane(
   return _Plane(
     x=(d * right - b * up) / area,
     y=(a * up - c * right) / area,
-    scale=camera.scale,
+    scale=jnp.asarray(camera.scale),
   )
 
 

@@ -141,12 +141,7 @@ def random_background(
     grid = normal[first : first + size].reshape(rows, columns, 4)
     # Mostly brightness, a little colour.
     grid = strength * (grid[..., 3:] + 0.35 * grid[..., :3])
-    stops = stops + jnp.einsum(
-      "hr,rcd,wc->hwd",
-      blend_matrix(height, rows),
-      grid,
-      blend_matrix(width, columns),
-    )
+    stops = stops + enlarged(grid, height=height, width=width)
     first += size
   return jnp.clip(color[None, None] * jnp.exp(stops), 0, 1)
 

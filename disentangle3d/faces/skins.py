@@ -1,9 +1,9 @@
 """Skins of real people: a colour for every vertex of one model's mesh.
 
-Files of skins ship in the folder `skin_files`; each says in itself for which model
-it is, where its photographs come from and on what terms. A skin holds hair,
-brows, beard and eyes as well: whatever the photographs show of the surface,
-its shading divided out.
+Files of skins ship in the folder `skin_files`; each says in itself for which
+model it is, where its photographs come from and on what terms. A skin holds
+hair, brows, beard and eyes as well: whatever the photographs show of the
+surface, its shading divided out.
 """
 
 from collections.abc import Mapping

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 from jaxtyping import Array
 
 from disentangle3d.faces import (
@@ -98,67 +99,102 @@ def develop_snapshots(
   by_photo: dict[str, Array],
   sensor_keys: Array,
 ) -> tuple[Array, Array]:
-  """Crops of dressed heads by any camera; as `develop_studio`."""
+  """Crops of dressed heads by any camera; as `develop_studio`.
+
+  Raises:
+    ValueError: The world has no skins.
+  """
+  worn = world.wardrobe
+  if worn is None:
+    raise ValueError("world: expected one with skins")
   wider = _widened(camera)
   shots = jax.vmap(snapshots.random_shot)(by_photo["shot"])
-  dresses = _dresses(world, by_person, by_photo)
+  dresses = _dresses(world, worn, by_person, by_photo)
   whose = by_photo if world.albedo == "per_photo" else by_person
   fall = whose["fall"] * (world.albedo != "constant")
-  points = wardrobe.dressed_points(
-    world.wardrobe,
-    shape,
-    close_head(
-      world.closure, shape, 8 + 18 * jax.scipy.stats.norm.cdf(fall[:, 3])
-    ),
-  )
-  eyes = shape[:, jnp.asarray(world.model.landmark_vertices)[36:48]]
-  eyes = eyes.reshape(-1, 2, 6, 3).mean(2)
-
-  def light(shot, points, dress, rotation):
-    colors = wardrobe.dressed_colors(
-      dress, world.closure, world.model.num_vertices
-    )
-    normals = normals_of(points, world.wardrobe.triangles)
-    return snapshots.lit_colors(
-      shot, points @ rotation.T, normals @ rotation.T, colors
-    )
-
-  def stand_behind(camera, dress, fall, worn, normal):
-    scene = snapshots.backdrop(
-      world.wardrobe.backdrops, normal, height=_HEIGHT, width=_WIDTH
-    )
-    return occluders.draw_behind(
-      scene, camera, 0.6 * dress.hair / snapshots.HEADROOM, fall, worn
-    )
-
-  def take(key, picture, camera, eyes, dress, worn, shot):
-    hand = 0.7 * dress.skin / snapshots.HEADROOM
-    picture = occluders.draw_before(picture, camera, eyes, hand, worn)
-    return snapshots.expose(key, picture, shot, margin=_MARGIN)
-
+  head = close_head(world.closure, shape, 8 + 18 * norm.cdf(fall[:, 3]))
+  points = wardrobe.dressed_points(worn, shape, head)
+  # All light is in the vertices' colours: what `render` adds shines on all.
+  even = ambient_light(jnp.ones((3,), jnp.float32))
   seen = render(
     points,
-    world.wardrobe.triangles,
+    worn.triangles,
     wider,
     height=_HEIGHT,
     width=_WIDTH,
-    colors=map_images(light, shots, points, dresses, wider.rotation),
-    lighting=jnp.broadcast_to(
-      ambient_light(jnp.ones((3,), jnp.float32)), (shape.shape[0], 9, 3)
+    colors=map_images(
+      lambda *one: _lit(world, worn, *one),
+      *(shots, points, dresses, wider.rotation),
     ),
+    lighting=jnp.broadcast_to(even, (shape.shape[0], 9, 3)),
     background=map_images(
-      stand_behind, wider, dresses, fall, by_photo["worn"], by_photo["backdrop"]
+      lambda *one: _behind(worn, *one),
+      *(wider, dresses, fall, by_photo["worn"], by_photo["backdrop"]),
     ),
     cull_back_faces=True,
   )
+  eyes = shape[:, jnp.asarray(world.model.landmark_vertices)[36:48]]
+  eyes = eyes.reshape(-1, 2, 6, 3).mean(2)
   image = map_images(
-    take, sensor_keys, seen.image, wider, eyes, dresses, by_photo["worn"], shots
+    _exposed,
+    *(sensor_keys, seen.image, wider, eyes, dresses, by_photo["worn"], shots),
   )
   return image, _landmark_visibility(world, seen, shape, vertices, wider)
 
 
+def _lit(
+  world: SyntheticWorld,
+  worn: wardrobe.Wardrobe,
+  shot: snapshots.Shot,
+  points: Array,
+  dress: wardrobe.Dress,
+  rotation: Array,
+) -> Array:
+  """Colours of one head's vertices under the photo's light."""
+  count = world.model.num_vertices
+  colors = wardrobe.dressed_colors(dress, world.closure, count)
+  normals = normals_of(points, worn.triangles)
+  return snapshots.lit_colors(
+    shot, points @ rotation.T, normals @ rotation.T, colors
+  )
+
+
+def _behind(
+  worn: wardrobe.Wardrobe,
+  camera: Camera,
+  dress: wardrobe.Dress,
+  fall: Array,
+  things: Array,
+  normal: Array,
+) -> Array:
+  """What stands behind one head."""
+  scene = snapshots.backdrop(
+    worn.backdrops, normal, height=_HEIGHT, width=_WIDTH
+  )
+  hair = 0.6 * dress.hair / snapshots.HEADROOM
+  return occluders.draw_behind(scene, camera, hair, fall, things)
+
+
+def _exposed(
+  key: Array,
+  picture: Array,
+  camera: Camera,
+  eyes: Array,
+  dress: wardrobe.Dress,
+  things: Array,
+  shot: snapshots.Shot,
+) -> Array:
+  """One crop of what one camera sees."""
+  hand = 0.7 * dress.skin / snapshots.HEADROOM
+  picture = occluders.draw_before(picture, camera, eyes, hand, things)
+  return snapshots.expose(key, picture, shot, margin=_MARGIN)
+
+
 def _dresses(
-  world: SyntheticWorld, by_person: dict[str, Array], by_photo: dict[str, Array]
+  world: SyntheticWorld,
+  worn: wardrobe.Wardrobe,
+  by_person: dict[str, Array],
+  by_photo: dict[str, Array],
 ) -> wardrobe.Dress:
   """The skin of each photo's face."""
   palettes = _palettes(world.albedo, by_person, by_photo)
@@ -166,9 +202,7 @@ def _dresses(
   if world.albedo == "constant":
     drawn = jnp.zeros_like(drawn)
   return map_images(
-    lambda palette, normal: wardrobe.dress(
-      world.wardrobe, world.canvas, palette, normal
-    ),
+    lambda palette, normal: wardrobe.dress(worn, world.canvas, palette, normal),
     palettes,
     drawn,
   )
