@@ -80,7 +80,9 @@ def draw_behind(
   # The short hair of a bald crown ends above the ears.
   shape = jnp.where(long, shape, jnp.maximum(shape, -10 - plane.y))
   strands = 1 + 0.25 * jnp.sin(plane.x / 3.1 + 5 * jnp.sin(plane.y / 37.0))
-  return _over(picture, plane.soft(shape), hair * strands[..., None] * 0.8)
+  return _over(
+    picture, plane.soft(shape), 0.8 * hair[None, None] * strands[..., None]
+  )
 
 
 def draw_before(
@@ -158,7 +160,7 @@ def _held(picture: Array, camera: Camera, skin: Array, uniform: Array) -> Array:
   stick = jnp.maximum(jnp.abs(plane.x - lean) - 0.55 * size, plane.y - y)
   micro = jnp.minimum(ball, stick)
   shine = 1 + 0.5 * jnp.clip((x - plane.x) / size, -1, 1)
-  grey = (0.02 + 0.12 * uniform[5] ** 2) * shine[..., None] * jnp.ones(3)
+  grey = (0.02 + 0.12 * uniform[5] ** 2) * shine[..., None]
   has = uniform[0] < _MICROPHONE
   picture = _over(picture, has * plane.soft(micro), grey)
   return _hand(picture, plane, x, y, skin, uniform)
@@ -180,7 +182,9 @@ def _hand(
     shape = jnp.minimum(shape, finger)
     dents = dents - 0.35 * plane.soft(jnp.abs(width) - 1)
   has = (uniform[0] > _MICROPHONE) & (uniform[0] < _MICROPHONE + _HAND)
-  return _over(picture, has * plane.soft(shape), skin * dents[..., None])
+  return _over(
+    picture, has * plane.soft(shape), skin[None, None] * dents[..., None]
+  )
 
 
 def _plane(
@@ -207,4 +211,5 @@ def _plane(
 
 
 def _over(picture: Array, opacity: Array, color: Array | float) -> Array:
+  color = jnp.broadcast_to(jnp.asarray(color), picture.shape)
   return picture + opacity[..., None] * (color - picture)

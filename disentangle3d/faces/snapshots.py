@@ -150,7 +150,7 @@ def backdrop(
   even = jnp.mean(picture, (0, 1), keepdims=True)
   picture = even + (picture - even) * uniform[3]
   tint = jnp.exp(0.6 * normal[4] - 0.4 + 0.35 * normal[5:8])
-  return jnp.clip(picture * tint / HEADROOM, 0, 1)
+  return jnp.clip(picture * tint[None, None] / HEADROOM, 0, 1)
 
 
 def expose(
@@ -167,7 +167,7 @@ def expose(
   # The camera's meter, half right about the middle of the picture.
   middle = blurred[height // 4 : -height // 4, width // 4 : -width // 4]
   meter = jnp.sqrt(_GOOD_EXPOSURE / (jnp.mean(middle) * HEADROOM + 0.02))
-  exposed = blurred * HEADROOM * meter * shot.gain
+  exposed = blurred * HEADROOM * meter * shot.gain[None, None]
   grey = jnp.mean(exposed, -1, keepdims=True)
   exposed = grey + shot.saturation * (exposed - grey)
   # A film's shoulder instead of an edge, where it is half too bright.

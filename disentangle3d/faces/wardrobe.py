@@ -182,7 +182,7 @@ def dressed_colors(
 ) -> Float[Array, "V3 3"]:
   """Colours of the vertices of `dressed_points`."""
   hair = closure.hair.reshape(-1)[:, None]
-  rings = hair * dressed.hair + (1 - hair) * 0.8 * dressed.skin
+  rings = hair * dressed.hair[None] + (1 - hair) * 0.8 * dressed.skin[None]
   face, cavities = dressed.face[:num_vertices], dressed.face[num_vertices:]
   return jnp.concatenate([face, rings, cavities])
 
@@ -201,10 +201,10 @@ def _touched_up(
   # Half of the palette's beards: the skins have their own.
   opacity = 0.6 * jnp.clip(2 * palette.opacity[number] - 1, 0, 1)
   beard = (canvas.layers[number] * opacity)[:, None]
-  skin = skin + beard * (palette.layers[number] - skin)
+  skin = skin + beard * (palette.layers[number][None] - skin)
   cavity = face[count:]
-  dark = jnp.asarray([0.08, 0.025, 0.02], jnp.float32)
-  white = jnp.asarray([0.55, 0.5, 0.42], jnp.float32)
+  dark = jnp.asarray([[0.08, 0.025, 0.02]], jnp.float32)
+  white = jnp.asarray([[0.55, 0.5, 0.42]], jnp.float32)
   inside = dark + wardrobe.teeth[:, None] * (white - dark)
   mouth = wardrobe.cavities.mouth[:, None]
   return jnp.concatenate([skin, cavity + mouth * (inside - cavity)])
@@ -217,11 +217,12 @@ def _procedural(
   skin = appearance.paint(canvas, palette, jnp.zeros((0,), jnp.float32))
   share = wardrobe.cavities.share[:, None]
   white, iris, pupil = (
-    palette.layers[appearance.layer(name)] for name in ("eyes", "iris", "pupil")
+    palette.layers[appearance.layer(name)][None]
+    for name in ("eyes", "iris", "pupil")
   )
   eye = jnp.where(share > 0.5, white, jnp.where(share > 0.2, iris, pupil))
   mouth = wardrobe.cavities.mouth[:, None]
-  dark = palette.layers[appearance.layer("mouth")]
+  dark = palette.layers[appearance.layer("mouth")][None]
   return jnp.concatenate([skin, eye + mouth * (dark - eye)])
 
 

@@ -12,8 +12,9 @@ from disentangle3d.faces import appearance, wardrobe
 from disentangle3d.faces.cavities import cavity_points, find_cavities
 from disentangle3d.faces.head_closure import borders, head_closure
 from disentangle3d.faces.procedural import procedural_face_model
-from disentangle3d.faces.skins import Skins, load_skins, save_skins, skins_for
+from disentangle3d.faces.skins import load_skins, save_skins, skins_for
 from disentangle3d.types import UserError
+from tests.faces.skinned import plain_skins, with_holes
 
 
 def setUpModule():
@@ -23,36 +24,7 @@ def setUpModule():
   )
   HOLED = with_holes(MODEL)
   CAVITIES = find_cavities(HOLED)
-  SKINS = plain_skins(1_500 + CAVITIES.num_vertices)
-
-
-def with_holes(model):
-  """The model with the triangles around eyes and mouth cut out."""
-  mean = np.asarray(model.mean_shape)
-  marks = np.asarray(model.landmark_vertices)
-  triangles = np.asarray(model.triangles)
-  centres = mean[triangles].mean(1)
-  kept = np.ones(len(triangles), bool)
-  for corners, radius in ((range(36, 42), 7), (range(42, 48), 7)):
-    middle = mean[marks[list(corners)]].mean(0)
-    kept &= np.linalg.norm((centres - middle)[:, :2], axis=1) > radius
-  mouth = (centres - mean[marks[60:68]].mean(0))[:, :2] / [14, 5]
-  kept &= np.linalg.norm(mouth, axis=1) > 1
-  return dataclasses.replace(model, triangles=triangles[kept])
-
-
-def plain_skins(count, people=5):
-  """Every person of one colour, each of another."""
-  tones = np.linspace(60, 220, people)[::-1, None, None]
-  albedo = np.broadcast_to(tones * [1, 0.8, 0.7], (people, count, 3))
-  return Skins(
-    albedo=np.round(albedo).astype(np.uint8),
-    backdrops=np.full((2, 4, 4, 3), 90, np.uint8),
-    smiles=np.ones((3, 6), np.float32),
-    model=MODEL.name,
-    source="tests",
-    licence="Apache-2.0",
-  )
+  SKINS = plain_skins(HOLED)
 
 
 class CavitiesTest(absltest.TestCase):

@@ -1,4 +1,4 @@
-"""A world in real skins: whose photos they are, and what a photographer does."""
+"""A world in real skins, and its photographer."""
 
 from absl.testing import absltest
 import jax
@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.faces import occluders, snapshots, synthetic
-from disentangle3d.faces.cavities import find_cavities
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import Camera
-from tests.faces.skins_test import plain_skins, with_holes
+from tests.faces.skinned import plain_skins, with_holes
 
 SEED = 3
 PHOTOS = 12
@@ -20,8 +19,9 @@ def setUpModule():
   model = with_holes(
     procedural_face_model(num_vertices=1_500, identity_dim=12, expression_dim=6)
   )
-  skins = plain_skins(1_500 + find_cavities(model).num_vertices)
-  WORLD = synthetic.synthetic_world(model, photos_per_person=4, skins=skins)
+  WORLD = synthetic.synthetic_world(
+    model, photos_per_person=4, skins=plain_skins(model)
+  )
   photos_of = jax.jit(synthetic.render_photos)
   PHOTOS_OF_WORLD = photos_of(WORLD, SEED, jnp.arange(PHOTOS))
 
