@@ -50,14 +50,14 @@ def jpeg_loss(
   tables = jnp.asarray(np.stack([_BRIGHTNESS, _COLOUR, _COLOUR], -1))
   step = jnp.clip(jnp.floor(tables * scale + 0.5), 1, 255)
   cosines = jnp.asarray(_cosines())
-  channels = image @ jnp.asarray(_YCC.T)
+  channels = jnp.round(image @ jnp.asarray(_YCC.T))
   middle = jnp.asarray([[[128.0, 0, 0]]], jnp.float32)
   channels = channels - middle
   blocks = channels.reshape(height // 8, 8, width // 8, 8, 3)
   coded = jnp.einsum("ky,iyjxc,lx->ijklc", cosines, blocks, cosines)
   kept = jnp.round(coded / step[None, None]) * step[None, None]
   blocks = jnp.einsum("ky,ijklc,lx->iyjxc", cosines, kept, cosines)
-  channels = blocks.reshape(height, width, 3) + middle
+  channels = jnp.round(blocks.reshape(height, width, 3)) + middle
   rgb = channels @ np.linalg.inv(_YCC).T.astype(np.float32)
   return jnp.clip(jnp.round(rgb), 0, 255)
 

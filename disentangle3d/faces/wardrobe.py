@@ -26,8 +26,8 @@ _TONE_PLACES = 8.0
 _SHARPNESS = 4.0
 # Shares of faces that wear one person's skin whole, and a procedural one.
 _WHOLE, _PROCEDURAL = 0.25, 0.03
-# The scalp that a photo from the front shows.
-_SCALP_MM = 112.0
+# How far down from the top of a mesh its scalp reaches.
+_SCALP_MM = 16.0
 
 
 @flax.struct.dataclass
@@ -107,7 +107,8 @@ def make_wardrobe(
       f"skins.smiles: expected {model.expression_dim} expression coefficients"
       f" or more, as {model.name!r} has, got {skins.smiles.shape[1]}"
     )
-  scalp = np.clip((points[:, 1] - _SCALP_MM) / 5, 0, 1) * (points[:, 2] > -90)
+  depth = points[:, 1].max() - points[:, 1]
+  scalp = np.clip((_SCALP_MM - depth) / 5, 0, 1)
   return Wardrobe(
     albedo=jnp.asarray(albedo[order], jnp.float32),
     tone=jnp.asarray(tone[order], jnp.float32),

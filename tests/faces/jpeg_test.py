@@ -21,7 +21,6 @@ class JpegLossTest(parameterized.TestCase):
     expected = np.asarray(Image.open(file), np.float32)
     got = np.asarray(jpeg_loss(jnp.asarray(picture, jnp.float32), quality))
     lost = np.abs(expected - picture).mean()
-    # libjpeg rounds YCbCr to whole numbers first.
     self.assertLess(np.abs(got - expected).mean(), 0.15 * lost + 0.5)
 
 
