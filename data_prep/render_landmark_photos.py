@@ -23,6 +23,7 @@ from data_prep.stages.flag_words import (
   define_landmark_calibration,
   define_morphable_model,
   define_output,
+  define_path,
   define_shard,
 )
 from data_prep.stages.folder import parse_share
@@ -44,6 +45,12 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer(
     "seed", settings.seed, "Decides all that is random about the photos."
+  )
+  define_path(
+    "skins",
+    "Real people's skins for the faces to wear, an .npz of make_skins; auto"
+    " takes the one that ships for the model, none paints them.",
+    default=settings.skins,
   )
   define_landmark_calibration()
   define_morphable_model(

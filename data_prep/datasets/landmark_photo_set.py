@@ -18,6 +18,7 @@ from disentangle3d.faces.landmark_photos import (
 )
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.faces.skins import skins_for
 from disentangle3d.faces.synthetic_world import SyntheticWorld, synthetic_world
 from disentangle3d.fitting.calibration_choice import (
   AUTO,
@@ -44,6 +45,7 @@ class LandmarkPhotoSet:
     photos_per_person: How many photos in a row show one person.
     seed: Of everything random.
     morphable_model: An `.npz`; None takes the procedural face.
+    skins: As `skins_for` takes it.
     landmark_calibration: As `calibrated_model` takes it: where on the model
       the 68 points are.
   """
@@ -52,6 +54,7 @@ class LandmarkPhotoSet:
   photos_per_person: int = 4
   seed: int = 0
   morphable_model: str | None = None
+  skins: str = AUTO
   landmark_calibration: str = AUTO
 
 
@@ -74,6 +77,7 @@ def world_of_set(settings: LandmarkPhotoSet) -> SyntheticWorld:
     model,
     detector=model.landmark_calibration,
     albedo="per_photo",
+    skins=skins_for(model, settings.skins),
     photos_per_person=settings.photos_per_person,
   )
 

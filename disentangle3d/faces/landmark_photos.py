@@ -6,40 +6,38 @@ points, whatever the pose, and the truth is where all 68 points are, seen or
 not, the jaw both on the mesh and along the silhouette.
 """
 
-import dataclasses
-
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
-from disentangle3d.faces import appearance, photography
-from disentangle3d.faces.head_closure import close_head
-from disentangle3d.faces.rasterizer import map_images
-from disentangle3d.faces.rendering import point_visibility, render
 from disentangle3d.faces.synthetic import (
   SyntheticWorld,
   draw_numbers,
-  face_palettes,
   face_shapes,
+  photo_smiles,
 )
 from disentangle3d.faces.synthetic_landmarks import (
   marked_points,
   photo_landmark_vertices,
+)
+from disentangle3d.faces.synthetic_pictures import (
+  Frame,
+  develop_snapshots,
+  develop_studio,
 )
 from disentangle3d.geometry import Camera, project, rotation_from_euler
 from disentangle3d.types import NUM_CONTOUR, check_array
 
 # Side of a photo, and of the box of its 68 points (the root of its area).
 PHOTO_PX, FACE_PX = 112, 64.0
-_MARGIN = 8
+_FRAME = Frame(PHOTO_PX, PHOTO_PX, 8)
 # Degrees: largest turns, and the deviation of those that are normal.
 _MAX_YAW, _MAX_PITCH, _PITCH, _ROLL = 95.0, 60.0, 17.0, 10.0
 # Faces vary more than any one model's: wider modes, and stretched axes.
 _WIDER_IDENTITY, _STRETCH = 1.2, 0.05
 _STRONGEST_EXPRESSION = 1.2
-_SEEN_TOLERANCE_MM = 6.0
 _PURPOSE = 16  # of keys: nothing here is drawn as in `render_photos`
 
 
@@ -88,15 +86,17 @@ def render_landmark_photos(
   wild = _wild_numbers(seed, indices)
   shape = _shapes(world, by_person, by_photo, wild)
   rotation = _rotations(wild)
-  camera, points, silhouette = _photograph(world, shape, rotation)
-  image, head, visible = _develop(
+  camera, points, silhouette, vertices = _photograph(world, shape, rotation)
+  develop = develop_studio if world.wardrobe is None else develop_snapshots
+  image, visibility, head = develop(
     world,
     shape,
     camera,
-    points,
-    palette=face_palettes(world.albedo, by_person, by_photo),
+    vertices,
+    by_person=by_person,
     by_photo=by_photo,
     sensor_keys=sensor_keys,
+    frame=_FRAME,
   )
   flat = project(camera, points)
   depth = jnp.einsum("bj,bpj->bp", rotation[:, 2], points)
@@ -104,10 +104,10 @@ def render_landmark_photos(
   depth = jnp.asarray(camera.scale)[:, None] * depth
   return LandmarkPhotos(
     image=image,
-    head=head,
+    head=jnp.where(head, 255, 0).astype(jnp.uint8),
     points=jnp.concatenate([flat, depth[..., None]], -1),
     silhouette=project(camera, silhouette),
-    visibility=visible.astype(jnp.float32),
+    visibility=visibility.astype(jnp.float32),
     yaw_rad=jnp.arctan2(-rotation[:, 2, 0], rotation[:, 2, 2]),
   )
 
@@ -129,6 +129,8 @@ def _shapes(
   identity = jnp.clip(_WIDER_IDENTITY * by_person["identity"], -3, 3)
   strength = _STRONGEST_EXPRESSION * wild[:, :1]
   expression = strength * by_photo["expression"][:, 2:]
+  if world.wardrobe is not None:
+    expression += photo_smiles(world.wardrobe, by_photo["smile"])
   shape, _ = face_shapes(
     world,
     jnp.concatenate([identity, by_person["detail"]], -1),
@@ -153,8 +155,8 @@ def _rotations(wild: Array) -> Float[Array, "B 3 3"]:
 
 def _photograph(
   world: SyntheticWorld, shape: Array, rotation: Array
-) -> tuple[Camera, Array, Array]:
-  """Cameras around the points' box; points and silhouette on the shape."""
+) -> tuple[Camera, Array, Array, Array]:
+  """Cameras around the points' box; points, silhouette, vertices of points."""
   fixed = photo_landmark_vertices(world.model, None, shape, rotation)
   points = marked_points(world.model, fixed, shape)
   slid = photo_landmark_vertices(world.model, world.contour, shape, rotation)
@@ -174,55 +176,4 @@ def _photograph(
     rotation=rotation,
     translation=middle - scale[:, None] * (low + high) / 2,
   )
-  return camera, points, silhouette
-
-
-def _develop(
-  world: SyntheticWorld,
-  shape: Array,
-  camera: Camera,
-  points: Array,
-  *,
-  palette: appearance.Palette,
-  by_photo: dict[str, Array],
-  sensor_keys: Array,
-) -> tuple[Array, Array, Array]:
-  """Photos, where the head is in them, and which points are seen."""
-  size = PHOTO_PX + 2 * _MARGIN
-  hair = world.closure.hair.reshape(-1)
-  lens = jax.vmap(photography.random_lens)(by_photo["lens"])
-  background = map_images(
-    lambda normal: photography.random_background(
-      normal, height=size, width=size
-    ),
-    by_photo["background"],
-  )
-  wider = dataclasses.replace(
-    camera, translation=camera.translation + float(_MARGIN)
-  )
-  seen = render(
-    close_head(world.closure, shape, palette.hair_mm),
-    world.closure.triangles,
-    wider,
-    height=size,
-    width=size,
-    colors=map_images(
-      lambda one: appearance.paint(world.canvas, one, hair), palette
-    ),
-    lighting=lens.lighting,
-    background=background,
-    cull_back_faces=True,
-  )
-  image = map_images(
-    lambda key, linear, one: photography.expose(
-      key, linear, one, margin=_MARGIN
-    ),
-    sensor_keys,
-    seen.image,
-    lens,
-  )
-  head = seen.triangle_index[:, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN] >= 0
-  visible = point_visibility(
-    seen, points, None, wider, tolerance_mm=_SEEN_TOLERANCE_MM
-  )
-  return image, jnp.where(head, 255, 0).astype(jnp.uint8), visible
+  return camera, points, silhouette, fixed
