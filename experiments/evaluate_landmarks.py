@@ -29,7 +29,7 @@ def define_flags() -> None:
   define_findings()
   flags.DEFINE_list(
     "locator",
-    ["dlib", "synthetic"],
+    "dlib,synthetic",
     "What finds the landmarks, some of"
     f" {', '.join(_MEASURED)}, separated by commas.",
   )
