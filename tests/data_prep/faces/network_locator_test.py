@@ -73,19 +73,20 @@ class NetworkLocatorTest(absltest.TestCase):
     self.assertTrue(SHIPPED.with_suffix(".md").is_file())
 
   def test_it_finds_faces_of_another_model_at_every_yaw(self):
-    found = np.stack([face.landmarks for face in FACES])
-    errors = normalised_errors(found, POINTS)
+    found = [face is not None for face in FACES]
+    self.assertGreaterEqual(sum(found), 0.75 * COUNT)
+    landmarks = np.stack([face.landmarks for face in FACES if face])
+    errors = normalised_errors(landmarks, POINTS[found])
     self.assertLess(np.median(errors), 10)
-    self.assertLess(np.median(errors[YAW > 45]), 12)
+    self.assertLess(np.median(errors[YAW[found] > 45]), 12)
 
   def test_what_is_unsure_is_farther_off(self):
-    spread = np.concatenate([face.spread for face in FACES])
-    away = np.concatenate(
-      [
-        np.linalg.norm(face.landmarks - points, axis=-1)
-        for face, points in zip(FACES, POINTS, strict=True)
-      ]
-    )
+    pairs = [
+      (face.spread, np.linalg.norm(face.landmarks - points, axis=-1))
+      for face, points in zip(FACES, POINTS, strict=True)
+      if face is not None
+    ]
+    spread, away = map(np.concatenate, zip(*pairs, strict=True))
     sure = spread < np.median(spread)
     self.assertGreater(away[~sure].mean(), 1.2 * away[sure].mean())
 
