@@ -15,7 +15,8 @@ from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_path, define_paths
-from experiments.training.host import keep_freed_memory, stop_on_signals
+from disentangle3d.machine import keep_freed_memory
+from experiments.training.host import stop_on_signals
 from experiments.training.locator import EXPORT, LocatorSettings, train_locator
 
 
