@@ -12,7 +12,12 @@ import numpy as np
 
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.fan_locator import FanLocator
-from data_prep.faces.locators import Locator, NoFaceError, PtsLocator
+from data_prep.faces.locators import (
+  LocatedFace,
+  Locator,
+  NoFaceError,
+  PtsLocator,
+)
 from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo, read_photo
@@ -130,12 +135,11 @@ def _locate_row(
     face = locator.locate(photo, row)
   except NoFaceError as error:
     return row.rejected(str(error))
-  five = np.asarray(five_points(face.landmarks))
   return dataclasses.replace(
     row,
     box=face.box,
-    five_points=five,
-    disagreement=_disagreement(face.landmarks, five, row.five_points),
+    five_points=np.asarray(five_points(face.landmarks)),
+    disagreement=_disagreement(face, row.five_points),
     landmarks=face.landmarks,
     visibility=face.visibility,
     spread=face.spread,
@@ -144,14 +148,17 @@ def _locate_row(
 
 
 def _disagreement(
-  landmarks: np.ndarray, five: np.ndarray, detected: np.ndarray | None
+  face: LocatedFace, detected: np.ndarray | None
 ) -> np.ndarray | None:
   """See `PhotoRow.disagreement`."""
   if detected is None:
     return None
-  size = np.sqrt(max(float(np.prod(np.ptp(landmarks, axis=0))), 1.0))
-  away = np.linalg.norm(five - detected, axis=-1).mean()
-  return np.asarray(away / size, np.float32)
+  size = np.sqrt(max(float(np.prod(np.ptp(face.landmarks, axis=0))), 1.0))
+  # What the face hides, a detector marks somewhere near.
+  seen = five_points(np.repeat(face.visibility[:, None], 2, 1))[:, 0]
+  seen = np.asarray(seen) if np.any(seen > 0) else np.ones(5)
+  away = np.linalg.norm(five_points(face.landmarks) - detected, axis=-1)
+  return np.asarray(np.average(away, weights=seen) / size, np.float32)
 
 
 def locate_landmarks(

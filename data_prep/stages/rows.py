@@ -82,9 +82,9 @@ class PhotoRow:
       locator does not say (`locators.LocatedFace`, as the next).
     silhouette: The jaw as the photo shows it, `[17, 2]`, photo pixels, where
       the landmarks have the true jaw.
-    disagreement: Mean distance of the landmarks' five points to those of the
-      face detector, in roots of the area of the landmarks' box, `[]`; None
-      where no detector gave any.
+    disagreement: Mean distance of the landmarks' five points, those that the
+      face does not hide, to those of the face detector, in roots of the area of
+      the landmarks' box, `[]`; None where no detector gave any.
   """
 
   image_path: pathlib.Path
