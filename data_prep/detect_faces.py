@@ -20,6 +20,7 @@ from data_prep.faces.detection import (
   LONGEST_PX,
   PAPER,
   PHOTOS_PER_SHARD,
+  SECOND_THRESHOLDS,
   detect_faces,
   list_source,
   mtcnn_source,
@@ -65,7 +66,7 @@ def define_flags() -> None:
     "second_thresholds",
     [],
     "The same of a second look at photographs in which no face was found, e.g."
-    " 0.5,0.6,0.7 for profiles; empty looks once.",
+    f" {','.join(map(str, SECOND_THRESHOLDS))}; empty looks once.",
   )
   flags.DEFINE_enum(
     "faces",

@@ -58,7 +58,7 @@ class LandmarkPhotoSet:
   landmark_calibration: str = AUTO
 
 
-def world_of_set(settings: LandmarkPhotoSet) -> SyntheticWorld:
+def landmark_world(settings: LandmarkPhotoSet) -> SyntheticWorld:
   """The world that a set's photos are taken in.
 
   Raises:
@@ -109,7 +109,7 @@ def render_set(
   Raises:
     UserError: `output` holds something else, or was begun with other settings.
   """
-  world = world_of_set(settings)
+  world = landmark_world(settings)
   file = settings.morphable_model
   inputs = [] if file is None else [sha256_of(pathlib.Path(file)).encode()]
   with open_stage(

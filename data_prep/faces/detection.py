@@ -39,6 +39,11 @@ LONGEST_PX = 1024
 PAPER = Settings()
 
 
+# Of a second look, which finds three quarters of the faces that the first
+# misses.
+SECOND_THRESHOLDS = (0.5, 0.6, 0.7)
+
+
 @dataclasses.dataclass(frozen=True)
 class FaceSource:
   """Where boxes and five points come from.

@@ -6,7 +6,7 @@ import pathlib
 from data_prep.faces.locators import Locator
 from disentangle3d.evaluation.landmark_scores import balanced_mean, by_yaw
 from disentangle3d.reporting.html_page import Section
-from experiments.measures.landmarks import measure_landmarks
+from experiments.measures.located import measure_landmarks
 from experiments.pages.findings import PAGE, join_findings, save_findings
 from experiments.pages.landmarks import landmark_sections
 from experiments.pages.paper_tables import Measured

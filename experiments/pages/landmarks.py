@@ -19,7 +19,7 @@ from disentangle3d.reporting.html_page import (
   Table,
 )
 from disentangle3d.reporting.pictures import contact_sheet, draw_landmarks
-from experiments.measures.landmarks import LandmarkResults
+from experiments.measures.located import LandmarkResults
 
 _WORST, _COLUMNS = 24, 8
 _CURVE_TO = 15.0
@@ -87,7 +87,8 @@ def _about(results: LandmarkResults) -> str:
     )
   count = len(results.found)
   return (
-    f"MTCNN finds no face in {int((~results.found).sum())} of {count} photos,"
+    f"MTCNN, with a second look at photos without a face, finds none in"
+    f" {int((~results.found).sum())} of {count} photos,"
     f" and another than the truth's in {int(results.another.sum())}."
   )
 

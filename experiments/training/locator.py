@@ -150,7 +150,7 @@ class PhotoStore:
     return np.concatenate([shard.yaw_rad for shard in self.shards])[:count]
 
 
-def read_photos(
+def read_stores(
   settings: LocatorSettings, *, heldout: bool
 ) -> list[PhotoStore]:
   """The photos of each folder to train on, or those held out."""
@@ -195,7 +195,7 @@ def train_locator(
     Whether the last step is done and the export written.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  train, heldout = (read_photos(settings, heldout=h) for h in (False, True))
+  train, heldout = (read_stores(settings, heldout=h) for h in (False, True))
   optimizer = _optimizer(settings)
   state = _restored(workdir, _initial(settings, optimizer))
   step = _train_step(settings, optimizer)
@@ -214,7 +214,7 @@ def train_locator(
     last = done == settings.steps or should_stop()
     if done % settings.evaluate_every == 0 or last:
       _save(workdir, state)
-      _log(workdir, {"step": done, **evaluate(state.mean_params, heldout)})
+      _log(workdir, {"step": done, **errors_by_yaw(state.mean_params, heldout)})
     if last and done < settings.steps:
       return False
   return True
@@ -306,7 +306,9 @@ def _located(
   return found.points[..., :2], crops.points[..., :2]
 
 
-def evaluate(params: Any, stores: Sequence[PhotoStore]) -> dict[str, float]:
+def errors_by_yaw(
+  params: Any, stores: Sequence[PhotoStore]
+) -> dict[str, float]:
   """Mean error on photos by range of yaw, percent of the points' box."""
   found = {}
   for place, store in enumerate(stores):

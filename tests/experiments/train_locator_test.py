@@ -13,16 +13,16 @@ import numpy as np
 from data_prep.datasets import landmark_photo_set
 from data_prep.datasets.landmark_photo_set import (
   LandmarkPhotoSet,
+  landmark_world,
   read_landmark_photos,
   render_set,
-  world_of_set,
 )
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.landmark_files import load_landmark_params
 from experiments.evaluations.landmarks import evaluate_landmarks
-from experiments.measures.landmarks import measure_landmarks
+from experiments.measures.located import measure_landmarks
 from experiments.sets.landmark_sets import aflw2000_set, synthetic_set
 from experiments.training.locator import EXPORT, LocatorSettings, train_locator
 from tests.data_prep.pictures import write_aflw2000
@@ -70,7 +70,7 @@ class LandmarkPhotoSetTest(absltest.TestCase):
     shards = read_landmark_photos(FOLDER)
     self.assertEqual([len(shard.image) for shard in shards], [8, 8, 8])
     again = landmark_photo_set.landmark_photos_of(
-      world_of_set(SETTINGS), SETTINGS.seed, np.arange(8, 16)
+      landmark_world(SETTINGS), SETTINGS.seed, np.arange(8, 16)
     )
     np.testing.assert_array_equal(shards[1].image, again.image)
     np.testing.assert_array_equal(shards[1].points, again.points)

@@ -8,9 +8,10 @@ import time
 from jaxtyping import Bool, Float
 import numpy as np
 
+from data_prep.faces.detection import SECOND_THRESHOLDS, looking_again
 from data_prep.faces.detection_rows import choose_faces
 from data_prep.faces.locators import Locator, NoFaceError
-from data_prep.faces.mtcnn.detector import Detector
+from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.faces.network_locator import box_of_points
 from data_prep.stages.progress import progress
 from data_prep.stages.rows import PhotoRow
@@ -82,13 +83,20 @@ def measure_landmarks(
 
 
 def _detected(faces: LandmarkSet) -> list[np.ndarray | None]:
-  """MTCNN's box nearest each photo's centre, as detect_faces takes it."""
-  detector = Detector()
+  """MTCNN's box nearest each photo's centre, as detect_faces takes it.
+
+  With a second look where the first finds nothing.
+  """
+  first_look, second_look = (
+    Detector(Settings(thresholds=thresholds)).detect
+    for thresholds in (Settings().thresholds, SECOND_THRESHOLDS)
+  )
+  find = looking_again(first_look, second_look)
   boxes: list[np.ndarray | None] = []
   with progress("detect", total=len(faces.images)) as update:
     for first in range(0, len(faces.images), _AT_ONCE):
       images = list(faces.images[first : first + _AT_ONCE])
-      for image, one in zip(images, detector.detect(images), strict=True):
+      for image, one in zip(images, find(images), strict=True):
         chosen = choose_faces(one, image.shape[:2], "centre")
         boxes.append(one.boxes[chosen[0]] if chosen else None)
       update(len(images))
