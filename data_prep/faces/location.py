@@ -155,8 +155,9 @@ def _disagreement(
     return None
   size = np.sqrt(max(float(np.prod(np.ptp(face.landmarks, axis=0))), 1.0))
   # What the face hides, a detector marks somewhere near.
-  seen = five_points(np.repeat(face.visibility[:, None], 2, 1))[:, 0]
-  seen = np.asarray(seen) if np.any(seen > 0) else np.ones(5)
+  both = np.repeat(face.visibility[:, None], 2, 1)
+  seen = np.asarray(five_points(both))[:, 0]
+  seen = seen if np.any(seen > 0) else np.ones_like(seen)
   away = np.linalg.norm(five_points(face.landmarks) - detected, axis=-1)
   return np.asarray(np.average(away, weights=seen) / size, np.float32)
 
