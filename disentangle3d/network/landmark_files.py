@@ -37,7 +37,7 @@ def save_landmark_params(
   )
 
 
-def load_landmark_params(path: str | os.PathLike[str] = SHIPPED) -> Any:
+def load_landmark_params(path: str | os.PathLike[str]) -> Any:
   """Reads and checks what `save_landmark_params` wrote.
 
   Raises:
