@@ -19,7 +19,12 @@ from data_prep.faces.detection_rows import (
   row_from_list,
 )
 from data_prep.faces.five_point_lists import read_five_points
-from data_prep.faces.mtcnn.detector import Detector, Faces, Settings
+from data_prep.faces.mtcnn.detector import (
+  DETECTION_SIDE,
+  Detector,
+  Faces,
+  Settings,
+)
 from data_prep.faces.mtcnn.weights import LICENCES
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
@@ -31,9 +36,6 @@ STAGE = "detect_faces"
 
 
 PHOTOS_PER_SHARD = 512
-
-
-LONGEST_PX = 1024
 
 
 PAPER = Settings()
@@ -64,7 +66,7 @@ def mtcnn_source(
   *,
   second_thresholds: tuple[float, float, float] | None = None,
   faces: Choice = "centre",
-  longest_px: int = LONGEST_PX,
+  side: int = DETECTION_SIDE,
   most_megapixels: float = MOST_MEGAPIXELS,
   find: FindFaces | None = None,
 ) -> FaceSource:
@@ -76,7 +78,7 @@ def mtcnn_source(
       finds no face; None looks once.
     faces: Which face of a photo: the nearest to its centre, the largest, or
       all of them as rows of their own (`<image_id>.face2`).
-    longest_px: Photos with a longer side are shrunk to it for the detector.
+    side: Photos with a longer side are shrunk to it for the detector.
     most_megapixels: Larger photos are rejected before they are decoded.
     find: In place of MTCNN.
 
@@ -84,20 +86,20 @@ def mtcnn_source(
     UserModuleNotFoundError: The extra `detect` is not installed.
     ValueError: A setting is out of its range.
   """
-  find = find or Detector(settings).detect
+  find = find or Detector(settings, side=side).detect
   told: dict[str, Any] = {}
   if second_thresholds is not None:
     told["second_thresholds"] = second_thresholds
     again = dataclasses.replace(settings, thresholds=second_thresholds)
-    find = looking_again(find, Detector(again).detect)
+    find = looking_again(find, Detector(again, side=side).detect)
 
   def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
-    for loaded in read_ahead(photos, longest_px, most_megapixels):
+    for loaded in read_ahead(photos, side, most_megapixels):
       yield detect_some(loaded, find, faces)
 
   told |= {
     "faces": faces,
-    "longest_px": longest_px,
+    "detection_side": side,
     "most_megapixels": most_megapixels,
   }
   return FaceSource(

@@ -11,10 +11,10 @@ from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.found_faces import (
   FaceFinder,
   FoundFace,
-  default_finder,
   find_faces,
   precropped_face,
 )
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE
 from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.loose_photos import LoosePhoto
 from disentangle3d.types import UserError
@@ -31,11 +31,14 @@ _LOCATORS = {DLIB: DlibLocator, SYNTHETIC: NetworkLocator}
 class Finder:
   """Faces of photos, found or taken as they are."""
 
-  def __init__(self, *, precropped: bool, locator: str = DLIB) -> None:
+  def __init__(
+    self, *, precropped: bool, side: int = DETECTION_SIDE, locator: str = DLIB
+  ) -> None:
     """Loads the detectors.
 
     Args:
-      precropped: Whether photos are aligned crops.
+      precropped: The photos are aligned crops.
+      side: Photos with a longer side are shrunk to it for MTCNN.
       locator: What finds the landmarks, one of `FREE_STANDING`.
 
     Raises:
@@ -43,13 +46,10 @@ class Finder:
         crops do without.
     """
     self.precropped = precropped
-    self._locate = None
+    self.side = side
+    self._locate = self._finder = None
     if not precropped:
-      self._finder = (
-        default_finder()
-        if locator == DLIB
-        else FaceFinder(locate=_LOCATORS[locator]().locate)
-      )
+      self._finder = FaceFinder(locate=_LOCATORS[locator]().locate, side=side)
       return
     try:
       self._locate = _LOCATORS[locator]().locate
