@@ -60,7 +60,7 @@ class Jitter(flax.struct.PyTreeNode):
 
 
 def plain_crop(
-  example: LandmarkExample, jitter: Jitter, key: Array
+  key: Array, example: LandmarkExample, jitter: Jitter
 ) -> LandmarkExample:
   """A jittered crop as it was rendered, for measuring."""
   matrix = _crop_from_photo(jitter, key)
@@ -70,18 +70,18 @@ def plain_crop(
 
 
 def training_crop(
+  key: Array,
   example: LandmarkExample,
   other: UInt8[Array, "112 112 4"],
   jitter: Jitter,
-  key: Array,
 ) -> LandmarkExample:
   """A crop of a photo with everything done to it.
 
   Args:
+    key: Everything random comes from it.
     example: The photo.
     other: Another photo, of which backgrounds and occluders are made.
     jitter: Of the box.
-    key: Everything random comes from it.
 
   Returns:
     The crop.

@@ -263,8 +263,8 @@ def _train_step(
   ) -> tuple[LocatorState, jax.Array]:
     keys = jax.random.split(key, len(photos.image))
     others = jnp.roll(photos.image, 1, 0)
-    crops = jax.vmap(training_crop, (0, 0, None, 0))(
-      photos, others, jitter, keys
+    crops = jax.vmap(training_crop, (0, 0, 0, None))(
+      keys, photos, others, jitter
     )
 
     def loss_of(params: Any) -> jax.Array:
@@ -299,8 +299,8 @@ def _located(
   params: Any, photos: LandmarkExample, keys: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Points found in plain crops of photos, and the true ones."""
-  crops = jax.vmap(plain_crop, (0, None, 0))(
-    photos, Jitter(wide_share=0.0), keys
+  crops = jax.vmap(plain_crop, (0, 0, None))(
+    keys, photos, Jitter(wide_share=0.0)
   )
   found = find_points(params, crops.image)
   return found.points[..., :2], crops.points[..., :2]

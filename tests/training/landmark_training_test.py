@@ -41,7 +41,7 @@ def _photo(point=(60.0, 50.0)) -> LandmarkExample:
 
 class CropTest(absltest.TestCase):
   def test_points_go_where_the_pixels_go(self):
-    crop_of = jax.jit(lambda key: plain_crop(_photo(), Jitter(), key))
+    crop_of = jax.jit(lambda key: plain_crop(key, _photo(), Jitter()))
     y, x = np.mgrid[:CROP_PX, :CROP_PX]
     for seed in range(6):
       crop = crop_of(jax.random.key(seed))
@@ -51,7 +51,7 @@ class CropTest(absltest.TestCase):
 
   def test_depth_scales_with_the_crop(self):
     photo = _photo()
-    crop = plain_crop(photo, Jitter(), jax.random.key(0))
+    crop = plain_crop(jax.random.key(0), photo, Jitter())
     flat = [
       np.linalg.norm(one.points[0, :2] - one.points[1, :2])
       for one in (crop, photo)
@@ -62,7 +62,7 @@ class CropTest(absltest.TestCase):
     )
 
   def test_the_mirror_image_of_the_mirror_image_is_the_crop(self):
-    crop = plain_crop(_photo(), Jitter(), jax.random.key(1))
+    crop = plain_crop(jax.random.key(1), _photo(), Jitter())
     chex.assert_trees_all_close(mirror(mirror(crop)), crop, atol=1e-4)
     np.testing.assert_allclose(
       mirror(crop).points[MARKED, 0], CROP_PX - 1 - crop.points[MARKED, 0]
@@ -71,11 +71,11 @@ class CropTest(absltest.TestCase):
   def test_training_changes_pixels_and_keeps_the_truth(self):
     photo, key = _photo(), jax.random.key(2)
     other = jnp.full((PHOTO_PX, PHOTO_PX, 4), 90, jnp.uint8)
-    changed = jax.jit(training_crop)(photo, other, Jitter(), key)
+    changed = jax.jit(training_crop)(key, photo, other, Jitter())
     self.assertEqual(changed.image.shape, (CROP_PX, CROP_PX, 3))
     self.assertTrue(np.isfinite(changed.image).all())
     self.assertLessEqual(float(jnp.abs(changed.image).max()), 1.0)
-    again = jax.jit(training_crop)(photo, other, Jitter(), key)
+    again = jax.jit(training_crop)(key, photo, other, Jitter())
     chex.assert_trees_all_equal(changed, again)
 
   def test_a_fine_step_of_compression_changes_next_to_nothing(self):
