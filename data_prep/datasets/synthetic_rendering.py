@@ -17,6 +17,7 @@ from data_prep.datasets.synthetic_set import (
   label_model,
   photos_of,
   split_plans,
+  true_labels,
 )
 from data_prep.datasets.synthetic_shards import (
   SyntheticShard,
@@ -84,7 +85,7 @@ def render_dataset(
     total = sum(shards[number].num_photos for number in pending)
 
     def make(number: int) -> int:
-      records = _records(shards[number], settings.seed, world, small)
+      records = _records(shards[number], settings, world, fitter, small)
       write_shard(
         stage,
         number,
@@ -113,13 +114,20 @@ def render_dataset(
 
 
 def _records(
-  shard: SyntheticShard, seed: int, world: SyntheticWorld, fitter: FitModel
+  shard: SyntheticShard,
+  settings: SyntheticSet,
+  world: SyntheticWorld,
+  fitter: MorphableModel,
+  small: FitModel,
 ) -> list[dict[str, Any]]:
-  plan = shard.plan
+  plan, seed = shard.plan, settings.seed
   indices = plan.indices(shard.start, shard.stop)
   world = world.replace(photos_per_person=plan.photos_per_person)
   photos = photos_of(world, seed, indices)
-  fits = fit_labels(fitter, photos.landmarks, photos.visibility, photos.person)
+  if settings.labels == "true":
+    fits = true_labels(world, seed, indices, photos, fitter)
+  else:
+    fits = fit_labels(small, photos.landmarks, photos.visibility, photos.person)
   records = []
   for row, index in enumerate(indices):
     person = int(photos.person[row])
