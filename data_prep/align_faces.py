@@ -17,8 +17,10 @@ from absl import flags
 from data_prep.faces.alignment import align_faces
 from data_prep.photos.crops import TEMPLATES
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_output,
   define_path,
   define_shard,
@@ -40,6 +42,7 @@ def define_flags() -> None:
     " takes; arcface makes 112 x 112.",
   )
   define_shard()
+  define_engine()
 
 
 def main() -> None:
@@ -49,6 +52,7 @@ def main() -> None:
     pathlib.Path(flags.FLAGS.output),
     template=TEMPLATES[flags.FLAGS.template],
     share=parse_share(flags.FLAGS.shard),
+    engine=engine_from_flags(),
   )
 
 

@@ -18,8 +18,10 @@ from absl import flags, logging
 
 from data_prep.datasets.building import build_dataset
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_output,
   define_path,
   define_shard,
@@ -41,6 +43,7 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer("seed", 0, "Decides which people are held out.")
   define_shard()
+  define_engine()
   was(fits="fitted")
 
 
@@ -52,6 +55,7 @@ def main() -> None:
     heldout=flags.FLAGS.heldout_people,
     seed=flags.FLAGS.seed,
     share=parse_share(flags.FLAGS.shard),
+    engine=engine_from_flags(),
   )
   for name, split in (manifest or {"splits": {}})["splits"].items():
     logging.info(

@@ -28,8 +28,10 @@ from data_prep.faces.mtcnn.detector import Settings
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_most_megapixels,
   define_output,
   define_path,
@@ -82,6 +84,7 @@ def define_flags() -> None:
   )
   define_photos_per_shard(PHOTOS_PER_SHARD)
   define_shard()
+  define_engine()
   was(images="photos")
 
 
@@ -102,7 +105,7 @@ def settings_from_flags() -> Settings:
 def main() -> None:
   """Detects and reports."""
   values = flags.FLAGS
-  share = parse_share(values.shard)
+  share, engine = parse_share(values.shard), engine_from_flags()
   if values.five_points:
     source = list_source(pathlib.Path(values.five_points))
   else:
@@ -125,6 +128,7 @@ def main() -> None:
     passed_over=found.passed_over.counts(),
     photos_per_shard=values.photos_per_shard,
     share=share,
+    engine=engine,
   )
 
 

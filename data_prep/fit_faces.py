@@ -19,8 +19,10 @@ from absl import flags, logging
 from data_prep.fitting.shards import CONTOURS, FitSettings
 from data_prep.fitting.stage import check_model, fit_faces
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_landmark_calibration,
   define_morphable_model,
   define_output,
@@ -48,6 +50,7 @@ def define_flags() -> None:
   define_landmark_calibration()
   define_output(STAGE_OUTPUT)
   define_shard()
+  define_engine()
   was(landmarks="aligned", model="morphable_model")
   flags.DEFINE_float(
     "landmark_std_px",
@@ -148,6 +151,7 @@ def main() -> None:
     output,
     settings=settings_from_flags(),
     share=parse_share(flags.FLAGS.shard),
+    engine=engine_from_flags(),
   )
   for kind, count in (counts or {}).items():
     logging.info("%s: %d %s", output, count, kind)

@@ -30,8 +30,10 @@ from data_prep.faces.locators import Locator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_most_megapixels,
   define_output,
   define_path,
@@ -69,6 +71,7 @@ def define_flags() -> None:
     "With --locator=pts, the terms of use of the points.",
   )
   define_shard()
+  define_engine()
   was(images="photos")
 
 
@@ -97,7 +100,7 @@ def check_flags() -> None:
 def main() -> None:
   """Locates and reports."""
   values = flags.FLAGS
-  share = parse_share(values.shard)
+  share, engine = parse_share(values.shard), engine_from_flags()
   if bool(values.photos) == bool(values.detected):
     raise UserError("--detected, --photos: expected exactly one of the two")
   if values.detected:
@@ -115,7 +118,9 @@ def main() -> None:
   with _locator_from_flags() as locator:
     for name, terms in locator.licences.items():
       logging.info("Licence of %s: %s.", name, terms)
-    locate_landmarks(faces, pathlib.Path(values.output), locator, share=share)
+    locate_landmarks(
+      faces, pathlib.Path(values.output), locator, share=share, engine=engine
+    )
 
 
 if __name__ == "__main__":

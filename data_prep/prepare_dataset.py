@@ -28,9 +28,11 @@ from data_prep.datasets.preparation import (
 from data_prep.faces.location import LOCATORS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_landmark_calibration,
   define_morphable_model,
   define_output,
@@ -65,6 +67,7 @@ def define_flags() -> None:
     " locate_landmarks.fan_python=fan/bin/python.",
   )
   define_shard()
+  define_engine()
   flags.DEFINE_integer(
     "pictures",
     200,
@@ -89,7 +92,7 @@ def main() -> None:
     options.setdefault(stage, {}).update(own)
   output = pathlib.Path(values.output)
   steps = plan_steps(values.photos, values.morphable_model, output, options)
-  share = parse_share(values.shard)
+  share, engine = parse_share(values.shard), engine_from_flags()
   check_folder(output)
   check_steps(
     steps,
@@ -99,7 +102,7 @@ def main() -> None:
     load_morphable_model(values.morphable_model),
   )
   if not prepare_dataset(
-    steps, output, share=share, most_pictures=values.pictures
+    steps, output, share=share, engine=engine, most_pictures=values.pictures
   ):
     sys.exit(1)
 

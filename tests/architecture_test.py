@@ -75,6 +75,7 @@ _SOLE_IMPORTERS = {
   "trimesh": ("disentangle3d/faces/meshes.py",),
   "igl": ("disentangle3d/evaluation/surfaces.py",),
   "cv2": ("data_prep/",),
+  "ray": ("data_prep/stages/ray_engine.py",),
   "ml_collections": ("experiments/",),
   "absl": ("data_prep/", "experiments/"),
 }

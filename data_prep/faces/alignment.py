@@ -1,7 +1,7 @@
 """The stage `align_faces`: crops of located faces, shard by shard."""
 
-from collections.abc import Callable
 import dataclasses
+import functools
 import pathlib
 
 import cv2
@@ -9,16 +9,18 @@ import cv2
 from data_prep.photos.crops import SPHEREFACE, Template, crop_matrix, warp_crop
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.about import read_licences, read_stages
+from data_prep.stages.engine import LOCAL, Engine, Work
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards
+from data_prep.stages.shard_rows import ShardRows, each_row
 from disentangle3d.output_files import replace_file
 
 STAGE = "align_faces"
 
 
 def _align_row(
-  row: PhotoRow, folder: pathlib.Path, template: Template = SPHEREFACE
+  folder: pathlib.Path, template: Template, row: PhotoRow
 ) -> PhotoRow:
   """Writes one photo's crop under `folder`; the row with matrix and path."""
   if row.status != "ok":
@@ -48,6 +50,7 @@ def align_faces(
   *,
   template: Template = SPHEREFACE,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Crops all located photos, shard by shard.
 
@@ -57,6 +60,7 @@ def align_faces(
     output: The folder to write; new, empty, or of an earlier run of this.
     template: Of the crops.
     share: Which shards to make.
+    engine: Who makes them.
 
   Returns:
     The counts once every shard is there; None before.
@@ -69,15 +73,6 @@ def align_faces(
   manifests = list_manifests(located)
   contents = [path.read_bytes() for path in manifests]
 
-  def make_rows(
-    shard: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    rows = []
-    for row in read_shard_rows(manifests[shard]):
-      rows.append(_align_row(row, output, template))
-      progress(1)
-    return rows
-
   num_photos = sum(content.count(b"\n") for content in contents)
   with open_stage(
     output,
@@ -89,4 +84,17 @@ def align_faces(
     stages_before=read_stages(located),
     share=share,
   ) as folder:
-    return fill_shards(folder, share, make_rows, num_photos=num_photos)
+    align = functools.partial(_align_row, output, template)
+    make = ShardRows(
+      folder,
+      read_shard_rows,
+      functools.partial(each_row, align),
+      PhotoRow.rejected,
+    )
+    return fill_shards(
+      folder,
+      share,
+      Work(make, part=manifests.__getitem__),
+      num_photos=num_photos,
+      engine=engine,
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+import functools
 import os
 import pathlib
 import types
@@ -15,15 +16,18 @@ from data_prep.faces.detection_rows import (
   detect_some,
   read_ahead,
   row_from_list,
+  row_given_up,
 )
 from data_prep.faces.five_point_lists import read_five_points
 from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.faces.mtcnn.weights import LICENCES
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
+from data_prep.stages.engine import LOCAL, Engine, Progress, Work
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow
 from data_prep.stages.shard_loop import fill_shards, split_shards
+from data_prep.stages.shard_rows import ShardRows
 
 STAGE = "detect_faces"
 
@@ -41,15 +45,22 @@ PAPER = Settings()
 class FaceSource:
   """Where boxes and five points come from.
 
+  Another process is sent the call that made it, and loads the weights itself.
+
   Attributes:
     rows: Makes the rows of photos, some at a time and in order.
     settings: All that decides them, JSON values.
     licences: Terms of what they were made with, by name.
+    remake: Makes the same again.
   """
 
   rows: Callable[[Sequence[Photo]], Iterable[list[PhotoRow]]]
   settings: Mapping[str, Any]
   licences: Mapping[str, str]
+  remake: Callable[[], "FaceSource"]
+
+  def __reduce__(self) -> tuple[Callable[[], "FaceSource"], tuple[()]]:
+    return self.remake, ()
 
 
 def mtcnn_source(
@@ -74,7 +85,7 @@ def mtcnn_source(
     UserModuleNotFoundError: The extra `detect` is not installed.
     ValueError: A setting is out of its range.
   """
-  find = find or Detector(settings).detect
+  given, find = find, find or Detector(settings).detect
 
   def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
     for loaded in read_ahead(photos, longest_px, most_megapixels):
@@ -86,7 +97,10 @@ def mtcnn_source(
     "most_megapixels": most_megapixels,
   }
   return FaceSource(
-    rows, {"detector": NAME, **dataclasses.asdict(settings), **told}, LICENCES
+    rows,
+    {"detector": NAME, **dataclasses.asdict(settings), **told},
+    LICENCES,
+    functools.partial(mtcnn_source, settings, find=given, **told),
   )
 
 
@@ -103,7 +117,12 @@ def list_source(path: pathlib.Path) -> FaceSource:
     yield [row_from_list(photo, points) for photo in photos]
 
   told = {"detector": LIST_NAME, "list_sha256": digest([path.read_bytes()])}
-  return FaceSource(rows, told, {path.name: "see where the list came from"})
+  return FaceSource(
+    rows,
+    told,
+    {path.name: "see where the list came from"},
+    functools.partial(list_source, path),
+  )
 
 
 def detect_faces(
@@ -115,6 +134,7 @@ def detect_faces(
   passed_over: Mapping[str, int] = types.MappingProxyType({}),
   photos_per_shard: int = PHOTOS_PER_SHARD,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Detects the faces of photos and writes the manifest, shard by shard.
 
@@ -126,6 +146,7 @@ def detect_faces(
     passed_over: Same: how many files were not taken for photos, by kind.
     photos_per_shard: Photos a manifest shard; a killed run loses one shard.
     share: Which shards to make.
+    engine: Who makes them.
 
   Returns:
     The counts once every shard is there; None before.
@@ -134,15 +155,6 @@ def detect_faces(
     ValueError: `output` holds something else, or no photo has a face.
   """
   shards = split_shards(len(photos), photos_per_shard)
-
-  def make_rows(
-    shard: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    made = []
-    for rows in source.rows([photos[place] for place in shards[shard]]):
-      made += rows
-      progress(len(rows))
-    return made
 
   with open_stage(
     output,
@@ -154,4 +166,28 @@ def detect_faces(
     share=share,
     passed_over=passed_over,
   ) as folder:
-    return fill_shards(folder, share, make_rows, num_photos=len(photos))
+    make = ShardRows(
+      folder, _same, functools.partial(_rows, source), row_given_up
+    )
+    work = Work(
+      make,
+      part=lambda shard: [photos[place] for place in shards[shard]],
+      gains_from_gpu=True,
+    )
+    return fill_shards(
+      folder, share, work, num_photos=len(photos), engine=engine
+    )
+
+
+def _same(photos: Sequence[Photo]) -> Sequence[Photo]:
+  return photos
+
+
+def _rows(
+  source: FaceSource, photos: Sequence[Photo], progress: Progress
+) -> list[PhotoRow]:
+  made = []
+  for rows in source.rows(photos):
+    made += rows
+    progress(len(rows))
+  return made
