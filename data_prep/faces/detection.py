@@ -91,7 +91,7 @@ def mtcnn_source(
     for loaded in read_ahead(photos, longest_px, most_megapixels):
       yield detect_some(loaded, find, faces)
 
-  told = {
+  told: dict[str, Any] = {
     "faces": faces,
     "longest_px": longest_px,
     "most_megapixels": most_megapixels,

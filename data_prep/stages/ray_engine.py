@@ -189,8 +189,7 @@ class _Run:
     """Makes all; raises what a worker raised."""
     with concurrent.futures.ThreadPoolExecutor() as searchers:
       while self._waiting or self._searches or self._makes():
-        while self._idle and self._waiting:
-          self._give(self._idle.pop(), self._waiting.popleft())
+        self._employ()
         self._staff()
         for reference in self._some_that_ended():
           self._end(reference, searchers)
@@ -206,6 +205,13 @@ class _Run:
 
   def _makes(self) -> bool:
     return any(shard is not None for _, shard in self._busy.values())
+
+  def _employ(self) -> None:
+    """Gives the idle work; without any they make room for who searches."""
+    while self._idle and self._waiting:
+      self._give(self._idle.pop(), self._waiting.popleft())
+    while self._idle and self._searches:
+      self._pool.drop(self._idle.pop())
 
   def _staff(self) -> None:
     """Asks for as many workers as there is room and work for."""
@@ -247,15 +253,15 @@ class _Run:
       self._waiting.appendleft(shard)
     elif isinstance(self._work.make, ShardRows):
       logging.warning("Shard %d: looking for what kills its workers.", shard)
-      self._searches[searchers.submit(self._give_up, shard, why)] = shard
+      search = searchers.submit(self._give_up, shard, why, _Probe(self._pool))
+      self._searches[search] = shard
     else:
       raise UserError(f"shard {shard}: {_TRIES} workers died of it ({why})")
 
-  def _give_up(self, shard: int, why: str) -> None:
+  def _give_up(self, shard: int, why: str, probe: "_Probe") -> None:
     """Finds a photo that kills every worker, and gives it up."""
     part = self._work.part(shard)
     given_up = self._given_up.setdefault(shard, {})
-    probe = _Probe(self._pool)
     try:
       places = [
         place for place in range(probe.count(part)) if place not in given_up
@@ -291,8 +297,8 @@ class _Probe:
     try:
       _answer(self._pool.ray, self._worker.attempt.remote(part, places))
     except WorkerLostError:
-      self.close()
-      self._worker = self._pool.start()
+      dead, self._worker = self._worker, self._pool.start()
+      self._pool.drop(dead)
       return True
     return False
 
