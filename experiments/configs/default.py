@@ -188,6 +188,7 @@ def _phase(config: ConfigDict) -> ConfigDict:
   config.batch_size = 256  # over all devices
   config.accumulate = 1  # parts a device takes its share of a batch in
   config.average_decay = 0.0  # of the params' running average; 0: none
+  config.gradient_dtype = "float32"  # or bfloat16, averaged over the devices so
   config.examples = "dataset"  # "dataset", "prior" or "fake"
   config.optimizers = ConfigDict()  # of the modules that train
   config.weights = ConfigDict(dict.fromkeys(LOSSES, 0.0))  # 0: left out

@@ -21,6 +21,8 @@ def two_nodes() -> Iterator[Any]:
   except ModuleNotFoundError as error:
     raise unittest.SkipTest("ray is not installed (extra `ray`)") from error
   os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+  # Busy machines take their time.
+  os.environ["RAY_raylet_start_wait_time_s"] = "180"
   cluster = Cluster(
     initialize_head=True,
     head_node_args={"num_cpus": 0, "include_dashboard": False},
