@@ -10,8 +10,6 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
-import pathlib
-
 from absl import flags
 
 from data_prep.faces.alignment import align_faces
@@ -48,8 +46,8 @@ def define_flags() -> None:
 def main() -> None:
   """Aligns and reports."""
   align_faces(
-    pathlib.Path(flags.FLAGS.located),
-    pathlib.Path(flags.FLAGS.output),
+    as_path(flags.FLAGS.located),
+    as_path(flags.FLAGS.output),
     template=TEMPLATES[flags.FLAGS.template],
     share=parse_share(flags.FLAGS.shard),
     engine=engine_from_flags(),

@@ -12,8 +12,6 @@ machines that share the folder take a part each with --shard=i/n. The folder is
 a dataset once it has its manifest.json, which is written last.
 """
 
-import pathlib
-
 from absl import flags, logging
 
 from data_prep.datasets.building import build_dataset
@@ -50,8 +48,8 @@ def define_flags() -> None:
 def main() -> None:
   """Builds and reports."""
   manifest = build_dataset(
-    pathlib.Path(flags.FLAGS.fitted),
-    pathlib.Path(flags.FLAGS.output),
+    as_path(flags.FLAGS.fitted),
+    as_path(flags.FLAGS.output),
     heldout=flags.FLAGS.heldout_people,
     seed=flags.FLAGS.seed,
     share=parse_share(flags.FLAGS.shard),

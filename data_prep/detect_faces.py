@@ -11,8 +11,6 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
-import pathlib
-
 from absl import flags, logging
 
 from data_prep.faces.detection import (
@@ -107,7 +105,7 @@ def main() -> None:
   values = flags.FLAGS
   share, engine = parse_share(values.shard), engine_from_flags()
   if values.five_points:
-    source = list_source(pathlib.Path(values.five_points))
+    source = list_source(as_path(values.five_points))
   else:
     source = mtcnn_source(
       settings_from_flags(),
@@ -122,7 +120,7 @@ def main() -> None:
     logging.info("Licence of %s: %s.", name, terms)
   detect_faces(
     found.photos,
-    pathlib.Path(values.output),
+    as_path(values.output),
     source,
     photo_licence=values.photo_licence,
     passed_over=found.passed_over.counts(),

@@ -12,8 +12,6 @@ among n machines on one file system. Whoever writes the last shard writes the
 summary, `summary.json` and `summary.html`.
 """
 
-import pathlib
-
 from absl import flags, logging
 
 from data_prep.fitting.shards import CONTOURS, FitSettings
@@ -144,9 +142,9 @@ def check_flags() -> None:
 
 def main() -> None:
   """Fits and reports."""
-  output = pathlib.Path(flags.FLAGS.output)
+  output = as_path(flags.FLAGS.output)
   counts = fit_faces(
-    pathlib.Path(flags.FLAGS.aligned),
+    as_path(flags.FLAGS.aligned),
     load_morphable_model(flags.FLAGS.morphable_model),
     output,
     settings=settings_from_flags(),

@@ -13,7 +13,6 @@ missing; machines that share the folder take a part each with --shard=i/n.
 
 from collections.abc import Iterator
 import contextlib
-import pathlib
 
 from absl import flags, logging
 
@@ -104,7 +103,7 @@ def main() -> None:
   if bool(values.photos) == bool(values.detected):
     raise UserError("--detected, --photos: expected exactly one of the two")
   if values.detected:
-    faces = rows_of_stage(pathlib.Path(values.detected))
+    faces = rows_of_stage(as_path(values.detected))
   else:
     found = list_set(values.photos)
     found.passed_over.tell(values.photos)
@@ -119,7 +118,7 @@ def main() -> None:
     for name, terms in locator.licences.items():
       logging.info("Licence of %s: %s.", name, terms)
     locate_landmarks(
-      faces, pathlib.Path(values.output), locator, share=share, engine=engine
+      faces, as_path(values.output), locator, share=share, engine=engine
     )
 
 

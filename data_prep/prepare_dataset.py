@@ -14,7 +14,6 @@ take a part each with --shard=i/n: each waits for the others after each stage,
 and the first one writes the page.
 """
 
-import pathlib
 import sys
 
 from absl import flags
@@ -90,7 +89,7 @@ def main() -> None:
     options["fit_faces"] = {"landmark_calibration": values.landmark_calibration}
   for stage, own in parse_options(values.set).items():
     options.setdefault(stage, {}).update(own)
-  output = pathlib.Path(values.output)
+  output = as_path(values.output)
   steps = plan_steps(values.photos, values.morphable_model, output, options)
   share, engine = parse_share(values.shard), engine_from_flags()
   check_folder(output)

@@ -15,7 +15,6 @@ Killed or stopped, the same command goes on with the shards that are missing.
 """
 
 import dataclasses
-import pathlib
 
 from absl import flags, logging
 
@@ -120,7 +119,7 @@ def main() -> None:
     }
   )
   share, engine = parse_share(values.shard), engine_from_flags()
-  output = pathlib.Path(values.output)
+  output = as_path(values.output)
   world, fitter = world_of(settings)
   if values.write == "aligned":
     render_aligned(output, settings, world, share=share, engine=engine)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 import dataclasses
 import functools
 import os
-import pathlib
 from typing import Any
 
 from absl import logging
@@ -33,6 +32,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
+from disentangle3d.stores import as_path
 from disentangle3d.training.dataset import (
   MANIFEST,
   MORPHABLE_MODEL,
@@ -69,7 +69,7 @@ def render_dataset(
   Raises:
     ValueError: `output` holds something else, or was begun with other settings.
   """
-  output = pathlib.Path(output)
+  output = as_path(output)
   shards = plan_synthetic_shards(settings)
   with open_set(
     output,

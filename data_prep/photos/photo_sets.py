@@ -30,6 +30,7 @@ from data_prep.photos.listing import (
   natural_key,
   sort_names,
 )
+from disentangle3d.stores import absolute, as_path
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _SEPARATOR = "::"
@@ -104,7 +105,7 @@ def list_set(source: str | os.PathLike[str]) -> PhotoSet:
     UserError: It holds no photo, or photos that are in nobody's folder, or
       the file is broken; names it.
   """
-  path, root = _split(os.path.abspath(source))
+  path, root = _split(absolute(source))
   if not path.exists():
     raise UserFileNotFoundError(f"{path}: no such folder")
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]
@@ -116,7 +117,7 @@ def list_set(source: str | os.PathLike[str]) -> PhotoSet:
     found, prefix = _names_in_archive(path, root)
   _check_places(found, prefix)
   photos = [
-    Photo(pathlib.Path(prefix + name), name.split("/")[0], name)
+    Photo(as_path(prefix + name), name.split("/")[0], name)
     for name in found.photos
   ]
   return PhotoSet(photos, found.passed_over)
@@ -195,10 +196,10 @@ def _split(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
   text = os.fspath(path)
   at = text.find(_SEPARATOR)
   while at >= 0:
-    if os.path.isfile(text[:at]):
-      return pathlib.Path(text[:at]), text[at + len(_SEPARATOR) :]
+    if as_path(text[:at]).is_file():
+      return as_path(text[:at]), text[at + len(_SEPARATOR) :]
     at = text.find(_SEPARATOR, at + 1)
-  return pathlib.Path(text), ""
+  return as_path(text), ""
 
 
 def open_archive(path: pathlib.Path) -> ZipArchive | TarArchive | RecordFile:
@@ -231,7 +232,7 @@ def _record_photos(path: pathlib.Path) -> list[Photo]:
   if path.with_suffix(".lst").is_file():
     subjects = read_names(path.with_suffix(".lst"), labels)
   return [
-    Photo(pathlib.Path(f"{path}{_SEPARATOR}{key}"), subject, f"{subject}/{key}")
+    Photo(as_path(f"{path}{_SEPARATOR}{key}"), subject, f"{subject}/{key}")
     for key, subject in subjects.items()
   ]
 

@@ -21,6 +21,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.output_files import readable
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 MANIFEST = "manifest.json"
@@ -64,7 +65,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     UserError: The manifest is not one of this format, or the folder's path is
       no UTF-8, in which ArrayRecord finds no file.
   """
-  folder = pathlib.Path(folder)
+  folder = as_path(folder)
   if readable(str(folder)) != str(folder):
     raise UserError(
       f"{readable(str(folder))}: expected a dataset whose path is UTF-8, got"
@@ -107,7 +108,7 @@ def open_dataset(
     UserError: There is no such split, or a file's record count or checksum
       is not the manifest's; names the file, expected and got.
   """
-  folder = pathlib.Path(folder)
+  folder = as_path(folder)
   manifest = read_manifest(folder)
   path = folder / MANIFEST
   try:
