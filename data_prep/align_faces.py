@@ -12,7 +12,7 @@ missing; machines that share the folder take a part each with --shard=i/n.
 
 from absl import flags
 
-from data_prep.faces.alignment import align_faces
+from data_prep.faces.alignment import CROPS, align_faces
 from data_prep.photos.crops import TEMPLATES
 from data_prep.stages import command_line
 from data_prep.stages.engines import engine_from_flags
@@ -39,6 +39,13 @@ def define_flags() -> None:
     "The template of the crops: sphereface makes 112 x 96, which training"
     " takes; arcface makes 112 x 112.",
   )
+  flags.DEFINE_enum(
+    "crops",
+    "files",
+    CROPS,
+    "Whether each crop is a file, or a manifest's crops are one tar shard as"
+    " WebDataset reads it.",
+  )
   define_shard()
   define_engine()
 
@@ -49,6 +56,7 @@ def main() -> None:
     as_path(flags.FLAGS.located),
     as_path(flags.FLAGS.output),
     template=TEMPLATES[flags.FLAGS.template],
+    crops=flags.FLAGS.crops,
     share=parse_share(flags.FLAGS.shard),
     engine=engine_from_flags(),
   )

@@ -184,7 +184,7 @@ def _same(photos: Sequence[Photo]) -> Sequence[Photo]:
 
 
 def _rows(
-  source: FaceSource, photos: Sequence[Photo], progress: Progress
+  source: FaceSource, shard: int, photos: Sequence[Photo], progress: Progress
 ) -> list[PhotoRow]:
   made = []
   for rows in source.rows(photos):

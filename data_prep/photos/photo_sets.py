@@ -1,9 +1,10 @@
 """Photographs as people have them: who is in each, and RGB out of any format.
 
 A set is a folder with a folder a person (CASIA-WebFace, LFW, ORL; YTF's with a
-numbered folder a video in it), a zip or tar file of such a folder, or a
-RecordIO file. A photo inside a file is named `set.zip::ann/1.png`, or
-`train.rec::17` by its record's key; every path to a photo may be such a name.
+numbered folder a video in it), a zip or tar file of such a folder, a RecordIO
+file, or a folder of tar shards as WebDataset has them. A photo inside a file is
+named `set.zip::ann/1.png`, or `train.rec::17` by its record's key; every path
+to a photo may be such a name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ import numpy as np
 
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.recordio import RecordFile, read_names
+from data_prep.files.tar_shards import has_examples, key_of, read_labels
 from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
 from data_prep.photos.listing import (
   DEEPER,
@@ -97,8 +99,9 @@ def list_set(source: str | os.PathLike[str]) -> PhotoSet:
     source: A folder that has a folder a person; or a .zip or a .tar (.tar.gz,
       .tgz, .tar.bz2, .tar.xz) of one, where `set.zip::folder` says which of
       the folders in it has them, if several could; or a .rec, or a folder with
-      one. A person's folder may be a link; one to another person's folder is
-      that person.
+      one; or a .tar with labels beside the photos, or a folder of such. A
+      person's folder may be a link; one to another person's folder is that
+      person.
 
   Raises:
     UserFileNotFoundError: There is no such folder or file.
@@ -111,6 +114,11 @@ def list_set(source: str | os.PathLike[str]) -> PhotoSet:
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]
   if len(records) == 1 and records[0].suffix.lower() == ".rec":
     return PhotoSet(_record_photos(records[0]), PassedOver())
+  if shards := _tar_shards(path):
+    return PhotoSet(
+      [photo for shard in shards for photo in _shard_photos(shard)],
+      PassedOver(),
+    )
   if path.is_dir():
     found, prefix = names_in(path), f"{path}/"
   else:
@@ -226,13 +234,50 @@ def _index(
   return kind(path)
 
 
+def in_archive(path: pathlib.Path, member: str) -> pathlib.Path:
+  """The path of a photo in a file, as `read_photo` takes it."""
+  return as_path(f"{path}{_SEPARATOR}{member}")
+
+
+def _tar_shards(path: pathlib.Path) -> list[pathlib.Path]:
+  """The tar shards that a set is made of, if it is."""
+  if not path.is_dir():
+    shards = [path] if path.suffix == ".tar" else []
+  else:
+    shards = sorted(path.glob("*.tar"))
+    if shards and any(place.is_dir() for place in path.iterdir()):
+      return []
+  if shards and has_examples(cast(TarArchive, open_archive(shards[0])).names()):
+    return shards
+  return []
+
+
+def _shard_photos(path: pathlib.Path) -> list[Photo]:
+  """The photos of a tar shard that have a label."""
+  archive = cast(TarArchive, open_archive(path))
+  labels = read_labels(archive)
+  photos = []
+  for name in filter(is_photo, archive.names()):
+    label = labels.get(key_of(name))
+    if label is None:
+      raise UserError(
+        f"{path}::{name}: expected a .cls or a .json with the subject beside"
+        " it, found none"
+      )
+    subject = label["subject"]
+    last = f"{path.stem}.{name.replace('/', '_')}"
+    image_id = label.get("image_id", f"{subject}/{last}")
+    photos.append(Photo(in_archive(path, name), subject, image_id))
+  return photos
+
+
 def _record_photos(path: pathlib.Path) -> list[Photo]:
   labels = RecordFile(path).photo_labels()
   subjects = {key: str(label) for key, label in labels.items()}
   if path.with_suffix(".lst").is_file():
     subjects = read_names(path.with_suffix(".lst"), labels)
   return [
-    Photo(as_path(f"{path}{_SEPARATOR}{key}"), subject, f"{subject}/{key}")
+    Photo(in_archive(path, str(key)), subject, f"{subject}/{key}")
     for key, subject in subjects.items()
   ]
 

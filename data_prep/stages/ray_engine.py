@@ -122,8 +122,8 @@ class _Worker:
   def count(self, part: Any) -> int:
     return self._make.count(part)
 
-  def attempt(self, part: Any, places: Sequence[int]) -> None:
-    self._make.attempt(part, places)
+  def attempt(self, shard: int, part: Any, places: Sequence[int]) -> None:
+    self._make.attempt(shard, part, places)
 
   def make(self, shard: int, part: Any, reasons: Mapping[int, str]) -> int:
     counts: list[int] = []
@@ -268,9 +268,9 @@ class _Run:
       ]
       while len(places) > 1:
         half = places[: len(places) // 2]
-        places = half if probe.dies(part, half) else places[len(half) :]
+        places = half if probe.dies(shard, part, half) else places[len(half) :]
       if places and all(
-        probe.dies(part, places) for _ in range(_TRIES_OF_A_PHOTO)
+        probe.dies(shard, part, places) for _ in range(_TRIES_OF_A_PHOTO)
       ):
         given_up[places[0]] = GIVEN_UP
       elif self._deaths[shard] >= _MOST_DEATHS:
@@ -292,10 +292,10 @@ class _Probe:
     """How many photos a part has."""
     return _answer(self._pool.ray, self._worker.count.remote(part))
 
-  def dies(self, part: Any, places: Sequence[int]) -> bool:
+  def dies(self, shard: int, part: Any, places: Sequence[int]) -> bool:
     """Whether some photos of a part kill it."""
     try:
-      _answer(self._pool.ray, self._worker.attempt.remote(part, places))
+      _answer(self._pool.ray, self._worker.attempt.remote(shard, part, places))
     except WorkerLostError:
       dead, self._worker = self._worker, self._pool.start()
       self._pool.drop(dead)

@@ -19,14 +19,14 @@ class ShardRows:
   Attributes:
     folder: The stage's.
     photos: The photos of a part, in order.
-    rows: Makes their rows and all files that they name; is given what to call
-      with each number of photos done.
+    rows: Makes their rows and all files that they name; is given the shard, the
+      photos and what to call with each number of photos done.
     give_up: The row of a photo that is not worked on, and why.
   """
 
   folder: StageFolder
   photos: Callable[[Any], Sequence[Any]]
-  rows: Callable[[Sequence[Any], Progress], list[PhotoRow]]
+  rows: Callable[[int, Sequence[Any], Progress], list[PhotoRow]]
   give_up: Callable[[Any, str], PhotoRow]
 
   def __call__(self, shard: int, part: Any, progress: Progress) -> None:
@@ -37,10 +37,10 @@ class ShardRows:
     """How many photos a part has."""
     return len(self.photos(part))
 
-  def attempt(self, part: Any, places: Sequence[int]) -> None:
-    """Works on some photos of a part, and writes no manifest."""
+  def attempt(self, shard: int, part: Any, places: Sequence[int]) -> None:
+    """Works on some photos of a shard, and writes no manifest."""
     photos = self.photos(part)
-    self.rows([photos[place] for place in places], lambda count: None)
+    self.rows(shard, [photos[place] for place in places], lambda count: None)
 
   def without(
     self, shard: int, part: Any, progress: Progress, reasons: Mapping[int, str]
@@ -48,7 +48,7 @@ class ShardRows:
     """Makes a shard in which photos are given up, by place, for a reason."""
     photos = self.photos(part)
     kept = [photo for place, photo in enumerate(photos) if place not in reasons]
-    rows = self.rows(kept, progress) if kept else []
+    rows = self.rows(shard, kept, progress) if kept else []
     rows += [
       self.give_up(photos[place], reason)
       for place, reason in sorted(reasons.items())
@@ -59,6 +59,7 @@ class ShardRows:
 
 def each_row(
   change: Callable[[PhotoRow], PhotoRow],
+  shard: int,
   rows: Sequence[PhotoRow],
   progress: Progress,
 ) -> list[PhotoRow]:

@@ -105,7 +105,6 @@ def make_train_step(
     loss = _mean_over_devices(loss)
     gradients = {
       name: _true_gradient(
-        name,
         gradient,
         is_sharded=name in sharded,
         moved_as=jnp.dtype(phase.gradient_dtype),
@@ -181,14 +180,12 @@ def _accumulated(
 
 
 def _true_gradient(
-  name: str, gradient: Any, *, is_sharded: bool, moved_as: jnp.dtype
+  gradient: Any, *, is_sharded: bool, moved_as: jnp.dtype
 ) -> Any:
   if not is_sharded:
-    # Profiles and the count of what is moved tell modules apart by it.
-    with jax.named_scope(f"gradient_{name}"):
-      moved = jax.tree.map(lambda leaf: leaf.astype(moved_as), gradient)
-      mean = _mean_over_devices(moved)
-      return jax.tree.map(lambda m, g: m.astype(g.dtype), mean, gradient)
+    moved = jax.tree.map(lambda leaf: leaf.astype(moved_as), gradient)
+    mean = _mean_over_devices(moved)
+    return jax.tree.map(lambda m, g: m.astype(g.dtype), mean, gradient)
   # All devices' losses flow back into each shard, that many times the mean.
   return jax.tree.map(lambda leaf: leaf / lax.axis_size(AXIS), gradient)
 

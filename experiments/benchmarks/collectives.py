@@ -5,10 +5,12 @@ an all-reduce 2 (n - 1) / n P, for an all-gather or a reduce-scatter (n - 1) / n
 P, where P is the larger of what goes in and what comes out.
 """
 
-from collections.abc import Iterable, Sequence
+import collections
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import math
 import re
+import types
 
 _BYTES = {
   **{"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2},
@@ -26,7 +28,6 @@ _OPERATION = re.compile(
   r" = (?P<results>.+?) (?P<kind>" + "|".join(_ROUNDS) + r")(?:-start)?\("
 )
 _ARRAY = re.compile(r"(?P<type>[a-z]+\d*)\[(?P<shape>[\d,]*)\]")
-_GRADIENT = re.compile(r"gradient_(\w+)")
 _SOURCE = re.compile(r'op_name="[^"]*?([\w-]+)"')
 
 
@@ -38,23 +39,32 @@ class Collective:
     kind: As XLA calls it, "all-reduce".
     what: Whose gradient, or the operation that the source calls.
     payload_bytes: P, see above.
+    operations: 0 where another waits for the links already: XLA moves many
+      arrays at once.
   """
 
   kind: str
   what: str
   payload_bytes: float
+  operations: int = 1
 
   def moved_bytes(self, devices: int) -> float:
     """What a device sends, and receives, among so many."""
     return _ROUNDS[self.kind] * (devices - 1) / devices * self.payload_bytes
 
 
-def collectives_of(program: str, devices: int) -> list[Collective]:
+def collectives_of(
+  program: str,
+  devices: int,
+  *,
+  gradients: Mapping[int, str] = types.MappingProxyType({}),
+) -> list[Collective]:
   """The collectives of a compiled program.
 
   Args:
     program: What `compiled.as_text()` says.
     devices: How many take part.
+    gradients: Of whom an array of so many elements is the gradient.
 
   Returns:
     All of them, in the program's order. A CPU adds up bfloat16 in float32, and
@@ -65,28 +75,27 @@ def collectives_of(program: str, devices: int) -> list[Collective]:
     operation = _OPERATION.search(line)
     if operation is None:
       continue
-    results = list(_ARRAY.finditer(operation["results"]))
-    payload = float(sum(map(_size, results)))
-    if "-start(" in line and len(results) > 1:
-      # It gives back what it takes, too.
-      payload = float(max(map(_size, results)))
-    if operation["kind"] == "reduce-scatter":
-      payload *= devices
+    kind = operation["kind"]
+    arrays = list(_ARRAY.finditer(operation["results"]))
+    if "-start(" in line and kind != "all-reduce":
+      # It gives back what it takes, first.
+      arrays = arrays[len(arrays) // 2 :]
+    factor = float(devices) if kind == "reduce-scatter" else 1.0
     if re.search(r"to_apply=%?[\w.]+_promoted", line):
-      payload /= 2
-    found.append(Collective(operation["kind"], _whose(line), payload))
+      factor /= 2
+    payloads: dict[str, float] = collections.defaultdict(float)
+    for array in arrays:
+      elements = math.prod(int(n) for n in array["shape"].split(",") if n)
+      what = gradients.get(elements, "") if kind == "all-reduce" else ""
+      payloads[what and f"gradient of {what}" or _source(line)] += (
+        factor * _BYTES[array["type"]] * elements
+      )
+    for number, (what, payload) in enumerate(payloads.items()):
+      found.append(Collective(kind, what, payload, operations=int(not number)))
   return found
 
 
-def _size(array: re.Match[str]) -> int:
-  sides = [int(side) for side in array["shape"].split(",") if side]
-  return _BYTES[array["type"]] * math.prod(sides)
-
-
-def _whose(line: str) -> str:
-  gradient = _GRADIENT.search(line)
-  if gradient:
-    return f"gradient of {gradient[1]}"
+def _source(line: str) -> str:
   source = _SOURCE.search(line)
   return source[1] if source else "not said"
 
@@ -143,6 +152,8 @@ def payloads_of(
           f"{what}: expected {expected:.0f} bytes on {devices} devices, got"
           f" {total(between):.0f}"
         )
-    number = sum((one.kind, one.what) == (kind, what) for one in many)
+    number = sum(
+      one.operations for one in many if (one.kind, one.what) == (kind, what)
+    )
     payloads.append(Payload(kind, what, number, constant, slope))
   return payloads

@@ -35,6 +35,8 @@ from experiments.benchmarks.collectives import (
 from experiments.benchmarks.steps import paper_phase
 
 MOST_DEVICES = 1024
+# A program that is only read need not be fast.
+_NEVER_RUN = {"xla_backend_optimization_level": 0}
 _SHARDED = HeadSetting("cosface", margin=MARGINS["cosface"], sharded=True)
 HEADS: Mapping[str, HeadSetting] = {
   "dense": HeadSetting(),
@@ -179,7 +181,20 @@ def count_step(
     TrainBatch(position=rows, basis=basis),
     jax.eval_shape(lambda: jax.random.key(0)),
   )
-  return collectives_of(lowered.compile().as_text(), count)
+  return collectives_of(
+    lowered.compile(compiler_options=_NEVER_RUN).as_text(),
+    count,
+    gradients=gradient_sizes(state, phase),
+  )
+
+
+def gradient_sizes(state: TrainState, phase: Phase) -> dict[int, str]:
+  """Whose gradient an array is, by its number of elements."""
+  return {
+    leaf.size: name
+    for name in phase.optimizers
+    for leaf in jax.tree.leaves(state.params[name])
+  }
 
 
 def _abstract_state(

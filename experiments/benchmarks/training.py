@@ -188,7 +188,8 @@ def with_efficiency(
     if one.devices > 1:
       return math.nan
     alone_s = row.batch_size / row.devices / one.images_per_s
-    moving_s = link.seconds(row.moved_bytes, len(row.moved), row.devices)
+    operations = sum(one.operations for one in row.moved)
+    moving_s = link.seconds(row.moved_bytes, operations, row.devices)
     return alone_s / (alone_s + moving_s)
 
   return [

@@ -48,7 +48,12 @@ def _write_photos(folder: pathlib.Path) -> None:
   (folder / "list.txt").write_text("\n".join(lines))
 
 
-def _prepare(photos: pathlib.Path, texts: pathlib.Path, output: pathlib.Path):
+def _prepare(
+  photos: pathlib.Path,
+  texts: pathlib.Path,
+  output: pathlib.Path,
+  crops: str = "files",
+):
   detect_faces(
     list_photos(photos),
     output / "detected",
@@ -60,7 +65,7 @@ def _prepare(photos: pathlib.Path, texts: pathlib.Path, output: pathlib.Path):
     output / "located",
     PtsLocator(texts / "points", licence="mine"),
   )
-  align_faces(output / "located", output / "aligned")
+  align_faces(output / "located", output / "aligned", crops=crops)
   fit_faces(
     output / "aligned",
     _MODEL,
@@ -94,6 +99,19 @@ class StoreStagesTest(absltest.TestCase):
       for name, content in expected.items():
         stored = as_path(f"memory://bucket/out/{name}").read_bytes()
         self.assertEqual(stored, content, name)
+      # Crops in tar shards make the same records, and are a set of photos.
+      tars = as_path("memory://bucket/tars")
+      _prepare(photos, folder, tars, crops="tar")
+      self.assertEmpty([n for n in tars.names() if n.endswith(".png")])
+      for name in ("train-00000-of-00002", "heldout-00000-of-00001"):
+        self.assertEqual(
+          (tars / f"dataset/{name}.array_record").read_bytes(),
+          expected[f"dataset/{name}.array_record"],
+        )
+      self.assertEqual(
+        {photo.image_id for photo in list_photos(tars / "aligned")},
+        {f"p{i}/{j}.png" for i, j in np.ndindex(_PEOPLE, _PHOTOS)},
+      )
       # What is there is not made again; what is not, is.
       lost = as_path(
         "memory://bucket/out/located/manifest-00001-of-00002.jsonl"

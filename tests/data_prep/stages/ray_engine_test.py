@@ -45,7 +45,7 @@ class RayEngineTest(absltest.TestCase):
     # Nested, so that workers are sent the code and import no test.
     die, row = ray_nodes.die, _row
 
-    def rows(names, progress):
+    def rows(shard, names, progress):
       time.sleep(wait_s)
       if error:
         raise error

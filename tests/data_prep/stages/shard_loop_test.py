@@ -32,8 +32,8 @@ class FillShardsTest(absltest.TestCase):
     self.made = []
 
   def _fill(self, share: Share = ALONE, *, ok: bool = True):
-    def make_rows(parts, progress):
-      (shard,) = parts
+    def make_rows(shard, parts, progress):
+      self.assertEqual(parts, [shard])
       self.made.append(shard)
       progress(1)
       row = PhotoRow(

@@ -44,7 +44,7 @@ class CollectivesTest(absltest.TestCase):
   def test_lines_of_programs(self):
     line = (
       "%x.1 = (f32[2,3]{1,0}, bf16[10]{0}) all-reduce(%a, %b),"
-      ' to_apply=%region_0, metadata={op_name="jit(f)/gradient_encoder/psum"}\n'
+      ' to_apply=%region_0, metadata={op_name="jit(f)/shard_map/psum"}\n'
       "%y = f32[100]{0} reduce-scatter(%c), to_apply=%region_1,"
       ' metadata={op_name="jit(f)/shard_map/reduce_scatter"}\n'
       "%z = f32[8]{0} all-reduce(%d), to_apply=%region_2.0_promoted\n"
@@ -53,9 +53,10 @@ class CollectivesTest(absltest.TestCase):
       "%u = f32[16]{0} all-gather-done(%v)\n"
     )
     self.assertEqual(
-      collectives_of(line, 4),
+      collectives_of(line, 4, gradients={6: "encoder"}),
       [
-        Collective("all-reduce", "gradient of encoder", 44.0),
+        Collective("all-reduce", "gradient of encoder", 24.0),
+        Collective("all-reduce", "psum", 20.0, operations=0),
         Collective("reduce-scatter", "reduce_scatter", 1600.0),
         Collective("all-reduce", "not said", 16.0),
         Collective("all-gather", "not said", 64.0),
@@ -98,8 +99,7 @@ class CountTest(absltest.TestCase):
     head = {"gradient of identity_head": 4.0 * _CLASSES * (12 + 1)}
     for what, expected in (weights | head).items():
       self.assertEqual(dense[what], expected, what)
-    # As many on more devices; half in bfloat16.
-    _, half = _counted("dense", 4, "bfloat16")
+    _, half = _counted("dense", 2, "bfloat16")
     for what, expected in (weights | head).items():
       self.assertEqual(half[what], expected / 2, what)
 
