@@ -102,6 +102,13 @@ def read_range(path: pathlib.Path, start: int, size: int) -> bytes:
     return file.read(size)
 
 
+def download(path: pathlib.Path, file: pathlib.Path) -> None:
+  """Copies a file of a store to one of the disk."""
+  _file_system(os.fspath(path).partition("://")[0]).get_file(
+    os.fspath(path), str(file)
+  )
+
+
 @functools.cache
 def _file_system(scheme: str) -> Any:
   try:
@@ -269,7 +276,3 @@ class StorePath:
   def upload(self, file: pathlib.Path) -> None:
     """Makes or replaces it by a file of the disk, whole."""
     self._store.put_file(str(file), str(self))
-
-  def download(self, file: pathlib.Path) -> None:
-    """Copies it to a file of the disk."""
-    self._store.get_file(str(self), str(file))

@@ -172,10 +172,11 @@ def count_step(
   )
   rows = jax.ShapeDtypeStruct((count, batch_a_device), np.int32)
   flat = 3 * model.num_vertices
-  basis = TargetBasis(
-    jax.ShapeDtypeStruct((model.identity_dim, flat), np.float32),
-    jax.ShapeDtypeStruct((model.residual_dim, flat), np.float32),
+  identity, expression = (
+    jax.ShapeDtypeStruct((size, flat), np.float32)
+    for size in (model.identity_dim, model.residual_dim)
   )
+  basis: Any = TargetBasis(identity, expression)  # type: ignore[arg-type]
   lowered = mapped.lower(
     _cut(state, sharded, count),
     TrainBatch(position=rows, basis=basis),
@@ -229,8 +230,8 @@ def _cut(state: TrainState, sharded: Sequence[str], shards: int) -> TrainState:
       for name, entry in by_name.items()
     }
 
-  return state.replace(
-    params=entries(state.params), opt_state=entries(state.opt_state)
+  return dataclasses.replace(
+    state, params=entries(state.params), opt_state=entries(state.opt_state)
   )
 
 
