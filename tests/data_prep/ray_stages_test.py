@@ -154,7 +154,7 @@ class RayStagesTest(parameterized.TestCase):
     before = self.local
     _STAGES[name](before, output, RayEngine(self.cluster.address))
     killer.join(30)
-    self.cluster.add_node(num_cpus=1)
+    ray_nodes.add_node(self.cluster, num_cpus=1)
     self.assertEqual(_files(output), _files(self.local / name))
 
 
