@@ -20,13 +20,12 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import define_output
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
 from disentangle3d.training.phases import GRADIENT_DTYPES
 from disentangle3d.types import CASIA_NUM_CLASSES
 from experiments.benchmarks.machine import define_link, use_cpu_devices
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 from experiments.benchmarks.scaling import (
   HEADS,
   Link,
@@ -82,7 +81,7 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "most_devices", 1024, "Up to how many devices.", lower_bound=2
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
 
 
 def main() -> None:
