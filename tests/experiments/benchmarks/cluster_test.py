@@ -12,7 +12,7 @@ from experiments.benchmarks.cluster import (
 )
 from experiments.benchmarks.ray_overhead import EngineTimes, overhead_table
 
-_COST = StageCost("detect_faces", 10.0, 0.0, 0.0, False)
+_COST = StageCost("detect_faces", 10.0, 0.0, 0.0, 0.0)
 # Nothing but cores is waited for.
 _IDEAL = Cluster(
   nodes=2,
@@ -51,7 +51,7 @@ class ClusterTest(absltest.TestCase):
     self.assertGreaterEqual(stage.hours, _PHOTOS / 100 / 3600)
 
   def test_an_index_is_read_before_the_first_shard(self):
-    cost = dataclasses.replace(_COST, indexes_rows=True)
+    cost = dataclasses.replace(_COST, indexed=1.0)
     cluster = dataclasses.replace(_IDEAL, indexed_s=100.0)
     stage = simulate_stage(cost, _PHOTOS, cluster)
     self.assertAlmostEqual(
