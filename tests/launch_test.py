@@ -27,16 +27,22 @@ _SBATCH = {
 }
 # What train makes of command lines.
 _READ = """
+import os, sys
 from absl import flags
 from experiments import train
 train.define_flags()
 for arguments in COMMANDS:
-  flags.FLAGS.unparse_flags()
+  if child := os.fork():
+    os.waitpid(child, 0)
+    continue
+  # A config reads its overrides from here.
+  sys.argv[1:] = arguments
   left = flags.FLAGS(["train", *arguments])
   values = flags.FLAGS
   print(left[1:], values.workdir, values.config.examples.path,
         values.coordinator, values.num_processes, values.process_id,
-        values.stopped_status)
+        values.stopped_status, flush=True)
+  os._exit(0)
 """
 
 

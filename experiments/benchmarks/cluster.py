@@ -205,18 +205,17 @@ def cluster_table(runs: Sequence[SimulatedRun]) -> Table:
       one for one in runs if (one.photos, one.nodes) == (run.photos, first)
     )
     efficiency = alone.hours * first / (run.hours * run.nodes)
-    limits = dict.fromkeys(
-      f"{stage.stage}: {stage.limit}"
-      for stage in run.stages
-      if stage.limit != "cores"
-    )
+    limits: dict[str, list[str]] = {}
+    for stage in run.stages:
+      if stage.limit != "cores":
+        limits.setdefault(stage.limit, []).append(stage.stage)
     return (
       *(f"{run.photos / 1e6:g}", run.nodes, f"{run.hours:.2f}"),
       f"{efficiency:.0%}",
       *(f"{stage.hours:.2f}" for stage in run.stages),
       f"{max(stage.driver_gb for stage in run.stages):.1f}",
       sum(stage.lost for stage in run.stages),
-      "; ".join(limits) or None,
+      "; ".join(f"{k} ({', '.join(v)})" for k, v in limits.items()) or None,
     )
 
   first = min(run.nodes for run in runs)

@@ -85,7 +85,7 @@ class ClusterTest(absltest.TestCase):
     self.assertLess(align[True].hours, align[False].hours / 3)
     table = cluster_table(list(hours.values())[:1])
     self.assertLen(table.header, len(table.rows[0]))
-    self.assertIn("align_faces: files", table.rows[0][-1])
+    self.assertIn("files (align_faces", table.rows[0][-1])
 
   def test_more_nodes_are_never_slower_but_less_efficient(self):
     costs = costs_of(
