@@ -24,6 +24,7 @@ from data_prep.stages.flag_words import (
   define_shard,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.stores import as_path
 
 
 def define_flags() -> None:

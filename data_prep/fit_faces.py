@@ -33,6 +33,7 @@ from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.calibration_choice import calibrated_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.fitting.options import NOISES, ROBUST_COSTS
+from disentangle3d.stores import as_path
 
 
 def define_flags() -> None:

@@ -42,6 +42,7 @@ from data_prep.stages.flag_words import (
   was,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError
 
 

@@ -42,6 +42,7 @@ from data_prep.stages.flag_words import (
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.calibration_choice import AUTO
+from disentangle3d.stores import as_path
 
 
 def define_flags() -> None:

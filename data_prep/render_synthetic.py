@@ -34,6 +34,7 @@ from data_prep.stages.flag_words import (
 )
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.synthetic_world import ALBEDOS, JAWS
+from disentangle3d.stores import as_path
 
 _NUMBERS = {
   "people": "How many people the split train has.",

@@ -25,7 +25,7 @@ from data_prep.stages.flag_values import numbers_of
 from data_prep.stages.flag_words import define_path
 from disentangle3d.types import UserError
 from experiments.benchmarks.cluster import (
-  Cluster,
+  Machines,
   cluster_table,
   costs_of,
   simulate,
@@ -66,8 +66,9 @@ def define_flags() -> None:
   )
   flags.DEFINE_list(
     "core_ms",
-    [f"{stage}={ms:g}" for stage, ms in _CORE_MS.items()],
-    "What a photograph takes of a core in each stage, in milliseconds.",
+    [],
+    "What a photograph takes of a core in a stage, as stage=milliseconds, where"
+    " it is not what was measured here.",
   )
   flags.DEFINE_enum(
     "crops",
@@ -75,7 +76,7 @@ def define_flags() -> None:
     ("files", "tar"),
     "How align_faces writes crops; see its --crops.",
   )
-  defaults = Cluster(nodes=1)
+  defaults = Machines(nodes=1)
   for name, help_text in _ASSUMED.items():
     flags.DEFINE_float(
       name, getattr(defaults, name), help_text, lower_bound=1e-9
@@ -114,7 +115,7 @@ def _simulated(values: flags.FlagValues) -> None:
   assumed = {name: getattr(values, name) for name in _ASSUMED}
   assumed["cores"] = int(assumed["cores"])
   runs = [
-    simulate(costs, photos, Cluster(nodes=nodes, **assumed))
+    simulate(costs, photos, Machines(nodes=nodes, **assumed))
     for photos, nodes in itertools.product(
       _millions(values.million_photos), numbers_of("nodes", values.nodes)
     )

@@ -21,7 +21,7 @@ from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.fitting.landmark_index import index_landmarks
 from data_prep.photos.listing import natural_key
-from data_prep.stages.engine import LOCAL, Engine, Progress, Work
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.flag_values import split_names
 from data_prep.stages.folder import (
   ALONE,
@@ -151,7 +151,7 @@ def build_dataset(
     pending = stage.pending(share)
     photos = Counter(entry.file for entry in index.entries)
     total = sum(photos[shard] for shard in pending)
-    work = Work(functools.partial(_make, stage, plan, model))
+    work = ShardWork(functools.partial(_make, stage, plan, model))
     with progress(STAGE, total=total) as update:
       engine.run(work, pending, update)
     if not stage.is_complete():

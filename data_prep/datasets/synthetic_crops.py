@@ -11,7 +11,7 @@ from data_prep.datasets.synthetic_shards import (
   open_set,
   plan_synthetic_shards,
 )
-from data_prep.stages.engine import LOCAL, Engine, Progress, Work
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.folder import ALONE, Share, StageFolder
 from data_prep.stages.rows import PhotoRow, write_manifest
 from data_prep.stages.shard_loop import fill_shards
@@ -67,7 +67,7 @@ def render_aligned(
     return fill_shards(
       folder,
       share,
-      Work(make, part=shards.__getitem__, gains_from_gpu=True),
+      ShardWork(make, part=shards.__getitem__, gains_from_gpu=True),
       num_photos=total,
       engine=engine,
     )

@@ -23,7 +23,7 @@ from data_prep.datasets.synthetic_shards import (
   plan_synthetic_shards,
 )
 from data_prep.datasets.writer import write_dataset_manifest
-from data_prep.stages.engine import LOCAL, Engine, Progress, Work
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.folder import ALONE, Share, StageFolder
 from data_prep.stages.progress import progress
 from disentangle3d.faces.morphable_model import (
@@ -86,7 +86,7 @@ def render_dataset(
     pending = stage.pending(share)
     total = sum(shards[number].num_photos for number in pending)
 
-    work = Work(
+    work = ShardWork(
       functools.partial(_make, stage, settings.seed, world, small),
       part=shards.__getitem__,
       at_once=_SHARDS_AT_A_TIME,

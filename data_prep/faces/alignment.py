@@ -11,7 +11,7 @@ from data_prep.files.tar_shards import new_tar_shard
 from data_prep.photos.crops import SPHEREFACE, Template, crop_matrix, warp_crop
 from data_prep.photos.photo_sets import in_archive, read_photo
 from data_prep.stages.about import read_licences, read_stages
-from data_prep.stages.engine import LOCAL, Engine, Progress, Work
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.folder import (
   ALONE,
   Share,
@@ -153,7 +153,7 @@ def align_faces(
     return fill_shards(
       folder,
       share,
-      Work(make, part=manifests.__getitem__),
+      ShardWork(make, part=manifests.__getitem__),
       num_photos=num_photos,
       engine=engine,
     )

@@ -23,7 +23,7 @@ from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.faces.mtcnn.weights import LICENCES
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
-from data_prep.stages.engine import LOCAL, Engine, Progress, Work
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow
 from data_prep.stages.shard_loop import fill_shards, split_shards
@@ -169,7 +169,7 @@ def detect_faces(
     make = ShardRows(
       folder, _same, functools.partial(_rows, source), row_given_up
     )
-    work = Work(
+    work = ShardWork(
       make,
       part=lambda shard: [photos[place] for place in shards[shard]],
       gains_from_gpu=True,

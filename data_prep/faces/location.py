@@ -17,7 +17,7 @@ from data_prep.faces.locators import Locator, NoFaceError, PtsLocator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.about import read_licences, read_stages
-from data_prep.stages.engine import LOCAL, Engine, Work
+from data_prep.stages.engine import LOCAL, Engine, ShardWork
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards, split_shards
@@ -190,7 +190,7 @@ def locate_landmarks(
     return fill_shards(
       folder,
       share,
-      Work(make, part=faces.shards.__getitem__),
+      ShardWork(make, part=faces.shards.__getitem__),
       num_photos=faces.num_photos,
       engine=engine,
     )

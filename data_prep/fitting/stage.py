@@ -14,7 +14,7 @@ from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
 from data_prep.fitting.plan import FitShard, plan_shards
 from data_prep.fitting.shards import LEAST_VISIBLE, FitSettings, fit_shard
 from data_prep.fitting.summary import write_fit_summary
-from data_prep.stages.engine import LOCAL, Engine, Progress, Work
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.folder import (
   ALONE,
   Share,
@@ -99,7 +99,7 @@ def fit_faces(
     photos = sum(len(shards[i].entries) for i in share.shards(len(shards)))
     left = sum(len(shards[i].entries) for i in pending)
     where = dataclasses.replace(index, entries=(), bad=())
-    work = Work(
+    work = ShardWork(
       functools.partial(_fit, folder, where, small, settings),
       part=shards.__getitem__,
       gains_from_gpu=True,

@@ -1,8 +1,8 @@
 """Who makes a stage's shards: this process, or the workers of a cluster.
 
-A stage says what it does as `Work`: a value that any process can be sent. What
-an engine hands out is a shard at a time, and each ends in the shard's manifest:
-the marks by which a run goes on are the same whoever made them.
+A stage says what it does as `ShardWork`: a value that any process can be sent.
+What an engine hands out is a shard at a time, and each ends in the shard's
+manifest: the marks by which a run goes on are the same whoever made them.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ class MakeShard(Protocol):
 
     Args:
       shard: Which.
-      part: What `Work.part` says of it.
+      part: What `ShardWork.part` says of it.
       progress: Called with each number of photos done.
     """
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class ShardWork:
   """What a stage does with each of its shards.
 
   Attributes:
@@ -47,14 +47,18 @@ class Work:
 class Engine(Protocol):
   """Makes shards."""
 
-  def run(self, work: Work, shards: Sequence[int], progress: Progress) -> None:
+  def run(
+    self, work: ShardWork, shards: Sequence[int], progress: Progress
+  ) -> None:
     """Makes some shards, in any order; returns when all are there."""
 
 
 class LocalEngine:
   """This process makes them, one after another."""
 
-  def run(self, work: Work, shards: Sequence[int], progress: Progress) -> None:
+  def run(
+    self, work: ShardWork, shards: Sequence[int], progress: Progress
+  ) -> None:
     """See `Engine`."""
     if work.at_once == 1:
       for shard in shards:

@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import logging
 
-from data_prep.stages.engine import Progress, Work
+from data_prep.stages.engine import Progress, ShardWork
 from data_prep.stages.extras import require
 from data_prep.stages.shard_rows import ShardRows
 from disentangle3d.types import UserError
@@ -50,7 +50,9 @@ class RayEngine:
   address: str | None = None
   worker_cpus: int = 1
 
-  def run(self, work: Work, shards: Sequence[int], progress: Progress) -> None:
+  def run(
+    self, work: ShardWork, shards: Sequence[int], progress: Progress
+  ) -> None:
     """See `engine.Engine`.
 
     Raises:
@@ -137,7 +139,7 @@ class _Worker:
 class _Pool:
   """As many workers as a cluster has room for."""
 
-  def __init__(self, ray: Any, work: Work, cpus: int, gpus: int):
+  def __init__(self, ray: Any, work: ShardWork, cpus: int, gpus: int):
     self.ray = ray
     self._cpus, self._gpus = cpus, gpus
     self._make = ray.put(work.make)
@@ -174,7 +176,11 @@ class _Run:
   """One stage's shards over a pool."""
 
   def __init__(
-    self, pool: _Pool, work: Work, shards: Sequence[int], progress: Progress
+    self,
+    pool: _Pool,
+    work: ShardWork,
+    shards: Sequence[int],
+    progress: Progress,
   ):
     self._pool, self._work, self._progress = pool, work, progress
     self._waiting = collections.deque(shards)

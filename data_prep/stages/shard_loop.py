@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from absl import logging
 
-from data_prep.stages.engine import LOCAL, Engine, Work
+from data_prep.stages.engine import LOCAL, Engine, ShardWork
 from data_prep.stages.folder import Share, StageFolder
 from data_prep.stages.progress import progress
 from disentangle3d.types import UserError
@@ -13,7 +13,7 @@ from disentangle3d.types import UserError
 def fill_shards(
   folder: StageFolder,
   share: Share,
-  work: Work,
+  work: ShardWork,
   *,
   num_photos: int,
   engine: Engine = LOCAL,

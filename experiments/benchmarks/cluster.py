@@ -38,7 +38,7 @@ class StageCost:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cluster:
+class Machines:
   """The machines.
 
   Attributes:
@@ -90,7 +90,7 @@ class SimulatedStage:
 
 
 def simulate_stage(
-  cost: StageCost, photos: int, cluster: Cluster, *, seed: int = 0
+  cost: StageCost, photos: int, cluster: Machines, *, seed: int = 0
 ) -> SimulatedStage:
   """One stage of so many photos on a cluster."""
   shards = math.ceil(photos / cluster.photos_per_shard)
@@ -187,7 +187,7 @@ class SimulatedRun:
 
 
 def simulate(
-  costs: Sequence[StageCost], photos: int, cluster: Cluster
+  costs: Sequence[StageCost], photos: int, cluster: Machines
 ) -> SimulatedRun:
   """All stages of so many photos, one after another."""
   return SimulatedRun(

@@ -6,7 +6,7 @@ import time
 from absl.testing import absltest
 import pytest
 
-from data_prep.stages.engine import LOCAL, Work
+from data_prep.stages.engine import LOCAL, ShardWork
 from data_prep.stages.folder import ALONE, digest, open_stage
 from data_prep.stages.ray_engine import GIVEN_UP, RayEngine
 from data_prep.stages.rows import PhotoRow, read_rows
@@ -63,7 +63,7 @@ class RayEngineTest(absltest.TestCase):
       licences={},
       inputs=digest([b"a"]),
     ) as folder:
-      work = Work(ShardRows(folder, list, rows, row), part=_names)
+      work = ShardWork(ShardRows(folder, list, rows, row), part=_names)
       return fill_shards(
         folder, ALONE, work, num_photos=_SHARDS * _A_SHARD, engine=engine
       )

@@ -4,7 +4,7 @@ import tempfile
 from absl.testing import absltest, parameterized
 
 from data_prep.stages.about import read_counts
-from data_prep.stages.engine import Work
+from data_prep.stages.engine import ShardWork
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, read_rows
 from data_prep.stages.shard_loop import fill_shards, split_shards
@@ -63,7 +63,7 @@ class FillShardsTest(absltest.TestCase):
       inputs=digest([b"a"]),
     ) as folder:
       make = ShardRows(folder, lambda part: part, make_rows, PhotoRow.rejected)
-      work = Work(make, part=lambda shard: [shard])
+      work = ShardWork(make, part=lambda shard: [shard])
       return fill_shards(folder, share, work, num_photos=3)
 
   def test_the_last_of_several_machines_counts(self):

@@ -3,7 +3,7 @@ import dataclasses
 from absl.testing import absltest
 
 from experiments.benchmarks.cluster import (
-  Cluster,
+  Machines,
   StageCost,
   cluster_table,
   costs_of,
@@ -14,7 +14,7 @@ from experiments.benchmarks.ray_overhead import EngineTimes, overhead_table
 
 _COST = StageCost("detect_faces", 10.0, 0.0, 0.0, 0.0)
 # Nothing but cores is waited for.
-_IDEAL = Cluster(
+_IDEAL = Machines(
   nodes=2,
   cores=4,
   start_s=0.0,
@@ -75,7 +75,7 @@ class ClusterTest(absltest.TestCase):
       ),
       2.0,
     )
-    cluster = Cluster(nodes=128)
+    cluster = Machines(nodes=128)
     hours = {
       tar: simulate(costs_of(core_ms, tar_crops=tar), 5_800_000, cluster)
       for tar in (False, True)
@@ -99,7 +99,7 @@ class ClusterTest(absltest.TestCase):
       tar_crops=True,
     )
     hours = [
-      simulate(costs, 1_000_000, Cluster(nodes=nodes)).hours
+      simulate(costs, 1_000_000, Machines(nodes=nodes)).hours
       for nodes in (1, 4, 16)
     ]
     self.assertTrue(hours[0] > hours[1] > hours[2])
