@@ -11,24 +11,27 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
+from collections.abc import Sequence
+
 from absl import flags, logging
 
 from data_prep.faces.detection import (
-  LONGEST_PX,
   PAPER,
   PHOTOS_PER_SHARD,
+  SECOND_THRESHOLDS,
   detect_faces,
   list_source,
   mtcnn_source,
 )
 from data_prep.faces.detection_rows import CHOICES
-from data_prep.faces.mtcnn.detector import Settings
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Settings
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_detection_side,
   define_engine,
   define_most_megapixels,
   define_output,
@@ -61,6 +64,12 @@ def define_flags() -> None:
     [str(threshold) for threshold in PAPER.thresholds],
     "The least probability of a face after each of the three networks.",
   )
+  flags.DEFINE_list(
+    "second_thresholds",
+    [],
+    "The same of a second look at photographs in which no face was found, e.g."
+    f" {','.join(map(str, SECOND_THRESHOLDS))}; empty looks once.",
+  )
   flags.DEFINE_enum(
     "faces",
     "centre",
@@ -68,13 +77,7 @@ def define_flags() -> None:
     "Which face of a photograph is taken: the nearest to its centre, the"
     " largest, or all.",
   )
-  flags.DEFINE_integer(
-    "longest_px",
-    LONGEST_PX,
-    "Photographs with a longer side are shrunk to it before faces are looked"
-    " for.",
-    lower_bound=32,
-  )
+  define_detection_side(DETECTION_SIDE)
   define_most_megapixels(MOST_MEGAPIXELS)
   define_path(
     "five_points",
@@ -83,7 +86,7 @@ def define_flags() -> None:
   define_photos_per_shard(PHOTOS_PER_SHARD)
   define_shard()
   define_engine()
-  was(images="photos")
+  was(images="photos", longest_px="detection_side")
 
 
 def settings_from_flags() -> Settings:
@@ -93,11 +96,17 @@ def settings_from_flags() -> Settings:
     UserError: --thresholds are no three numbers.
   """
   values = flags.FLAGS
+  return Settings(
+    values.min_size, values.factor, _three("thresholds", values.thresholds)
+  )
+
+
+def _three(flag: str, words: Sequence[str]) -> tuple[float, float, float]:
   try:
-    first, second, third = map(float, values.thresholds)
+    first, second, third = map(float, words)
   except ValueError as error:
-    raise UserError(f"--thresholds: expected numbers, {error}") from error
-  return Settings(values.min_size, values.factor, (first, second, third))
+    raise UserError(f"--{flag}: expected numbers, {error}") from error
+  return first, second, third
 
 
 def main() -> None:
@@ -109,8 +118,13 @@ def main() -> None:
   else:
     source = mtcnn_source(
       settings_from_flags(),
+      second_thresholds=(
+        _three("second_thresholds", values.second_thresholds)
+        if values.second_thresholds
+        else None
+      ),
       faces=values.faces,
-      longest_px=values.longest_px,
+      side=values.detection_side,
       most_megapixels=values.most_megapixels,
     )
   found = list_set(values.photos)

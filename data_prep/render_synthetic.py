@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from data_prep.datasets.synthetic_crops import render_aligned
 from data_prep.datasets.synthetic_rendering import render_dataset
-from data_prep.datasets.synthetic_set import SyntheticSet, world_of
+from data_prep.datasets.synthetic_set import LABELS, SyntheticSet, world_of
 from data_prep.stages import command_line
 from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
@@ -103,6 +103,19 @@ def define_flags() -> None:
     " given and fitted; auto takes the model's own or the one that ships for"
     " dlib and this model; none takes the model's vertices.",
     default=settings.landmark_calibration,
+  )
+  define_path(
+    "skins",
+    "Real people's skins for the faces to wear, an .npz of make_skins; auto"
+    " takes those that ship for the 3D morphable model, none paints faces.",
+    default=settings.skins,
+  )
+  flags.DEFINE_enum(
+    "labels",
+    settings.labels,
+    LABELS,
+    "Whether networks are taught the coefficients fitted to the landmarks of"
+    " all photographs of a person, or the true ones.",
   )
   define_morphable_model(
     f"{MORPHABLE_MODEL} The fitter takes its first modes; without it, the world"

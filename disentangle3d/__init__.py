@@ -2,7 +2,7 @@
 
     import disentangle3d as d3d
 
-    network = d3d.load_network(path)
+    network = d3d.load_network()  # the one that ships; or of a path
     reconstruct = jax.jit(d3d.reconstruct, static_argnames="model")
     faces = reconstruct(network.params, crops, model=network.model)
     faces.shape  # [B, V, 3], mm

@@ -35,12 +35,13 @@ _SHORTEST = 1e-12
 
 
 def load_params(
-  path: str | os.PathLike[str],
+  path: str | os.PathLike[str] | None = None,
 ) -> tuple[FaceModel, dict[str, Any]]:
   """A trained network's model and params; `load_network` gives all of it.
 
   Args:
-    path: The workdir of a finished training, or the folder it exported.
+    path: The workdir of a finished training, or the folder it exported;
+      without it, the network that ships.
 
   Returns:
     The model and its params, NumPy arrays.

@@ -21,7 +21,7 @@ import jax
 
 from data_prep.stages import command_line
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.network.trunks import TRUNKS
 from disentangle3d.training.phases import GRADIENT_DTYPES
 from disentangle3d.types import CASIA_NUM_CLASSES
 from experiments.benchmarks.machine import define_link, use_cpu_devices
@@ -60,7 +60,7 @@ def define_flags() -> None:
     lower_bound=_FAKE_DEVICES,
   )
   flags.DEFINE_enum(
-    "trunk", "sphere20", sorted(PRESETS), "The trunk of the encoder."
+    "trunk", "sphere20", sorted(TRUNKS), "The trunk of the encoder."
   )
   flags.DEFINE_enum(
     "precision",

@@ -54,7 +54,7 @@ INNER_ROOMS = {
     "measures": ("sets",),
     "pages": ("configs", "measures", "sets"),
     "evaluations": ("measures", "pages", "sets"),
-    "benchmarks": ("configs", "pages", "training"),
+    "benchmarks": ("configs", "pages", "photographs", "training"),
     "photographs": (),
     "exports": (),
     "resilience": (),

@@ -42,7 +42,7 @@ _OF_TODAY = tuple(
   if path.name != "CHANGELOG.md" and not re.match(r"\d", path.name)
 )
 _OF_OTHERS = {
-  *("xla_gpu_deterministic_ops", "help", "verbosity"),
+  *("xla_gpu_deterministic_ops", "help", "verbosity", "compilation_cache"),
   # Of ray.
   *("address", "head"),
 }

@@ -16,6 +16,7 @@ from data_prep.datasets.synthetic_set import (
   label_model,
   photos_of,
   split_plans,
+  true_labels,
 )
 from data_prep.datasets.synthetic_shards import (
   SyntheticShard,
@@ -87,7 +88,7 @@ def render_dataset(
     total = sum(shards[number].num_photos for number in pending)
 
     work = ShardWork(
-      functools.partial(_make, stage, settings.seed, world, small),
+      functools.partial(_make, stage, settings, world, fitter, small),
       part=shards.__getitem__,
       at_once=_SHARDS_AT_A_TIME,
       gains_from_gpu=True,
@@ -109,14 +110,15 @@ def render_dataset(
 
 def _make(
   folder: StageFolder,
-  seed: int,
+  settings: SyntheticSet,
   world: SyntheticWorld,
-  fitter: FitModel,
+  fitter: MorphableModel,
+  small: FitModel,
   number: int,
   shard: SyntheticShard,
   progress: Progress,
 ) -> None:
-  records = _records(shard, seed, world, fitter)
+  records = _records(shard, settings, world, fitter, small)
   write_shard(
     folder,
     number,
@@ -127,13 +129,20 @@ def _make(
 
 
 def _records(
-  shard: SyntheticShard, seed: int, world: SyntheticWorld, fitter: FitModel
+  shard: SyntheticShard,
+  settings: SyntheticSet,
+  world: SyntheticWorld,
+  fitter: MorphableModel,
+  small: FitModel,
 ) -> list[dict[str, Any]]:
-  plan = shard.plan
+  plan, seed = shard.plan, settings.seed
   indices = plan.indices(shard.start, shard.stop)
   world = world.replace(photos_per_person=plan.photos_per_person)
   photos = photos_of(world, seed, indices)
-  fits = fit_labels(fitter, photos.landmarks, photos.visibility, photos.person)
+  if settings.labels == "true":
+    fits = true_labels(world, seed, indices, photos, fitter)
+  else:
+    fits = fit_labels(small, photos.landmarks, photos.visibility, photos.person)
   records = []
   for row, index in enumerate(indices):
     person = int(photos.person[row])

@@ -17,7 +17,12 @@ from disentangle3d.faces.morphable_model import (
   truncate_modes,
 )
 from disentangle3d.faces.procedural import procedural_face_model
-from disentangle3d.faces.synthetic import SyntheticPhotos, render_photos
+from disentangle3d.faces.skins import skins_for
+from disentangle3d.faces.synthetic import (
+  SyntheticPhotos,
+  render_photos,
+  true_coefficients,
+)
 from disentangle3d.faces.synthetic_world import SyntheticWorld, synthetic_world
 from disentangle3d.fitting.batched_fitting import (
   FitModel,
@@ -33,6 +38,7 @@ from disentangle3d.types import (
   NUM_VERTICES,
   RESIDUAL_DIM,
   UserError,
+  check_choice,
 )
 
 # The procedural world has this many modes beyond its fitter's.
@@ -40,6 +46,7 @@ _MORE_IDENTITY_MODES = 61
 _MORE_EXPRESSION_MODES = 15
 # Whose shipped calibration "auto" takes.
 _DETECTORS = ("dlib 68",)
+LABELS = ("fitted", "true")
 _RENDER_BATCH, _ACCELERATOR_RENDER_BATCH = 16, 256
 
 
@@ -59,6 +66,9 @@ class SyntheticSet:
     landmark_calibration: Whose `detector` reports the landmarks, and what the
       fitter goes by: "none", or as `calibrated_model` takes it, "auto" being
       the model's own or the one that ships for dlib.
+    skins: Whose skins faces wear, as `skins_for` takes it.
+    labels: What networks are taught, "fitted" to the landmarks of all photos
+      of a person, or the "true" coefficients of the fitter's modes.
     morphable_model: An `.npz`, of which the fitter gets the first modes; None
       takes the procedural face, with more modes than the fitter gets.
     num_vertices: Of the procedural face.
@@ -75,12 +85,15 @@ class SyntheticSet:
   jaw: str = "visible_contour"
   landmark_noise_px: float = 1.0
   landmark_calibration: str = NONE
+  skins: str = NONE
+  labels: str = "fitted"
   morphable_model: str | None = None
   num_vertices: int = NUM_VERTICES
   identity_modes: int | None = None
   expression_modes: int | None = None
 
   def __post_init__(self):
+    check_choice("labels", self.labels, LABELS)
     for name in (
       "people",
       "photos_per_person",
@@ -146,6 +159,7 @@ def world_of(settings: SyntheticSet) -> tuple[SyntheticWorld, MorphableModel]:
   world = synthetic_world(
     model,
     detector=model.landmark_calibration,
+    skins=skins_for(model, settings.skins),
     albedo=settings.albedo,
     jaw=settings.jaw,
     landmark_noise_px=settings.landmark_noise_px,
@@ -182,6 +196,40 @@ def fit_labels(
   )
 
 
+def true_labels(
+  world: SyntheticWorld,
+  seed: int,
+  indices: Int[np.ndarray, "M"],
+  photos: SyntheticPhotos,
+  fitter: MorphableModel,
+) -> ImageFits:
+  """What the fitter's modes were given to make each photo.
+
+  Args:
+    world: What the photos were made in.
+    seed: Same.
+    indices: The photos' numbers.
+    photos: Themselves: their true cameras.
+    fitter: Whose modes, the first of the world's.
+  """
+  identity, expression = in_batches(
+    lambda batch: _true_coefficients(world, jnp.uint32(seed), batch),
+    indices,
+    render_batch(),
+  )
+  count = len(indices)
+  return ImageFits(
+    identity_coefficients=identity[:, : fitter.identity_dim],
+    expression_coefficients=expression[:, : fitter.expression_dim],
+    camera=photos.camera,
+    rmse_px=np.zeros(count, np.float32),
+    relative_error=np.zeros(count, np.float32),
+    outliers=np.zeros(count, np.int32),
+    converged=np.ones(count, bool),
+    rejected=np.zeros(count, bool),
+  )
+
+
 def label_model(fitter: MorphableModel, jaw: str) -> FitModel:
   """What `fit_labels` reads of a fitter's model.
 
@@ -196,6 +244,9 @@ def render_batch() -> int:
   """How many photos to render at a time on JAX's default backend."""
   on_cpu = jax.default_backend() == "cpu"
   return _RENDER_BATCH if on_cpu else _ACCELERATOR_RENDER_BATCH
+
+
+_true_coefficients = jax.jit(true_coefficients)
 
 
 @jax.jit

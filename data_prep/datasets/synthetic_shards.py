@@ -21,11 +21,14 @@ from data_prep.stages.folder import (
   open_stage,
 )
 from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.skins import NONE, skins_for
 from disentangle3d.fitting.calibration_choice import licences_of
 from disentangle3d.stores import as_path
 from disentangle3d.training.dataset import sha256_of
 
 STAGE = "render_synthetic"
+# Left out where they are as ever: sets begun before there were these go on.
+_NEW_SETTINGS = {"skins": NONE, "labels": "fitted"}
 # Of whole people, at least so many: bounds the memory, and what a kill costs.
 _PHOTOS_A_SHARD = 512
 
@@ -95,6 +98,10 @@ def open_set(
     UserError: As `open_stage`.
   """
   told = {"write": write, **dataclasses.asdict(settings)}
+  for name, value in _NEW_SETTINGS.items():
+    if told[name] == value:
+      del told[name]
+  skins = skins_for(model, settings.skins)
   file, calibration = settings.morphable_model, model.landmark_calibration
   inputs = [] if file is None else [_checksum(file)]
   if calibration is None:
@@ -103,12 +110,16 @@ def open_set(
     inputs += [
       np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(calibration)
     ]
+  licences = licences_of(model)
+  if skins is not None:
+    inputs += [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(skins)]
+    licences[f"skins: {skins.source}"] = skins.licence
   return open_stage(
     path,
     STAGE,
     num_shards=num_shards,
     settings=told,
-    licences=licences_of(model),
+    licences=licences,
     inputs=digest(inputs),
     manifest_suffix=manifest_suffix,
     share=share,

@@ -5,10 +5,9 @@ import dataclasses
 import functools
 import pathlib
 
-import cv2
-
 from data_prep.files.tar_shards import new_tar_shard
 from data_prep.photos.crops import SPHEREFACE, Template, crop_matrix, warp_crop
+from data_prep.photos.encoding import png_bytes
 from data_prep.photos.photo_sets import in_archive, read_photo
 from data_prep.stages.about import read_licences, read_stages
 from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
@@ -45,11 +44,7 @@ def _align_row(write: _Write, template: Template, row: PhotoRow) -> PhotoRow:
     return row.rejected("the photo is gone")
   except ValueError as error:
     return row.rejected(str(error).removeprefix(f"{row.image_path}: "))
-  crop = warp_crop(photo, matrix, template)
-  # A low level is 5 % larger than the best and several times as fast.
-  level = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-  _, png = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), level)
-  path = write(row, png.tobytes())
+  path = write(row, png_bytes(warp_crop(photo, matrix, template)))
   return dataclasses.replace(row, crop_from_photo=matrix, crop_path=path)
 
 

@@ -72,6 +72,11 @@ class Palette:
   hair_mm: Float[Array, "*B"]
 
 
+def layer(name: str) -> int:
+  """The number of a layer of paint."""
+  return _LAYERS.index(name)
+
+
 def make_canvas(model: MorphableModel, *, seed: int = 0) -> Canvas:
   """Finds the features of a model by its landmarks, on the host."""
   mean = np.asarray(model.mean_shape, np.float64)

@@ -101,21 +101,27 @@ def outer_border(triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
 
   Empty where every edge has two triangles.
   """
+  found = borders(triangles, points)
+  return found[0] if found else np.zeros(0, np.int64)
+
+
+def borders(triangles: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
+  """The closed borders of a mesh, the longest in millimetres first."""
   edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]]])
   edges = np.concatenate([edges, triangles[:, [2, 0]]]).astype(np.int64)
   code = edges[:, 0] * len(points) + edges[:, 1]
   twin = edges[:, 1] * len(points) + edges[:, 0]
   following = dict(edges[~np.isin(code, twin)].tolist())
-  best, best_length = np.zeros(0, np.int64), 0.0
+  loops = []
   while following:
     loop = [next(iter(following))]
     while loop[-1] in following:
       loop.append(following.pop(loop[-1]))
-    steps = np.diff(points[loop], axis=0)
-    length = float(np.linalg.norm(steps, axis=1).sum())
-    if loop[0] == loop[-1] and length > best_length:
-      best, best_length = np.array(loop[:-1]), length
-  return best
+    if loop[0] == loop[-1]:
+      steps = np.linalg.norm(np.diff(points[loop], axis=0), axis=1)
+      loops.append((float(steps.sum()), np.array(loop[:-1])))
+  # Of two as long, the first found stays first.
+  return [loop for _, loop in sorted(loops, key=lambda one: -one[0])]
 
 
 def _all_triangles(

@@ -141,9 +141,7 @@ def random_background(
     grid = normal[first : first + size].reshape(rows, columns, 4)
     # Mostly brightness, a little colour.
     grid = strength * (grid[..., 3:] + 0.35 * grid[..., :3])
-    stops = stops + jnp.einsum(
-      "hr,rcd,wc->hwd", _blend(height, rows), grid, _blend(width, columns)
-    )
+    stops = stops + enlarged(grid, height=height, width=width)
     first += size
   return jnp.clip(color[None, None] * jnp.exp(stops), 0, 1)
 
@@ -155,14 +153,24 @@ def expose(
   height, width = (size - 2 * margin for size in image.shape[:2])
   blurred = jnp.einsum(
     "hy,yxc,wx->hwc",
-    _blur_matrix(height, margin, lens.blur_px),
+    blur_matrix(height, margin, lens.blur_px),
     image,
-    _blur_matrix(width, margin, lens.blur_px),
+    blur_matrix(width, margin, lens.blur_px),
   )
   exposed = jnp.clip(blurred * lens.gain[None, None], 1e-4, 1) ** (1 / _GAMMA)
   noise = lens.noise * jax.random.normal(key, exposed.shape, exposed.dtype)
   levels = jnp.round(255 * jnp.clip(exposed + noise, 0, 1))
   return levels.astype(jnp.uint8)
+
+
+def enlarged(
+  grid: Float[Array, "r c 3"], *, height: int, width: int
+) -> Float[Array, "H W 3"]:
+  """A small picture at another size, smooth between its pixels."""
+  rows, columns, _ = grid.shape
+  return jnp.einsum(
+    "hr,rcd,wc->hwd", _blend(height, rows), grid, _blend(width, columns)
+  )
 
 
 def _blend(size: int, knots: int) -> Array:
@@ -173,7 +181,7 @@ def _blend(size: int, knots: int) -> Array:
   return near * near * (3 - 2 * near)
 
 
-def _blur_matrix(size: int, margin: int, blur_px: Array) -> Array:
+def blur_matrix(size: int, margin: int, blur_px: Array) -> Array:
   """Gaussian weights of `size + 2 margin` pixels for the middle `size`."""
   out = jnp.arange(size, dtype=jnp.float32)[:, None] + margin
   source = jnp.arange(size + 2 * margin, dtype=jnp.float32)[None]

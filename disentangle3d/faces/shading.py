@@ -59,7 +59,7 @@ def normals_of(
   return _unit(total)
 
 
-def _irradiance_basis(normals: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
+def irradiance_basis(normals: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
   """The nine spherical harmonics at unit vectors `[..., 3]`."""
   x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
   return jnp.stack(
@@ -108,7 +108,7 @@ def directional_light(
   check_array("color", color, "... 3")
   lobe = jnp.asarray(_LOBE, direction.dtype)
   lobe = lobe.reshape((1,) * (direction.ndim - 1) + (9,))
-  coefficients = jnp.pi * lobe * _irradiance_basis(_unit(direction))
+  coefficients = jnp.pi * lobe * irradiance_basis(_unit(direction))
   return coefficients[..., None] * color[..., None, :]
 
 
@@ -116,7 +116,7 @@ def irradiance(
   normals: Float[Array, "... 3"], lighting: Float[Array, "9 3"]
 ) -> Float[Array, "... 3"]:
   """Irradiance of surfaces with unit normals `[..., 3]`, never negative."""
-  return jnp.maximum(_irradiance_basis(normals) @ lighting, 0)
+  return jnp.maximum(irradiance_basis(normals) @ lighting, 0)
 
 
 def _unit(vectors: Array) -> Array:

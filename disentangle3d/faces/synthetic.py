@@ -8,24 +8,28 @@ the person's key; expression, pose, light, background, lens and landmark noise
 from the photo's key, which never contains the person.
 """
 
-import dataclasses
-
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int, UInt8
 
-from disentangle3d.faces import appearance, photography
-from disentangle3d.faces.head_closure import close_head
-from disentangle3d.faces.morphable_model import landmark_mask
-from disentangle3d.faces.rasterizer import map_images
-from disentangle3d.faces.rendering import point_visibility, render
+from disentangle3d.faces import (
+  appearance,
+  occluders,
+  photography,
+  snapshots,
+  wardrobe,
+)
 from disentangle3d.faces.synthetic_landmarks import (
   align_to_template,
   landmark_noise,
   marked_points,
   photo_landmark_vertices,
+)
+from disentangle3d.faces.synthetic_pictures import (
+  develop_snapshots,
+  develop_studio,
 )
 from disentangle3d.faces.synthetic_world import (
   DETAIL_FIELDS,
@@ -43,7 +47,7 @@ from disentangle3d.geometry import (
   transform_camera,
   unflatten_vertices,
 )
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, check_array
+from disentangle3d.types import check_array
 
 __all__ = [
   "EXPRESSION_CLASSES",
@@ -54,9 +58,16 @@ __all__ = [
   "true_coefficients",
 ]
 
-# Photos are rendered with a border, so that blur and self-occlusion of
-# landmarks beyond the crop (the chin, often) are as in the whole photo.
-_MARGIN = 16
+_PERSON_SNAPSHOT_DRAWS = {
+  "dress": wardrobe.SKIN_DRAWS,
+  "fall": occluders.HAIR_DRAWS,
+}
+_PHOTO_SNAPSHOT_DRAWS = _PERSON_SNAPSHOT_DRAWS | {
+  "shot": snapshots.SHOT_DRAWS,
+  "worn": occluders.OCCLUDER_DRAWS,
+  "backdrop": snapshots.BACKDROP_DRAWS,
+  "smile": 3,
+}
 # Shapes are made this many at a time, always: so a row's arithmetic does not
 # depend on the batch.
 _SHAPES_A_TURN = 16
@@ -108,19 +119,20 @@ def render_photos(
   """
   check_array("indices", indices, "B", dtype="integer")
   person = indices // world.photos_per_person
-  by_person, by_photo, sensor_keys = _draw(world, seed, person, indices)
+  by_person, by_photo, sensor_keys = draw_numbers(world, seed, person, indices)
   place = indices % world.photos_per_person
   identity, residual, expression_class = _coefficients(
     world, by_person, by_photo, place
   )
-  shape, identity_shape = _shapes(world, identity, residual)
+  shape, identity_shape = face_shapes(world, identity, residual)
   camera, landmarks, vertices = _photograph(world, shape, by_photo, place)
-  image, visibility = _develop(
+  develop = develop_studio if world.wardrobe is None else develop_snapshots
+  image, visibility, _ = develop(
     world,
     shape,
     camera,
     vertices,
-    palette=_palettes(world.albedo, by_person, by_photo),
+    by_person=by_person,
     by_photo=by_photo,
     sensor_keys=sensor_keys,
   )
@@ -158,12 +170,12 @@ def true_coefficients(
   """
   check_array("indices", indices, "B", dtype="integer")
   person, place = jnp.divmod(indices, world.photos_per_person)
-  by_person, by_photo, _ = _draw(world, seed, person, indices)
+  by_person, by_photo, _ = draw_numbers(world, seed, person, indices)
   identity, residual, _ = _coefficients(world, by_person, by_photo, place)
   return identity, residual
 
 
-def _draw(
+def draw_numbers(
   world: SyntheticWorld, seed: int | Array, person: Array, indices: Array
 ) -> tuple[dict[str, Array], dict[str, Array], Array]:
   """Normal numbers `[B, ...]` of person and of photo; sensor-noise keys.
@@ -189,6 +201,15 @@ def _draw(
     temporary=TEMPORARY_FIELDS,
     expression=2 + world.model.expression_dim,
   )
+  if world.wardrobe is not None:
+    # Keys of their own: all else about a photo is as without skins.
+    again = jax.vmap(jax.random.fold_in, (0, None))
+    by_person |= _named_draws(
+      again(fold(roots[0], person), 1), **_PERSON_SNAPSHOT_DRAWS
+    )
+    by_photo |= _named_draws(
+      again(fold(roots[1], indices), 1), **_PHOTO_SNAPSHOT_DRAWS
+    )
   return by_person, by_photo, fold(roots[2], indices)
 
 
@@ -214,6 +235,8 @@ def _coefficients(
   # Basis rows come first in both matrices, detail after them.
   identity = jnp.clip(by_person["identity"], -3, 3)
   expression, number = _expressions(world, by_photo["expression"], place)
+  if world.wardrobe is not None and world.sweep == "none":
+    expression += photo_smiles(world.wardrobe, by_photo["smile"])
   return (
     jnp.concatenate([identity, by_person["detail"]], -1),
     jnp.concatenate([expression, by_photo["temporary"]], -1),
@@ -221,7 +244,7 @@ def _coefficients(
   )
 
 
-def _shapes(
+def face_shapes(
   world: SyntheticWorld, identity: Array, residual: Array
 ) -> tuple[Array, Array]:
   """Shapes and identity shapes `[B, V, 3]`."""
@@ -254,6 +277,15 @@ def _expressions(
   intensity = 0.5 + 0.8 * uniform[:, 1:]
   wander = jnp.where(number == 0, 0.25, 0.4)[:, None]
   return intensity * world.expressions[number] + wander * normal[:, 2:], number
+
+
+def photo_smiles(worn: wardrobe.Wardrobe, normal: Array) -> Array:
+  """What half of the photos' faces do besides, `[B, E]`."""
+  uniform = norm.cdf(normal)
+  count = worn.smiles.shape[0]
+  which = jnp.floor(uniform[:, 0] * count).astype(jnp.int32)
+  strength = jnp.where(uniform[:, 1] < 0.5, 0.4 + 1.4 * uniform[:, 2], 0.0)
+  return strength[:, None] * worn.smiles[jnp.minimum(which, count - 1)]
 
 
 def _photograph(
@@ -301,67 +333,3 @@ def _photograph(
     apply_affine(crop_from_photo, found),
     vertices,
   )
-
-
-def _palettes(
-  albedo: str, by_person: dict[str, Array], by_photo: dict[str, Array]
-) -> appearance.Palette:
-  """The colours of each photo's face."""
-  if albedo == "constant":
-    batch = by_photo["palette"].shape[0]
-    return jax.tree.map(
-      lambda one: jnp.broadcast_to(one[None], (batch, *one.shape)),
-      appearance.constant_palette(),
-    )
-  drawn = by_person if albedo == "per_person" else by_photo
-  return jax.vmap(appearance.random_palette)(drawn["palette"])
-
-
-def _develop(
-  world: SyntheticWorld,
-  shape: Array,
-  camera: Camera,
-  vertices: Array,
-  *,
-  palette: appearance.Palette,
-  by_photo: dict[str, Array],
-  sensor_keys: Array,
-) -> tuple[Array, Array]:
-  """Crops `[B, 112, 96, 3]` uint8 and visibility `[B, 68]`."""
-  height, width = IMAGE_HEIGHT + 2 * _MARGIN, IMAGE_WIDTH + 2 * _MARGIN
-  hair = world.closure.hair.reshape(-1)
-  lens = jax.vmap(photography.random_lens)(by_photo["lens"])
-  background = map_images(
-    lambda normal: photography.random_background(
-      normal, height=height, width=width
-    ),
-    by_photo["background"],
-  )
-  wider = dataclasses.replace(
-    camera, translation=camera.translation + float(_MARGIN)
-  )
-  seen = render(
-    close_head(world.closure, shape, palette.hair_mm),
-    world.closure.triangles,
-    wider,
-    height=height,
-    width=width,
-    colors=map_images(
-      lambda one: appearance.paint(world.canvas, one, hair), palette
-    ),
-    lighting=lens.lighting,
-    background=background,
-    # With hair and neck the head is closed where a photo looks.
-    cull_back_faces=True,
-  )
-  image = map_images(
-    lambda key, linear, one: photography.expose(
-      key, linear, one, margin=_MARGIN
-    ),
-    sensor_keys,
-    seen.image,
-    lens,
-  )
-  points = jnp.take_along_axis(shape, vertices[..., None], 1)
-  visible = point_visibility(seen, points, None, wider, tolerance_mm=5.0)
-  return image, visible * landmark_mask(world.model)[None]

@@ -13,10 +13,12 @@ from disentangle3d.faces.landmark_calibration import (
   validate_landmark_calibration,
 )
 from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
+from disentangle3d.faces.skins import Skins
 from disentangle3d.faces.synthetic_landmarks import (
   contour_candidates,
   nominal_scale,
 )
+from disentangle3d.faces.wardrobe import Wardrobe, make_wardrobe
 from disentangle3d.geometry import flatten_vertices
 from disentangle3d.types import NUM_CONTOUR, UserError, check_choice
 
@@ -28,6 +30,9 @@ _SWEEPS = ("none", "yaw", "expression")
 
 DETAIL_FIELDS = 64
 TEMPORARY_FIELDS = 32
+# Of painted faces; real skins bring wrinkles of their own, and hard light would
+# make of so much a crumpled one.
+_DETAIL_MM, _SKIN_DETAIL_MM = (0.4, 0.15), (0.15, 0.06)
 _DETAIL_WAVELENGTHS_MM = (10.0, 25.0)
 _TEMPORARY_WAVELENGTHS_MM = (8.0, 16.0)
 
@@ -45,6 +50,8 @@ class SyntheticWorld(flax.struct.PyTreeNode):
     expressions: Expression coefficients of each class, `[6, E]`.
     canvas: Where the colours go.
     closure: Hair and neck.
+    wardrobe: Skins of real people, and what else snapshots are made of; None
+      paints faces and takes them in a studio.
     contour: Candidate vertices of the contour landmarks, `[17, 16]` int32.
     nominal_scale: Scale of the mean face seen from the front, px/mm, `[]`.
     photos_per_person: See `synthetic_world`, as all below.
@@ -62,6 +69,7 @@ class SyntheticWorld(flax.struct.PyTreeNode):
   expressions: Float[Array, "6 E"]
   canvas: appearance.Canvas
   closure: HeadClosure
+  wardrobe: Wardrobe | None
   contour: Int[Array, "17 16"]
   nominal_scale: Float[Array, ""]
   photos_per_person: int | Int[Array, ""]
@@ -79,10 +87,11 @@ def synthetic_world(
   albedo: str = "per_person",
   jaw: str = "visible_contour",
   detector: LandmarkCalibration | None = None,
+  skins: Skins | None = None,
   photos_per_person: int = 8,
   landmark_noise_px: float = 1.0,
-  detail_mm: float = 0.4,
-  temporary_detail_mm: float = 0.15,
+  detail_mm: float | None = None,
+  temporary_detail_mm: float | None = None,
   yaw_distribution: str = "mixed",
   max_yaw_deg: float = 90.0,
   sweep: str = "none",
@@ -101,12 +110,15 @@ def synthetic_world(
     detector: Reports the landmarks where this calibration of the model's
       landmarks has them, with its noise where it has covariances; None takes
       the model's vertices and `landmark_noise_px`.
+    skins: Real people's, for this model: faces wear one of them, a mixture of
+      some of like tone or, few, a painted one, and are taken by any camera in
+      any light; None paints all, in soft light.
     photos_per_person: Photos with consecutive indices that show one person.
     landmark_noise_px: Standard deviation of each landmark coordinate, in
       pixels of a photo whose frontal face has the crop's size; not used where
       `detector` has covariances.
     detail_mm: Root mean square of the person-specific detail along the
-      normals: waves of 10 to 25 mm.
+      normals: waves of 10 to 25 mm; None is 0.4, with skins 0.15.
     temporary_detail_mm: The same of each photo's own detail, 8 to 16 mm.
     yaw_distribution: `mixed`, `uniform` or `frontal`; see
       `photography.head_rotation`.
@@ -123,6 +135,10 @@ def synthetic_world(
     UserError: An option is unknown or out of range, or the model lacks one
       of the landmarks 17 to 67 that alignment and paint need.
   """
+  usual = _DETAIL_MM if skins is None else _SKIN_DETAIL_MM
+  detail_mm = usual[0] if detail_mm is None else detail_mm
+  if temporary_detail_mm is None:
+    temporary_detail_mm = usual[1]
   check_choice("albedo", albedo, ALBEDOS)
   check_choice("jaw", jaw, JAWS)
   check_choice("yaw_distribution", yaw_distribution, _YAW_DISTRIBUTIONS)
@@ -154,6 +170,11 @@ def synthetic_world(
     temporary_detail_mm,
     world_seed + 1,
   )
+  canvas = appearance.make_canvas(model, seed=world_seed)
+  closure = head_closure(model)
+  wardrobe = None
+  if skins is not None:
+    wardrobe = make_wardrobe(model, closure, canvas, skins, seed=world_seed)
   return SyntheticWorld(
     model=jax.tree.map(jnp.asarray, model),
     identity_rows=jnp.concatenate(
@@ -163,8 +184,9 @@ def synthetic_world(
       [flatten_basis(jnp.asarray(model.expression_basis)), temporary]
     ),
     expressions=_expression_classes(model.expression_dim, world_seed),
-    canvas=appearance.make_canvas(model, seed=world_seed),
-    closure=head_closure(model),
+    canvas=canvas,
+    closure=closure,
+    wardrobe=wardrobe,
     contour=contour_candidates(model),
     nominal_scale=nominal_scale(model),
     albedo=albedo,

@@ -6,7 +6,8 @@
     topology.npz      triangles, landmark_vertices, mirror_vertices, the
                       landmarks' calibration
 
-The identity head serves training only and is never in it.
+The identity head serves training only and is never in it. Params may be stored
+in half precision: they are float32 once loaded.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ from disentangle3d.training.phases import HEAD
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 FOLDER = "export"
+SHIPPED = pathlib.Path(__file__).parent.parent / "networks" / "start"
 ABOUT, _PARAMS, _TOPOLOGY = "face_model.json", "params.npz", "topology.npz"
 _FORMAT = "disentangle3d network, version 1"
 
@@ -105,6 +107,7 @@ def save_network(
   morphable_model: MorphableModel,
   *,
   phase: str,
+  half: bool = False,
 ) -> None:
   """Writes a folder that `load_network` reads, over what was there.
 
@@ -114,12 +117,16 @@ def save_network(
     params: Its top-level entries; an identity head is left out.
     morphable_model: Whose topology and provenance it inherits.
     phase: The phase it comes out of.
+    half: Stores the params in float16.
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   (folder / ABOUT).unlink(missing_ok=True)
   kept = {name: entry for name, entry in params.items() if name != HEAD}
-  replace_npz(folder / _PARAMS, flax.traverse_util.flatten_dict(kept, sep="/"))
+  flat = flax.traverse_util.flatten_dict(kept, sep="/")
+  if half:
+    flat = {name: np.asarray(leaf, np.float16) for name, leaf in flat.items()}
+  replace_npz(folder / _PARAMS, flat)
   topology = {
     "triangles": np.asarray(morphable_model.triangles, np.int32),
     "landmark_vertices": np.asarray(
@@ -143,11 +150,12 @@ def save_network(
   replace_file(folder / ABOUT, json.dumps(about, indent=2) + "\n")
 
 
-def load_network(path: str | os.PathLike[str]) -> Network:
+def load_network(path: str | os.PathLike[str] | None = None) -> Network:
   """A trained network, from what training exported.
 
   Args:
-    path: The workdir of a finished training, or a folder that it exported.
+    path: The workdir of a finished training, or a folder that it exported;
+      without it, the network that ships with the package.
 
   Returns:
     The network.
@@ -157,7 +165,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     UserError: A file is damaged, or holds other arrays than the network
       has; names file and problem.
   """
-  folder = _find_folder(pathlib.Path(path))
+  folder = _find_folder(SHIPPED if path is None else pathlib.Path(path))
   try:
     about = json.loads((folder / ABOUT).read_text())
     if about["format"] != _FORMAT:
@@ -172,6 +180,10 @@ def load_network(path: str | os.PathLike[str]) -> Network:
   otherwise = "; the export is incomplete"
   flat = read_npz(folder / _PARAMS, "an .npz", otherwise=otherwise)
   _check_params(folder / _PARAMS, flat, model)
+  flat = {
+    name: leaf.astype(np.float32) if leaf.dtype == np.float16 else leaf
+    for name, leaf in flat.items()
+  }
   topology = read_npz(
     folder / _TOPOLOGY,
     "an .npz",

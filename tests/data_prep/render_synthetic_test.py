@@ -4,6 +4,7 @@ import shutil
 import tempfile
 
 from absl.testing import absltest
+import jax.numpy as jnp
 import numpy as np
 
 from data_prep.datasets.synthetic_crops import render_aligned
@@ -12,12 +13,17 @@ from data_prep.datasets.synthetic_set import (
   SyntheticSet,
   photos_of,
   split_plans,
+  true_labels,
   world_of,
 )
 from data_prep.datasets.synthetic_shards import open_set
 from data_prep.stages.folder import Share
 from disentangle3d.faces.landmark_calibration import save_landmark_calibration
-from disentangle3d.faces.morphable_model import save_morphable_model
+from disentangle3d.faces.morphable_model import (
+  save_morphable_model,
+  synthesize_shape,
+)
+from disentangle3d.faces.synthetic import render_photos
 from disentangle3d.fitting.batched_fitting import fit_model, fit_subjects
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import MANIFEST, open_dataset, read_manifest
@@ -115,6 +121,29 @@ class RenderSyntheticTest(absltest.TestCase):
         np.testing.assert_allclose(
           record[name], getattr(fits, name)[n], atol=1e-4
         )
+
+  def test_true_labels_make_the_true_shape_but_for_its_detail(self):
+    indices = split_plans(SETTINGS)["train"].indices()
+    photos = photos_of(self.world, SETTINGS.seed, indices)
+    labels = true_labels(
+      self.world, SETTINGS.seed, indices, photos, self.world.model
+    )
+    shape = synthesize_shape(
+      self.world.model,
+      labels.identity_coefficients,
+      labels.expression_coefficients,
+    )
+    smooth = self.world.replace(
+      identity_rows=self.world.identity_rows.at[-64:].set(0),
+      residual_rows=self.world.residual_rows.at[-32:].set(0),
+    )
+    truth = render_photos(smooth, SETTINGS.seed, jnp.asarray(indices)).shape
+    np.testing.assert_allclose(shape, truth, atol=1e-2)
+    fewer = true_labels(self.world, SETTINGS.seed, indices, photos, self.fitter)
+    self.assertEqual(fewer.identity_coefficients.shape, (8, 8))
+    np.testing.assert_array_equal(
+      fewer.identity_coefficients, labels.identity_coefficients[:, :8]
+    )
 
   def test_the_manifest_says_how_to_make_the_world_again(self):
     made = read_manifest(self.folder)["created"]["settings"]["synthetic"]

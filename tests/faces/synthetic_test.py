@@ -12,6 +12,7 @@ from disentangle3d.faces import (
   photography,
   synthetic,
   synthetic_landmarks,
+  synthetic_pictures,
 )
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import (
@@ -245,7 +246,9 @@ class PartsTest(parameterized.TestCase):
     )
 
     def skin(albedo, by_person, by_photo):
-      return np.asarray(synthetic._palettes(albedo, by_person, by_photo).skin)
+      return np.asarray(
+        synthetic_pictures._palettes(albedo, by_person, by_photo).skin
+      )
 
     for albedo, person_matters, photo_matters in (
       ("per_person", True, False),

@@ -1,0 +1,49 @@
+r"""The network that ships with the package: a photo in, a face out.
+
+What: tiny trunk, ICT-FaceKit's sizes, on 60,000 photographs of 6,000 people of
+the synthetic world in real people's skins, with their true coefficients; from
+nothing that is not free. Adam; flips, and a pixel's play of the alignment.
+Commands: python -m data_prep.render_synthetic --morphable_model=ict.npz \
+  --skins=auto --landmark_calibration=auto --labels=true --people=6000 \
+  --photos_per_person=10 --heldout_people=100 --seed=1 --output=set
+  python -m experiments.train --config=start \
+  --workdir=<folder> --config.examples.path=set
+  python -m experiments.ship_network --network=<folder> --output=<folder>
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import default, demo, photographs
+
+BATCH_SIZE = 64
+STEPS_PER_EPOCH = 938
+LATENT_STEPS = 4 * STEPS_PER_EPOCH
+JOINT_STEPS = 2 * STEPS_PER_EPOCH
+
+
+def get_config() -> ConfigDict:
+  """The demo's rates; four epochs of phase I, two and two of phase III."""
+  config = demo.get_config()
+  sizes = photographs.get_config().model
+  for name in ("identity_dim", "residual_dim", "num_vertices"):
+    config.model[name] = sizes[name]
+  config.augmentation.flip = 0.5
+  config.augmentation.translation_px = 1
+  config.log_every = 100
+  config.checkpoint_every = 200
+  config.evaluators.reconstruction.every = STEPS_PER_EPOCH
+  config.evaluators.verification.every = STEPS_PER_EPOCH
+
+  latents = config.phases.latents
+  latents.steps, latents.batch_size = LATENT_STEPS, BATCH_SIZE
+  latents.optimizers.encoder = default.warmup_cosine(
+    "adam", 2e-3, warmup_steps=100, decay_steps=LATENT_STEPS
+  )
+  # Recognition from photographs is what synthetic shapes teach least.
+  for name, weight in zip(default.JOINT, (0.2, 0.5), strict=True):
+    joint = config.phases[name]
+    joint.steps, joint.batch_size = JOINT_STEPS, BATCH_SIZE
+    joint.weights.reconstruction = weight
+  for optimizer in config.phases.joint_reconstruction.optimizers.values():
+    optimizer.schedule.decay_steps = JOINT_STEPS
+  return config
