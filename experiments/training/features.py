@@ -98,7 +98,7 @@ def open_features(
     )
     for name in needed
   }
-  mixed = joined(
+  mixed = _joined(
     examples,
     people.replace(label=people.label + split.num_classes, **made),
     config.examples.scans_repeat,
@@ -120,7 +120,7 @@ def centred(examples: TrainBatch) -> TrainBatch:
   return examples.replace(identity_coefficients=moved.astype(np.float32))
 
 
-def joined(one: TrainBatch, other: TrainBatch, repeat: int) -> TrainBatch:
+def _joined(one: TrainBatch, other: TrainBatch, repeat: int) -> TrainBatch:
   """The examples of two sets, those of the second so many times."""
   return jax.tree.map(
     lambda a, b: np.concatenate([a, np.repeat(b, repeat, axis=0)]), one, other
