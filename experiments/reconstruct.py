@@ -24,6 +24,7 @@ from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
+  NETWORK,
   STAGE_OUTPUT,
   define_landmark_calibration,
   define_morphable_model,
@@ -33,6 +34,7 @@ from data_prep.stages.flag_words import (
   define_path_list,
   was,
 )
+from disentangle3d.training.export import SHIPPED
 from disentangle3d.types import UserError
 from experiments.photographs.files import FORMATS
 from experiments.photographs.reconstruction import Options, reconstruct_photos
@@ -42,7 +44,7 @@ from experiments.photographs.sightings import Finder
 
 def define_flags() -> None:
   """Defines --network, --photos, --output and how to reconstruct."""
-  define_network()
+  define_network(f"{NETWORK} Without it, the network that ships.")
   define_path_list(
     "photos",
     "Photographs, patterns as '*.jpg', folders, or videos.",
@@ -96,17 +98,17 @@ def main() -> None:
     raise UserError(
       f"--formats: expected some of {', '.join(FORMATS)}, got {unknown[0]}"
     )
-  needed = "network" if values.method == "network" else "morphable_model"
-  if not values[needed].value:
-    raise UserError(f"--{needed}: expected with --method={values.method}")
+  source = values.network or str(SHIPPED)
+  if values.method == "fit":
+    source = values.morphable_model
+    if not source:
+      raise UserError("--morphable_model: expected with --method=fit")
   output = pathlib.Path(values.output)
   count = reconstruct_photos(
     list_files(values.photos),
     output,
     load_maker(
-      values.method,
-      getattr(values, needed),
-      landmark_calibration=values.landmark_calibration,
+      values.method, source, landmark_calibration=values.landmark_calibration
     ),
     Finder(precropped=values.precropped),
     Options(

@@ -1,6 +1,6 @@
 """How far the landmarks of predicted shapes are from those of photographs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 
@@ -86,7 +86,7 @@ def landmark_distances(
   """
   model = jax.tree.map(jnp.asarray, photos.model)
 
-  def measured(shapes: object) -> Float[np.ndarray, "P"]:
+  def measured(shapes: Callable[[np.ndarray], Array]) -> Float[np.ndarray, "P"]:
     distances: np.ndarray = in_batches(
       lambda rows: _distances(
         model,
