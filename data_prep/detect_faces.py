@@ -39,7 +39,6 @@ from data_prep.stages.flag_words import (
   was,
 )
 from data_prep.stages.folder import parse_share
-from disentangle3d.output_files import check_folder
 from disentangle3d.types import UserError
 
 
@@ -114,7 +113,6 @@ def main() -> None:
     )
   found = list_set(values.photos)
   found.passed_over.tell(values.photos)
-  check_folder(values.output)
   for name, terms in source.licences.items():
     logging.info("Licence of %s: %s.", name, terms)
   detect_faces(

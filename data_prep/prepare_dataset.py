@@ -41,7 +41,6 @@ from data_prep.stages.flag_words import (
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.calibration_choice import AUTO
-from disentangle3d.output_files import check_folder
 
 
 def define_flags() -> None:
@@ -90,7 +89,6 @@ def main() -> None:
   output = pathlib.Path(values.output)
   steps = plan_steps(values.photos, values.morphable_model, output, options)
   share = parse_share(values.shard)
-  check_folder(output)
   check_steps(
     steps,
     output,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import errno
 import os
 import pathlib
 import secrets
@@ -43,9 +44,13 @@ def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    if error.errno is None or error.filename is not None:
+    number = error.errno
+    # NumPy gives no number where a write falls short.
+    if "requested and" in str(error):
+      number = errno.ENOSPC
+    if number is None or error.filename is not None:
       raise
-    raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    raise OSError(number, os.strerror(number), os.fspath(path)) from error
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes | str) -> None:

@@ -15,7 +15,7 @@ from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_output
-from disentangle3d.output_files import check_folder, replace_file
+from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 from experiments.benchmarks.accelerator import PARTS, report, run_part
 
@@ -38,7 +38,6 @@ def main() -> None:
     UserError: A part failed; the report says how.
   """
   values = flags.FLAGS
-  check_folder(values.output)
   root = pathlib.Path(values.output) / ("tiny" if values.tiny else "parts")
   page = root.with_name("tiny.md" if values.tiny else "accelerator.md")
   failed = []

@@ -11,10 +11,9 @@ difference is beyond its bound. `--tiny` is the same program small.
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import define_output
 from disentangle3d.types import UserError
 from experiments.benchmarks.accelerator_checks import run_checks, table_of
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 
 
 def define_flags() -> None:
@@ -22,7 +21,7 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "tiny", False, "Whether the world and the network are small."
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from absl import flags
 
 from data_prep.faces.mtcnn.detector import Settings
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import define_output, define_path
+from data_prep.stages.flag_words import define_path
 from disentangle3d.input_files import existing_file
 from experiments.benchmarks.detection import (
   STANDARD_PHOTOS,
@@ -22,7 +22,7 @@ from experiments.benchmarks.detection import (
   run_in_turn,
   table_of,
 )
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 
 
 def define_flags() -> None:
@@ -51,7 +51,7 @@ def define_flags() -> None:
     Settings().factor,
     "How much smaller each level of the detector's pyramid is.",
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
 
 
 def main() -> None:

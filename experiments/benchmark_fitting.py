@@ -11,18 +11,14 @@ pass --num_images=488848. The comparison with eos-py needs the extra
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_morphable_model,
-  define_output,
-  was,
-)
+from data_prep.stages.flag_words import define_morphable_model, was
 from experiments.benchmarks.fitting import accuracy, models_of, speed
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 
 
 def define_flags() -> None:
   """Defines --output, --morphable_model and the sizes of the trials."""
-  define_output(OUTPUT)
+  define_figures_output(required=True)
   define_morphable_model(
     "The 3D morphable model, an .npz of convert_morphable_model; without it,"
     " the procedural one."

@@ -14,12 +14,11 @@ from absl import flags
 import jax
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import define_output
 from disentangle3d.network.margins import MARGINS, HeadSetting
 from disentangle3d.types import UserError
 from experiments.benchmarks.head import measure_head, table_of
 from experiments.benchmarks.machine import define_cpu_devices, use_cpu_devices
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 
 
 def define_flags() -> None:
@@ -34,7 +33,7 @@ def define_flags() -> None:
     "batch_size", 64, "How many images all devices share.", lower_bound=1
   )
   define_cpu_devices()
-  define_output(OUTPUT, required=False)
+  define_figures_output()
 
 
 def main() -> None:

@@ -26,7 +26,6 @@ from data_prep.stages.flag_words import (
   define_batch_sizes,
   define_dataset,
   define_network,
-  define_output,
   was,
 )
 from disentangle3d.network.face_model import FaceModel, init_params
@@ -45,7 +44,7 @@ from experiments.benchmarks.machine import (
   check_precisions,
   matrix_peak,
 )
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 
 
 def define_flags() -> None:
@@ -75,7 +74,7 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "pytorch", True, "Whether to compare with PyTorch where it is installed."
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
   was(params="network", batches="batch_sizes")
 
 

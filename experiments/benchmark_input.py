@@ -11,11 +11,11 @@ no other decoder could save.
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import define_dataset, define_output, was
+from data_prep.stages.flag_words import define_dataset, was
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import RecordReader
 from experiments.benchmarks.input import measure, table_of
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 
 
 def define_flags() -> None:
@@ -25,7 +25,7 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "num_batches", 8, "How many batches of 256 crops are timed.", lower_bound=1
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
   was(batches="num_batches")
 
 

@@ -19,17 +19,12 @@ from absl import flags
 
 from data_prep.faces.mtcnn.detector import Settings
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import (
-  define_morphable_model,
-  define_output,
-  define_path,
-  was,
-)
+from data_prep.stages.flag_words import define_morphable_model, define_path, was
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.reporting.html_page import Paragraph
 from experiments.benchmarks.photo_stages import measure, table
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 
 
 def define_flags() -> None:
@@ -56,7 +51,7 @@ def define_flags() -> None:
     Settings().factor,
     "How much smaller each level of the detector's pyramid is.",
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
   was(model="morphable_model")
 
 

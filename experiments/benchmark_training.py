@@ -20,11 +20,11 @@ from absl import flags
 from data_prep.stages import command_line
 from data_prep.stages.extras import require
 from data_prep.stages.flag_values import numbers_of
-from data_prep.stages.flag_words import define_batch_sizes, define_output
+from data_prep.stages.flag_words import define_batch_sizes
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import PRESETS
 from experiments.benchmarks.machine import define_cpu_devices, use_cpu_devices
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 from experiments.benchmarks.steps import INPUTS
 from experiments.benchmarks.training import chart_of, study, table_of
 
@@ -74,7 +74,7 @@ def define_flags() -> None:
     "The batch size of a comparison with PyTorch in place of the study; 0"
     " makes none.",
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
 
 
 def main() -> None:

@@ -20,9 +20,10 @@ from data_prep.stages.flag_words import (
   define_morphable_model,
   define_path,
 )
+from disentangle3d.machine import keep_freed_memory
 from experiments.study.demo import run_demo
 from experiments.study.runs import Stopped
-from experiments.training.host import keep_freed_memory, quieten_libraries
+from experiments.training.host import quieten_libraries
 
 
 def define_flags() -> None:

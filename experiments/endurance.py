@@ -21,9 +21,9 @@ from absl import flags
 
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import define_output, define_path
+from data_prep.stages.flag_words import define_path
 from disentangle3d.types import UserError
-from experiments.benchmarks.results import OUTPUT, publish
+from experiments.benchmarks.results import define_figures_output, publish
 from experiments.resilience.commands import BINARIES, Command, make_commands
 from experiments.resilience.trials import PARTS, blocks_of, endure
 
@@ -45,7 +45,7 @@ def define_flags() -> None:
     "Photographs with a face each, a folder a person, of which the first are"
     " taken; not needed for --parts=fuzz.",
   )
-  define_output(OUTPUT, required=False)
+  define_figures_output()
 
 
 def main() -> None:

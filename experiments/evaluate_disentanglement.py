@@ -15,11 +15,11 @@ from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_dataset, define_networks
+from disentangle3d.machine import keep_freed_memory
 from experiments.evaluations.disentanglement import evaluate_disentanglement
 from experiments.evaluations.flags import define_findings, define_heldout_people
 from experiments.pages.findings import check_output
 from experiments.sets.networks import read_networks
-from experiments.training.host import keep_freed_memory
 
 
 def define_flags() -> None:

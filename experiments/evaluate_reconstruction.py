@@ -38,6 +38,7 @@ from data_prep.stages.flag_words import (
   define_path_list,
   was,
 )
+from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import (
   define_findings,
@@ -55,7 +56,6 @@ from experiments.sets.alignment import PhotoSource
 from experiments.sets.networks import read_networks
 from experiments.sets.scans import ScanFolders
 from experiments.sets.synthetic import TEST_SETS
-from experiments.training.host import keep_freed_memory
 
 _INPUTS = (
   *("network", "dataset", "morphable_model", "meshes", "florence", "bu3dfe"),

@@ -23,6 +23,7 @@ from data_prep.stages.flag_words import (
   define_paths,
   was,
 )
+from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
 from experiments.evaluations.textures import read_textures
@@ -33,7 +34,6 @@ from experiments.sets.missing import CROP, MISSING
 from experiments.sets.networks import read_networks
 from experiments.sets.published import read_face_sets
 from experiments.sets.scores import read_scores
-from experiments.training.host import keep_freed_memory
 
 _INPUTS = (
   *("network", "trunk", "scores", "dataset", "lfw_pairs", "lfw_photos"),

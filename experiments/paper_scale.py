@@ -22,6 +22,7 @@ from data_prep.stages.flag_words import (
   was,
 )
 from disentangle3d.folder_use import sole_use
+from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import NUM_VERTICES
 from experiments.evaluations.flags import define_slow_parts
 from experiments.study.runs import Stopped
@@ -34,7 +35,7 @@ from experiments.study.stages import (
 )
 from experiments.study.variants import PAPER, VARIANTS
 from experiments.training.config_flag import define_config
-from experiments.training.host import keep_freed_memory, quieten_libraries
+from experiments.training.host import quieten_libraries
 
 
 def define_flags() -> None:

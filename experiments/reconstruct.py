@@ -7,8 +7,8 @@ Every face of every photo gets a folder `out/<photo>/face1` with its full and
 its identity shape (OBJ, PLY, GLB, coloured by the photo), the overlay in the
 photo's own resolution, depth, normals, and result.json: codes, camera, the 68
 landmarks found and projected, warnings. out/results.json lists all photos, also
-those without a face, with the reason. A face is written as soon as it is made;
-killed or stopped, the same command goes on.
+those without a face, with the reason, and counts what was passed over. A face
+is written as soon as it is made; killed or stopped, the same command goes on.
 
 --pool takes the photos for one person, --smooth for the frames of a film (a
 video file does as well as a folder of frames; each person is followed),
@@ -104,8 +104,9 @@ def main() -> None:
     if not source:
       raise UserError("--morphable_model: expected with --method=fit")
   output = pathlib.Path(values.output)
+  found = list_files(values.photos)
   count = reconstruct_photos(
-    list_files(values.photos),
+    found.files,
     output,
     load_maker(
       values.method, source, landmark_calibration=values.landmark_calibration
@@ -120,6 +121,7 @@ def main() -> None:
       viewer=values.viewer,
       most_megapixels=values.most_megapixels,
     ),
+    passed_over=found.passed_over,
   )
   logging.info("Faces written to %s: %d.", output, count)
 

@@ -10,15 +10,12 @@ from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_path
+from disentangle3d.machine import keep_freed_memory
 from disentangle3d.training.metric_queue import NonFiniteLossError
 from disentangle3d.training.processes import Cluster, join, watched
 from disentangle3d.types import UserError
 from experiments.training.config_flag import define_config
-from experiments.training.host import (
-  keep_freed_memory,
-  quieten_libraries,
-  stop_on_signals,
-)
+from experiments.training.host import quieten_libraries, stop_on_signals
 from experiments.training.runs import train
 
 

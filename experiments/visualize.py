@@ -15,12 +15,12 @@ from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_networks, define_paths, was
+from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings, define_meshes
 from experiments.evaluations.pictures import draw_pictures
 from experiments.pages.findings import check_output
 from experiments.sets.networks import read_networks
-from experiments.training.host import keep_freed_memory
 
 
 def define_flags() -> None:

@@ -96,6 +96,14 @@ class VocabularyTest(parameterized.TestCase):
     oddities = r"None|\[\]|\['|<\w+\||repeat this|[A-Z]\n\n"
     self.assertNotRegex(text.partition("\nFlags:")[2], oddities)
 
+  @parameterized.parameters(*binaries())
+  def test_where_nothing_can_be_written_is_told_before_any_work(self, binary):
+    file = self.create_tempfile("file").full_path
+    with defined(binary) as own:
+      for name in own.keys() & {"output", "output_file"}:
+        with self.assertRaisesRegex(Exception, f"{file}: expected a folder"):
+          own[name].parse(f"{file}/x")
+
   def test_the_home_folder_stands_for_a_tilde(self):
     home = os.path.expanduser("~")
     values, _ = parse(

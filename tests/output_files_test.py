@@ -98,6 +98,13 @@ class OutputFilesTest(absltest.TestCase):
       )
       with self.assertRaisesRegex(OSError, r"\[Errno 28\] .*/x'"), block(path):
         raise full
+    # What NumPy makes of it.
+    with (
+      self.assertRaisesRegex(OSError, r"\[Errno 28\] .*/x'"),
+      new_file(self.folder / "x"),
+      pathlib.Path("/dev/full").open("wb", buffering=0) as file,
+    ):
+      np.zeros(1 << 16).tofile(file)
     # What is named already stays.
     with (
       self.assertRaisesRegex(OSError, "'other'"),

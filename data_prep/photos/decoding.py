@@ -168,10 +168,21 @@ def _check_size(
 def _is_for_opencv(header: Image.Image, content: bytes) -> bool:
   if header.format == "PPM":
     return _PLAIN_PNM.match(content) is not None
+  if header.format == "TIFF":
+    return _is_deep_with_alpha(header)
   # OpenCV passes over the transparent level of a grey PNG.
   if header.mode in ("1", "L", "I", "I;16") and "transparency" in header.info:
     return False
   return header.format not in (*_BY_PILLOW, _HEIF)
+
+
+def _is_deep_with_alpha(header: Image.Image) -> bool:
+  """Whether a TIFF is one RGBA picture of 16 bits, which Pillow cuts to 8."""
+  return (
+    getattr(header, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (16,) * 4
+    and header.mode == "RGBA"
+    and getattr(header, "n_frames", 1) == 1
+  )
 
 
 def _opencv_pixels(
@@ -231,6 +242,9 @@ def _turn(
   header: Image.Image, content: bytes
 ) -> tuple[Callable[[np.ndarray], np.ndarray] | None, list[str]]:
   """What makes the stored picture upright (None: nothing), and notes."""
+  # OpenCV turns a TIFF itself, whatever it is told.
+  if header.format == "TIFF":
+    return None, []
   # Pillow would decode a whole PNG to look for a tag behind the pixels.
   if header.format == "PNG" and not (
     b"eXIf" in content or b"Raw profile type" in content

@@ -18,6 +18,7 @@ _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 _VIDEO = re.compile(r"\d{1,2}")
 DEEPER = "in deeper folders"
 BROKEN_LINK = "broken links"
+NO_FILE = "that are no files"
 LINKED_FOLDER = "linked folders of people who are there"
 
 
@@ -135,7 +136,7 @@ def _walk(
     if entry.is_file():
       yield place + entry.name
     elif not entry.is_dir():
-      kind = BROKEN_LINK if entry.is_symlink() else "that are no files"
+      kind = BROKEN_LINK if entry.is_symlink() else NO_FILE
       odd.append((kind, place + entry.name))
   for entry in _folders(entries, place, odd):
     yield from _walk(folder, f"{place}{entry.name}/", odd)

@@ -5,7 +5,7 @@ a photo is told beside its pixels; a photo that cannot be read is told of, too,
 and the rest goes on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import glob
 import os
@@ -18,6 +18,7 @@ import numpy as np
 from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
 from data_prep.photos.listing import (
   BROKEN_LINK,
+  NO_FILE,
   PassedOver,
   is_hidden,
   is_photo,
@@ -34,6 +35,7 @@ _VIDEO_SUFFIXES = (
 )
 # A container's number of frames may be its length by its rate.
 _FRAMES_TOLERATED = 0.02
+_FOLDERS = "folders"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,31 +55,43 @@ class LoosePhoto:
   reason: str = ""
 
 
-def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
+@dataclasses.dataclass(frozen=True)
+class LooseFiles:
+  """What names, patterns and folders stand for.
+
+  Attributes:
+    files: Photos and videos, each once, in the order given.
+    passed_over: What else is in folders and patterns, by their names.
+  """
+
+  files: list[pathlib.Path]
+  passed_over: Mapping[str, PassedOver]
+
+
+def list_files(patterns: Sequence[str]) -> LooseFiles:
   """The photos and videos that names, patterns and folders stand for.
 
   Args:
     patterns: Files, patterns (`*.jpg`, `**` for any depth), or folders, whose
       photos and videos are taken in natural order (1, 2, 10); a line is logged
-      on what else is in a folder.
-
-  Returns:
-    Files, each once, in the order given.
+      on what else is there.
 
   Raises:
     UserFileNotFoundError: A pattern stands for nothing.
   """
   found: dict[pathlib.Path, None] = {}
+  others: dict[str, PassedOver] = {}
   for pattern in patterns:
     path = pathlib.Path(pattern)
     if path.is_dir():
       names, passed_over = _known(path)
-      passed_over.tell(path)
     elif path.is_file():
-      names = [path]
+      names, passed_over = [path], PassedOver()
     else:
-      matches = glob.glob(os.path.expanduser(pattern), recursive=True)
-      names = [pathlib.Path(m) for m in matches if os.path.isfile(m)]
+      names, passed_over = _matches(os.path.expanduser(pattern))
+    if passed_over.names:
+      others[pattern] = passed_over
+      passed_over.tell(pattern)
     if not names:
       raise UserFileNotFoundError(
         f"--photos: expected photos or a video, got {pattern!r}, which stands"
@@ -85,7 +99,7 @@ def list_files(patterns: Sequence[str]) -> list[pathlib.Path]:
       )
     for name in sorted(names, key=lambda name: natural_key(str(name))):
       found[name] = None
-  return list(found)
+  return LooseFiles(list(found), others)
 
 
 def read_photos(
@@ -146,20 +160,41 @@ def read_loose_photo(
 
 def _known(folder: pathlib.Path) -> tuple[list[pathlib.Path], PassedOver]:
   """The photos and videos of a folder, and what else is in it."""
-  known: list[pathlib.Path] = []
-  others: dict[str, list[str]] = {}
-  for path in sorted(folder.iterdir()):
-    if is_hidden(path.name):
-      continue
-    if path.is_dir():
-      others.setdefault("folders", []).append(path.name)
-    elif not path.exists():
-      others.setdefault(BROKEN_LINK, []).append(path.name)
-    elif is_photo(path.name) or path.suffix.lower() in _VIDEO_SUFFIXES:
+  paths = [path for path in folder.iterdir() if not is_hidden(path.name)]
+  files, others = _files_of(sorted(paths))
+  known = []
+  for path in files:
+    if is_photo(path.name) or path.suffix.lower() in _VIDEO_SUFFIXES:
       known.append(path)
     else:
       others.setdefault(kind_of(path.name), []).append(path.name)
   return known, PassedOver(others)
+
+
+def _matches(pattern: str) -> tuple[list[pathlib.Path], PassedOver]:
+  """The files of a pattern, whatever they are, and what is no file."""
+  matches = sorted(glob.glob(pattern, recursive=True))
+  files, others = _files_of([pathlib.Path(match) for match in matches])
+  # Patterns for any depth are meant to go through folders.
+  if "**" in pattern:
+    others.pop(_FOLDERS, None)
+  return files, PassedOver(others)
+
+
+def _files_of(
+  paths: Sequence[pathlib.Path],
+) -> tuple[list[pathlib.Path], dict[str, list[str]]]:
+  """Files, and the names of what is none, by kind."""
+  files: list[pathlib.Path] = []
+  others: dict[str, list[str]] = {}
+  for path in paths:
+    if path.is_file():
+      files.append(path)
+    else:
+      kind = _FOLDERS if path.is_dir() else NO_FILE
+      kind = kind if path.exists() else BROKEN_LINK
+      others.setdefault(kind, []).append(path.name)
+  return files, others
 
 
 def _frames(path: pathlib.Path, every: int) -> Iterator[LoosePhoto]:

@@ -17,13 +17,13 @@
 A path may begin with `~`. Flags defined here belong to the binary that calls.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import os
 
 from absl import flags
 
 from data_prep.stages.flag_values import split_names
-from disentangle3d.output_files import check_output_file
+from disentangle3d.output_files import check_folder, check_output_file
 
 flags.disclaim_key_flags()
 
@@ -65,13 +65,17 @@ class PathParser(flags.ArgumentParser):
     return "path"
 
 
-class OutputFileParser(PathParser):
-  """A path that can become a file."""
+class OutputParser(PathParser):
+  """A path that can become what is written."""
+
+  def __init__(self, check: Callable[[str], None]) -> None:
+    """Takes what raises where a path cannot."""
+    self._check = check
 
   def parse(self, argument: str) -> str:
     """Expands `~`, and checks it before any work."""
     path = expand(argument)
-    check_output_file(path)
+    self._check(path)
     return path
 
 
@@ -178,16 +182,23 @@ def define_landmark_calibration() -> None:
 
 
 def define_output(
-  help: str = OUTPUT, *, default: str | None = None, required: bool = True
+  help: str = OUTPUT,
+  *,
+  required: bool = True,
+  check: Callable[[str], None] = check_folder,
 ) -> None:
-  """Defines `--output`, a folder."""
-  define_path("output", help, default=default, required=required)
+  """Defines `--output`, a folder; `check` raises where it cannot become one."""
+  flags.DEFINE(
+    *(OutputParser(check), "output", None, help),
+    serializer=flags.ArgumentSerializer(),
+    required=required,
+  )
 
 
 def define_output_file(help: str, *, required: bool = True) -> None:
   """Defines `--output_file`, where a single file is the product."""
   flags.DEFINE(
-    *(OutputFileParser(), "output_file", None, help),
+    *(OutputParser(check_output_file), "output_file", None, help),
     serializer=flags.ArgumentSerializer(),
     required=required,
   )

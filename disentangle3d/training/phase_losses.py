@@ -10,6 +10,7 @@ import types
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from disentangle3d.geometry import unflatten_vertices
@@ -26,6 +27,11 @@ from disentangle3d.training.losses import (
   shape_loss,
 )
 from disentangle3d.training.phases import HEAD, Phase
+from disentangle3d.training.placement import AXIS
+from disentangle3d.training.residual_terms import (
+  likeness_of_people,
+  squared_correlation,
+)
 from disentangle3d.types import Latents, Reconstruction, UserError
 
 
@@ -171,8 +177,29 @@ def _identification(forward: Forward) -> Float[Array, "B"]:
   )
 
 
+def _residual_correlation(forward: Forward) -> Float[Array, "B"]:
+  codes = forward.latents
+  value = squared_correlation(
+    _of_all_devices(codes.residual), _of_all_devices(codes.identity)
+  )
+  return jnp.broadcast_to(value, forward.batch.position.shape)
+
+
+def _residual_likeness(forward: Forward) -> Float[Array, "B"]:
+  value = likeness_of_people(
+    _of_all_devices(forward.latents.residual),
+    _of_all_devices(forward.batch.label),
+  )
+  return jnp.broadcast_to(value, forward.batch.position.shape)
+
+
+def _of_all_devices(rows: Array) -> Array:
+  """A statistic is the batch's, however many devices share it."""
+  return jax.lax.all_gather(rows, AXIS, tiled=True)
+
+
 # Units: `latent` is a squared distance of codes, `identification` nats, the
-# others mm^2. A step adds them up in this order.
+# last two have none, the others mm^2. A step adds them up in this order.
 LOSSES: Mapping[str, Loss] = types.MappingProxyType(
   {
     "latent": _latent,
@@ -181,6 +208,8 @@ LOSSES: Mapping[str, Loss] = types.MappingProxyType(
     "reconstruction": _reconstruction,
     "identity_shape": _identity_shape,
     "identification": _identification,
+    "residual_correlation": _residual_correlation,
+    "residual_likeness": _residual_likeness,
   }
 )
 

@@ -29,7 +29,14 @@ MODULES: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
 )
 _NETWORK = (ENCODER, "identity_decoder", "residual_decoder", "mean_shape")
 # Losses of what the encoder makes of images, which the prior does not have.
-_NEED_IMAGES = ("latent", "reconstruction", "identity_shape", "identification")
+_NEED_IMAGES = (
+  "latent",
+  "reconstruction",
+  "identity_shape",
+  "identification",
+  "residual_correlation",
+  "residual_likeness",
+)
 
 
 @dataclasses.dataclass(frozen=True)

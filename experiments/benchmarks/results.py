@@ -11,16 +11,28 @@ import shlex
 import sys
 from typing import Any
 
+from absl import flags
 import numpy as np
 
+from data_prep.stages.flag_words import define_output
 from disentangle3d.machine import machine_name, package_versions
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import check_folder, replace_file
 from disentangle3d.reporting.html_page import Block, Paragraph, Section
 from disentangle3d.reporting.markdown import markdown
 
+flags.disclaim_key_flags()
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 _FILES = (".json", ".md")
-OUTPUT = "The folder to write, the tables as .md and the figures as .json."
+
+
+def define_figures_output(*, required: bool = False) -> None:
+  """Defines `--output`, the folder of `publish`."""
+  define_output(
+    "The folder to write, the tables as .md and the figures as .json.",
+    required=required,
+    check=lambda path: check_folder(folder_of(path)),
+  )
 
 
 def about() -> dict[str, Any]:

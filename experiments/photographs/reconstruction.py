@@ -1,10 +1,11 @@
 """From photographs to folders of 3D faces, some photos at a time."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
 import pathlib
+import types
 from typing import Any, cast
 
 from absl import logging
@@ -13,8 +14,10 @@ import numpy as np
 from data_prep.faces.found_faces import FoundFace
 from data_prep.photos.crops import warp_crop
 from data_prep.photos.decoding import MOST_MEGAPIXELS
+from data_prep.photos.listing import PassedOver
 from data_prep.photos.loose_photos import LoosePhoto, read_photos
 from data_prep.stages.progress import counted
+from disentangle3d.machine import return_freed_memory
 from disentangle3d.reporting.viewer import viewer_page
 from disentangle3d.types import UserError
 from experiments.photographs.files import (
@@ -73,6 +76,8 @@ def reconstruct_photos(
   maker: FaceMaker,
   finder: Finder,
   options: Options = Options(),
+  *,
+  passed_over: Mapping[str, PassedOver] = types.MappingProxyType({}),
 ) -> int:
   """Does it all, and after a kill what is left of it.
 
@@ -81,11 +86,12 @@ def reconstruct_photos(
   of their faces is kept on the disk. At most a few photos are in memory.
 
   Args:
-    files: From `list_files`.
+    files: Of `list_files`.
     output: The folder to write; new, empty, or of a run that was killed.
     maker: The method.
     finder: Finds the faces.
     options: What to make of them.
+    passed_over: What of the user's was not taken for photos, by place.
 
   Returns:
     The number of faces.
@@ -108,8 +114,9 @@ def reconstruct_photos(
         f" {first['photo'] if first else files[0]}:"
         f" {first['reason'] if first else 'it has no frame'}"
       )
-    results = json.dumps({"photos": work.rows}, indent=1) + "\n"
-    pages = {"results.json": results}
+    counts = {place: kinds.counts() for place, kinds in passed_over.items()}
+    results = {"photos": work.rows, "passed_over": counts}
+    pages = {"results.json": json.dumps(results, indent=1) + "\n"}
     if shown := work.shown():
       faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
       title = f"{maker.provenance['name']}: {faces}"
@@ -215,7 +222,10 @@ def _looked(
   options: Options,
 ) -> Iterator[tuple[LoosePhoto, Seen]]:
   for photo in photos:
-    yield photo, _look(photo, maker, finder, options)
+    seen = _look(photo, maker, finder, options)
+    # What compiling took is more than a large photo.
+    return_freed_memory()
+    yield photo, seen
 
 
 def _look(
@@ -286,6 +296,7 @@ def _write_photos(
   made: Iterator[MadeFace] = iter(())
   if solved is not None and faces:
     maps = face_maps(maker, solved.codes, solved.cameras, faces)
+    return_freed_memory()
     photos = [seen for _, seen in some for _ in seen.faces]
     made = (
       solved.face(row, *about, maker)

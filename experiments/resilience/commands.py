@@ -26,11 +26,14 @@ class Command:
     name: The binary's.
     arguments: Of `python -m`; `{output}` stands for the folder to write.
     compared: What of its output must be the same after interruptions.
+    programs: A folder for what JAX compiles, of which only runs that nobody
+      disturbs write: a kill would leave halves there.
   """
 
   name: str
   arguments: Sequence[str]
   compared: str = "**/*"
+  programs: pathlib.Path | None = None
 
   def start(
     self,
@@ -38,6 +41,7 @@ class Command:
     *,
     paths: Sequence[pathlib.Path] = (),
     prefix: Sequence[str] = (),
+    disturbed: bool = True,
   ) -> "subprocess.Popen[str]":
     """Starts it.
 
@@ -45,17 +49,28 @@ class Command:
       output: The folder to write.
       paths: Come before all others where Python looks for modules.
       prefix: What runs it.
+      disturbed: Whether it may end before its time.
     """
     words = [word.format(output=output) for word in self.arguments]
     path = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
       [*prefix, sys.executable, "-m", *words],
-      env={**os.environ, "PYTHONPATH": path},
+      env={**os.environ, "PYTHONPATH": path, **self._cache(disturbed)},
       stdout=subprocess.DEVNULL,
       stderr=subprocess.PIPE,
       text=True,
       start_new_session=True,
     )
+
+  def _cache(self, disturbed: bool) -> dict[str, str]:
+    """JAX's settings, by which later runs take less time."""
+    if self.programs is None:
+      return {}
+    return {
+      "JAX_COMPILATION_CACHE_DIR": str(self.programs),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9" if disturbed else "0",
+      "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def content_of(folder: pathlib.Path, pattern: str) -> dict[str, str]:
@@ -83,7 +98,7 @@ def make_commands(scratch: pathlib.Path, people: pathlib.Path) -> list[Command]:
   )
   model_path = scratch / "model.npz"
   save_morphable_model(model_path, model)
-  smoke = "experiments/configs/smoke.py"
+  programs = scratch / "programs"
   return [
     Command(
       "prepare_dataset",
@@ -92,11 +107,13 @@ def make_commands(scratch: pathlib.Path, people: pathlib.Path) -> list[Command]:
         *(f"--morphable_model={model_path}", "--heldout_people=1"),
         *("--output={output}", "--set=detect_faces.photos_per_shard=2"),
       ),
+      programs=programs,
     ),
     Command(
       "train",
-      ("experiments.train", f"--config={smoke}", "--workdir={output}"),
+      ("experiments.train", "--config=smoke", "--workdir={output}"),
       compared="export/**/*",
+      programs=programs,
     ),
     Command(
       "reconstruct",
@@ -104,5 +121,6 @@ def make_commands(scratch: pathlib.Path, people: pathlib.Path) -> list[Command]:
         *("experiments.reconstruct", "--method=fit", f"--photos={people}/*/*"),
         *(f"--morphable_model={model_path}", "--output={output}"),
       ),
+      programs=programs,
     ),
   ]

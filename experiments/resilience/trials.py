@@ -27,7 +27,7 @@ from experiments.resilience.interruptions import (
 )
 
 PARTS = ("fuzz", "kill", "disk", "clock")
-_MOST_KILLS = 5
+_MOST_KILLS = 20
 
 
 @dataclasses.dataclass

@@ -137,7 +137,7 @@ class LatinNameTest(absltest.TestCase):
     for name in (f"{_LATIN}.png", f"{_LATIN}.avi"):
       (self.folder / name).write_bytes(b"")
     Image.fromarray(smooth_picture(0)).save(self.folder / f"{_LATIN}.png")
-    video, photo = read_photos(list_files([str(self.folder)]))
+    video, photo = read_photos(list_files([str(self.folder)]).files)
     self.assertRegex(video.reason, "whose path is no UTF-8 .* rename it")
     np.testing.assert_array_equal(photo.image, smooth_picture(0))
 

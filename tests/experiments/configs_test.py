@@ -5,10 +5,12 @@ from absl.testing import absltest, parameterized
 import jax
 import numpy as np
 
+from disentangle3d.faces.mirroring import Mirroring
 from disentangle3d.network.margins import MARGINS
 from disentangle3d.training.batches import TargetBasis, TrainBatch
 from disentangle3d.training.export import abstract_params
 from disentangle3d.training.phase_states import abstract_phase_params
+from disentangle3d.training.phases import trunk_stands_still
 from disentangle3d.training.placement import AXIS
 from disentangle3d.training.state import initial_state
 from disentangle3d.training.steps import make_train_step
@@ -34,6 +36,9 @@ def _abstract_batch(model, batch_size):
   def rows(*shape, dtype=np.float32):
     return jax.ShapeDtypeStruct((1, batch_size, *shape), dtype)
 
+  def shared(*shape):
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
   sizes, flat = (model.identity_dim, model.residual_dim), 3 * model.num_vertices
   return TrainBatch(
     position=rows(dtype=np.int32),
@@ -42,7 +47,10 @@ def _abstract_batch(model, batch_size):
     identity_coefficients=rows(sizes[0]),
     expression_coefficients=rows(sizes[1]),
     basis=TargetBasis(
-      *(jax.ShapeDtypeStruct((size, flat), np.float32) for size in sizes)
+      *(shared(size, flat) for size in sizes),
+      mirroring=Mirroring(
+        shared(sizes[0], sizes[0]), shared(sizes[0]), shared(sizes[1], sizes[1])
+      ),
     ),
   )
 
@@ -64,26 +72,48 @@ class ConfigsTest(parameterized.TestCase):
   @parameterized.parameters("paper", "fake_data", "demo_identity_shape")
   def test_the_step_of_every_phase_traces_at_its_sizes(self, name):
     config = _config(name)
-    model, classes = face_model_of(config), config.examples.num_classes
     for phase in phases_of(config):
-      params = abstract_phase_params(model, phase, classes)
-      state = jax.eval_shape(lambda p, f=phase: initial_state(f, p), params)
-      step = make_train_step(
-        model, phase, steps_per_epoch=10, num_classes=classes
-      )
-      axes = TrainBatch(0, 0, 0, 0, 0, basis=None)
-      got, metrics = jax.eval_shape(
-        jax.vmap(step, (None, axes, None), axis_name=AXIS),
-        state,
-        _abstract_batch(model, phase.batch_size),
-        jax.random.key(0),
-      )
-      self.assertEqual(jax.tree.structure(got), jax.tree.structure(state))
-      for a, b in zip(
-        jax.tree.leaves(got), jax.tree.leaves(state), strict=True
-      ):
-        self.assertEqual((a.shape, a.dtype), ((1, *b.shape), b.dtype))
-      self.assertContainsSubset(phase.weights.keys() | {"loss"}, metrics)
+      self._trace(config, phase)
+
+  @parameterized.parameters("a_softmax", "arcface")
+  def test_photographs_train_any_head_beside_an_unfrozen_trunk(self, kind):
+    config = _config("photographs")
+    config.update_from_flattened_dict(
+      {
+        "examples.kind": "grain",
+        "identity_head.kind": kind,
+        "augmentation.translation_px": 2,
+        "augmentation.brightness": 0.1,
+        "phases.joint_recognition.weights.residual_likeness": 1.0,
+        "phases.joint_recognition.optimizers.encoder.trunk_factor": 0.1,
+      }
+    )
+    phase = phases_of(config)[2]
+    encoder = phase.optimizers["encoder"]
+    self.assertEqual((encoder.rate, encoder.trunk_factor), (2e-3, 0.1))
+    self.assertEqual((phase.head.kind, phase.augmentation.flip), (kind, 0.5))
+    self.assertFalse(trunk_stands_still(phase))
+    self._trace(config, phase)
+
+  def _trace(self, config, phase):
+    """Whether a step's state and metrics have the shapes that they should."""
+    model, classes = face_model_of(config), config.examples.num_classes
+    params = abstract_phase_params(model, phase, classes)
+    state = jax.eval_shape(lambda p: initial_state(phase, p), params)
+    step = make_train_step(
+      model, phase, steps_per_epoch=10, num_classes=classes
+    )
+    axes = TrainBatch(0, 0, 0, 0, 0, basis=None)
+    got, metrics = jax.eval_shape(
+      jax.vmap(step, (None, axes, None), axis_name=AXIS),
+      state,
+      _abstract_batch(model, phase.batch_size),
+      jax.random.key(0),
+    )
+    self.assertEqual(jax.tree.structure(got), jax.tree.structure(state))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(state), strict=True):
+      self.assertEqual((a.shape, a.dtype), ((1, *b.shape), b.dtype))
+    self.assertContainsSubset(phase.weights.keys() | {"loss"}, metrics)
 
   def test_all_names_are_found(self):
     self.assertContainsSubset(

@@ -169,6 +169,7 @@ class ReconstructTest(absltest.TestCase):
     save(cls.scratch / "photos" / "2.png", np.full((*SIZE, 3), 255, np.uint8))
     save(cls.scratch / "photos" / "10.png", gradient_photo(1))
     (cls.scratch / "photos" / "3.jpg").write_text("no image")
+    (cls.scratch / "photos" / "notes.txt").write_text("passed over")
     cls.output = cls.scratch / "out"
     cls.count = cls.run_on(cls.scratch / "photos", cls.output, hidden=(1,))
 
@@ -176,12 +177,14 @@ class ReconstructTest(absltest.TestCase):
   def run_on(
     cls, photos, output, *, maker=None, finder=KnownFaces, hidden=(), **options
   ):
+    found = list_files([str(photos)])
     return reconstruct_photos(
-      list_files([str(photos)]),
+      found.files,
       output,
       maker or cls.maker,
       finder(cls.landmarks, hidden=hidden),
       Options(formats=("ply",), **options),
+      passed_over=found.passed_over,
     )
 
   def test_camera_landmarks_and_colours_are_the_photos(self):
@@ -254,7 +257,11 @@ class ReconstructTest(absltest.TestCase):
 
   def test_every_photo_is_told_of(self):
     self.assertEqual(self.count, 2)
-    rows = json.loads((self.output / "results.json").read_text())["photos"]
+    results = json.loads((self.output / "results.json").read_text())
+    self.assertEqual(
+      results["passed_over"], {str(self.scratch / "photos"): {".txt": 1}}
+    )
+    rows = results["photos"]
     self.assertEqual(
       [(pathlib.Path(r["photo"]).name, r["faces"], r["reason"]) for r in rows],
       [

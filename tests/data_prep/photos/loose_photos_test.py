@@ -107,13 +107,21 @@ class LoosePhotosTest(parameterized.TestCase):
       path.write_text("")
     (self.folder / "6.jpg").symlink_to("nowhere")
     with self.assertLogs("absl", "WARNING") as logs:
-      files = list_files([str(self.folder)])
+      found = list_files([str(self.folder)])
     self.assertEqual(
-      [file.name for file in files], ["1.jpg", "2.tiff", "3.MTS", "4.3gp"]
+      [file.name for file in found.files], ["1.jpg", "2.tiff", "3.MTS", "4.3gp"]
     )
     self.assertEndsWith(
       logs.records[0].getMessage(),
       ": passed over: 1 .txt (a.txt), 1 broken links (6.jpg), 1 folders (sub)",
+    )
+    # A pattern's files are taken at the user's word.
+    pattern = f"{self.folder}/[1-9a-z]*"
+    with self.assertLogs("absl", "WARNING"):
+      found = list_files([pattern])
+    self.assertLen(found.files, 5)
+    self.assertEqual(
+      found.passed_over[pattern].counts(), {"broken links": 1, "folders": 1}
     )
 
   def test_names_patterns_and_folders(self):
@@ -121,10 +129,10 @@ class LoosePhotosTest(parameterized.TestCase):
       (self.folder / name).write_text("")
     names = ["1.jpg", "2.png", "10.png"]
     expected = [self.folder / name for name in names]
-    self.assertEqual(list_files([str(self.folder)]), expected)
+    self.assertEqual(list_files([str(self.folder)]).files, expected)
     pattern, first = str(self.folder / "*.png"), str(expected[0])
     self.assertEqual(
-      list_files([first, pattern, first]), [expected[0], *expected[1:]]
+      list_files([first, pattern, first]).files, [expected[0], *expected[1:]]
     )
     with self.assertRaisesRegex(FileNotFoundError, "'none/.*stands for none"):
       list_files(["none/*.jpg"])

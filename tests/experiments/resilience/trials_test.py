@@ -47,7 +47,7 @@ class TrialsTest(absltest.TestCase):
     self.assertEqual(
       rows,
       {
-        "kill -9": [["train", 1, 5, 0], ["other", 1, 5, 0]],
+        "kill -9": [["train", 1, 20, 0], ["other", 1, 20, 0]],
         "full disk": [
           ["train", 0, 0, "no unshare"],
           ["other", 0, 0, "no unshare"],
