@@ -15,6 +15,7 @@ from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_output
+from disentangle3d.folder_use import sole_use
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 from experiments.benchmarks.accelerator import PARTS, report, run_part
@@ -41,10 +42,11 @@ def main() -> None:
   root = pathlib.Path(values.output) / ("tiny" if values.tiny else "parts")
   page = root.with_name("tiny.md" if values.tiny else "accelerator.md")
   failed = []
-  for name in values.part:
-    if not run_part(name, root / name, tiny=values.tiny):
-      failed.append(name)
-    replace_file(page, report(root, list(PARTS)))
+  with sole_use(values.output):
+    for name in values.part:
+      if not run_part(name, root / name, tiny=values.tiny):
+        failed.append(name)
+      replace_file(page, report(root, list(PARTS)))
   print(page.read_text().split("\n## ")[0])
   if failed:
     raise UserError(f"{page}: {', '.join(failed)} failed; see there")

@@ -12,6 +12,7 @@ from absl import flags
 from absl import logging as absl_logging
 from absl.testing import absltest, parameterized
 
+from disentangle3d.folder_use import sole_use
 from disentangle3d.types import UserError
 from experiments.pages.report import write_evaluation_page
 from tests.flags_test import binaries, defined
@@ -101,15 +102,19 @@ class WrongInputTest(parameterized.TestCase):
     ("train", "train", ["--config=experiments/configs/smoke.py"]),
     ("demo", "demo", []),
     ("paper_scale", "paper_scale", ["--scale=0.0004"]),
-    ("accelerator", "accelerator", []),
   )
   def test_a_file_is_no_folder_to_write_to(self, binary, arguments):
     file = self.create_tempfile("file").full_path
-    flag = "output" if binary == "accelerator" else "workdir"
     for path in (file, f"{file}/run"):
-      words = [f"experiments.{binary}", *arguments, f"--{flag}={path}"]
+      words = [f"experiments.{binary}", *arguments, f"--workdir={path}"]
       with mock.patch.object(sys, "argv", words):
         self._told(words[0], words, f"{file}: expected a folder to write to, g")
+
+  def test_a_folder_in_use_is_told(self):
+    folder = self.create_tempdir().full_path
+    words = ["experiments.accelerator", f"--output={folder}"]
+    with sole_use(folder):
+      self._told(words[0], words, f"{folder}: in use by process")
 
   def test_the_other_python_is_looked_for_first(self):
     folder = self.create_tempdir().full_path

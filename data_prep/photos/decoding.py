@@ -178,11 +178,14 @@ def _is_for_opencv(header: Image.Image, content: bytes) -> bool:
 
 def _is_deep_with_alpha(header: Image.Image) -> bool:
   """Whether a TIFF is one RGBA picture of 16 bits, which Pillow cuts to 8."""
-  return (
-    getattr(header, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (16,) * 4
-    and header.mode == "RGBA"
-    and getattr(header, "n_frames", 1) == 1
-  )
+  try:
+    return (
+      getattr(header, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (16,) * 4
+      and header.mode == "RGBA"
+      and getattr(header, "n_frames", 1) == 1
+    )
+  except Exception:  # whatever damaged bytes make Pillow raise
+    return False
 
 
 def _opencv_pixels(
@@ -199,6 +202,9 @@ def _opencv_pixels(
     raise UserError(f"{path}: cannot be read as an image") from error
   if pixels is None:
     raise UserError(f"{path}: cannot be read as an image")
+  # What fills up the pixels of a BMP comes as alpha.
+  if header.format == "BMP" and header.mode == "RGB":
+    pixels = pixels[:, :, :3]
   if pixels.ndim == 3:
     for start in range(0, len(pixels), _ROWS_AT_ONCE):
       rows = pixels[start : start + _ROWS_AT_ONCE, :, :3]
@@ -262,6 +268,8 @@ def _lay_over_white(image: np.ndarray, alpha: np.ndarray) -> str:
   most = np.iinfo(alpha.dtype).max
   if alpha.min() == most:
     return "an alpha channel, opaque"
+  if alpha.max() == 0:
+    return "an alpha channel that hides all, passed over"
   for start in range(0, len(image), _ROWS_AT_ONCE):
     rows = slice(start, start + _ROWS_AT_ONCE)
     share = alpha[rows, :, None] / np.float32(most)

@@ -122,6 +122,9 @@ def _try(
   if part == "kill":
     count = result.kills.setdefault(name, KillCount())
     kill_run(command, reference, scratch, count, rng, most_kills=_MOST_KILLS)
+    # Whoever stops a long run has the counts so far.
+    told = (name, count.runs, count.kills, count.same)
+    logging.info("%s: %d runs, %d kills, %d the same.", *told)
   elif part == "clock":
     clock = result.clocks.setdefault(name, TrialCount())
     seed = int(rng.integers(1 << 30))

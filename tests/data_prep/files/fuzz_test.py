@@ -218,6 +218,7 @@ _ROW = PhotoRow(
 )
 _VIDEO_NAMES = np.array(ytf_test.VIDEOS, object)
 _SPLITS = np.moveaxis(ytf_test.META, 0, -1)
+_DEEP_TIFF = cv2.imencode(".tiff", np.full((9, 7, 4), 999, np.uint16))[1]
 # File name, a good file, its reader.
 READERS = (
   *(
@@ -225,6 +226,7 @@ READERS = (
     for kind in ("PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP", "TIFF", "AVIF")
   ),
   ("photo.pgm", _image("PPM", "L"), read_photo),
+  ("deep.tiff", _DEEP_TIFF.tobytes(), read_photo),
   ("train.rec", _RECORDS, _read_records),
   ("train.idx", _INDEX, _read_records),
   (

@@ -196,6 +196,30 @@ class FormatTest(parameterized.TestCase):
       np.testing.assert_array_equal(photo.image[..., 1], expected)
       self.assertIn("an alpha channel, laid over white", photo.notes)
 
+  def test_what_fills_up_the_pixels_of_a_bmp_is_no_alpha(self):
+    picture = _picture(False, 8)
+    height, width, _ = picture.shape
+    pixels = np.insert(picture[::-1, :, ::-1], 3, 7, axis=2).tobytes()
+    masks = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)
+    for kind, more in ((0, b""), (3, masks)):
+      start = 14 + 40 + len(more)
+      content = (
+        b"BM"
+        + struct.pack("<IHHI", start + len(pixels), 0, 0, start)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 32, kind, *[0] * 5)
+        + more
+        + pixels
+      )
+      image = decode_photo(content, "a.bmp").image
+      np.testing.assert_array_equal(image, picture)
+
+  def test_an_alpha_that_hides_all_is_passed_over(self):
+    picture = _picture(True, 8)
+    picture[..., 3] = 0
+    photo = decode_photo(_png(picture, color=6), "a.png")
+    np.testing.assert_array_equal(photo.image, picture[..., :3])
+    self.assertIn("an alpha channel that hides all, passed over", photo.notes)
+
   def test_16_bits_in_grey_tiff(self):
     grey = np.arange(0, 65536, 1024).reshape(8, 8).astype(np.uint16)
     photo = decode_photo(cv2.imencode(".tif", grey)[1].tobytes(), "a.tif")
