@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from disentangle3d.evaluation.rows import in_batches
@@ -41,7 +42,7 @@ class MarkedPhotos:
     model: Their 3DMM.
   """
 
-  images: np.ndarray
+  images: UInt8[np.ndarray, "P 112 96 3"]
   landmarks: Float[np.ndarray, "P 68 2"]
   visibility: Float[np.ndarray, "P 68"]
   fits: tuple[Float[np.ndarray, "P I"], Float[np.ndarray, "P E"]]
@@ -111,13 +112,20 @@ def landmark_distances(
   }
   for name, network in networks.items():
     params = jax.tree.map(jnp.asarray, network.params)
-    shape_of = functools.partial(_shape, params, network)
-    found[name] = measured(lambda rows, of=shape_of: of(photos.images[rows]))
+    found[name] = measured(
+      functools.partial(_shapes, params, network, photos.images)
+    )
   return found
 
 
-def _shape(params: dict, network: Network, crops: np.ndarray) -> Array:
-  return _reconstruct(params, jnp.asarray(crops), model=network.model).shape
+def _shapes(
+  params: dict[str, Any],
+  network: Network,
+  images: UInt8[np.ndarray, "P 112 96 3"],
+  rows: Int[np.ndarray, "B"],
+) -> Float[Array, "B V 3"]:
+  face = _reconstruct(params, jnp.asarray(images[rows]), model=network.model)
+  return face.shape
 
 
 _reconstruct = jax.jit(reconstruct, static_argnames="model")
