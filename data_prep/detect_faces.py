@@ -16,7 +16,6 @@ import pathlib
 from absl import flags, logging
 
 from data_prep.faces.detection import (
-  LONGEST_PX,
   PAPER,
   PHOTOS_PER_SHARD,
   detect_faces,
@@ -24,12 +23,13 @@ from data_prep.faces.detection import (
   mtcnn_source,
 )
 from data_prep.faces.detection_rows import CHOICES
-from data_prep.faces.mtcnn.detector import Settings
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Settings
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_detection_side,
   define_most_megapixels,
   define_output,
   define_path,
@@ -67,13 +67,7 @@ def define_flags() -> None:
     "Which face of a photograph is taken: the nearest to its centre, the"
     " largest, or all.",
   )
-  flags.DEFINE_integer(
-    "longest_px",
-    LONGEST_PX,
-    "Photographs with a longer side are shrunk to it before faces are looked"
-    " for.",
-    lower_bound=32,
-  )
+  define_detection_side(DETECTION_SIDE)
   define_most_megapixels(MOST_MEGAPIXELS)
   define_path(
     "five_points",
@@ -81,7 +75,7 @@ def define_flags() -> None:
   )
   define_photos_per_shard(PHOTOS_PER_SHARD)
   define_shard()
-  was(images="photos")
+  was(images="photos", longest_px="detection_side")
 
 
 def settings_from_flags() -> Settings:
@@ -108,7 +102,7 @@ def main() -> None:
     source = mtcnn_source(
       settings_from_flags(),
       faces=values.faces,
-      longest_px=values.longest_px,
+      side=values.detection_side,
       most_megapixels=values.most_megapixels,
     )
   found = list_set(values.photos)

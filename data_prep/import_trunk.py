@@ -5,10 +5,10 @@ r"""Makes a network whose trunk is a published, trained recognition network.
     python -m experiments.train --config.init_from=runs/sphere20 ...
 
 Reads SphereFace (the PyTorch port's files and the authors' Caffe models) and
-MobileFaceNets for 112x96 crops, whose batch norm is folded into the trunk
-`mobile`'s kernels and biases. The output is an export as training writes it:
-`load_params` and `--config.init_from` take it. Its two FC layers on top of the
-trunk and its decoders are fresh.
+MobileFaceNets for 112x96 crops (PyTorch's and Caffe's), whose batch norm is
+folded into the trunk `mobile`'s kernels and biases. The output is an export as
+training writes it: `load_params` and `--config.init_from` take it. Its two FC
+layers on top of the trunk and its decoders are fresh.
 """
 
 import pathlib
@@ -49,9 +49,9 @@ def define_flags() -> None:
     "channels",
     None,
     list(CHANNEL_ORDERS),
-    "The order of the colours that the weights were trained on; bgr for"
-    " SphereFace and rgb for MobileFaceNet, as published, where it is not"
-    " given.",
+    "The order of the colours that the weights were trained on; as published"
+    " where it is not given: bgr for SphereFace and Caffe models, rgb for"
+    " PyTorch's MobileFaceNets.",
   )
   flags.DEFINE_string(
     "licence",

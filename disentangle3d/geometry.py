@@ -294,10 +294,10 @@ def invert_affine(matrix: Float[Array, "... 2 3"]) -> Float[Array, "... 2 3"]:
 
 
 def five_points(
-  landmarks: Float[Array | np.ndarray, "... 68 2"],
-) -> Float[Array, "... 5 2"]:
+  landmarks: Float[Array | np.ndarray, "... 68 D"],
+) -> Float[Array, "... 5 D"]:
   """The alignment's five points from iBUG-68: eye means, nose tip, mouth."""
-  check_array("landmarks", landmarks, "... 68 2")
+  check_array("landmarks", landmarks, "... 68 D")
   return jnp.stack(
     [
       jnp.mean(landmarks[..., 36:42, :], -2),

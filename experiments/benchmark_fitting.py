@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, define_flags)
+  command_line.run(main, define_flags, keeps_programs=False)

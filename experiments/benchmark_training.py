@@ -22,7 +22,7 @@ from data_prep.stages.extras import require
 from data_prep.stages.flag_values import numbers_of
 from data_prep.stages.flag_words import define_batch_sizes
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.network.trunks import TRUNKS
 from experiments.benchmarks.machine import define_cpu_devices, use_cpu_devices
 from experiments.benchmarks.results import define_figures_output, publish
 from experiments.benchmarks.steps import INPUTS
@@ -44,7 +44,7 @@ def define_flags() -> None:
     "The precisions of the computation, float32, bfloat16 or both.",
   )
   flags.DEFINE_enum(
-    "trunk", "sphere20", sorted(PRESETS), "The trunk of the encoder."
+    "trunk", "sphere20", sorted(TRUNKS), "The trunk of the encoder."
   )
   flags.DEFINE_enum(
     "input",

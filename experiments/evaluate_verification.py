@@ -10,7 +10,9 @@ build_dataset, `--lfw_pairs` the published list with the photographs
 (`--lfw_photos`), which are detected and aligned in `--workdir`, `--cfp` the
 published folder, `--ytf_splits` the list with the folder that align_faces made
 (`--ytf_aligned`), `--bin` files like lfw.bin. Several sets may be asked for at
-once. A photograph without a face does not stop the tables: see `--missing`.
+once. `--morphable_model` and `--eigenfaces_from` add the rows of single-image
+fits and of eigenfaces to published sets. A photograph without a face does not
+stop the tables: see `--missing`.
 """
 
 from absl import flags
@@ -18,11 +20,14 @@ from absl import flags
 from data_prep.stages import command_line
 from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
+  define_landmark_calibration,
+  define_morphable_model,
   define_networks,
   define_path,
   define_paths,
   was,
 )
+from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
@@ -30,15 +35,17 @@ from experiments.evaluations.textures import read_textures
 from experiments.evaluations.verification import evaluate_verification
 from experiments.pages.findings import check_output
 from experiments.sets.alignment import ALIGNED_BY, LANDMARKS, PhotoSource
+from experiments.sets.faces import training_images
 from experiments.sets.missing import CROP, MISSING
 from experiments.sets.networks import read_networks
 from experiments.sets.published import read_face_sets
+from experiments.sets.rivals import Rivals
 from experiments.sets.scores import read_scores
 
 _INPUTS = (
   *("network", "trunk", "scores", "dataset", "lfw_pairs", "lfw_photos"),
   *("lfw_five_points", "lfw_aligned", "cfp", "cfp_aligned", "ytf_splits"),
-  *("ytf_aligned", "bin"),
+  *("ytf_aligned", "bin", "morphable_model", "eigenfaces_from"),
 )
 
 
@@ -116,6 +123,17 @@ def define_flags() -> None:
     " empty image of a .bin has no middle, so crop is score.",
   )
   define_paths("bin", "A file like lfw.bin.")
+  define_morphable_model(
+    "The 3D morphable model that is fitted to the landmarks of each photograph"
+    " of a published set, its coefficients compared too; a dataset brings its"
+    " own."
+  )
+  define_landmark_calibration()
+  define_path(
+    "eigenfaces_from",
+    "A dataset whose training people, of no published set, eigenfaces are"
+    " learnt from; --dataset brings its own.",
+  )
   define_paths(
     "scores",
     "The scores of another system to fuse with, as NAME=PATH or PATH, one a"
@@ -147,11 +165,21 @@ def main() -> None:
       ytf_frames=values.ytf_frames,
       bins=values.bin,
       missing=values.missing,
+      rivals=_rivals(values),
     ),
     described=textures,
     other_scores=scores,
   )
   print(f"evaluate_verification: open {page}")
+
+
+def _rivals(values: flags.FlagValues) -> Rivals:
+  path, learnt = values.morphable_model, values.eigenfaces_from
+  return Rivals(
+    fitter=load_morphable_model(path) if path else None,
+    landmark_calibration=values.landmark_calibration,
+    training_images=training_images(learnt) if learnt else None,
+  )
 
 
 def _lfw(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:

@@ -4,11 +4,12 @@ r"""Photos in, 3D faces out.
       --photos='photos/*.jpg' --output=out
 
 Every face of every photo gets a folder `out/<photo>/face1` with its full and
-its identity shape (OBJ, PLY, GLB, coloured by the photo), the overlay in the
-photo's own resolution, depth, normals, and result.json: codes, camera, the 68
-landmarks found and projected, warnings. out/results.json lists all photos, also
-those without a face, with the reason, and counts what was passed over. A face
-is written as soon as it is made; killed or stopped, the same command goes on.
+its identity shape (OBJ, PLY, GLB in the photo's colours), the overlay, views
+from two sides, depth, normals, and result.json: codes, camera, the 68 landmarks
+found and projected, warnings. out/results.json lists all photos, also those
+without a face, with the reason, and counts what was passed over. Faces are
+written while the next photos are looked at; killed or stopped, the same command
+goes on.
 
 --pool takes the photos for one person, --smooth for the frames of a film (a
 video file does as well as a folder of frames; each person is followed),
@@ -20,12 +21,14 @@ import pathlib
 
 from absl import flags, logging
 
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
   NETWORK,
   STAGE_OUTPUT,
+  define_detection_side,
   define_landmark_calibration,
   define_morphable_model,
   define_most_megapixels,
@@ -36,7 +39,7 @@ from data_prep.stages.flag_words import (
 )
 from disentangle3d.training.export import SHIPPED
 from disentangle3d.types import UserError
-from experiments.photographs.files import FORMATS
+from experiments.photographs.files import FORMATS, OUTPUTS, OVERLAY_SIDE
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import load_maker
 from experiments.photographs.sightings import Finder
@@ -82,8 +85,22 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "every", 1, "Takes every so many-th frame of a video.", lower_bound=1
   )
+  define_detection_side(DETECTION_SIDE)
   define_most_megapixels(MOST_MEGAPIXELS)
+  flags.DEFINE_list(
+    "outputs",
+    list(OUTPUTS),
+    "What is written of a face beside result.json: meshes, the overlay, views"
+    " of it in the photo's colours, maps of depth and normals, the crop.",
+  )
   flags.DEFINE_list("formats", list(FORMATS), "The formats of the meshes.")
+  flags.DEFINE_integer(
+    "overlay_side",
+    OVERLAY_SIDE,
+    "The longer side of overlays at most, in pixels; 0 takes the photograph's"
+    " own.",
+    lower_bound=0,
+  )
   flags.DEFINE_bool(
     "viewer", False, "Writes viewer.html, a page to turn the faces in."
   )
@@ -93,11 +110,11 @@ def define_flags() -> None:
 def main() -> None:
   """Reads the flags and reports."""
   values = flags.FLAGS
-  unknown = sorted(set(values.formats) - set(FORMATS))
-  if unknown:
-    raise UserError(
-      f"--formats: expected some of {', '.join(FORMATS)}, got {unknown[0]}"
-    )
+  for name, choice in (("formats", FORMATS), ("outputs", OUTPUTS)):
+    if unknown := sorted(set(values[name].value or ()) - set(choice)):
+      raise UserError(
+        f"--{name}: expected some of {', '.join(choice)}, got {unknown[0]}"
+      )
   source = values.network or str(SHIPPED)
   if values.method == "fit":
     source = values.morphable_model
@@ -111,7 +128,7 @@ def main() -> None:
     load_maker(
       values.method, source, landmark_calibration=values.landmark_calibration
     ),
-    Finder(precropped=values.precropped),
+    Finder(precropped=values.precropped, side=values.detection_side),
     Options(
       pool=values.pool,
       smooth=values.smooth,
@@ -119,6 +136,8 @@ def main() -> None:
       every=values.every,
       formats=tuple(values.formats),
       viewer=values.viewer,
+      outputs=tuple(values.outputs),
+      overlay_side=values.overlay_side,
       most_megapixels=values.most_megapixels,
     ),
     passed_over=found.passed_over,

@@ -7,20 +7,28 @@ r"""The paper's pictures: Fig. 9 (bases), Fig. 5 and 8 (galleries), Fig. 1.
 
 Networks are named in the order of training: Fig. 9 shows the bases of all, the
 galleries what the last one makes of the held-out people of each `--dataset`:
-synthetic people, with their true shapes, or photographs. Writes a folder for
-`experiments.report`.
+synthetic people, with their true shapes, or photographs. `--lfw_pairs` shows
+two photographs of each of `--people` people of LFW, which align_faces aligned
+(`--lfw_aligned`). Writes a folder for `experiments.report`.
 """
 
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_words import define_networks, define_paths, was
+from data_prep.stages.flag_words import (
+  define_landmark_calibration,
+  define_networks,
+  define_path,
+  define_paths,
+  was,
+)
 from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings, define_meshes
 from experiments.evaluations.pictures import draw_pictures
 from experiments.pages.findings import check_output
 from experiments.sets.networks import read_networks
+from experiments.sets.published import genuine_photos
 
 
 def define_flags() -> None:
@@ -33,6 +41,9 @@ def define_flags() -> None:
     " shown.",
   )
   was(photos="dataset")
+  define_path("lfw_pairs", "The pairs.txt of LFW.")
+  define_path("lfw_aligned", "The folder that align_faces made of LFW.")
+  define_landmark_calibration()
   define_meshes()
   flags.DEFINE_integer(
     "bases",
@@ -41,7 +52,10 @@ def define_flags() -> None:
     lower_bound=1,
   )
   flags.DEFINE_integer(
-    "people", 3, "How many people Fig. 5 shows.", lower_bound=1
+    "people",
+    3,
+    "How many people Fig. 5 shows, and of --lfw_pairs.",
+    lower_bound=1,
   )
   flags.DEFINE_integer(
     "size_px", 512, "The side of every picture in pixels.", lower_bound=1
@@ -55,11 +69,20 @@ def main() -> None:
   check_output(values.output)
   if values.meshes and not values.dataset:
     raise UserError("--meshes: expected --dataset beside it")
+  if (values.lfw_pairs is None) != (values.lfw_aligned is None):
+    raise UserError("--lfw_pairs, --lfw_aligned: expected both or neither")
+  pairs = (
+    genuine_photos(values.lfw_pairs, values.lfw_aligned, people=values.people)
+    if values.lfw_pairs
+    else []
+  )
   page = draw_pictures(
     values.output,
     read_networks(values.network),
     datasets=values.dataset,
     meshes=values.meshes,
+    pairs=pairs,
+    landmark_calibration=values.landmark_calibration,
     bases=values.bases,
     people=values.people,
     size_px=values.size_px,

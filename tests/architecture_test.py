@@ -53,7 +53,7 @@ INNER_ROOMS = {
     "measures": ("sets",),
     "pages": ("configs", "measures", "sets"),
     "evaluations": ("measures", "pages", "sets"),
-    "benchmarks": ("configs", "pages", "training"),
+    "benchmarks": ("configs", "pages", "photographs", "training"),
     "photographs": (),
     "exports": (),
     "resilience": (),

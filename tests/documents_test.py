@@ -41,7 +41,9 @@ _OF_TODAY = tuple(
   for path in _DOCUMENTS
   if path.name != "CHANGELOG.md" and not re.match(r"\d", path.name)
 )
-_OF_OTHERS = {"xla_gpu_deterministic_ops", "help", "verbosity"}
+_OF_OTHERS = {"xla_gpu_deterministic_ops", "help", "verbosity"} | {
+  "compilation_cache"
+}
 _HISTORY = re.compile(
   r"first day|until 20\d\d|used to|formerly|previously|back then|no longer"
   r"|tried and left out|at that time|of that day|not measured since|renamed to",

@@ -4,9 +4,8 @@ from collections.abc import Callable
 import dataclasses
 import pathlib
 
-import cv2
-
 from data_prep.photos.crops import SPHEREFACE, Template, crop_matrix, warp_crop
+from data_prep.photos.encoding import png_bytes
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.about import read_licences, read_stages
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
@@ -34,11 +33,7 @@ def _align_row(
     return row.rejected(str(error).removeprefix(f"{row.image_path}: "))
   path = folder / "crops" / f"{row.image_id}.png"
   path.parent.mkdir(parents=True, exist_ok=True)
-  crop = warp_crop(photo, matrix, template)
-  # A low level is 5 % larger than the best and several times as fast.
-  level = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-  _, png = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), level)
-  replace_file(path, png.tobytes())
+  replace_file(path, png_bytes(warp_crop(photo, matrix, template)))
   return dataclasses.replace(row, crop_from_photo=matrix, crop_path=path)
 
 

@@ -17,7 +17,7 @@ from data_prep.faces.detection_rows import (
   row_from_list,
 )
 from data_prep.faces.five_point_lists import read_five_points
-from data_prep.faces.mtcnn.detector import Detector, Settings
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Settings
 from data_prep.faces.mtcnn.weights import LICENCES
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
@@ -29,9 +29,6 @@ STAGE = "detect_faces"
 
 
 PHOTOS_PER_SHARD = 512
-
-
-LONGEST_PX = 1024
 
 
 PAPER = Settings()
@@ -56,7 +53,7 @@ def mtcnn_source(
   settings: Settings = PAPER,
   *,
   faces: Choice = "centre",
-  longest_px: int = LONGEST_PX,
+  side: int = DETECTION_SIDE,
   most_megapixels: float = MOST_MEGAPIXELS,
   find: FindFaces | None = None,
 ) -> FaceSource:
@@ -66,7 +63,7 @@ def mtcnn_source(
     settings: The detector's.
     faces: Which face of a photo: the nearest to its centre, the largest, or
       all of them as rows of their own (`<image_id>.face2`).
-    longest_px: Photos with a longer side are shrunk to it for the detector.
+    side: Photos with a longer side are shrunk to it for the detector.
     most_megapixels: Larger photos are rejected before they are decoded.
     find: In place of MTCNN.
 
@@ -74,15 +71,15 @@ def mtcnn_source(
     UserModuleNotFoundError: The extra `detect` is not installed.
     ValueError: A setting is out of its range.
   """
-  find = find or Detector(settings).detect
+  find = find or Detector(settings, side=side).detect
 
   def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
-    for loaded in read_ahead(photos, longest_px, most_megapixels):
+    for loaded in read_ahead(photos, side, most_megapixels):
       yield detect_some(loaded, find, faces)
 
   told = {
     "faces": faces,
-    "longest_px": longest_px,
+    "detection_side": side,
     "most_megapixels": most_megapixels,
   }
   return FaceSource(

@@ -45,7 +45,7 @@ class LoadedPhoto:
 
 
 def load_photo(
-  photo: Photo, longest_px: int, most_megapixels: float = MOST_MEGAPIXELS
+  photo: Photo, side: int, most_megapixels: float = MOST_MEGAPIXELS
 ) -> LoadedPhoto:
   """Reads a photo and shrinks it if it is too large."""
   one = np.ones(2)
@@ -60,14 +60,12 @@ def load_photo(
       photo, None, one, f"photo too small: {width} x {height} px"
     )
   return LoadedPhoto(
-    photo, *resize_by(image, min(1.0, longest_px / max(height, width)))
+    photo, *resize_by(image, min(1.0, side / max(height, width)))
   )
 
 
 def read_ahead(
-  photos: Sequence[Photo],
-  longest_px: int,
-  most_megapixels: float = MOST_MEGAPIXELS,
+  photos: Sequence[Photo], side: int, most_megapixels: float = MOST_MEGAPIXELS
 ) -> Iterator[list[LoadedPhoto]]:
   """Photos in groups, each read while the one before is looked at."""
   groups = [
@@ -75,7 +73,7 @@ def read_ahead(
   ]
 
   def read(group: Sequence[Photo]) -> list[LoadedPhoto]:
-    return [load_photo(photo, longest_px, most_megapixels) for photo in group]
+    return [load_photo(photo, side, most_megapixels) for photo in group]
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     coming = pool.submit(read, groups[0])

@@ -11,20 +11,19 @@ import functools
 import os
 import pathlib
 
+import jax
 from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.locators import LocatedFace, NoFaceError
-from data_prep.faces.mtcnn.detector import Detector, Faces
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Faces
 from data_prep.photos.crops import crop_matrix, warp_crop
 from data_prep.photos.loose_photos import read_loose_photo
-from data_prep.photos.resizing import points_before, resize_by
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.geometry import five_points
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
-_LONGEST_PX = 1024
 # Around a box, in its sides, what the landmarks are looked for in.
 _MARGIN = 0.6
 _SMALL_FACE = "the face is smaller than the crop, which was enlarged"
@@ -41,6 +40,8 @@ class FoundFace:
     score: The detector's probability of a face; 1 if precropped.
     landmarks: `[68, 2]`, photo pixels, or None.
     visibility: `[68]`; 0 outside the photo, all 0 without landmarks.
+    five_points: MTCNN's eyes, nose tip and mouth corners, `[5, 2]`, photo
+      pixels; None if precropped.
     notes: What is odd about it.
   """
 
@@ -50,7 +51,12 @@ class FoundFace:
   score: float
   landmarks: Float[np.ndarray, "68 2"] | None
   visibility: Float[np.ndarray, "68"]
+  five_points: Float[np.ndarray, "5 2"] | None = None
   notes: tuple[str, ...] = ()
+
+
+# Op by op each takes a program.
+_five_points = jax.jit(five_points)
 
 
 # What finds the boxes in photos, and the landmarks in one that shows a face
@@ -63,14 +69,23 @@ class FaceFinder:
   """Finds faces and crops them."""
 
   def __init__(
-    self, find: FindBoxes | None = None, locate: Locate | None = None
+    self,
+    find: FindBoxes | None = None,
+    locate: Locate | None = None,
+    *,
+    side: int = DETECTION_SIDE,
   ) -> None:
     """Loads MTCNN and dlib, unless others are given.
+
+    Args:
+      find: In place of MTCNN.
+      locate: In place of dlib.
+      side: Photos with a longer side are shrunk to it for MTCNN.
 
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed.
     """
-    self._find = find or Detector(most_photos=1).detect
+    self._find = find or Detector(side=side, most_photos=1).detect
     self._locate = locate or DlibLocator().locate
 
   def find(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[FoundFace]:
@@ -82,16 +97,13 @@ class FaceFinder:
     Returns:
       The faces; none if there is none.
     """
-    factor = min(1.0, _LONGEST_PX / max(photo.shape[:2]))
-    small, factors = resize_by(photo, factor)
-    (faces,) = self._find([small])
-    boxes = [points_before(box.reshape(2, 2), factors) for box in faces.boxes]
-    order = np.argsort([-np.prod(box[1] - box[0]) for box in boxes])
+    (faces,) = self._find([photo])
+    order = np.argsort(-np.prod(faces.boxes[:, 2:] - faces.boxes[:, :2], -1))
     return [
       self._found(
         photo,
-        boxes[place].reshape(4),
-        points_before(faces.points[place], factors),
+        faces.boxes[place],
+        faces.points[place],
         float(faces.scores[place]),
       )
       for place in order.tolist()
@@ -101,9 +113,9 @@ class FaceFinder:
     self, photo: np.ndarray, box: np.ndarray, points: np.ndarray, score: float
   ) -> FoundFace:
     landmarks, visibility = _landmarks_in(photo, box, self._locate)
-    notes = []
+    five, notes = points.astype(np.float32), []
     if landmarks is not None:
-      points = np.asarray(five_points(landmarks))
+      points = np.asarray(_five_points(landmarks))
     matrix = crop_matrix(points)
     if np.hypot(matrix[0, 0], matrix[1, 0]) > 1:
       notes.append(_SMALL_FACE)
@@ -114,6 +126,7 @@ class FaceFinder:
       score=score,
       landmarks=landmarks,
       visibility=visibility,
+      five_points=five,
       notes=tuple(notes),
     )
 

@@ -22,11 +22,16 @@ def resize_by(
     were multiplied by, `[2]`.
   """
   height, width = photo.shape[:2]
-  size = (max(1, round(width * factor)), max(1, round(height * factor)))
+  size = resized(height, width, factor)[::-1]
   if size != (width, height):
     method = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
     photo = cv2.resize(photo, size, interpolation=method)
   return photo, np.array([size[0] / width, size[1] / height])
+
+
+def resized(height: int, width: int, factor: float) -> tuple[int, int]:
+  """Height and width of what `resize_by` makes of a photo."""
+  return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def points_after(

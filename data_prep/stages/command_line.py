@@ -12,6 +12,11 @@ from typing import NoReturn, TextIO, cast
 
 from absl import app, flags, logging
 
+from data_prep.stages.compiled_programs import (
+  FLAG,
+  define_compilation_cache,
+  keep_programs,
+)
 from data_prep.stages.flag_words import today
 from data_prep.stages.help_text import help_text
 from disentangle3d.types import UserError
@@ -33,6 +38,7 @@ def run(
   define_flags: Callable[[], None] | None = None,
   *,
   check: Callable[[], None] | None = None,
+  keeps_programs: bool = True,
 ) -> None:
   """Runs a binary: absl's `app.run`, with the user's errors in one line.
 
@@ -51,12 +57,15 @@ def run(
     define_flags: Defines the binary's flags, unless they are defined already.
     check: What `--only_check_args` does beside reading the flags: raises where
       `main` would because of them, whatever the stage before left.
+    keeps_programs: Whether what is compiled is kept for the next start; not
+      where compiling is measured.
   """
   # Until here Ctrl-C ended the process (see `data_prep.__init__`).
   if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-  if define_flags is not None:
-    with _flags_told():
+  with _flags_told():
+    define_compilation_cache()
+    if define_flags is not None:
       define_flags()
   # JAX tells of every backend that is not there.
   python_logging.getLogger("jax").setLevel(python_logging.WARNING)
@@ -76,6 +85,8 @@ def run(
     if len(argv) > 1:
       _fail(f"expected flags only (--name=value), got {argv[1]!r}")
     with _errors_told():
+      if keeps_programs:
+        keep_programs(flags.FLAGS[FLAG].value)
       main()
 
   app.run(checked, flags_parser=parsed)

@@ -245,6 +245,17 @@ def define_most_megapixels(default: float) -> None:
   )
 
 
+def define_detection_side(default: int) -> None:
+  """Defines `--detection_side`."""
+  flags.DEFINE_integer(
+    "detection_side",
+    default,
+    "Photographs with a longer side are shrunk to it where faces are looked"
+    " for; smaller ones stay as they are.",
+    lower_bound=32,
+  )
+
+
 def define_photos_per_shard(default: int) -> None:
   """Defines `--photos_per_shard`."""
   flags.DEFINE_integer(

@@ -12,8 +12,13 @@ _REQUIRED = "must have a value other than None"
 # What absl puts before and after the help of some flags.
 _CHOICES = re.compile(r"^<[^>]*>: ")
 _REPEATED = ";\n    repeat this option to specify a list of values"
-# absl's, which every binary has.
-_VERBOSITY = """\
+# What every binary has.
+_EVERYWHERE = """\
+  --compilation_cache=PATH
+      The folder in which compiled programs are kept for the next start; off
+      keeps none. Default: DISENTANGLE3D_COMPILATION_CACHE, else
+      ~/.cache/disentangle3d/programs.
+
   --verbosity=NUMBER
       What is logged: -1 warnings and errors, 0 progress too, 1 also the
       traceback of an error. Default: 0."""
@@ -38,7 +43,7 @@ def help_text(purpose: str, defined: Sequence[flags.Flag]) -> str:
   """
   parts = [purpose.strip(), "Flags:"]
   parts += [_flag_text(flag) for flag in sorted(defined, key=_order)]
-  return "\n\n".join([*parts, _VERBOSITY]) + "\n"
+  return "\n\n".join([*parts, _EVERYWHERE]) + "\n"
 
 
 def is_required(flag: flags.Flag) -> bool:

@@ -1,6 +1,6 @@
 """A published recognition network's file to a network of this project."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import os
@@ -33,30 +33,23 @@ class _Published:
   """A family of networks.
 
   Attributes:
-    marks: Arrays that no other family has, one for each way of naming.
+    marks: Arrays that no other family has, one for each way of naming, and
+      the order of colours that files with such names were trained on.
     params: The trunk's name and params of them.
     first: What our params call the layer that sees the crop.
-    channels: The order of colours that the published files were trained on.
   """
 
-  marks: tuple[str, ...]
+  marks: Mapping[str, str]
   params: Callable[[Weights], tuple[str, dict[str, Any]]]
   first: str
-  channels: str
 
 
 _FAMILIES = {
   "SphereFace": _Published(
-    sphereface.MARKS,
-    sphereface.sphereface_params,
-    "conv1_1",
-    sphereface.CHANNELS,
+    sphereface.MARKS, sphereface.sphereface_params, "conv1_1"
   ),
   "MobileFaceNet": _Published(
-    mobilefacenet.MARKS,
-    mobilefacenet.mobilefacenet_params,
-    "conv1",
-    mobilefacenet.CHANNELS,
+    mobilefacenet.MARKS, mobilefacenet.mobilefacenet_params, "conv1"
   ),
 }
 
@@ -88,8 +81,22 @@ def read_trunk_weights(
   return {
     f"{layer}.{part}": blob
     for layer, blobs in read_caffemodel(path).items()
-    for part, blob in zip(("weight", "bias"), blobs, strict=False)
+    for part, blob in _named_blobs(blobs)
   }
+
+
+def _named_blobs(
+  blobs: Sequence[np.ndarray],
+) -> Iterator[tuple[str, np.ndarray]]:
+  """A Caffe layer's arrays by PyTorch's names."""
+  if len(blobs) != 3 or blobs[2].size != 1:
+    yield from zip(("weight", "bias"), blobs, strict=False)
+    return
+  # A BatchNorm keeps sums, and what to divide them by.
+  mean, variance, count = blobs
+  factor = 1 / count.item() if count.item() else 0.0
+  yield "running_mean", mean * np.float32(factor)
+  yield "running_var", variance * np.float32(factor)
 
 
 def trunk_params(
@@ -101,7 +108,7 @@ def trunk_params(
     weights: From `read_trunk_weights`; others than the trunk's are passed
       over. All its names may have a holder's in front (`backbone.`).
     channels: Order of the colours that the weights were trained on; None
-      takes the family's.
+      takes that of the published files of such names.
 
   Returns:
     The trunk's name, one of `trunks.TRUNKS`, and its params.
@@ -109,9 +116,8 @@ def trunk_params(
   Raises:
     UserError: The arrays are no known trunk's; names the first that differs.
   """
-  family, weights = _find_family(weights)
-  if channels is None:
-    channels = family.channels
+  family, usual, weights = _find_family(weights)
+  channels = channels or usual
   check_choice("channels", channels, CHANNEL_ORDERS)
   trunk, params = family.params(weights)
   if channels == "bgr":
@@ -121,17 +127,21 @@ def trunk_params(
   return trunk, params
 
 
-def _find_family(weights: Weights) -> tuple[_Published, Weights]:
-  """The family, and the arrays without what stands before their names."""
+def _find_family(weights: Weights) -> tuple[_Published, str, Weights]:
+  """The family, its colours, and the arrays without what is before names."""
   for family in _FAMILIES.values():
     for mark, name in itertools.product(family.marks, weights):
       if f".{name}".endswith(f".{mark}"):
         holder = name.removesuffix(mark)
-        return family, {
-          one.removeprefix(holder): array
-          for one, array in weights.items()
-          if one.startswith(holder)
-        }
+        return (
+          family,
+          family.marks[mark],
+          {
+            one.removeprefix(holder): array
+            for one, array in weights.items()
+            if one.startswith(holder)
+          },
+        )
   for name, array in weights.items():
     if array.ndim == 2 and array.shape[1] == _ARCFACE_INPUTS:
       raise UserError(

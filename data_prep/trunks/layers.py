@@ -1,6 +1,6 @@
 """Layers of published networks: their arrays checked, batch norm folded in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 from typing import Any
 
@@ -24,11 +24,14 @@ class Names:
     kernel: The convolution's or FC layer's; `.weight` and `.bias` follow.
     norm: The batch norm's after it; empty where there is none.
     slope: The PReLU's after it; empty where there is none.
+    scale: What the norm's factor and shift belong to; None is the norm itself,
+      empty where there are none (Caffe has a layer of its own for them).
   """
 
   kernel: str
   norm: str = ""
   slope: str = ""
+  scale: str | None = None
 
 
 def folded(
@@ -58,15 +61,21 @@ def folded(
     bias = take(weights, f"{names.kernel}.bias", width).astype(np.float64)
   if not names.norm:
     return kernel, bias
-  gamma, beta, mean, variance = (
-    take(weights, f"{names.norm}.{part}", width).astype(np.float64)
-    for part in ("weight", "bias", "running_mean", "running_var")
-  )
+
+  def pair(holder: str, *parts: str) -> Iterator[np.ndarray]:
+    for part in parts:
+      yield take(weights, f"{holder}.{part}", width).astype(np.float64)
+
+  mean, variance = pair(names.norm, "running_mean", "running_var")
+  scale = names.norm if names.scale is None else names.scale
+  gamma, beta = np.ones(width), np.zeros(width)
+  if scale:
+    gamma, beta = pair(scale, "weight", "bias")
   if (variance < 0).any():
     raise UserError(f"expected variances from 0 in {names.norm}.running_var")
-  scale = gamma / np.sqrt(variance + _EPSILON)
-  kernel = kernel * scale.reshape(-1, *(1,) * (len(shape) - 1))
-  return kernel, (bias - mean) * scale + beta
+  factor = gamma / np.sqrt(variance + _EPSILON)
+  kernel = kernel * factor.reshape(-1, *(1,) * (len(shape) - 1))
+  return kernel, (bias - mean) * factor + beta
 
 
 def layer_params(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Published MobileFaceNets to this project's trunk without batch norm.
 
-Two ways of naming the same layers are known: that of the PyTorch ports with
-`conv1`, `dw_conv1`, `blocks`, `conv2`, `linear7` and `linear1`, and that of
-insightface's `mobilefacenet.py` (at `scale=1`).
+Three ways of naming the same layers are known: that of the PyTorch ports with
+`conv1`, `dw_conv1`, `blocks`, `conv2`, `linear7` and `linear1`, that of
+insightface's `mobilefacenet.py` (at `scale=1`), and that of the Caffe models
+with `conv1`, `conv1_dw`, `conv2_ex` to `conv5_dw` and `fc5`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,6 @@ from disentangle3d.network.mobileface import (
   STEM_WIDTH,
 )
 from disentangle3d.types import UserError
-
-CHANNELS = "rgb"
 
 
 def mobilefacenet_params(weights: Weights) -> tuple[str, dict[str, Any]]:
@@ -129,26 +128,54 @@ def _insightface_names() -> dict[str, Names]:
   return names
 
 
+def _caffe_names() -> dict[str, Names]:
+  """Those of the Caffe models: a Scale of its own after each BatchNorm."""
+
+  def layer(at: str, *, active: bool = True) -> Names:
+    slope = at.replace("conv", "relu") if active else ""
+    return Names(at, f"{at}/bn", slope, f"{at}/scale")
+
+  names = {
+    "conv1": layer("conv1"),
+    "depthwise2": layer("conv1_dw"),
+    "conv6": layer("conv5_ex"),
+    "global": layer("conv5_dw", active=False),
+    "fc7": Names("fc5", "fc5/bn", scale=""),
+  }
+  for ours, stage, place in _bottlenecks():
+    at = f"conv{stage + 2}_{place}" if place else f"conv{stage + 2}"
+    names[f"{ours}/expand"] = layer(f"{at}_ex")
+    names[f"{ours}/depthwise"] = layer(f"{at}_dw")
+    names[f"{ours}/project"] = layer(f"{at}_em", active=False)
+  return names
+
+
 def _find_names(weights: Weights) -> Mapping[str, Names]:
   """The way of naming whose mark is there."""
   for mark, names in _NAMES.items():
     if mark in weights:
       return names
-  raise UserError(f"expected an array {' or '.join(MARKS)}, got none")
+  raise UserError(f"expected an array {' or '.join(_NAMES)}, got none")
 
 
-# By the first bottleneck's first array, which no other network has.
+def _mark(names: Mapping[str, Names]) -> str:
+  """The first bottleneck's first array, which no other network has."""
+  return f"{names['bottleneck3_1/expand'].kernel}.weight"
+
+
 _NAMES = {
-  f"{names['bottleneck3_1/expand'].kernel}.weight": names
-  for names in (_port_names(), _insightface_names())
+  _mark(names): names
+  for names in (_port_names(), _insightface_names(), _caffe_names())
 }
-MARKS = tuple(_NAMES)
+# An array of each way of naming, and the colours that its files were trained
+# on.
+MARKS = dict(zip(_NAMES, ("rgb", "rgb", "bgr"), strict=True))
 
 
 def _find_trunk(weights: Weights, names: Names) -> str:
   kernel = weights.get(f"{names.kernel}.weight", np.zeros(0))
   for trunk, width in FEATURE_DIMS.items():
-    if len(kernel) == width:
+    if kernel.size == width * LAST_WIDTH:
       return trunk
   raise UserError(
     "expected a feature of one of"

@@ -12,16 +12,12 @@ from data_prep.trunks.layers import (
 from disentangle3d.network.sphereface import PRESETS, Trunk
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
-# In both published sets, whose code read pictures with OpenCV or MATLAB's
-# Caffe.
-CHANNELS = "bgr"
-
 # What four strides of 2 leave of a crop.
 _MAP = (IMAGE_HEIGHT // 16, IMAGE_WIDTH // 16)
 
-
-# An array that no other network has.
-MARKS = ("conv1_1.weight",)
+# An array that no other network has, and the colours of both published sets,
+# whose code read pictures with OpenCV or MATLAB's Caffe.
+MARKS = {"conv1_1.weight": "bgr"}
 
 
 def sphereface_params(weights: Weights) -> tuple[str, dict[str, Any]]:

@@ -9,17 +9,16 @@ imports trimesh.
 """
 
 from collections.abc import Callable, Iterator
+import functools
 import os
 import pathlib
-from typing import Any
 import warnings
 
 import flax.struct
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
-import trimesh
 
-from disentangle3d.faces.gltf import COLOR, finish_gltf, linear_from_srgb
+from disentangle3d.faces.gltf import glb_bytes
 from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError, check_array
@@ -153,47 +152,55 @@ def _mesh_problem(vertices: np.ndarray, triangles: np.ndarray) -> str | None:
   return None
 
 
-def _trimesh(mesh: Mesh, **more: Any) -> trimesh.Trimesh:
-  return trimesh.Trimesh(
-    np.asarray(mesh.vertices, np.float64),
-    np.asarray(mesh.triangles, np.int64),
-    vertex_colors=mesh.colors,
-    process=False,
-    **more,
-  )
-
-
 def _obj_bytes(mesh: Mesh) -> bytes:
-  text = trimesh.exchange.obj.export_obj(
-    _trimesh(mesh), include_normals=False, include_texture=False, header=""
+  rows = np.asarray(mesh.vertices, np.float64)
+  if mesh.colors is not None:
+    rows = np.concatenate([rows, mesh.colors / 255], 1)
+  line = "v" + " %.8f" * rows.shape[1] + "\n"
+  text = line * len(rows) % tuple(rows.reshape(-1).tolist())
+  return text.encode() + _obj_triangles(
+    np.ascontiguousarray(mesh.triangles, np.int64).tobytes()
   )
-  return (text.lstrip("\n") + "\n").encode()
+
+
+@functools.lru_cache(maxsize=2)
+def _obj_triangles(indices: bytes) -> bytes:
+  """The lines of triangles, which many faces have in common."""
+  corners = (np.frombuffer(indices, np.int64) + 1).tolist()
+  return ("f %d %d %d\n" * (len(corners) // 3) % tuple(corners)).encode()
 
 
 def _ply_bytes(mesh: Mesh) -> bytes:
-  return trimesh.exchange.ply.export_ply(
-    _trimesh(mesh), encoding="binary", vertex_normal=False
-  )
+  names = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
+  if mesh.colors is not None:
+    names += [(name, "u1") for name in ("red", "green", "blue", "alpha")]
+  rows = np.zeros(len(mesh.vertices), np.dtype(names))
+  for axis, name in enumerate("xyz"):
+    rows[name] = mesh.vertices[:, axis]
+  if mesh.colors is not None:
+    for axis, name in enumerate(("red", "green", "blue")):
+      rows[name] = mesh.colors[:, axis]
+    rows["alpha"] = 255
+  faces = np.zeros(len(mesh.triangles), [("count", "u1"), ("at", "<i4", 3)])
+  faces["count"], faces["at"] = 3, mesh.triangles
+  types = {"<f4": "float", "u1": "uchar"}
+  header = [
+    "ply",
+    "format binary_little_endian 1.0",
+    f"element vertex {len(rows)}",
+    *(f"property {types[kind]} {name}" for name, kind in names),
+    f"element face {len(faces)}",
+    "property list uchar int vertex_indices",
+    "end_header\n",
+  ]
+  return "\n".join(header).encode() + rows.tobytes() + faces.tobytes()
 
 
 def _glb_bytes(mesh: Mesh) -> bytes:
   if not len(mesh.triangles):
     raise UserError("triangles: expected at least one in a GLB, got none")
   metres = np.asarray(mesh.vertices, np.float64) * _METRES_PER_MILLIMETRE
-  plain = Mesh(metres, mesh.triangles)
-  # What no triangle touches has no normal, and glTF wants unit length of all.
-  normals = np.array(_trimesh(plain).vertex_normals)
-  normals[~normals.any(axis=1)] = [0, 0, 1]
-  shown = _trimesh(plain, vertex_normals=normals)
-  if mesh.colors is not None:
-    linear = linear_from_srgb(mesh.colors).astype(np.float32)
-    shown.vertex_attributes[COLOR] = linear
-  return trimesh.exchange.gltf.export_glb(
-    trimesh.Scene(shown),
-    # Without normals a glTF viewer must shade every triangle flat.
-    include_normals=True,
-    tree_postprocessor=finish_gltf,
-  )
+  return glb_bytes(metres, mesh.triangles, colors=mesh.colors)
 
 
 _EXPORTS: dict[str, Callable[[Mesh], bytes]] = {
@@ -311,6 +318,9 @@ def _fan(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
 
 
 def _read_ply(path: pathlib.Path) -> Mesh:
+  # Those who write meshes need not wait for it.
+  import trimesh
+
   try:
     with path.open("rb") as file, warnings.catch_warnings():
       # NumPy's warnings about a damaged file's numbers; the checks below say

@@ -4,23 +4,20 @@ Inverted bottlenecks of 1x1 and depthwise 3x3 convolutions, a global depthwise
 convolution over the last 7x6 map, and one FC layer. As in this project's other
 trunks there is no batch norm: every layer has a bias, and a bottleneck that is
 added to its input starts next to nothing.
-
-A depthwise convolution is one operation with two programs. XLA on CPU takes
-ten times as long over its grouped convolution as over nine shifted multiplies;
-accelerators have kernels for it. The platform that a program is compiled for
-decides, so params, training and exports know nothing of it.
 """
 
 from collections.abc import Mapping
 import dataclasses
+import math
 import types
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from disentangle3d.network.sphereface import PReLU, xavier
+from disentangle3d.network.depthwise import depthwise_convolution
+from disentangle3d.network.prelu import PReLU
+from disentangle3d.network.sphereface import xavier
 from disentangle3d.types import check_array, check_choice
 
 # The size of the feature, by trunk: insightface's, and the paper's.
@@ -56,57 +53,6 @@ STAGES = (
   Stage((256,) * 7, 128, 2),
   Stage((512, 256, 256), 128, 2),
 )
-
-
-def depthwise_convolution(
-  x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 1 C"], *, stride: int
-) -> Float[Array, "B h w C"]:
-  """Each channel under its own 3x3 filter, a pixel of zeros around.
-
-  Args:
-    x: Maps, `[B, H, W, C]`.
-    kernel: Filters, `[3, 3, 1, C]`.
-    stride: In both directions.
-
-  Returns:
-    Maps, `[B, ceil(H / stride), ceil(W / stride), C]`, without a bias.
-
-  Raises:
-    ValueError: A shape differs.
-    TypeError: An argument is not floating.
-  """
-  sizes = check_array("x", x, "B H W C")
-  check_array("kernel", kernel, "3 3 1 C", sizes=sizes)
-  return jax.lax.platform_dependent(
-    x,
-    kernel,
-    cpu=lambda x, kernel: shifted_multiplies(x, kernel, stride=stride),
-    default=lambda x, kernel: grouped_convolution(x, kernel, stride=stride),
-  )
-
-
-def shifted_multiplies(x: Array, kernel: Array, *, stride: int) -> Array:
-  """`depthwise_convolution` as nine multiplies of shifted maps."""
-  height, width = x.shape[1:3]
-  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  total = jnp.zeros((), x.dtype)
-  for i in range(3):
-    for j in range(3):
-      seen = padded[:, i : i + height : stride, j : j + width : stride]
-      total = total + seen * kernel[i, j].reshape(1, 1, 1, -1)
-  return total
-
-
-def grouped_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
-  """`depthwise_convolution` as XLA's own."""
-  return jax.lax.conv_general_dilated(
-    x,
-    kernel,
-    (stride, stride),
-    ((1, 1), (1, 1)),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    feature_group_count=x.shape[-1],
-  )
 
 
 class Depthwise(nn.Module):
@@ -160,19 +106,38 @@ class Bottleneck(nn.Module):
   def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w K"]:
     """Applies the three convolutions."""
     added = self.stride == 1 and x.shape[-1] == self.width
-    inner = nn.Dense(
-      self.expanded, dtype=self.dtype, kernel_init=_keep_variance, name="expand"
-    )(x)
+    inner = _of_pixels(
+      nn.Dense(
+        self.expanded,
+        dtype=self.dtype,
+        kernel_init=_keep_variance,
+        name="expand",
+      ),
+      x,
+    )
     inner = PReLU(name="expand_prelu")(inner)
     inner = Depthwise(self.stride, self.dtype, name="depthwise")(inner)
     inner = PReLU(name="depthwise_prelu")(inner)
-    inner = nn.Dense(
-      self.width,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.normal(0.01) if added else xavier,
-      name="project",
-    )(inner)
+    inner = _of_pixels(
+      nn.Dense(
+        self.width,
+        dtype=self.dtype,
+        kernel_init=nn.initializers.normal(0.01) if added else xavier,
+        name="project",
+      ),
+      inner,
+    )
     return x + inner if added else inner
+
+
+def _of_pixels(layer: nn.Dense, x: Array) -> Array:
+  """A layer of each pixel's channels: one product of two matrices.
+
+  Of four dimensions XLA on CPU would write the map again, transposed, for the
+  gradient of the kernel.
+  """
+  pixels = x.reshape(math.prod(x.shape[:3]), x.shape[3])
+  return layer(pixels).reshape(*x.shape[:3], layer.features)
 
 
 class MobileFace(nn.Module):
@@ -224,9 +189,10 @@ class MobileFace(nn.Module):
           self.dtype,
           name=f"bottleneck{number}_{place + 1}",
         )(x)
-    x = nn.Dense(
+    last = nn.Dense(
       LAST_WIDTH, dtype=self.dtype, kernel_init=_keep_variance, name="conv6"
-    )(x)
+    )
+    x = _of_pixels(last, x)
     x = PReLU(name="prelu6")(x)
     # The 7x6 map's weighted sum, channel by channel.
     kernel = self.param(

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from disentangle3d.network.prelu import PReLU
 from disentangle3d.types import check_array, check_choice
 
 _IMAGE = "B 112 96 3"
@@ -85,19 +86,6 @@ def scale_images(
   if images.dtype != jnp.uint8:
     return jnp.asarray(images)
   return (jnp.asarray(images, jnp.float32) - 127.5) / 128.0
-
-
-class PReLU(nn.Module):
-  """x where positive, slope x elsewhere, one slope a channel (init 0.25)."""
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Applies the activation to the last axis' channels."""
-    slope = self.param(
-      "slope", nn.initializers.constant(0.25), (x.shape[-1],), jnp.float32
-    )
-    slope = slope.astype(x.dtype).reshape((1,) * (x.ndim - 1) + slope.shape)
-    return jnp.where(x > 0, x, slope * x)
 
 
 class SphereFace(nn.Module):

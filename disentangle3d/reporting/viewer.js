@@ -26,6 +26,8 @@ function ramp(value, color, at) {
 const element = (id) => document.getElementById(id);
 const triangles = new THREE.BufferAttribute(
   numbers(FACES.triangles, Uint32Array), 1);
+const places = new THREE.BufferAttribute(
+  numbers(FACES.places, Float32Array), 2);
 const mean = numbers(FACES.mean, Int16Array);
 const step = FACES.step_mm;
 const count = mean.length;
@@ -43,21 +45,38 @@ function makePanel() {
     geometry.setAttribute(
       name, new THREE.BufferAttribute(new Float32Array(count), 3));
   }
+  geometry.setAttribute("uv", places);
   geometry.setIndex(triangles);
-  const material = new THREE.MeshLambertMaterial(
+  const painted = new THREE.MeshLambertMaterial(
     {vertexColors: true, side: THREE.DoubleSide});
+  // A photo has its own light and shade.
+  const skin = new THREE.MeshBasicMaterial({side: THREE.DoubleSide});
+  const mesh = new THREE.Mesh(geometry, painted);
   const scene = new THREE.Scene();
-  scene.add(new THREE.Mesh(geometry, material));
+  scene.add(mesh);
   scene.add(new THREE.AmbientLight(0xffffff, 0.25));
   const lamp = new THREE.DirectionalLight(0xffffff, 0.75);
   scene.add(lamp);
-  return {geometry, scene, lamp};
+  return {geometry, scene, lamp, mesh, painted, skin};
 }
 
 const panels = [makePanel(), makePanel(), makePanel()];
 const canvas = element("canvas");
-const renderer = new THREE.WebGLRenderer(
-  {canvas, antialias: true, alpha: true, preserveDrawingBuffer: true});
+
+function makeRenderer() {
+  try {
+    return new THREE.WebGLRenderer(
+      {canvas, antialias: true, alpha: true, preserveDrawingBuffer: true});
+  } catch (error) {
+    element("problem").hidden = false;
+    canvas.hidden = true;
+    element("photo").src = FACES.faces[0].photo;
+    document.body.dataset.ready = "no WebGL";
+    throw error;
+  }
+}
+
+const renderer = makeRenderer();
 renderer.outputEncoding = THREE.sRGBEncoding;
 renderer.setScissorTest(true);
 const camera = new THREE.PerspectiveCamera(18, 1, 10, 5000);
@@ -89,15 +108,22 @@ function draw() {
 
 let face = null;
 
+function loadSkin(address) {
+  const skin = new THREE.TextureLoader().load(address, draw);
+  skin.encoding = THREE.sRGBEncoding;
+  skin.flipY = false;
+  return skin;
+}
+
 function choose(index) {
   const entry = FACES.faces[index];
   face = {
     identity: numbers(entry.identity, Int16Array),
     residual: numbers(entry.residual, Int16Array),
-    colors: entry.colors ? numbers(entry.colors, Uint8Array) : null,
+    skin: entry.skin ? loadSkin(entry.skin) : null,
   };
   element("photo").src = entry.photo;
-  element("textured").disabled = !face.colors;
+  element("textured").disabled = !face.skin;
   update();
 }
 
@@ -119,11 +145,14 @@ function update() {
   const residualGain = Number(element("residual").value);
   element("identity_value").textContent = identityGain.toFixed(1) + "×";
   element("residual_value").textContent = residualGain.toFixed(1) + "×";
-  const textured = face.colors && element("textured").checked;
+  const textured = face.skin && element("textured").checked;
+  for (const panel of panels.slice(0, 2)) {
+    panel.skin.map = face.skin;
+    panel.skin.needsUpdate = true;
+    panel.mesh.material = textured ? panel.skin : panel.painted;
+  }
   const skin = (color, i) => {
-    for (let c = 0; c < 3; c++) {
-      color[i + c] = textured ? face.colors[i + c] / 255 : GREY[c];
-    }
+    for (let c = 0; c < 3; c++) color[i + c] = GREY[c];
   };
   const heat = (color, i) => {
     const [x, y, z] = [0, 1, 2].map((c) => face.residual[i + c]);
@@ -158,12 +187,12 @@ element("reset").addEventListener("click", () => {
 });
 controls.addEventListener("change", draw);
 window.addEventListener("resize", resize);
-// #identity=2&residual=3&yaw=40&textured=1 opens the page that way.
+// #identity=2&residual=3&yaw=40&textured=0 opens the page that way.
 const wished = new URLSearchParams(location.hash.slice(1));
 for (const id of ["identity", "residual"]) {
   if (wished.has(id)) element(id).value = wished.get(id);
 }
-element("textured").checked = wished.has("textured");
+element("textured").checked = wished.get("textured") !== "0";
 lookFromTheFront();
 if (wished.has("yaw")) {
   const angle = Number(wished.get("yaw")) * Math.PI / 180;

@@ -36,14 +36,14 @@ class ViewerFace:
     photo: RGB, any size.
     shape: `[V, 3]`, mm.
     identity_shape: `[V, 3]`, mm.
-    colors: RGB of the vertices, `[V, 3]` uint8, or None.
+    skin: The picture that it is covered with, a JPEG, or None.
   """
 
   title: str
   photo: UInt8[np.ndarray, "H W 3"]
   shape: Float[np.ndarray, "V 3"]
   identity_shape: Float[np.ndarray, "V 3"]
-  colors: UInt8[np.ndarray, "V 3"] | None = None
+  skin: bytes | None = None
 
 
 def viewer_page(
@@ -51,6 +51,7 @@ def viewer_page(
   mean_shape: Float[np.ndarray, "V 3"],
   triangles: Int[np.ndarray, "F 3"],
   *,
+  places: Float[np.ndarray, "V 2"],
   title: str = "Faces",
 ) -> str:
   """The page.
@@ -59,6 +60,8 @@ def viewer_page(
     faces: At least one.
     mean_shape: What the sliders exaggerate from, `[V, 3]`, mm.
     triangles: `[F, 3]`.
+    places: Where vertices are in skins, from 0 to 1 to the right and down,
+      `[V, 2]`.
     title: Of the page.
 
   Returns:
@@ -72,20 +75,25 @@ def viewer_page(
     raise ValueError("faces: expected at least one, got none")
   sizes = check_array("mean_shape", mean_shape, "V 3")
   check_array("triangles", triangles, "F 3", dtype="integer")
+  check_array("places", places, "V 2", sizes=sizes)
   for number, face in enumerate(faces):
     check_array(f"faces[{number}].shape", face.shape, "V 3", sizes=sizes)
     check_array(
       f"faces[{number}].identity_shape", face.identity_shape, "V 3", sizes=sizes
     )
-  residual = np.concatenate([f.shape - f.identity_shape for f in faces])
+  shown = np.unique(triangles)
+  residual = np.concatenate(
+    [(face.shape - face.identity_shape)[shown] for face in faces]
+  )
   heat_mm = max(float(np.percentile(np.linalg.norm(residual, axis=1), 99)), 0.1)
-  low, high = mean_shape.min(0), mean_shape.max(0)
+  low, high = mean_shape[shown].min(0), mean_shape[shown].max(0)
   data = {
     "step_mm": _STEP_MM,
     "heat_mm": heat_mm,
     "center": ((low + high) / 2).tolist(),
     "distance_mm": 3.9 * float(max(high - low)),
     "triangles": _base64(np.asarray(triangles, "<u4")),
+    "places": _base64(np.asarray(places, "<f4")),
     "mean": _base64(_steps(mean_shape)),
     "faces": [_face(face, mean_shape) for face in faces],
   }
@@ -106,13 +114,12 @@ def _text(name: str) -> str:
 
 
 def _face(face: ViewerFace, mean_shape: np.ndarray) -> dict[str, Any]:
-  colors = None if face.colors is None else _base64(face.colors)
   return {
     "title": face.title,
     "photo": _jpeg(face.photo),
     "identity": _base64(_steps(face.identity_shape - mean_shape)),
     "residual": _base64(_steps(face.shape - face.identity_shape)),
-    "colors": colors,
+    "skin": None if face.skin is None else _jpeg_uri(face.skin),
   }
 
 
@@ -129,7 +136,11 @@ def _jpeg(photo: np.ndarray) -> str:
   picture.thumbnail((_PHOTO_PX, _PHOTO_PX))
   buffer = io.BytesIO()
   picture.save(buffer, "JPEG", quality=90)
-  encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+  return _jpeg_uri(buffer.getvalue())
+
+
+def _jpeg_uri(content: bytes) -> str:
+  encoded = base64.b64encode(content).decode("ascii")
   return f"data:image/jpeg;base64,{encoded}"
 
 
@@ -161,6 +172,7 @@ button, select { font: inherit; }
 .scale { display: inline-block; width: 9rem; height: .8rem; border-radius: 3px;
   background: linear-gradient(90deg, #440154, #3b528b, #21918c, #5ec962,
     #fde725); }
+#problem { border: 1px solid var(--line); padding: .6rem; }
 .soft { color: var(--soft); }
 """
 
@@ -179,13 +191,17 @@ _PAGE = """<!DOCTYPE html>
 <span>identity shape</span><span>residual, mm</span></div>
 <div class="row"><img id="photo" class="view" alt="the photo">
 <canvas id="canvas" class="view"></canvas></div>
+<p id="problem" hidden>The faces cannot be shown: this browser has no WebGL, or
+it is switched off. Another browser or another machine may have it; the meshes
+beside this page open in any 3D viewer.</p>
 <div class="controls">
 <label>face <select id="face"></select></label>
 <label>identity <input id="identity" type="range" min="0" max="4" step="0.1"
  value="1"><output id="identity_value"></output></label>
 <label>residual <input id="residual" type="range" min="0" max="4" step="0.1"
  value="1"><output id="residual_value"></output></label>
-<label><input id="textured" type="checkbox"> colours of the photo</label>
+<label><input id="textured" type="checkbox" checked> colours of the
+photo</label>
 <button id="reset" type="button">reset</button>
 <span>0 <span class="scale"></span> {heat} mm</span>
 </div>

@@ -12,6 +12,7 @@ import numpy as np
 
 from data_prep.faces.mtcnn.detector import Detector, Settings
 from data_prep.photos.photo_sets import list_photos, read_photo
+from data_prep.photos.resizing import resize_by
 from disentangle3d.reporting.html_page import Table
 from disentangle3d.types import UserError
 from experiments.benchmarks.standard_photos import astronauts
@@ -46,6 +47,7 @@ _AT_ONCE = (1, 8)
 
 STANDARD_PHOTOS = 16
 OURS = "this project"
+ANY_SIZES = "photographs of any sizes"
 
 
 class Run(NamedTuple):
@@ -65,12 +67,21 @@ class Run(NamedTuple):
 def run_in_turn(
   photos: Sequence[np.ndarray],
   settings: Settings,
-  reference_python: str,
+  reference_python: str | None,
   rounds: int,
 ) -> dict[str, list[Run]]:
-  """All rounds, by who found the faces."""
+  """All rounds, by who found the faces.
+
+  Args:
+    photos: Of one size.
+    settings: The detector's.
+    reference_python: Of an environment with the package; None goes without.
+    rounds: How many.
+  """
   detector = Detector(settings)
-  detector.detect(photos)
+  ours = {OURS: photos, f"{OURS}, {ANY_SIZES}": of_any_sizes(photos)}
+  for some in ours.values():
+    detector.detect(some)
   results: dict[str, list[Run]] = {}
   with contextlib.ExitStack() as stack:
     folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -79,15 +90,32 @@ def run_in_turn(
     np.savez(path, **arrays)
     packages = {
       f"package mtcnn, {at_once} at a time": stack.enter_context(
-        _reference(reference_python, path, at_once, settings)
+        _reference(str(reference_python), path, at_once, settings)
       )
-      for at_once in _AT_ONCE
+      for at_once in (_AT_ONCE if reference_python else ())
     }
     for _ in range(rounds):
-      results.setdefault(OURS, []).append(_run(detector, photos))
+      for name, some in ours.items():
+        results.setdefault(name, []).append(_run(detector, some))
       for name, process in packages.items():
         results.setdefault(name, []).append(_ask(process))
   return results
+
+
+def of_any_sizes(photos: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """The photos, each of a size of its own, of as many pixels on average."""
+  rng = np.random.default_rng(0)
+  made = []
+  for photo in photos:
+    height, width = photo.shape[:2]
+    # A part of another shape, from the middle, at another size.
+    shape = rng.uniform(0.6, 1.0, 2)
+    rows, columns = np.rint(shape * (height, width)).astype(int).tolist()
+    top, left = (height - rows) // 2, (width - columns) // 2
+    part = photo[top : top + rows, left : left + columns]
+    share = rng.uniform(0.5, 1.5) * height * width / (rows * columns)
+    made.append(resize_by(part, float(np.sqrt(share)))[0])
+  return made
 
 
 def _run(detector: Detector, photos: Sequence[np.ndarray]) -> Run:

@@ -77,7 +77,7 @@ def torch_method(
     name: place(weights[name])
     for name in ("identity_decoder", "residual_decoder")
   }
-  trunk = _trunk(params["encoder"]["trunk"], model, place)
+  trunk = torch_trunk(params["encoder"]["trunk"], model, place)
 
   def method(images: Any) -> tuple[Any, Any]:
     with torch.inference_mode():
@@ -97,7 +97,16 @@ def torch_method(
   return method
 
 
-def _trunk(params: Mapping[str, Any], model: FaceModel, place: _Place) -> Any:
+def torch_trunk(
+  params: Mapping[str, Any], model: FaceModel, place: _Place
+) -> Any:
+  """What makes features of pixels, `[B, 3, 112, 96]`.
+
+  Args:
+    params: Of the trunk.
+    model: Whose trunk it is.
+    place: Is given each of its tensors, once, and gives what computes.
+  """
   if model.trunk in FEATURE_DIMS:
     return _mobile(params, place)
   layers = sphereface_tensors(params)

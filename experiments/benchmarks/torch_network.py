@@ -10,23 +10,15 @@ from torch.nn import functional
 _HEADS = ("identity_fc", "residual_fc")
 
 
-def tensors_of_network(params: Mapping[str, Any]) -> dict[str, Any]:
-  """A network's params as tensors in PyTorch's layouts.
+def tensors_beside_trunk(params: Mapping[str, Any]) -> dict[str, Any]:
+  """A network's params as tensors in PyTorch's layouts, without the trunk's.
 
   Args:
-    params: Of a SphereFace with decoders; other entries are left out.
+    params: Of a network with decoders; other entries are left out.
 
   Returns:
-    `encoder` (what `sphereface` takes, and the two heads), the two decoders
-    and `mean_shape`, which is flat.
+    `encoder` (the two heads), the two decoders and `mean_shape`, which is flat.
   """
-  network = tensors_beside_trunk(params)
-  network["encoder"] |= sphereface_tensors(params["encoder"]["trunk"])
-  return network
-
-
-def tensors_beside_trunk(params: Mapping[str, Any]) -> dict[str, Any]:
-  """As `tensors_of_network`, with nothing of the trunk, which may be any."""
   return {
     "encoder": {
       name: list(dense_tensors(params["encoder"][name])) for name in _HEADS
@@ -90,13 +82,6 @@ def codes_of(
   return [
     torch.tanh(functional.linear(feature, *encoder[name])) for name in _HEADS
   ]
-
-
-def encode(
-  encoder: Mapping[str, Any], images: torch.Tensor, units: Sequence[int]
-) -> list[torch.Tensor]:
-  """Identity and residual codes of uint8 crops `[B, 112, 96, 3]`."""
-  return codes_of(encoder, sphereface(encoder, pixels_of(images), units))
 
 
 def decode(

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.sphereface import PRESETS
+from disentangle3d.network.mobileface import FEATURE_DIMS
 from disentangle3d.reporting.html_page import Table
 from disentangle3d.training.batches import TrainBatch
 from disentangle3d.training.optimizers import learning_rate
@@ -24,10 +24,12 @@ from experiments.benchmarks.steps import (
   prepare_step,
 )
 from experiments.benchmarks.timing import time_in_turn
+from experiments.benchmarks.torch_inference import torch_trunk
 from experiments.benchmarks.torch_network import (
+  codes_of,
   decode,
-  encode,
-  tensors_of_network,
+  pixels_of,
+  tensors_beside_trunk,
 )
 
 JAX, PYTORCH = "JAX", "PyTorch"
@@ -40,8 +42,11 @@ def torch_update(
 ) -> _Update:
   """The phase's step in PyTorch on the CPU, on one batch again and again.
 
+  A MobileFaceNet lies channel-last in memory, where PyTorch is faster; a
+  SphereFace channel-first.
+
   Args:
-    model: A SphereFace with decoders.
+    model: Any network with decoders.
     phase: Phase III with a softmax head.
     params: What it starts from, `identity_head` among them.
     batch: Crops, labels, coefficients and basis, on the host.
@@ -50,7 +55,12 @@ def torch_update(
     The update.
   """
   torch.set_num_threads(os.cpu_count() or 1)
-  weights = tensors_of_network(params)
+  weights = tensors_beside_trunk(params)
+  layers: list[torch.Tensor] = []
+  trunk = torch_trunk(
+    params["encoder"]["trunk"], model, functools.partial(_place, model, layers)
+  )
+  weights["encoder"]["trunk"] = layers
   weights[HEAD] = [
     torch.from_numpy(np.array(params[HEAD]["kernel"].T, order="C")),
     torch.from_numpy(np.array(params[HEAD]["bias"])),
@@ -62,6 +72,7 @@ def torch_update(
     _optimizer(phase.optimizers[name], _leaves(weights[name]))
     for name in phase.optimizers
   ]
+  # Crops come as bytes: a step maps them, as ours does.
   image = torch.from_numpy(np.array(batch.image))
   label = torch.from_numpy(np.asarray(batch.label, np.int64))
   coefficients = [
@@ -72,11 +83,11 @@ def torch_update(
     torch.from_numpy(np.array(value))
     for value in (batch.basis.identity, batch.basis.expression)
   ]
-  units = PRESETS[model.trunk].units
   vertices = model.num_vertices
 
   def update() -> float:
-    identity, residual = encode(weights["encoder"], image, units)
+    pixels = _laid_out(pixels_of(image), model)
+    identity, residual = codes_of(weights["encoder"], trunk(pixels))
     shape = decode(weights, mean, identity, residual)
     with torch.no_grad():
       target = mean + sum(
@@ -189,6 +200,20 @@ def comparison_table(times: Mapping[str, Mapping[str, Any]]) -> Table:
       for name, row in times.items()
     ],
   )
+
+
+def _place(
+  model: FaceModel, layers: list[torch.Tensor], tensor: torch.Tensor
+) -> torch.Tensor:
+  """A tensor of the trunk as it computes; `layers` keeps it, to be trained."""
+  layers.append(_laid_out(tensor, model))
+  return layers[-1]
+
+
+def _laid_out(tensor: torch.Tensor, model: FaceModel) -> torch.Tensor:
+  if tensor.ndim < 4 or model.trunk not in FEATURE_DIMS:
+    return tensor
+  return tensor.contiguous(memory_format=torch.channels_last)
 
 
 def _leaves(weights: Any) -> list[torch.Tensor]:

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 import pathlib
 
 from data_prep.datasets.synthetic_set import is_synthetic, settings_of
+from data_prep.stages.rows import PhotoRow
+from disentangle3d.fitting.calibration_choice import AUTO
 from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.pages.bases import bases_section, read_bases
 from experiments.pages.findings import PAGE, Findings, save_findings
+from experiments.pages.pair_gallery import pair_section
 from experiments.pages.visual_sections import (
   STRIP_PHOTOS,
   dataset_photos,
@@ -27,6 +30,8 @@ def draw_pictures(
   *,
   datasets: Sequence[str],
   meshes: Sequence[str],
+  pairs: Sequence[tuple[PhotoRow, PhotoRow]] = (),
+  landmark_calibration: str = AUTO,
   bases: int,
   people: int,
   size_px: int,
@@ -38,6 +43,9 @@ def draw_pictures(
     networks: By the names that pictures print, in the order of training.
     datasets: Whose held-out people to show, synthetic or photographs.
     meshes: Other methods' meshes, as NAME=FOLDER.
+    pairs: Two photographs of each of some people to show, or none.
+    landmark_calibration: Of the overlays on those, as `calibrated_model`
+      takes it.
     bases: Basis vectors of each decoder.
     people: People in Fig. 5.
     size_px: Side of every picture.
@@ -75,6 +83,16 @@ def draw_pictures(
         name,
         photographs,
         people=people,
+        size_px=size_px,
+      )
+    )
+  if pairs:
+    sections.append(
+      pair_section(
+        network,
+        name,
+        pairs,
+        landmark_calibration=landmark_calibration,
         size_px=size_px,
       )
     )

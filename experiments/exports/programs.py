@@ -13,8 +13,10 @@ import numpy as np
 
 from data_prep.stages.extras import require
 from disentangle3d.inference import reconstruct, unit_length
+from disentangle3d.network.depthwise import grouped_convolution
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.network.mobileface import Depthwise, grouped_convolution
+from disentangle3d.network.mobileface import Depthwise
+from disentangle3d.network.prelu import PReLU, plain_prelu
 from disentangle3d.output_files import new_folder
 from disentangle3d.training.export import Network, abstract_params
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
@@ -119,7 +121,7 @@ def _onnx_model(network: Network) -> bytes:
   params = {name: jax.numpy.asarray(leaf) for name, leaf in params.items()}
 
   def run(images: Array) -> tuple[Array, ...]:
-    with nn.intercept_methods(_convolve_grouped):
+    with nn.intercept_methods(_plainly):
       made = reconstruct_arrays(params, images, model=network.model)
     return tuple(made[name] for name in OUTPUTS)
 
@@ -133,16 +135,19 @@ def _onnx_model(network: Network) -> bytes:
   return proto.SerializeToString()
 
 
-def _convolve_grouped(
+def _plainly(
   usual: Callable[..., Any],
   arguments: tuple[Any, ...],
   keywords: dict[str, Any],
   context: nn.module.InterceptorContext,
 ) -> Any:
-  """ONNX has grouped convolutions, and no program a platform."""
+  """ONNX has no program a platform, and needs no gradients of ours."""
   module = context.module
   if isinstance(module, Depthwise) and context.method_name == "convolve":
-    return grouped_convolution(*arguments, stride=module.stride)
+    x, kernel = arguments
+    return grouped_convolution(x, kernel, module.stride)
+  if isinstance(module, PReLU) and context.method_name == "activate":
+    return plain_prelu(*arguments)
   return usual(*arguments, **keywords)
 
 

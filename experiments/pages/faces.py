@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 import numpy as np
 
 from disentangle3d.faces.morphable_model import (
@@ -79,16 +79,14 @@ def face_row(pictures: FacePictures) -> Grid:
 def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
   """Photo, fit over it, reconstruction over it, full and identity shape."""
   triangles = np.asarray(model.triangles)
-  camera = _estimate_camera(
-    landmark_points(model, jnp.asarray(face.shape)),
-    jnp.asarray(face.landmarks),
-    jnp.asarray(face.visibility) * landmark_mask(model),
+  camera = camera_over(
+    face.shape, jnp.asarray(face.landmarks), jnp.asarray(face.visibility), model
   )
   marked = draw_landmarks(
     face.image, face.landmarks, visibility=face.visibility
   )
   views = [
-    _frontal_view(shape, camera.scale, model)
+    frontal_view(shape, camera.scale, model)
     for shape in (face.shape, face.identity_shape)
   ]
   fitted = overlay_mesh(face.image, face.fit, triangles, face.fit_camera)
@@ -102,8 +100,24 @@ def face_pictures(face: Face, model: MorphableModel) -> FacePictures:
   ]
 
 
-def _frontal_view(
-  shape: Float[np.ndarray, "V 3"], scale: jax.Array, model: MorphableModel
+def camera_over(
+  shape: Float[np.ndarray, "V 3"],
+  landmarks: Float[jax.Array, "68 2"],
+  visibility: Float[jax.Array, "68"],
+  model: MorphableModel,
+) -> Camera:
+  """The camera that lays a shape over a photo, by the photo's landmarks."""
+  return _estimate_camera(
+    landmark_points(model, jnp.asarray(shape)),
+    landmarks,
+    visibility * landmark_mask(model),
+  )
+
+
+def frontal_view(
+  shape: Float[np.ndarray, "V 3"],
+  scale: Array | np.ndarray,
+  model: MorphableModel,
 ) -> UInt8[np.ndarray, "H W 3"]:
   """A shape from the front on white, in a picture as large as a photo's."""
   return overlay_mesh(
@@ -117,7 +131,9 @@ def _frontal_view(
 
 
 def frontal_camera(
-  shape: Float[np.ndarray, "V 3"], scale: jax.Array, model: MorphableModel
+  shape: Float[np.ndarray, "V 3"],
+  scale: Array | np.ndarray,
+  model: MorphableModel,
 ) -> Camera:
   """Shows a shape from the front, nearly at a photo's scale, in its crop.
 

@@ -5,7 +5,12 @@ import dataclasses
 
 import numpy as np
 
-from disentangle3d.reporting.html_page import Table, format_number, mean_std
+from disentangle3d.reporting.html_page import (
+  Row,
+  Table,
+  format_number,
+  mean_std,
+)
 
 # A number, one with its standard deviation, or nothing.
 Cell = float | tuple[float, float] | None
@@ -193,16 +198,21 @@ def paper_table(key: str, measured: Mapping[str, Sequence[Cell]]) -> Table:
   """
   printed = PAPER_TABLES[key]
   here = dict(measured) or {"this run": (None,) * len(printed.columns)}
-  rows = [
-    (f"{name} (printed)", *map(_text, cells))
-    for name, cells in printed.rows.items()
-  ]
+  rows = printed_rows(key)
   rows += [(name, *map(_text, cells)) for name, cells in here.items()]
   caption = (
     f"{key}: {printed.what}. Printed rows are the paper's; the others were"
     " measured here, on what their names say."
   )
   return Table(("", *printed.columns), rows, caption=caption)
+
+
+def printed_rows(key: str) -> list[Row]:
+  """The paper's own rows of one of `PAPER_TABLES`, as cells of a table."""
+  return [
+    (f"{name} (printed)", *map(_text, cells))
+    for name, cells in PAPER_TABLES[key].rows.items()
+  ]
 
 
 def number_or_none(value: float) -> float | None:

@@ -29,9 +29,13 @@ from experiments.pages.paper_tables import (
   Cell,
   Measured,
   number_or_none,
+  printed_rows,
 )
 from experiments.sets.missing import missing_note
+from experiments.sets.published import LFW_VIEW_2, YOUTUBE
 
+# Sets that the paper has a table of.
+_TABLES = {LFW_VIEW_2: LFW, YOUTUBE: YTF}
 _STATISTICS = {
   "Accuracy": "accuracy",
   "100%-EER": "eer_complement",
@@ -53,7 +57,13 @@ def face_sections(results: FaceResults) -> list[Section]:
     + missing_note(faces.policy, faces.missing)
   )
   of_rows = {name: scored.result for name, scored in rows.items()}
-  blocks: list[Block] = [_verification_table(of_rows, caption=caption)]
+  key = _TABLES.get(faces.name)
+  printed = printed_rows(key) if key else []
+  if printed:
+    caption += " Printed rows are the paper's."
+  blocks: list[Block] = [
+    _verification_table(of_rows, caption=caption, printed=printed)
+  ]
   blocks += _differences(results)
   curves = {
     name: result.roc
@@ -110,10 +120,13 @@ def _verification_cells(result: VerificationResult) -> list[Cell]:
 
 
 def _verification_table(
-  rows: Mapping[str, VerificationResult], *, caption: str
+  rows: Mapping[str, VerificationResult],
+  *,
+  caption: str,
+  printed: Sequence[Row] = (),
 ) -> Table:
   """One row a code: the columns of the paper's Table 3, percent."""
-  cells = []
+  cells = [*printed]
   for name, result in rows.items():
     found = [getattr(result, field) for field in _STATISTICS.values()]
     cells.append((name, *(mean_std(s.mean, s.std) for s in found)))

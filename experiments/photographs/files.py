@@ -1,31 +1,39 @@
 """The files of one reconstructed face."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import dataclasses
-import io
 import json
 import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Float, UInt8
 import numpy as np
-from PIL import Image
 
 from data_prep.faces.found_faces import FoundFace
+from data_prep.photos.encoding import jpeg_bytes, png_bytes
+from data_prep.photos.resizing import resize_by
+from disentangle3d.faces.gltf import write_skinned
 from disentangle3d.faces.meshes import write_mesh
 from disentangle3d.faces.morphable_model import landmark_mask, landmark_points
 from disentangle3d.faces.texture import vertex_colors
 from disentangle3d.fitting.calibration_choice import calibration_text
-from disentangle3d.geometry import Camera, euler_from_rotation, project
+from disentangle3d.geometry import (
+  Camera,
+  euler_from_rotation,
+  project,
+  transform_camera,
+)
 from disentangle3d.reporting.photo_overlay import overlay_on_photo
-from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.reporting.viewer import ViewerFace
-from experiments.photographs.shapes import MAP_FROM_CROP, FaceMaker, Maps
+from experiments.photographs.maps import MAP_FROM_CROP, Maps
+from experiments.photographs.shapes import FaceMaker
+from experiments.photographs.skins import photo_skin, turned_views
 
 FORMATS = ("obj", "ply", "glb")
-_NO_CAMERA = "no 68 landmarks: no camera, so no overlay and no texture"
+OUTPUTS = ("mesh", "overlay", "views", "maps", "crop")
+OVERLAY_SIDE = 1024
+_NO_CAMERA = "no landmarks: no camera, so no overlay and no texture"
 # depth.png: value = _DEPTH_ZERO + millimetres / _DEPTH_STEP_MM; 0 is nothing.
 _DEPTH_STEP_MM = 0.01
 _DEPTH_ZERO = 32768
@@ -41,7 +49,7 @@ class MadeFace:
     notes: What was odd about the photo.
     codes: Name to `[I]` and `[E]`.
     camera: In photo pixels.
-    has_camera: Whether it comes from landmarks.
+    camera_source: What it comes from (`shapes.camera_source`), or None.
     maps: Shapes and maps.
     track: Whose face it is in a film, from 0; None if faces were not followed.
   """
@@ -51,7 +59,7 @@ class MadeFace:
   notes: tuple[str, ...]
   codes: dict[str, Float[np.ndarray, "C"]]
   camera: Camera
-  has_camera: bool
+  camera_source: str | None
   maps: Maps
   track: int | None = None
 
@@ -62,60 +70,131 @@ def write_face(
   image: UInt8[np.ndarray, "H W 3"],
   maker: FaceMaker,
   *,
+  outputs: Collection[str] = OUTPUTS,
   formats: Sequence[str] = FORMATS,
-) -> UInt8[np.ndarray, "V 3"] | None:
-  """Writes meshes, pictures and result.json of one face.
+  overlay_side: int = OVERLAY_SIDE,
+) -> bytes | None:
+  """Writes what is asked of one face, and result.json.
 
   Args:
     folder: An empty one.
     face: What to write.
     image: The photo, RGB.
     maker: How it was made.
+    outputs: Some of `OUTPUTS`.
     formats: Of the meshes.
+    overlay_side: The overlay's longer side at most, pixels; 0 is the photo's.
 
   Returns:
-    The vertices' colours, or None where there is no camera.
+    Its skin, a JPEG, or None where there is no camera.
   """
   warnings = [*face.notes, *face.found.notes]
-  points = np.asarray(
-    project(
-      jax.tree.map(jnp.asarray, face.camera), jnp.asarray(face.maps.shape)
-    )
-  )
-  colors = None
-  if face.has_camera:
-    try:
-      colors = vertex_colors(
-        image,
-        points,
-        face.maps.seen,
-        face.maps.shape,
-        mirror_vertices=maker.mirror_vertices,
-      )
-    except ValueError:
-      warnings.append("no vertex lies inside the photo: no texture")
-    drawn = overlay_on_photo(
-      image, face.maps.shape, maker.triangles, face.camera
-    )
-    (folder / "overlay.png").write_bytes(picture_png(drawn))
-  else:
+  colors = skin = jpeg = None
+  if face.camera_source is None:
     warnings.append(_NO_CAMERA)
-  for name, shape in (
-    ("shape", face.maps.shape),
-    ("identity_shape", face.maps.identity_shape),
-  ):
-    for suffix in formats:
-      write_mesh(folder / f"{name}.{suffix}", shape, maker.triangles, colors)
-  (folder / "crop.png").write_bytes(picture_png(face.found.crop))
-  _write_maps(folder, face.maps)
+  else:
+    colors, skin = _colors(face, image, maker)
+    if skin is None:
+      warnings.append("no vertex lies inside the photo: no texture")
+    if "overlay" in outputs:
+      drawn = _overlay(image, face, maker, overlay_side)
+      (folder / "overlay.png").write_bytes(png_bytes(drawn))
+  if skin is not None:
+    jpeg = jpeg_bytes(skin)
+    if "views" in outputs:
+      shown = maker.layout.mesh.vertices(face.maps.shape)
+      views = turned_views(shown, maker.layout, skin)
+      (folder / "views.png").write_bytes(png_bytes(views))
+  if "mesh" in outputs:
+    _write_meshes(folder, face.maps, maker, formats, colors, jpeg)
+  if "crop" in outputs:
+    (folder / "crop.png").write_bytes(png_bytes(face.found.crop))
+  if "maps" in outputs:
+    _write_maps(folder, face.maps)
   files = sorted(path.name for path in folder.iterdir())
   about = _result(face, maker, warnings, files)
   (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n")
-  return colors
+  return jpeg
+
+
+def _colors(
+  face: MadeFace, image: np.ndarray, maker: FaceMaker
+) -> tuple[UInt8[np.ndarray, "V 3"] | None, UInt8[np.ndarray, "S S 3"] | None]:
+  """The vertices' colours and the skin, where the photo shows the face."""
+  mesh = maker.layout.mesh
+  points = np.asarray(_project(face.camera, mesh.vertices(face.maps.shape)))
+  skin = photo_skin(image, points, mesh.facing(face.maps.facing), maker.layout)
+  try:
+    colors = vertex_colors(
+      image,
+      points[: len(face.maps.shape)],
+      face.maps.seen,
+      face.maps.shape,
+      mirror_vertices=maker.mirror_vertices,
+    )
+  except ValueError:
+    return None, None
+  return colors, skin
+
+
+def _write_meshes(
+  folder: pathlib.Path,
+  maps: Maps,
+  maker: FaceMaker,
+  formats: Sequence[str],
+  colors: np.ndarray | None,
+  skin: bytes | None,
+) -> None:
+  """OBJ and PLY of the mesh as it is; GLB of what is to be looked at."""
+  layout = maker.layout
+  for name, shape in (
+    ("shape", maps.shape),
+    ("identity_shape", maps.identity_shape),
+  ):
+    for suffix in formats:
+      path = folder / f"{name}.{suffix}"
+      if suffix == "glb":
+        write_skinned(
+          path,
+          layout.mesh.vertices(shape),
+          layout.mesh.triangles,
+          jpeg=skin,
+          places=layout.places,
+        )
+      else:
+        write_mesh(path, shape, maker.triangles, colors)
+
+
+def _overlay(
+  image: np.ndarray, face: MadeFace, maker: FaceMaker, side: int
+) -> UInt8[np.ndarray, "h w 3"]:
+  """The mesh over the photo, which is shrunk to a side before."""
+  factor = min(1.0, side / max(image.shape[:2])) if side else 1.0
+  small, (across, down) = resize_by(image, factor)
+  # Rounded to whole pixels x and y differ by a part of one.
+  factor = float(np.sqrt(across * down))
+  shift = (factor - 1) / 2
+  matrix = np.array([[factor, 0, shift], [0, factor, shift]], np.float32)
+  camera = _moved(face.camera, matrix)
+  mesh = maker.layout.mesh
+  shown = mesh.vertices(face.maps.shape)
+  return overlay_on_photo(small, shown, mesh.triangles, camera)
+
+
+_project = jax.jit(project)
+_moved = jax.jit(transform_camera)
+_euler = jax.jit(euler_from_rotation)
+_landmarks = jax.jit(
+  lambda face, camera, shape: project(camera, landmark_points(face, shape))
+)
 
 
 def viewer_face(
-  place: str, face: MadeFace, image: np.ndarray, colors: np.ndarray | None
+  place: str,
+  face: MadeFace,
+  image: np.ndarray,
+  maker: FaceMaker,
+  skin: bytes | None,
 ) -> ViewerFace:
   """The face as `viewer_page` takes it; `place` is its title."""
   photo, box = image, face.found.box
@@ -125,8 +204,13 @@ def viewer_face(
     x0, y0 = np.maximum(box[:2] - margin, 0).astype(int)
     x1, y1 = (box[2:] + margin).astype(int)
     photo = image[y0:y1, x0:x1]
+  vertices = maker.layout.mesh.vertices
   return ViewerFace(
-    place, photo, face.maps.shape, face.maps.identity_shape, colors
+    place,
+    photo,
+    vertices(face.maps.shape),
+    vertices(face.maps.identity_shape),
+    skin,
   )
 
 
@@ -134,12 +218,10 @@ def _write_maps(folder: pathlib.Path, maps: Maps) -> None:
   np.save(folder / "depth.npy", maps.depth_mm)
   level = np.round(maps.depth_mm / _DEPTH_STEP_MM) + _DEPTH_ZERO
   level = np.where(np.isfinite(level), np.clip(level, 1, 65535), 0)
-  buffer = io.BytesIO()
-  Image.fromarray(level.astype(np.uint16)).save(buffer, "PNG")
-  (folder / "depth.png").write_bytes(buffer.getvalue())
+  (folder / "depth.png").write_bytes(png_bytes(level.astype(np.uint16)))
   shown = np.isfinite(maps.depth_mm)[..., None]
   color = np.where(shown, np.round(127.5 * (maps.normals + 1)), 0)
-  (folder / "normals.png").write_bytes(picture_png(color.astype(np.uint8)))
+  (folder / "normals.png").write_bytes(png_bytes(color.astype(np.uint8)))
 
 
 def _result(
@@ -161,6 +243,7 @@ def _result(
     "crop_from_photo": _numbers(matrix, 6),
     "latents": {name: _numbers(code, 6) for name, code in face.codes.items()},
     "camera": None,
+    "camera_source": face.camera_source,
     "landmarks": None,
     "landmark_visibility": None,
     "projected_landmarks": None,
@@ -175,8 +258,8 @@ def _result(
   if found.landmarks is not None:
     result["landmarks"] = _numbers(found.landmarks, 3)
     result["landmark_visibility"] = _numbers(found.visibility, 0)
-  if face.has_camera:
-    angles = euler_from_rotation(jnp.asarray(camera.rotation))
+  if face.camera_source is not None:
+    angles = _euler(camera.rotation)
     degrees = np.degrees([float(angle) for angle in angles])
     result["camera"] = {
       "scale_px_per_mm": float(f"{camera.scale:.7g}"),
@@ -184,10 +267,7 @@ def _result(
       "translation_px": _numbers(np.asarray(camera.translation), 4),
       "yaw_pitch_roll_degrees": _numbers(degrees, 3),
     }
-    points = project(
-      jax.tree.map(jnp.asarray, camera),
-      landmark_points(maker.mean_face, jnp.asarray(face.maps.shape)),
-    )
+    points = _landmarks(maker.mean_face, camera, face.maps.shape)
     known = np.asarray(landmark_mask(maker.mean_face)) > 0
     result["projected_landmarks"] = [
       _numbers(point, 3) if there else None

@@ -19,6 +19,7 @@ _SHAPES = {
   "box": (4,),
   "landmarks": (68, 2),
   "visibility": (68,),
+  "five_points": (5, 2),
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -22,20 +23,23 @@ from disentangle3d.reporting.viewer import viewer_page
 from disentangle3d.types import UserError
 from experiments.photographs.files import (
   FORMATS,
+  OUTPUTS,
+  OVERLAY_SIDE,
   MadeFace,
   viewer_face,
   write_face,
 )
 from experiments.photographs.lines import Seen
+from experiments.photographs.maps import face_maps
 from experiments.photographs.shapes import (
   FaceMaker,
-  face_maps,
-  has_camera,
+  has_landmarks,
   photo_cameras,
 )
 from experiments.photographs.sightings import Finder
 from experiments.photographs.solving import Solved, solve_together
 from experiments.photographs.work import Work, open_work
+from experiments.photographs.writing import Writer, open_writer
 
 _CHUNK = 8
 _CHUNK_BYTES = 64 << 20
@@ -53,6 +57,8 @@ class Options:
     every: Of a video every so many-th frame.
     formats: Of the meshes.
     viewer: Writes viewer.html, too.
+    outputs: Of each face, some of `files.OUTPUTS`.
+    overlay_side: Its overlay's longer side at most; 0 is the photo's.
     most_megapixels: Larger photos are told of and left out.
   """
 
@@ -62,6 +68,8 @@ class Options:
   every: int = 1
   formats: Sequence[str] = FORMATS
   viewer: bool = False
+  outputs: Sequence[str] = OUTPUTS
+  overlay_side: int = OVERLAY_SIDE
   most_megapixels: float = MOST_MEGAPIXELS
 
   @property
@@ -102,9 +110,11 @@ def reconstruct_photos(
   """
   with open_work(output, _settings(files, maker, finder, options)) as work:
     if options.pool or options.smooth > 0:
-      _write_together(files, work, maker, finder, options)
+      write = _write_together
     else:
-      _write_each(files, work, maker, finder, options)
+      write = _write_each
+    with open_writer() as writer:
+      write(files, work, maker, finder, options, writer)
     count = sum(len(row["faces"]) for row in work.rows)
     if not count:
       work.discard()
@@ -120,8 +130,13 @@ def reconstruct_photos(
     if shown := work.shown():
       faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
       title = f"{maker.provenance['name']}: {faces}"
+      layout = maker.layout
       pages["viewer.html"] = viewer_page(
-        shown, maker.mean_shape, maker.triangles, title=title
+        shown,
+        layout.mesh.vertices(maker.mean_shape),
+        layout.mesh.triangles,
+        places=layout.places,
+        title=title,
       )
     work.finish(pages)
   for row in work.rows:
@@ -143,6 +158,7 @@ def _settings(
     "method": maker.name,
     "model": f"{maker.provenance['name']}, sha256 {maker.sha256}",
     "precropped": finder.precropped,
+    "detection_side": finder.side,
     **dataclasses.asdict(options),
   }
 
@@ -153,6 +169,7 @@ def _write_each(
   maker: FaceMaker,
   finder: Finder,
   options: Options,
+  writer: Writer,
 ) -> None:
   """Each photo by itself; some at a time, which are as many as in a batch."""
   photos = _photos(files, options, start=len(work.rows))
@@ -163,7 +180,7 @@ def _write_each(
     if faces:
       codes = maker.encode(faces)
       solved = Solved(codes, photo_cameras(maker, codes, faces))
-    _write_photos(work, some, solved, maker, options)
+    _begin_photos(work, some, solved, maker, options, writer)
 
 
 def _write_together(
@@ -172,6 +189,7 @@ def _write_together(
   maker: FaceMaker,
   finder: Finder,
   options: Options,
+  writer: Writer,
 ) -> None:
   """All photos are looked at, then solved for together, then written."""
   photos = _photos(files, options, start=len(work.seen))
@@ -200,7 +218,8 @@ def _write_together(
   pairs = zip(counted(photos, "writing", total=len(counts)), known, strict=True)
   for some in _chunks(_recut(pairs)):
     end = row + len(_faces(some))
-    _write_photos(work, some, solved and solved.part(row, end), maker, options)
+    part = solved and solved.part(row, end)
+    _begin_photos(work, some, part, maker, options, writer)
     row = end
 
 
@@ -241,7 +260,7 @@ def _look(
     notes = (*notes, f"{len(faces)} faces, the largest was taken")
     faces = faces[:1]
   if maker.name == "fit":
-    kept = has_camera(faces)
+    kept = has_landmarks(faces)
     if not kept.all():
       reason = "no 68 landmarks to fit"
     faces = [face for face, usable in zip(faces, kept, strict=True) if usable]
@@ -284,14 +303,15 @@ def _recut(
     yield photo, dataclasses.replace(seen, faces=tuple(faces))
 
 
-def _write_photos(
+def _begin_photos(
   work: Work,
   some: Sequence[tuple[LoosePhoto, Seen]],
   solved: Solved | None,
   maker: FaceMaker,
   options: Options,
+  writer: Writer,
 ) -> None:
-  """Writes some photos' faces, and that they are done."""
+  """Makes some photos' faces and begins to write them."""
   faces = _faces(some)
   made: Iterator[MadeFace] = iter(())
   if solved is not None and faces:
@@ -302,6 +322,8 @@ def _write_photos(
       solved.face(row, *about, maker)
       for row, about in enumerate(zip(photos, faces, maps, strict=True))
     )
+  # What was begun before is written by now, or waited for.
+  writer.finish()
   for photo, seen in some:
     places: list[str] = []
     image = photo.image
@@ -309,10 +331,53 @@ def _write_photos(
       place = work.place(seen.name)
       places = [f"{place}/face{n + 1}" for n in range(len(seen.faces))]
       for name, face in zip(places, made, strict=False):
-        with work.face_folder(name) as folder:
-          colors = write_face(
-            folder, face, image, maker, formats=options.formats
-          )
-        if options.viewer and work.shows_more():
-          work.keep_shown(viewer_face(name, face, image, colors))
-    work.finish_photo(seen.name, places, seen.reason)
+        about = (work, name, face, image, maker, options)
+        writer.write(
+          functools.partial(_write, *about), functools.partial(_show, *about)
+        )
+    row = (seen.name, places, seen.reason)
+    writer.write(lambda: None, functools.partial(_finish_photo, work, row))
+  if _bytes_of(some) > _CHUNK_BYTES:
+    # Large photos are not kept in memory beside the next ones.
+    writer.finish()
+
+
+def _write(
+  work: Work,
+  name: str,
+  face: MadeFace,
+  image: np.ndarray,
+  maker: FaceMaker,
+  options: Options,
+) -> bytes | None:
+  with work.face_folder(name) as folder:
+    return write_face(
+      folder,
+      face,
+      image,
+      maker,
+      outputs=options.outputs,
+      formats=options.formats,
+      overlay_side=options.overlay_side,
+    )
+
+
+def _show(
+  work: Work,
+  name: str,
+  face: MadeFace,
+  image: np.ndarray,
+  maker: FaceMaker,
+  options: Options,
+  skin: bytes | None,
+) -> None:
+  if options.viewer and work.shows_more():
+    work.keep_shown(viewer_face(name, face, image, maker, skin))
+
+
+def _finish_photo(work: Work, row: tuple[str, list[str], str], _: None) -> None:
+  work.finish_photo(*row)
+
+
+def _bytes_of(some: Sequence[tuple[LoosePhoto, Seen]]) -> int:
+  return sum(photo.image.nbytes for photo, _ in some if photo.image is not None)

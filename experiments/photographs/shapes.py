@@ -1,6 +1,6 @@
 """Codes, shapes and cameras of faces: by a network, or by the landmark fit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -15,7 +15,6 @@ import numpy as np
 from data_prep.faces.dlib_locator import NAME as DLIB
 from data_prep.faces.found_faces import FoundFace
 from disentangle3d import inference
-from disentangle3d.evaluation.rows import equal_batches
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   landmark_mask,
@@ -24,15 +23,12 @@ from disentangle3d.faces.morphable_model import (
   synthesize_shape,
   without_modes,
 )
-from disentangle3d.faces.rendering import render, vertex_visibility
-from disentangle3d.faces.shading import vertex_normals
 from disentangle3d.fitting.batched_fitting import fit_subjects
 from disentangle3d.fitting.calibration_choice import AUTO, calibrated_model
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.geometry import (
   Camera,
-  apply_affine,
   five_points,
   invert_affine,
   project,
@@ -40,23 +36,12 @@ from disentangle3d.geometry import (
   transform_camera,
 )
 from disentangle3d.training.export import Network, load_network
-from disentangle3d.types import (
-  CROP_TEMPLATE,
-  IMAGE_HEIGHT,
-  IMAGE_WIDTH,
-  Latents,
-)
+from disentangle3d.types import CROP_TEMPLATE, Latents
+from experiments.photographs.skins import Layout, skin_layout
 
-# The maps show the crop and so many of its pixels around it (the chin is often
-# below), enlarged so many times.
-_MAP_MARGIN_PX = 24
-_MAP_SCALE = 3
-_MAP_SHIFT = _MAP_SCALE * _MAP_MARGIN_PX + (_MAP_SCALE - 1) / 2
-MAP_FROM_CROP = np.array(
-  [[_MAP_SCALE, 0, _MAP_SHIFT], [0, _MAP_SCALE, _MAP_SHIFT]], np.float32
-)
 _LEAST_LANDMARKS = 8
-_BATCH = 8
+# Batches of faces that programs are compiled for: most, and one by one.
+_BATCHES = (8, 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,12 +80,17 @@ class FaceMaker:
   encode: Callable[[Sequence[FoundFace]], Codes]
   pool: Callable[[Sequence[FoundFace], Codes], Codes]
   sha256: str
-  decode: Callable[[Array, Array], tuple[Array, Array]]
+  decode: Callable[[np.ndarray, np.ndarray], tuple[Array, Array]]
   mean_shape: Float[np.ndarray, "V 3"]
   triangles: Int[np.ndarray, "F 3"]
   mean_face: MorphableModel
   mirror_vertices: Int[np.ndarray, "V"] | None
   provenance: Mapping[str, Any]
+
+  @functools.cached_property
+  def layout(self) -> Layout:
+    """How its faces are shown."""
+    return skin_layout(self.mean_face)
 
 
 def load_maker(
@@ -149,12 +139,13 @@ def network_maker(
 
   def encode(faces: Sequence[FoundFace]) -> Codes:
     parts = []
-    for rows in equal_batches(np.arange(len(faces)), _BATCH):
-      crops = np.stack([faces[row].crop for row in rows])
+    for rows in _batches(len(faces)):
+      crops = np.stack([face.crop for face in faces[rows]])
       parts.append(jax.device_get(read(params, crops)))
-    identity = np.concatenate([part.identity for part in parts])[: len(faces)]
-    residual = np.concatenate([part.residual for part in parts])[: len(faces)]
-    return Codes(identity, residual)
+    return Codes(
+      np.concatenate([part.identity for part in parts]),
+      np.concatenate([part.residual for part in parts]),
+    )
 
   def pool(faces: Sequence[FoundFace], codes: Codes) -> Codes:
     mean = np.average(codes.identity, axis=0, weights=_pool_weights(faces))
@@ -213,6 +204,15 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
   )
 
 
+def _batches(count: int) -> Iterator[slice]:
+  """Rows in batches of few sizes."""
+  start = 0
+  while start < count:
+    size = next(size for size in _BATCHES if size <= count - start)
+    yield slice(start, start + size)
+    start += size
+
+
 def _digest(*trees: Any) -> str:
   content = hashlib.sha256()
   for leaf in jax.tree.leaves(trees):
@@ -241,22 +241,33 @@ def crop_landmarks(
   points = np.zeros((len(faces), 68, 2), np.float32)
   for row, face in enumerate(faces):
     if face.landmarks is not None:
-      matrix = jnp.asarray(face.crop_from_photo)
-      points[row] = apply_affine(matrix, jnp.asarray(face.landmarks))
+      points[row] = _in_crop(face, face.landmarks)
   return points, np.stack([face.visibility for face in faces])
 
 
-def has_camera(faces: Sequence[FoundFace]) -> Bool[np.ndarray, "N"]:
+def _in_crop(face: FoundFace, points: np.ndarray) -> np.ndarray:
+  matrix = face.crop_from_photo
+  return points @ matrix[:, :2].T + matrix[None, :, 2]
+
+
+def has_landmarks(faces: Sequence[FoundFace]) -> Bool[np.ndarray, "N"]:
   """Whether enough landmarks are visible to say how the head is turned."""
   return np.array(
-    [np.sum(face.visibility > 0) >= _LEAST_LANDMARKS for face in faces]
+    [np.sum(face.visibility > 0) >= _LEAST_LANDMARKS for face in faces], bool
   )
+
+
+def camera_source(face: FoundFace) -> str | None:
+  """What a face's camera comes from; None where there is nothing."""
+  if has_landmarks([face])[0]:
+    return "68 landmarks"
+  return None if face.five_points is None else "five points"
 
 
 def photo_cameras(
   maker: FaceMaker, codes: Codes, faces: Sequence[FoundFace]
 ) -> Camera:
-  """Cameras in photo pixels; where `has_camera` says no, the front.
+  """Cameras in photo pixels, by `camera_source`; by nothing, the front.
 
   Args:
     maker: The method.
@@ -267,77 +278,47 @@ def photo_cameras(
     Cameras, `[N]`, host arrays.
   """
   landmarks, visibility = crop_landmarks(faces)
-  visibility = visibility * np.asarray(landmark_mask(maker.mean_face))[None]
-  known = has_camera(faces)
+  five = np.zeros((len(faces), 5, 2), np.float32)
+  for row, face in enumerate(faces):
+    if face.five_points is not None:
+      five[row] = _in_crop(face, face.five_points)
+  known = np.array([camera_source(face) is not None for face in faces])
   parts = []
-  for rows in equal_batches(np.arange(len(faces)), _BATCH):
+  for rows in _batches(len(faces)):
     shape, _ = maker.decode(codes.identity[rows], codes.residual[rows])
-    cameras = _crop_cameras(
-      landmark_points(maker.mean_face, shape),
+    cameras = _photo_cameras(
+      maker.mean_face,
+      shape,
       landmarks[rows],
       visibility[rows],
+      five[rows],
+      has_landmarks(faces[rows]),
       known[rows],
+      np.stack([face.crop_from_photo for face in faces[rows]]),
     )
-    parts.append(jax.tree.map(np.asarray, cameras))
-  crop = jax.tree.map(
-    lambda *leaves: jnp.asarray(np.concatenate(leaves)[: len(faces)]), *parts
-  )
-  matrices = jnp.stack([jnp.asarray(face.crop_from_photo) for face in faces])
-  cameras = transform_camera(crop, invert_affine(matrices))
-  return jax.tree.map(np.asarray, cameras)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Maps:
-  """What a camera sees of a face, in the pixels of `MAP_FROM_CROP`.
-
-  Attributes:
-    shape: `[V, 3]`, mm.
-    identity_shape: `[V, 3]`, mm.
-    depth_mm: Towards the viewer, NaN where nothing is, `[480, 432]`.
-    normals: In camera axes, unit length, 0 where nothing is, `[480, 432, 3]`.
-    seen: Which vertices the camera sees, `[V]`.
-  """
-
-  shape: Float[np.ndarray, "V 3"]
-  identity_shape: Float[np.ndarray, "V 3"]
-  depth_mm: Float[np.ndarray, "H W"]
-  normals: Float[np.ndarray, "H W 3"]
-  seen: Bool[np.ndarray, "V"]
-
-
-def face_maps(
-  maker: FaceMaker, codes: Codes, cameras: Camera, faces: Sequence[FoundFace]
-) -> list[Maps]:
-  """Shapes and maps of some faces; one program for any number."""
-  made = []
-  for rows in equal_batches(np.arange(len(faces)), _BATCH):
-    shape, identity_shape = maker.decode(
-      codes.identity[rows], codes.residual[rows]
-    )
-    matrices = np.stack([faces[row].crop_from_photo for row in rows])
-    camera = jax.tree.map(lambda leaf, r=rows: jnp.asarray(leaf[r]), cameras)
-    depth, normals, seen = jax.device_get(
-      _maps(shape, maker.triangles, camera, jnp.asarray(matrices))
-    )
-    for place in range(min(_BATCH, len(faces) - rows[0])):
-      made.append(
-        Maps(
-          shape=np.asarray(shape[place]),
-          identity_shape=np.asarray(identity_shape[place]),
-          depth_mm=depth[place],
-          normals=normals[place],
-          seen=seen[place],
-        )
-      )
-  return made
+    parts.append(jax.device_get(cameras))
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 @jax.jit
-def _crop_cameras(
-  points: Array, landmarks: Array, visibility: Array, known: Array
+def _photo_cameras(
+  mean_face: MorphableModel,
+  shape: Array,
+  landmarks: Array,
+  visibility: Array,
+  five: Array,
+  many: Array,
+  known: Array,
+  crop_from_photo: Array,
 ) -> Camera:
-  found = estimate_camera(points, landmarks, visibility)
+  """Cameras of landmarks in crops, or of five points, in photo pixels."""
+  points = landmark_points(mean_face, shape)
+  by_landmarks = estimate_camera(
+    points, landmarks, visibility * landmark_mask(mean_face)[None]
+  )
+  by_five = estimate_camera(
+    five_points(points), five, jnp.ones(five.shape[:2], jnp.float32)
+  )
   batch = len(points)
   plain = Camera(
     scale=jnp.ones(batch, jnp.float32),
@@ -351,35 +332,12 @@ def _crop_cameras(
     plain, similarity_2d(five_points(project(plain, points)), template)
   )
 
-  def choose(one: Array, other: Array) -> Array:
-    return jnp.where(known.reshape(-1, *(1,) * (one.ndim - 1)), one, other)
+  def choose(where: Array, one: Camera, other: Camera) -> Camera:
+    return jax.tree.map(
+      lambda a, b: jnp.where(where.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
+      one,
+      other,
+    )
 
-  return jax.tree.map(choose, found, front)
-
-
-@jax.jit
-def _maps(
-  shape: Array, triangles: Array, camera: Camera, crop_from_photo: Array
-) -> tuple[Array, Array, Array]:
-  to_crop = transform_camera(camera, crop_from_photo)
-  large = transform_camera(
-    to_crop, jnp.broadcast_to(MAP_FROM_CROP[None], crop_from_photo.shape)
-  )
-  drawn = render(
-    shape,
-    triangles,
-    large,
-    height=_MAP_SCALE * (IMAGE_HEIGHT + 2 * _MAP_MARGIN_PX),
-    width=_MAP_SCALE * (IMAGE_WIDTH + 2 * _MAP_MARGIN_PX),
-  )
-  normals = jnp.einsum(
-    "bij,bvj->bvi", large.rotation, vertex_normals(shape, triangles)
-  )
-  covered = drawn.triangle_index >= 0
-  corners = triangles[jnp.maximum(drawn.triangle_index, 0)]
-  at = jax.vmap(lambda values, where: values[where])(normals, corners)
-  normal = jnp.sum(drawn.barycentrics[..., None] * at, -2)
-  length = jnp.sqrt(jnp.sum(normal * normal, -1, keepdims=True))
-  normal = jnp.where(covered[..., None], normal / jnp.maximum(length, 1e-6), 0)
-  depth = jnp.where(covered, drawn.depth, jnp.nan)
-  return depth, normal, vertex_visibility(drawn, shape, triangles, large)
+  found = choose(many, by_landmarks, choose(known, by_five, front))
+  return transform_camera(found, invert_affine(crop_from_photo))

@@ -9,11 +9,12 @@ import numpy as np
 
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.found_faces import (
+  FaceFinder,
   FoundFace,
-  default_finder,
   find_faces,
   precropped_face,
 )
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE
 from data_prep.photos.loose_photos import LoosePhoto
 from disentangle3d.types import UserError
 
@@ -26,17 +27,22 @@ _MOST_MISSED = 10
 class Finder:
   """Faces of photos, found or taken as they are."""
 
-  def __init__(self, *, precropped: bool) -> None:
+  def __init__(self, *, precropped: bool, side: int = DETECTION_SIDE) -> None:
     """Loads the detectors.
+
+    Args:
+      precropped: The photos are aligned crops.
+      side: Photos with a longer side are shrunk to it for MTCNN.
 
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed, which
         crops do without.
     """
     self.precropped = precropped
-    self._locate = None
+    self.side = side
+    self._locate = self._finder = None
     if not precropped:
-      default_finder()
+      self._finder = FaceFinder(side=side)
       return
     try:
       self._locate = DlibLocator().locate
@@ -53,7 +59,7 @@ class Finder:
       raise UserError(photo.reason)
     if self.precropped:
       return [precropped_face(photo.image, self._locate)]
-    return find_faces(photo.image)
+    return find_faces(photo.image, finder=self._finder)
 
 
 def track_faces(

@@ -11,11 +11,11 @@ from data_prep.faces.found_faces import FoundFace
 from disentangle3d.geometry import Camera
 from experiments.photographs.files import MadeFace
 from experiments.photographs.lines import Seen, SeenPhotos
+from experiments.photographs.maps import Maps
 from experiments.photographs.shapes import (
   Codes,
   FaceMaker,
-  Maps,
-  has_camera,
+  camera_source,
   photo_cameras,
 )
 from experiments.photographs.sightings import track_faces
@@ -58,7 +58,7 @@ class Solved:
       notes=seen.notes,
       codes=dict(zip(maker.code_names, codes, strict=True)),
       camera=jax.tree.map(lambda leaf: leaf[row], self.cameras),
-      has_camera=bool(has_camera([found])[0]),
+      camera_source=camera_source(found),
       maps=maps,
       track=None if self.tracks is None else int(self.tracks[row]),
     )
@@ -88,7 +88,7 @@ def solve_together(
     names.append(seen.name)
     indices += [index] * len(seen.faces)
     boxes += [face.box for face in seen.faces]
-    known += list(has_camera(seen.faces)) if seen.faces else []
+    known += [camera_source(face) is not None for face in seen.faces]
     parts += seen.codes
   if not indices:
     return None, counts

@@ -72,8 +72,8 @@ class Work:
       "shape": face.shape,
       "identity_shape": face.identity_shape,
     }
-    if face.colors is not None:
-      arrays["colors"] = face.colors
+    if face.skin is not None:
+      arrays["skin"] = np.frombuffer(face.skin, np.uint8)
     folder = self._folder / "shown"
     folder.mkdir(exist_ok=True)
     again = [place for place, old in self._titles() if old == face.title]
@@ -86,7 +86,10 @@ class Work:
     for path in self._shown():
       with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
-      faces.append(ViewerFace(str(arrays.pop("title")), **arrays))
+      skin = arrays.pop("skin", None)
+      title = str(arrays.pop("title"))
+      skin = None if skin is None else skin.tobytes()
+      faces.append(ViewerFace(title, skin=skin, **arrays))
     return faces
 
   def finish(self, files: Mapping[str, str]) -> None:

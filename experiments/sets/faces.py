@@ -22,6 +22,7 @@ from disentangle3d.evaluation.pair_plans import (
 from disentangle3d.evaluation.pairs import Pairs, unit_rows
 from disentangle3d.evaluation.rows import evenly
 from disentangle3d.fitting.batched_fitting import fit_subjects
+from disentangle3d.fitting.calibration_choice import AUTO, calibrated_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import (
   load_dataset_model,
@@ -140,11 +141,18 @@ def albedo_sets(
   }
 
 
-def photo_set(dataset: str | pathlib.Path) -> FaceSet:
+def photo_set(
+  dataset: str | pathlib.Path, *, landmark_calibration: str = AUTO
+) -> FaceSet:
   """The split `heldout` of photographs; its `train` is there to learn from.
 
   The coefficients in a dataset were fitted to all photos of a person at once,
   which tells who it is: here each photo is fitted again, by itself.
+
+  Args:
+    dataset: Of build_dataset.
+    landmark_calibration: Of those fits, as `calibrated_model` takes it; the
+      dataset's model has its own.
 
   Raises:
     FileNotFoundError: A file of the dataset is missing.
@@ -152,7 +160,7 @@ def photo_set(dataset: str | pathlib.Path) -> FaceSet:
       verify.
   """
   split = open_dataset(dataset, "heldout")
-  model = load_dataset_model(split)
+  model = calibrated_model(load_dataset_model(split), landmark_calibration)
   reader = RecordReader(split)
   records = reader.read_records(range(len(reader)))
   people = np.unique(

@@ -9,7 +9,7 @@ import os
 import pathlib
 
 from absl import logging
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int
 import numpy as np
 
 from data_prep.datasets.synthetic_set import is_synthetic
@@ -28,71 +28,24 @@ from data_prep.evaluation_sets.pair_lists import (
 from data_prep.evaluation_sets.verification_bin import read_verification_bin
 from data_prep.evaluation_sets.ytf import read_meta_and_splits, read_splits
 from data_prep.photos.decoding import decode_photo
-from data_prep.photos.photo_sets import list_photos, read_photo
+from data_prep.photos.photo_sets import list_photos
 from data_prep.stages.rows import PhotoRow, read_rows
 from disentangle3d.evaluation.pairs import Pairs
 from disentangle3d.evaluation.rows import evenly
 from disentangle3d.training.dataset import read_manifest
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.sets.alignment import PhotoSource, aligned_folder
+from experiments.sets.crop_files import BLACK, crops_of, is_ok
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
-from experiments.sets.missing import (
-  CROP,
-  SCORE,
-  centre_crop,
-  check_missing,
-  usual_scale,
-)
+from experiments.sets.missing import CROP, SCORE, check_missing
+from experiments.sets.rivals import Rivals
 
+# As tables print the two sets of the paper's Table 3.
+LFW_VIEW_2, YOUTUBE = "LFW view 2", "YTF"
 _FOLDS = 10
 # ArcFace's template for 112 x 112 is SphereFace's for 112 x 96, 8 pixels on.
 _ARCFACE_SIZE, _ARCFACE_MARGIN = 112, 8
-_BLACK = np.zeros((IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)
-
-
-class CropFiles:
-  """Crops that are read when they are asked for."""
-
-  def __init__(self, rows: Sequence[PhotoRow], scale: float | None):
-    """Takes what align_faces made of photos.
-
-    Args:
-      rows: The photos.
-      scale: Of `centre_crop`, for those without a face; None leaves them
-        black.
-    """
-    self._rows, self._scale = rows, scale
-
-  def __len__(self) -> int:
-    """How many."""
-    return len(self._rows)
-
-  def __getitem__(
-    self, rows: Int[np.ndarray, "B"]
-  ) -> UInt8[np.ndarray, "B 112 96 3"]:
-    """Reads some.
-
-    Raises:
-      UserFileNotFoundError: A crop is gone, or a photo without one.
-      UserError: One is no image of 112 x 96; names it.
-    """
-    return np.stack([self._read(self._rows[row]) for row in rows])
-
-  def _read(self, row: PhotoRow) -> np.ndarray:
-    if not _is_ok(row):
-      if self._scale is None:
-        return _BLACK
-      return centre_crop(row.image_path, self._scale)
-    path = row.crop_path
-    if path is None:
-      raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")
-    image = read_photo(path)
-    if image.shape[:2] != (IMAGE_HEIGHT, IMAGE_WIDTH):
-      raise UserError(
-        f"{path}: expected {IMAGE_HEIGHT} x {IMAGE_WIDTH} pixels, got"
-        f" {image.shape[0]} x {image.shape[1]}"
-      )
-    return image
+_NO_RIVALS = Rivals()
 
 
 def read_face_sets(
@@ -104,6 +57,7 @@ def read_face_sets(
   ytf_frames: int = 100,
   bins: Sequence[str] = (),
   missing: str = CROP,
+  rivals: Rivals = _NO_RIVALS,
 ) -> list[FaceSet]:
   """Sets of faces to verify, from where they lie.
 
@@ -115,6 +69,7 @@ def read_face_sets(
     ytf_frames: See `ytf_set`.
     bins: See `bin_set`.
     missing: See `lfw_set`.
+    rivals: What methods beside networks need, for sets that lack it.
 
   Raises:
     UserFileNotFoundError: A file is missing.
@@ -122,23 +77,27 @@ def read_face_sets(
   """
   # What is only read comes before what is detected and aligned, for hours.
   read = (
-    [] if ytf is None else [ytf_set(*ytf, frames=ytf_frames, missing=missing)]
+    []
+    if ytf is None
+    else [ytf_set(*ytf, frames=ytf_frames, missing=missing, rivals=rivals)]
   )
-  read += [bin_set(path, missing=missing) for path in bins]
+  read += [bin_set(path, missing=missing, rivals=rivals) for path in bins]
   sets: list[FaceSet] = []
   for dataset in datasets:
     if is_synthetic(read_manifest(dataset)):
       sets += synthetic_sets(dataset)
     else:
-      sets.append(photo_set(dataset))
+      sets.append(
+        photo_set(dataset, landmark_calibration=rivals.landmark_calibration)
+      )
   if lfw is not None:
     pairs, source = lfw
     names = read_lfw_pairs(pairs).names
     photos = [] if source.photos is None else list_photos(source.photos)
     aligned = aligned_folder(source, names, photos)
-    sets.append(lfw_set(pairs, aligned, missing=missing))
+    sets.append(lfw_set(pairs, aligned, missing=missing, rivals=rivals))
   if cfp is not None:
-    sets += cfp_sets(*cfp, missing=missing)
+    sets += cfp_sets(*cfp, missing=missing, rivals=rivals)
   sets += read
   if not sets:
     raise UserError(
@@ -153,6 +112,7 @@ def lfw_set(
   aligned: str | os.PathLike[str],
   *,
   missing: str = CROP,
+  rivals: Rivals = _NO_RIVALS,
 ) -> FaceSet:
   """LFW view 2.
 
@@ -160,17 +120,59 @@ def lfw_set(
     pairs: `pairs.txt`.
     aligned: What align_faces made of the folder of photos.
     missing: What to do about photos without a face, one of `MISSING`.
+    rivals: See `read_face_sets`.
 
   Raises:
     UserFileNotFoundError: A file is missing.
     UserError: The list is malformed, its folds do not add up, or a photo of
       it is not there; says how many and names the first.
   """
-  return _photos_set("LFW view 2", read_lfw_pairs(pairs), aligned, missing)
+  listed = read_lfw_pairs(pairs)
+  return _photos_set(LFW_VIEW_2, listed, aligned, missing, rivals)
+
+
+def genuine_photos(
+  pairs: str | os.PathLike[str], aligned: str | os.PathLike[str], *, people: int
+) -> list[tuple[PhotoRow, PhotoRow]]:
+  """Two photographs of each of some people: genuine pairs of LFW's list.
+
+  Args:
+    pairs: `pairs.txt`.
+    aligned: What align_faces made of the photos.
+    people: How many, evenly taken of those in the list.
+
+  Raises:
+    UserFileNotFoundError: A file is missing.
+    UserError: The list is malformed, or has fewer people both of whose
+      photos are there with landmarks.
+  """
+  listed = read_lfw_pairs(pairs)
+  rows = {
+    pathlib.PurePosixPath(row.image_id).with_suffix("").as_posix(): row
+    for row in read_rows(aligned)
+    if is_ok(row) and row.landmarks is not None
+  }
+  found: dict[str, tuple[PhotoRow, PhotoRow]] = {}
+  places_of = np.stack([listed.pairs.first, listed.pairs.second], 1)
+  for places in places_of[listed.pairs.same]:
+    names = [listed.names[place] for place in places]
+    if all(name in rows for name in names):
+      found.setdefault(names[0].split("/")[0], (rows[names[0]], rows[names[1]]))
+  if len(found) < people:
+    raise UserError(
+      f"{aligned}: expected two photographs of {people} people of {pairs}, with"
+      f" landmarks, got {len(found)}"
+    )
+  every = list(found.values())
+  return [every[place] for place in evenly(len(every), people)]
 
 
 def cfp_sets(
-  folder: str | os.PathLike[str], source: PhotoSource, *, missing: str = CROP
+  folder: str | os.PathLike[str],
+  source: PhotoSource,
+  *,
+  missing: str = CROP,
+  rivals: Rivals = _NO_RIVALS,
 ) -> list[FaceSet]:
   """CFP's frontal-frontal and frontal-profile protocols.
 
@@ -179,6 +181,7 @@ def cfp_sets(
     source: Where the crops come from; where nothing is aligned yet, from the
       photographs in `folder`.
     missing: See `lfw_set`.
+    rivals: See `read_face_sets`.
 
   Raises:
     UserFileNotFoundError: A file is missing.
@@ -194,13 +197,18 @@ def cfp_sets(
       listed,
       aligned,
       missing,
+      rivals,
     )
     for one, listed in lists.items()
   ]
 
 
 def _photos_set(
-  name: str, listed: PairList, aligned: str | os.PathLike[str], missing: str
+  name: str,
+  listed: PairList,
+  aligned: str | os.PathLike[str],
+  missing: str,
+  rivals: Rivals,
 ) -> FaceSet:
   """A list of pairs of photos, with their crops."""
   rows = read_rows(aligned)
@@ -208,15 +216,16 @@ def _photos_set(
     listed.names, [row.image_id for row in rows], where=str(aligned)
   )
   photos = [rows[place] for place in places]
-  without_face = np.array([not _is_ok(row) for row in photos])
+  without_face = np.array([not is_ok(row) for row in photos])
   check_missing(listed.names, without_face, missing, str(aligned))
   return FaceSet(
     name=name,
-    images=_crops(photos, rows, missing),
+    images=crops_of(photos, rows, missing),
     pairs=listed.pairs,
     people=_people(listed),
     missing=without_face,
     policy=missing,
+    **rivals.of_photos(photos),
   )
 
 
@@ -226,6 +235,7 @@ def ytf_set(
   *,
   frames: int = 100,
   missing: str = CROP,
+  rivals: Rivals = _NO_RIVALS,
 ) -> FaceSet:
   """YouTube Faces: the codes of a video's frames are pooled.
 
@@ -234,6 +244,7 @@ def ytf_set(
     aligned: What align_faces made of the frames.
     frames: At most so many of a video, evenly taken of those with a face.
     missing: What to do about videos without a face, one of `MISSING`.
+    rivals: See `read_face_sets`.
 
   Raises:
     UserFileNotFoundError: A file is missing.
@@ -248,7 +259,7 @@ def ytf_set(
   videos = find_videos(
     listed.names, [row.image_id for row in rows], where=str(aligned)
   )
-  seen = [[i for i in video if _is_ok(rows[i])] for video in videos]
+  seen = [[i for i in video if is_ok(rows[i])] for video in videos]
   without_face = np.array([not video for video in seen])
   check_missing(listed.names, without_face, missing, str(aligned))
   shown = [found or video for found, video in zip(seen, videos, strict=True)]
@@ -256,18 +267,25 @@ def ytf_set(
     [video[place] for place in evenly(len(video), frames)] for video in shown
   ]
   ends = np.cumsum([len(video) for video in kept])
+  photos = [rows[i] for video in kept for i in video]
   return FaceSet(
-    name="YTF",
-    images=_crops([rows[i] for video in kept for i in video], rows, missing),
+    name=YOUTUBE,
+    images=crops_of(photos, rows, missing),
     pairs=listed.pairs,
     people=_people(listed),
     frames=np.split(np.arange(ends[-1]), ends[:-1]),
     missing=without_face,
     policy=missing,
+    **rivals.of_photos(photos),
   )
 
 
-def bin_set(path: str | os.PathLike[str], *, missing: str = CROP) -> FaceSet:
+def bin_set(
+  path: str | os.PathLike[str],
+  *,
+  missing: str = CROP,
+  rivals: Rivals = _NO_RIVALS,
+) -> FaceSet:
   """A .bin file: ten folds, one after the other.
 
   Where that gives folds of one kind (all genuine pairs stand first), each fold
@@ -278,6 +296,7 @@ def bin_set(path: str | os.PathLike[str], *, missing: str = CROP) -> FaceSet:
     missing: What to do about images without a byte, which some writers leave
       where they found no face: `FAIL` refuses the set; else their pairs get
       the lowest score, because there is no picture to take the middle of.
+    rivals: Of which eigenfaces alone; the file has no landmarks.
 
   Raises:
     UserFileNotFoundError: There is no such file.
@@ -295,7 +314,7 @@ def bin_set(path: str | os.PathLike[str], *, missing: str = CROP) -> FaceSet:
       [
         _cut(decode_photo(image, f"{path}: image {number}").image, path, number)
         if image
-        else _BLACK
+        else BLACK
         for number, image in enumerate(content.images)
       ]
     ),
@@ -305,6 +324,7 @@ def bin_set(path: str | os.PathLike[str], *, missing: str = CROP) -> FaceSet:
       same=content.same,
       fold=_bin_folds(content.same, path),
     ),
+    training_images=rivals.training_images,
     missing=without_face,
     policy=SCORE,
   )
@@ -353,18 +373,6 @@ def _cut(
       f" {image.shape[0]} x {image.shape[1]}"
     )
   return image
-
-
-def _crops(
-  photos: Sequence[PhotoRow], rows: Sequence[PhotoRow], missing: str
-) -> CropFiles:
-  """The crops of some photos out of all of a set."""
-  centred = missing == CROP and not all(map(_is_ok, photos))
-  return CropFiles(photos, usual_scale(rows) if centred else None)
-
-
-def _is_ok(row: PhotoRow) -> bool:
-  return row.status == "ok"
 
 
 def _people(listed: PairList) -> Int[np.ndarray, "U"]:

@@ -1,6 +1,7 @@
 """Files of reconstructed faces against faces whose camera is known."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -35,6 +36,7 @@ from experiments.photographs import reconstruction
 from experiments.photographs.lines import Lines
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import (
+  camera_source,
   fit_maker,
   network_maker,
   photo_cameras,
@@ -77,6 +79,7 @@ class KnownFaces:
   """Stands where the detectors do: the photo's blue says which face it is."""
 
   precropped = False
+  side = 640
 
   def __init__(self, landmarks, *, hidden=()):
     self.landmarks, self.hidden = landmarks, hidden
@@ -272,14 +275,53 @@ class ReconstructTest(absltest.TestCase):
       ],
     )
 
-  def test_without_landmarks_there_is_no_overlay_and_it_is_said(self):
+  def test_without_any_points_there_is_no_overlay_and_it_is_said(self):
     result = result_of(self.output / "10")
     self.assertIsNone(result["camera"])
-    self.assertIn("no 68 landmarks: no camera, so no overlay", str(result))
+    self.assertIn("no landmarks: no camera, so no overlay", str(result))
     folder = self.output / "10/face1"
     self.assertFalse((folder / "overlay.png").exists())
     self.assertIsNone(read_mesh(folder / "shape.ply").colors)
     self.assertTrue(np.isfinite(np.load(folder / "depth.npy")).any())
+
+  def test_five_points_give_a_camera_where_there_are_no_landmarks(self):
+    found = KnownFaces(self.landmarks).face(
+      LoosePhoto("1", gradient_photo(0)), 0
+    )
+    five = np.asarray(five_points(found.landmarks))
+    hidden = {"landmarks": None, "visibility": np.zeros(68, np.float32)}
+    few = dataclasses.replace(found, five_points=five, **hidden)
+    none = dataclasses.replace(found, **hidden)
+    faces = [found, few, none]
+    self.assertEqual(
+      [camera_source(face) for face in faces],
+      ["68 landmarks", "five points", None],
+    )
+    got = photo_cameras(self.maker, self.maker.encode(faces), faces)
+    truth = camera_of(0)
+    for row in (0, 1):
+      np.testing.assert_allclose(got.scale[row], truth.scale, rtol=1e-2)
+      np.testing.assert_allclose(got.rotation[row], truth.rotation, atol=0.02)
+    np.testing.assert_allclose(got.rotation[2][2], [0, 0, 1], atol=1e-5)
+
+  def test_only_what_is_asked_is_written(self):
+    output = self.scratch / "asked"
+    self.run_on(
+      self.scratch / "photos/1.png",
+      output,
+      outputs=("overlay",),
+      overlay_side=170,
+    )
+    names = sorted(path.name for path in (output / "1/face1").iterdir())
+    self.assertEqual(names, ["overlay.png", "result.json"])
+    self.assertEqual(result_of(output / "1")["files"], ["overlay.png"])
+    overlay = np.asarray(Image.open(output / "1/face1/overlay.png"))
+    self.assertEqual(overlay.shape, (150, 170, 3))
+    # It is the whole one at half its size, but for the faces' edges.
+    whole = np.asarray(Image.open(self.output / "1/face1/overlay.png"))
+    half = whole.reshape(150, 2, 170, 2, 3).mean((1, 3))
+    apart = np.abs(overlay - half).max(-1)
+    self.assertLess(np.mean(apart > 12), 0.02)
 
   def test_pooled_photos_share_the_weighted_mean_identity(self):
     photos, output = self.scratch / "one_person", self.scratch / "pooled"
@@ -416,6 +458,7 @@ class ReconstructTest(absltest.TestCase):
       ):
         output = self.scratch / f"long_{name}"
         self.run_on(photos, output, hidden=(0, 1, 2), **options)
+      # Two that are written, two that are looked at, and the next one.
       self.assertLessEqual(most, 2 * 2 + 1)
 
   def test_no_face_at_all_leaves_nothing(self):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from disentangle3d.faces import meshes
+from disentangle3d.faces import gltf, meshes
 from disentangle3d.faces.procedural import procedural_face_model
 
 _PLY_HEADER = (
@@ -74,7 +74,7 @@ def _glb_content(content: bytes):
     accessor = tree["accessors"][number]
     view = tree["bufferViews"][accessor["bufferView"]]
     kind = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
-    width = {"SCALAR": 1, "VEC3": 3}[accessor["type"]]
+    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[accessor["type"]]
     start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
     values = np.frombuffer(data, kind, accessor["count"] * width, start)
     arrays[name] = values.reshape(-1, width)
@@ -200,6 +200,26 @@ class MeaningTest(parameterized.TestCase):
       [[_linear(byte) for byte in color] for color in colors.tolist()],
       atol=1e-6,
     )
+
+  def test_a_glb_in_a_skin_has_its_picture_and_the_places_in_it(self):
+    vertices, triangles, _ = _octahedron()
+    unused = np.concatenate([[[9, 9, 9]], vertices]).astype(np.float32)
+    places = np.linspace(0, 1, 14).reshape(7, 2).astype(np.float32)
+    path = self.folder / "skin.glb"
+    jpeg = b"\xff\xd8 as if"
+    gltf.write_skinned(path, unused, triangles + 1, jpeg=jpeg, places=places)
+    tree, arrays = _glb_content(path.read_bytes())
+    np.testing.assert_allclose(
+      arrays["POSITION"], vertices * 0.001, rtol=1e-6, atol=1e-9
+    )
+    np.testing.assert_array_equal(arrays["indices"].reshape(-1, 3), triangles)
+    np.testing.assert_array_equal(arrays["TEXCOORD_0"], places[1:])
+    self.assertNotIn("COLOR_0", arrays)
+    (image,) = tree["images"]
+    self.assertEqual(image["mimeType"], "image/jpeg")
+    view = tree["bufferViews"][image["bufferView"]]
+    self.assertIn(jpeg, path.read_bytes())
+    self.assertEqual(view["byteLength"], len(jpeg))
 
   def test_srgb_bytes_become_the_light_they_stand_for(self):
     vertices, triangles, colors = _octahedron()

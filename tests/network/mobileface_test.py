@@ -1,8 +1,8 @@
-"""The mobile trunk against NumPy, its operations counted, both its programs."""
+"""The mobile trunk against NumPy, its operations counted."""
 
 import pathlib
 
-from absl.testing import absltest, parameterized
+from absl.testing import absltest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,16 +10,11 @@ import pytest
 
 from disentangle3d.inference import prepare_params
 from disentangle3d.network.face_model import FaceModel, count_params
-from disentangle3d.network.mobileface import (
-  MobileFace,
-  depthwise_convolution,
-  grouped_convolution,
-  shifted_multiplies,
-)
+from disentangle3d.network.mobileface import MobileFace
 from disentangle3d.training.run_files import read_metrics
 from experiments.configs import smoke
 from experiments.training.runs import train
-from tests.network.operations import multiply_adds
+from tests.network.operations import multiply_adds, numpy_convolution
 
 # In, inside and out of every bottleneck, and the stride; 56 x 48 go in.
 _BOTTLENECKS = (
@@ -39,20 +34,6 @@ def random(*shape, seed=0):
 def abstract_params():
   images = jax.ShapeDtypeStruct((1, 112, 96, 3), jnp.float32)
   return jax.eval_shape(MobileFace().init, jax.random.key(0), images)["params"]
-
-
-def numpy_convolution(x, kernel, stride, *, depthwise=False):
-  """3x3 in float64, one pixel of zeros around."""
-  height, width = x.shape[1:3]
-  padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  total = 0.0
-  for i in range(3):
-    for j in range(3):
-      seen = padded[:, i : i + height : stride, j : j + width : stride]
-      total = total + (
-        seen * kernel[i, j, 0] if depthwise else seen @ kernel[i, j]
-      )
-  return total
 
 
 def numpy_trunk(params, x):
@@ -174,52 +155,6 @@ class TrunkTest(absltest.TestCase):
     losses = [row["loss"] for row in read_metrics(folder)]
     self.assertLen(losses, 15)
     self.assertLess(np.mean(losses[-3:]), 0.75 * np.mean(losses[:3]))
-
-
-class DepthwiseTest(parameterized.TestCase):
-  @parameterized.parameters((1, 14, 12), (2, 14, 12), (1, 7, 5), (2, 7, 5))
-  def test_both_programs_are_the_convolution(self, stride, height, width):
-    x, kernel = random(2, height, width, 8), random(3, 3, 1, 8, seed=1)
-    expected = numpy_convolution(
-      x.astype(np.float64), kernel, stride, depthwise=True
-    )
-    for program in (
-      depthwise_convolution,
-      shifted_multiplies,
-      grouped_convolution,
-    ):
-      run = jax.jit(program, static_argnames="stride")
-      np.testing.assert_allclose(
-        run(x, kernel, stride=stride), expected, atol=1e-5
-      )
-
-  @parameterized.parameters(1, 2)
-  def test_gradients_agree(self, stride):
-    x, kernel = random(2, 8, 6, 4), random(3, 3, 1, 4, seed=1)
-
-    def gradients(program):
-      def loss(x, kernel):
-        return jnp.sum(jnp.sin(program(x, kernel, stride=stride)))
-
-      return jax.jit(jax.grad(loss, (0, 1)))(x, kernel)
-
-    expected = gradients(grouped_convolution)
-    for program in (depthwise_convolution, shifted_multiplies):
-      for got, wanted in zip(gradients(program), expected, strict=True):
-        np.testing.assert_allclose(got, wanted, atol=1e-5)
-
-  @parameterized.parameters(("cpu", False), ("cuda", True), ("tpu", True))
-  def test_the_platform_chooses(self, platform, grouped):
-    exported = jax.export.export(
-      jax.jit(lambda x, k: depthwise_convolution(x, k, stride=1)),
-      platforms=[platform],
-    )(random(1, 8, 6, 4), random(3, 3, 1, 4))
-    text = exported.mlir_module()
-    self.assertEqual("feature_group_count = 4" in text, grouped)
-
-  def test_other_shapes_are_refused(self):
-    with self.assertRaisesRegex(ValueError, "kernel: .*3, 3, 1, C=4"):
-      depthwise_convolution(random(1, 8, 6, 4), random(3, 3, 1, 5), stride=1)
 
 
 if __name__ == "__main__":

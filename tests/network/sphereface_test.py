@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.network import sphereface
-from disentangle3d.network.sphereface import PRESETS, PReLU, SphereFace, Trunk
+from disentangle3d.network.prelu import PReLU
+from disentangle3d.network.sphereface import PRESETS, SphereFace, Trunk
 from tests.network.operations import multiply_adds
 
 

@@ -1,18 +1,20 @@
 """MTCNN on photos of any sizes, a batch at a time, on the device.
 
-Photos are padded to one of few sizes (four steps an octave), so that few
-programs are compiled; what is padded is never looked at, and a photo's faces
-do not depend on the batch. Photos go through in order of their size.
+The host brings photos, at every size, to one of few canvases, so that few
+programs are compiled whatever comes; what lies beside a photo is never looked
+at, and its faces do not depend on the batch. Photos go through in
+order of their size.
 """
 
 from collections.abc import Sequence
 import concurrent.futures
 import dataclasses
 import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 import numpy as np
 
 from data_prep.faces.mtcnn import boxes as box_steps
@@ -23,15 +25,28 @@ from data_prep.faces.mtcnn.networks import (
   RNET_SIZE,
   onet,
   pnet,
+  pnet_map_size,
   prepare_weights,
   rnet,
 )
 from data_prep.faces.mtcnn.patches import crop_patches, map_present, pack_pixels
-from data_prep.faces.mtcnn.pyramid import pyramid_scales, shrink, shrink_on_host
+from data_prep.faces.mtcnn.pyramid import (
+  STRIP_ROWS,
+  PhotoCanvas,
+  canvases,
+  choose_canvas,
+  level_sizes,
+  make_mosaics,
+)
 from data_prep.faces.mtcnn.weights import load_weights
+from data_prep.photos.resizing import points_before, resize_by, resized
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.types import UserError
 
+# The longest side in which faces are looked for, and how many programs serve
+# photos up to it.
+DETECTION_SIDE = 640
+NUM_CANVASES = 3
 # The package's: how much boxes of one level, of all levels, and after each
 # network may cover each other.
 _PNET_LEVEL_OVERLAP = 0.5
@@ -78,23 +93,27 @@ class Faces:
 
 
 class Detector:
-  """MTCNN with the package's weights; keeps one program a photo size."""
+  """MTCNN with the package's weights; compiles at most `NUM_CANVASES` programs.
+
+  Attributes:
+    settings: Of the cascade.
+    canvases: What photos are brought to, the smallest first.
+  """
 
   def __init__(
     self,
     settings: Settings = Settings(),
     *,
+    side: int = DETECTION_SIDE,
     most_photos: int = _MOST_PHOTOS,
-    shrinks_on_host: bool | None = None,
   ) -> None:
     """Loads the weights.
 
     Args:
       settings: Of the cascade.
-      most_photos: That go through together. A batch is filled up to a size's
+      side: Photos with a longer side are shrunk to it.
+      most_photos: That go through together. A batch is filled up to a canvas'
         number, so where photos come one by one it should be 1.
-      shrinks_on_host: Whether the host makes the pyramid, and not the device;
-        None: where they are the same.
 
     Raises:
       UserError: A setting is out of its range, or the weights are others.
@@ -102,10 +121,14 @@ class Detector:
     """
     _check_settings(settings)
     self.settings = settings
+    self._side = side
     self._most_photos = most_photos
-    if shrinks_on_host is None:
-      shrinks_on_host = jax.default_backend() == "cpu"
-    self._shrinks_on_host = shrinks_on_host
+    self.canvases = canvases(
+      side,
+      NUM_CANVASES,
+      min_size_px=settings.min_size_px,
+      factor=settings.factor,
+    )
     self._weights = jax.device_put(prepare_weights(load_weights()))
     self._programs = jax.jit(
       functools.partial(_detect, settings=settings),
@@ -122,19 +145,22 @@ class Detector:
       As many `Faces`, in the same order.
     """
     found: list[Faces] = [_NO_FACES] * len(photos)
-    by_size: dict[tuple[int, int], list[int]] = {}
+    by_canvas: dict[int, list[int]] = {}
     for place, photo in enumerate(photos):
-      size = (padded_size(photo.shape[0]), padded_size(photo.shape[1]))
-      by_size.setdefault(size, []).append(place)
+      height, width = photo.shape[:2]
+      height, width = resized(height, width, self._factor(photo))
+      sizes = self._levels(height, width)
+      number = choose_canvas(self.canvases, sizes, height * width)
+      by_canvas.setdefault(number, []).append(place)
     batches = [
-      (size, places[start : start + self._batch_size(size)])
-      for size, places in by_size.items()
-      for start in range(0, len(places), self._batch_size(size))
+      (self.canvases[number], places[start : start + self._batch_size(number)])
+      for number, places in by_canvas.items()
+      for start in range(0, len(places), self._batch_size(number))
     ]
 
-    def detect_batch(batch: tuple[tuple[int, int], list[int]]) -> None:
-      size, places = batch
-      results = self._detect_batch([photos[place] for place in places], size)
+    def detect_batch(batch: tuple[PhotoCanvas, list[int]]) -> None:
+      canvas, places = batch
+      results = self._detect_batch([photos[place] for place in places], canvas)
       for place, faces in zip(places, results, strict=True):
         found[place] = faces
 
@@ -143,102 +169,76 @@ class Detector:
       list(pool.map(detect_batch, batches))
     return found
 
+  def num_programs(self) -> int:
+    """How many were compiled."""
+    return cast(Any, self._programs)._cache_size()
+
+  def _levels(self, height: int, width: int) -> list[tuple[int, int]]:
+    return level_sizes(
+      height,
+      width,
+      min_size_px=self.settings.min_size_px,
+      factor=self.settings.factor,
+    )
+
+  def _factor(self, photo: np.ndarray) -> float:
+    return min(1.0, self._side / max(photo.shape[:2]))
+
   def _detect_batch(
-    self, photos: Sequence[np.ndarray], size: tuple[int, int]
+    self, photos: Sequence[np.ndarray], canvas: PhotoCanvas
   ) -> list[Faces]:
-    count = self._batch_size(size)
-    images = np.zeros((count, *size, 3), np.uint8)
+    count = self._batch_size(self.canvases.index(canvas))
+    shrunk = [resize_by(photo, self._factor(photo)) for photo in photos]
+    images = np.zeros((count, canvas.pixels, 3), np.uint8)
     sizes = np.ones((count, 2), np.int32)
-    for row, photo in enumerate(photos):
-      images[row, : photo.shape[0], : photo.shape[1]] = photo
-      sizes[row] = photo.shape[:2]
-    levels = _level_sizes(sizes, size, self.settings)
-    pyramid = None
-    if self._shrinks_on_host:
-      shapes = _level_shapes(size, self.settings)
-      pyramid = shrink_on_host(photos, levels, shapes)
+    for row, (small, _) in enumerate(shrunk):
+      sizes[row] = small.shape[:2]
+      images[row, : small.shape[0] * small.shape[1]] = small.reshape(-1, 3)
+    mosaics = make_mosaics(
+      [small for small, _ in shrunk],
+      [self._levels(*small.shape[:2]) for small, _ in shrunk],
+      canvas,
+      count=count,
+    )
     boxes, points, scores = jax.device_get(
-      self._programs(self._weights, images, sizes, levels, pyramid)
+      self._programs(self._weights, images, sizes, **vars(mosaics))
     )
     return [
-      _faces_of(boxes[row], points[row], scores[row], photo.shape)
-      for row, photo in enumerate(photos)
+      _faces_of(boxes[row], points[row], scores[row], photo.shape, factors)
+      for row, (photo, (_, factors)) in enumerate(
+        zip(photos, shrunk, strict=True)
+      )
     ]
 
-  def _batch_size(self, size: tuple[int, int]) -> int:
-    return min(self._most_photos, batch_size(size))
+  def _batch_size(self, number: int) -> int:
+    return min(self._most_photos, batch_size(self.canvases[number]))
 
 
-def padded_size(side: int) -> int:
-  """The next larger of 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, ..."""
-  step = 1 << max(2, (side - 1).bit_length() - 3)
-  return max(16, -(-side // step) * step)
-
-
-def batch_size(size: tuple[int, int]) -> int:
-  """How many photos of a padded size go through together."""
-  return max(1, min(_MOST_PHOTOS, _BATCH_PIXELS // (size[0] * size[1])))
-
-
-def _level_sizes(
-  sizes: Int[np.ndarray, "B 2"], padded: tuple[int, int], settings: Settings
-) -> Int[np.ndarray, "B N 2"]:
-  """Each photo's height and width at each level; 0 where it has no such.
-
-  Args:
-    sizes: Of the photos, `[B, 2]`.
-    padded: The size they are padded to, which decides N.
-    settings: The pyramid's.
-  """
-  scales = _scales(min(padded), settings)
-  levels = np.zeros((len(sizes), len(scales), 2), np.int32)
-  for row, size in enumerate(sizes):
-    for level, scale in enumerate(_scales(min(size), settings)):
-      levels[row, level] = (size * scale).astype(np.int32)
-  return levels
-
-
-def _level_shapes(
-  padded: tuple[int, int], settings: Settings
-) -> list[tuple[int, int]]:
-  """Height and width of each level of photos padded to a size."""
-  return [
-    (int(padded[0] * scale), int(padded[1] * scale))
-    for scale in _scales(min(padded), settings)
-  ]
-
-
-def _scales(shorter: int, settings: Settings) -> list[float]:
-  return pyramid_scales(
-    int(shorter), min_size_px=settings.min_size_px, factor=settings.factor
-  )
+def batch_size(canvas: PhotoCanvas) -> int:
+  """How many photos on a canvas go through together."""
+  return max(1, min(_MOST_PHOTOS, _BATCH_PIXELS // canvas.pixels))
 
 
 def _detect(
   weights: dict[str, dict[str, Array]],
-  images: UInt8[Array, "B H W 3"],
+  images: UInt8[Array, "B N 3"],
   sizes: Int[Array, "B 2"],
-  levels: Int[Array, "B N 2"],
-  pyramid: list[Float[Array, "B h w 3"]] | None,
   *,
+  strips: Float[Array, "N P S 3"],
+  inside: Bool[Array, "N P S"],
+  count: Int[Array, ""],
+  windows: Int[Array, "B W"],
+  ends: Int[Array, "B L"],
+  corners: Int[Array, "B L 2"],
   settings: Settings,
 ) -> tuple[Array, Array, Array]:
   """Boxes `[B, R, 4]`, points `[B, R, 5, 2]`, scores `[B, R]`, 0 if none."""
-  _, height, width, _ = images.shape
-  shapes = _level_shapes((height, width), settings)
-  if pyramid is None:
-    pyramid = shrink(images, sizes, levels, shapes) if shapes else []
-  boxes, present = _propose(
-    weights["pnet"],
-    pyramid,
-    levels,
-    _scales(min(images.shape[1:3]), settings),
-    settings,
-  )
-  pixels = pack_pixels(images)
+  score, offset = _look_at_strips(weights["pnet"], strips, inside, count)
+  boxes, present = _propose(score, offset, windows, ends, corners, settings)
+  photo = pack_pixels(images)
 
   def judge_rnet(owner: Array, boxes: Array) -> Array:
-    patches = crop_patches(pixels, sizes, owner, boxes, RNET_SIZE)
+    patches = crop_patches(photo, sizes, owner, boxes, RNET_SIZE)
     score, offsets = rnet(weights["rnet"], patches)
     return jnp.concatenate([score[:, None], offsets], -1)
 
@@ -254,7 +254,7 @@ def _detect(
   boxes = box_steps.square(boxes)
 
   def judge_onet(owner: Array, boxes: Array) -> Array:
-    patches = crop_patches(pixels, sizes, owner, boxes, ONET_SIZE)
+    patches = crop_patches(photo, sizes, owner, boxes, ONET_SIZE)
     score, offsets, points = onet(weights["onet"], patches)
     return jnp.concatenate([score[:, None], offsets, points], -1)
 
@@ -272,44 +272,64 @@ def _detect(
   return boxes, points, jnp.where(present, scores, 0.0)
 
 
-def _propose(
+def _look_at_strips(
   weights: dict[str, Array],
-  pyramid: list[Array],
-  levels: Array,
-  scales: list[float],
+  strips: Float[Array, "N P S 3"],
+  inside: Bool[Array, "N P S"],
+  count: Int[Array, ""],
+) -> tuple[Float[Array, "N h w"], Float[Array, "N h w 4"]]:
+  """The proposal network's scores and offsets; one map, strip below strip."""
+
+  def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    place, scores, offsets = state
+    score, offset = pnet(weights, strips[place][None], inside[place][None])
+    return (
+      place + 1,
+      scores.at[place].set(score[0]),
+      offsets.at[place].set(offset[0]),
+    )
+
+  shape = (len(strips), STRIP_ROWS, pnet_map_size(strips.shape[2]))
+  empty = (jnp.zeros((), count.dtype), jnp.zeros(shape), jnp.zeros((*shape, 4)))
+  return jax.lax.while_loop(lambda state: state[0] < count, step, empty)[1:]
+
+
+def _propose(
+  score: Float[Array, "N h w"],
+  offset: Float[Array, "N h w 4"],
+  windows: Int[Array, "B W"],
+  ends: Int[Array, "B L"],
+  corners: Int[Array, "B L 2"],
   settings: Settings,
 ) -> tuple[Array, Array]:
   """Squares where a face may be, `[B, P, 4]`, and which there are."""
-  count = len(levels)
-  scores, offsets, windows, scale_of, level_of = [], [], [], [], []
-  for number, (small, factor) in enumerate(zip(pyramid, scales, strict=True)):
-    score, offset = pnet(weights, small, levels[:, number])
-    scores.append(score.reshape(count, -1))
-    offsets.append(offset.reshape(count, -1, 4))
-    rows, columns = np.mgrid[: score.shape[1], : score.shape[2]]
-    windows.append(np.stack([columns, rows], -1).reshape(-1, 2))
-    scale_of.append(np.full(rows.size, factor, np.float32))
-    level_of.append(np.full(rows.size, number, np.int32))
-  if not scores:
-    return jnp.zeros((count, 1, 4), jnp.float32), jnp.zeros((count, 1), bool)
-  corners = PNET_STRIDE * np.concatenate(windows).astype(np.float32)
-  score, offset, corner, scale, level = _best(
-    jnp.concatenate(scores, 1),
-    min(_PROPOSALS, len(corners)),
-    jnp.concatenate(offsets, 1),
-    *(
-      jnp.broadcast_to(jnp.asarray(x)[None], (count, *x.shape))
-      for x in (corners, np.concatenate(scale_of), np.concatenate(level_of))
-    ),
+  across = score.shape[-1]
+  number = jnp.arange(windows.shape[1], dtype=jnp.int32)[None]
+  scores = score.reshape(-1)[windows]
+  scores = jnp.where(number < ends[:, -1:], scores, 0.0)
+  scores, window, number = _best(
+    scores, _PROPOSALS, windows, jnp.broadcast_to(number, windows.shape)
   )
-  window = jnp.concatenate([corner + 1, corner + PNET_WINDOW], -1)
-  boxes = (window + offset * (PNET_WINDOW - 1)) / scale[..., None]
-  present = score > settings.thresholds[0]
+  offset = offset.reshape(-1, 4)[window]
+  level = jnp.sum(number[..., None] >= ends[:, None], -1)
+  level = jnp.minimum(level, ends.shape[1] - 1)
+  corner = PNET_STRIDE * jnp.stack([window % across, window // across], -1)
+  corner -= jnp.take_along_axis(corners, level[..., None], axis=1)
+  scale = jnp.asarray(_level_scales(ends.shape[1], settings))[level]
+  box = jnp.concatenate([corner + 1, corner + PNET_WINDOW], -1)
+  boxes = (box + offset * (PNET_WINDOW - 1)) / scale[..., None]
+  present = scores > settings.thresholds[0]
   present = box_steps.suppress(
     boxes, present, most=_PNET_LEVEL_OVERLAP, group=level
   )
   present = box_steps.suppress(boxes, present, most=_OVERLAP)
   return box_steps.square(boxes), present
+
+
+def _level_scales(count: int, settings: Settings) -> Float[np.ndarray, "L"]:
+  """How much photos are shrunk for each level of their pyramid."""
+  first = PNET_WINDOW / settings.min_size_px
+  return (first * settings.factor ** np.arange(count)).astype(np.float32)
 
 
 def _best(scores: Array, count: int, *arrays: Array) -> tuple[Array, ...]:
@@ -341,12 +361,16 @@ def _faces_of(
   points: np.ndarray,
   scores: np.ndarray,
   shape: tuple[int, ...],
+  factors: np.ndarray,
 ) -> Faces:
+  """Those there are, in the pixels of the photo before it was resized."""
   kept = scores > 0
+  corners = points_before(boxes[kept].reshape(-1, 2), factors)
   last = np.array([shape[1], shape[0]] * 2, np.float32) - 1
+  where = points_before(points[kept].reshape(-1, 2), factors)
   return Faces(
-    boxes=np.clip(boxes[kept], 0, last),
-    points=points[kept],
+    boxes=np.clip(corners.reshape(-1, 4), 0, last).astype(np.float32),
+    points=where.reshape(-1, 5, 2).astype(np.float32),
     scores=scores[kept],
   )
 

@@ -10,7 +10,7 @@ import functools
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float
 import numpy as np
 
 Weights = Mapping[str, Array]
@@ -68,27 +68,30 @@ def pnet_map_size(size: int) -> int:
 
 
 def pnet(
-  weights: Weights, images: Float[Array, "B H W 3"], sizes: Int[Array, "B 2"]
+  weights: Weights,
+  images: Float[Array, "B H W 3"],
+  inside: Bool[Array, "B H W"],
 ) -> tuple[Float[Array, "B h w"], Float[Array, "B h w 4"]]:
   """Looks for faces of 12 pixels everywhere.
 
   Args:
     weights: Of "pnet", prepared.
-    images: `[B, H, W, 3]`.
-    sizes: How much of each image is one: height and width, `[B, 2]`.
+    images: `[B, H, W, 3]`, sides even.
+    inside: Where a window of 3 pixels begins that counts, `[B, H, W]`: with
+      several pictures in an image, those in one of them.
 
   Returns:
-    Probability of a face, `[B, h, w]`, 0 in windows that leave the image; and
-    the box's offsets in windows, x0 y0 x1 y1, `[B, h, w, 4]`.
+    Probability of a face, `[B, h, w]`, and the box's offsets in windows, x0 y0
+    x1 y1, `[B, h, w, 4]`, of the window whose corner is at twice the place.
   """
-  batch, height, width, _ = images.shape
-  odd = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-  x = _convolve(jnp.pad(images, odd), weights["conv1"], stride=(2, 2))
-  # The maximum over 2 x 2 places leaves out those beyond the image.
-  rows = _inside(sizes[:, 0], x.shape[1])[:, :, None, :, None]
-  columns = _inside(sizes[:, 1], x.shape[2])[:, None, :, None, :]
+  x = _convolve(images, weights["conv1"], stride=(2, 2))
+  batch, rows, columns = x.shape[:3]
+  # The maximum over 2 x 2 places leaves out those that do not count.
+  places = inside[:, : 2 * rows, : 2 * columns]
+  places = places.reshape(batch, rows, 2, columns, 2).transpose(0, 1, 3, 2, 4)
+  places = places.reshape(batch, rows, columns, 4, 1)
   # Added, not selected: half the time on CPU.
-  outside = jnp.where(rows & columns, 0.0, _LOWEST).reshape(*x.shape[:3], 4, 1)
+  outside = jnp.where(places, 0.0, _LOWEST)
   x = functools.reduce(
     jnp.maximum,
     [
@@ -98,14 +101,7 @@ def pnet(
   )
   for layer in ("conv2", "conv3"):
     x = _layer(weights, layer, x)
-  box = _linear(weights, "box", x)
-  score = _face(_linear(weights, "face", x))
-  maps = [-(-(sizes[:, i] - 2) // 2) - 4 for i in (0, 1)]
-  seen = (
-    _below(maps[0], x.shape[1])[:, :, None]
-    & _below(maps[1], x.shape[2])[:, None, :]
-  )
-  return jnp.where(seen, score, 0.0), box
+  return _face(_linear(weights, "face", x)), _linear(weights, "box", x)
 
 
 def rnet(
@@ -218,16 +214,6 @@ def _max_pool(x: Array, size: int, padding: str) -> Array:
       pooled = jnp.concatenate([pooled, cut.max(axis, keepdims=True)], axis)
     x = pooled
   return x
-
-
-def _inside(size: Array, pooled: int) -> Array:
-  """Which of the places 2 i + k have a whole 3-pixel window, `[B, i, k]`."""
-  places = jnp.arange(2 * pooled).reshape(1, pooled, 2)
-  return places < (size[:, None, None] - 2)
-
-
-def _below(count: Array, length: int) -> Array:
-  return jnp.arange(length)[None] < count[:, None]
 
 
 def _wide(vector: Array, ndim: int) -> Array:

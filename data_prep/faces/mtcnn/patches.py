@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 
-def pack_pixels(images: UInt8[Array, "B H W 3"]) -> UInt32[Array, "B H W"]:
+def pack_pixels(images: UInt8[Array, "*N 3"]) -> UInt32[Array, "*N"]:
   """One number a pixel: a pixel is fetched at once."""
   red, green, blue = (images[..., i].astype(jnp.uint32) for i in range(3))
   return red | (green << 8) | (blue << 16)
 
 
 def crop_patches(
-  pixels: UInt32[Array, "B H W"],
+  pixels: UInt32[Array, "B N"],
   sizes: Int[Array, "B 2"],
   owner: Int[Array, "P"],
   boxes: Float[Array, "P 4"],
@@ -27,16 +27,16 @@ def crop_patches(
   of the photo; outside of that, patches are 0, a grey.
 
   Args:
-    pixels: Of `pack_pixels`.
-    sizes: How much of each is photo: height and width, `[B, 2]`.
+    pixels: Of `pack_pixels`: each photo row after row, `[B, N]`.
+    sizes: Their heights and widths, `[B, 2]`.
     owner: The photo of each box, `[P]`.
     boxes: x0, y0, x1, y1 in the photo's pixels, `[P, 4]`.
     size: s.
   """
   row, dy, row_inside = _positions(boxes[:, 1::2], sizes[owner, 0], size)
   column, dx, column_inside = _positions(boxes[:, ::2], sizes[owner, 1], size)
-  _, height, width = pixels.shape
-  base = (owner * (height * width))[:, None, None]
+  base = (owner * pixels.shape[1])[:, None, None]
+  width = sizes[owner, 1][:, None, None]
   last = sizes[owner, :, None] - 1
   rows = [jnp.minimum(row + down, last[:, 0])[:, :, None] for down in (0, 1)]
   columns = [

@@ -1,14 +1,79 @@
-"""The photo at every size at which the proposal network looks at it."""
+"""The photo at every size at which the proposal network looks at it.
+
+All sizes of a photo lie in one picture, a column of a width of its own, and the
+columns of several photos below one another. The network goes over strips of
+them, so that one program serves photos of any shape and the time goes with what
+there is.
+"""
 
 from collections.abc import Sequence
+import dataclasses
+import functools
+import math
 
 import cv2
-from jax import lax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 import numpy as np
 
-from data_prep.faces.mtcnn.networks import PNET_WINDOW, pnet_map_size
+from data_prep.faces.mtcnn.networks import (
+  PNET_STRIDE,
+  PNET_WINDOW,
+  pnet_map_size,
+)
+
+Sizes = Sequence[tuple[int, int]]
+# Rows of the proposal network's map that are made at once: as fast as any on
+# CPU. A strip has the pixels of all their windows.
+STRIP_ROWS = 32
+_STRIP_STEP = PNET_STRIDE * STRIP_ROWS
+STRIP_PX = _STRIP_STEP + PNET_WINDOW - PNET_STRIDE
+_ROW_STEP = 8
+# A canvas' width over that of a square photo's largest size, but for the last.
+_WIDER = 4 / 3
+# And the rows that it has, over those that the square photo takes.
+_SLACK = 1.25
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoCanvas:
+  """What photos of at most so many pixels are brought to.
+
+  Attributes:
+    pixels: Of a photo, at most.
+    width: Of the column that its sizes lie in.
+    rows: Of the column, at most.
+    windows: Of the proposal network in all sizes, at most.
+    levels: Sizes, at most.
+  """
+
+  pixels: int
+  width: int
+  rows: int
+  windows: int
+  levels: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mosaics:
+  """All sizes of B photos in one column, cut into strips.
+
+  Attributes:
+    strips: (x - 127.5) / 128, 0 beside the photos, `[N, STRIP_PX, S, 3]`.
+    inside: Where a window of 3 pixels begins that is inside a size,
+      `[N, STRIP_PX, S]`.
+    count: How many strips there are, `[]`.
+    windows: Each photo's windows by their number in the map, size after size
+      and row after row, 0 behind the last, `[B, W]`.
+    ends: How many windows there are up to each size's last, `[B, L]`.
+    corners: Each size's upper left pixel in the column, x and y, `[B, L, 2]`.
+  """
+
+  strips: Float[np.ndarray, "N P S 3"]
+  inside: Bool[np.ndarray, "N P S"]
+  count: Int[np.ndarray, ""]
+  windows: Int[np.ndarray, "B W"]
+  ends: Int[np.ndarray, "B L"]
+  corners: Int[np.ndarray, "B L 2"]
 
 
 def pyramid_scales(
@@ -34,105 +99,164 @@ def pyramid_scales(
   ]
 
 
-def shrink_on_host(
-  photos: Sequence[UInt8[np.ndarray, "H W 3"]],
-  levels: Int[np.ndarray, "B N 2"],
-  shapes: Sequence[tuple[int, int]],
-) -> list[Float[np.ndarray, "B h w 3"]]:
-  """What `shrink` gives, by OpenCV: on CPU in less than half the time.
+def level_sizes(
+  height: int, width: int, *, min_size_px: float, factor: float
+) -> list[tuple[int, int]]:
+  """A photo's height and width at each level of its pyramid."""
+  scales = pyramid_scales(
+    min(height, width), min_size_px=min_size_px, factor=factor
+  )
+  return [(int(height * scale), int(width * scale)) for scale in scales]
+
+
+@functools.cache
+def canvases(
+  longest_px: int, count: int, *, min_size_px: float, factor: float
+) -> tuple[PhotoCanvas, ...]:
+  """Canvases for photos up to a longest side, each for half the next one's.
 
   Args:
-    photos: Up to B photos of any sizes, `[H, W, 3]` each.
-    levels: As for `shrink`.
-    shapes: As for `shrink`.
+    longest_px: The longest side.
+    count: Of canvases.
+    min_size_px: The pyramid's.
+    factor: The pyramid's.
 
   Returns:
-    `[B, h, w, 3]` a level, 0 beyond a photo's size there.
+    The smallest first.
   """
-  small = [np.zeros((len(levels), *shape, 3), np.float32) for shape in shapes]
-  for row, photo in enumerate(photos):
-    pixels = photo.astype(np.float32)
-    for level, (height, width) in enumerate(levels[row].tolist()):
-      if height and width:
-        areas = cv2.resize(
-          pixels, (width, height), interpolation=cv2.INTER_AREA
-        )
-        small[level][row, :height, :width] = (areas - 127.5) / 128
-  return small
+  made = []
+  widest = max(PNET_WINDOW, math.ceil(longest_px * PNET_WINDOW / min_size_px))
+  for halvings in reversed(range(count)):
+    photo = math.ceil(longest_px / 2**halvings)
+    sizes = level_sizes(photo, photo, min_size_px=min_size_px, factor=factor)
+    width = min(widest, math.ceil(widest * _WIDER / 2**halvings))
+    width = max(PNET_WINDOW, width + width % 2)
+    rows = (place_levels(sizes, width) or (0, []))[0]
+    area = sum(height * across for height, across in sizes)
+    made.append(
+      PhotoCanvas(
+        pixels=photo**2,
+        width=width,
+        rows=_ROW_STEP * math.ceil(max(rows, 1) * _SLACK / _ROW_STEP),
+        windows=max(1, area // PNET_STRIDE**2),
+        levels=max(1, len(sizes)),
+      )
+    )
+  return tuple(made)
 
 
-def shrink(
-  images: UInt8[Array, "B H W 3"],
-  sizes: Int[Array, "B 2"],
-  levels: Int[Array, "B N 2"],
-  shapes: Sequence[tuple[int, int]],
-) -> list[Float[Array, "B h w 3"]]:
-  """Photos shrunk by averaging areas, and mapped to (x - 127.5) / 128.
-
-  Along each side, the area between two edges is the difference of two running
-  sums. The time goes with the sizes made, not with what is averaged.
+def choose_canvas(
+  choice: Sequence[PhotoCanvas], sizes: Sizes, pixels: int
+) -> int:
+  """The number of the smallest canvas that takes a photo.
 
   Args:
-    images: `[B, H, W, 3]`.
-    sizes: How much of each is photo: height and width, `[B, 2]`.
-    levels: Heights and widths to shrink to, `[B, N, 2]`.
-    shapes: h and w of each level, no smaller than any photo's there.
+    choice: Of `canvases`.
+    sizes: The photo's, of `level_sizes`.
+    pixels: How many it has.
+  """
+  for number, canvas in enumerate(choice):
+    placed = place_levels(sizes, canvas.width)
+    if pixels <= canvas.pixels and placed and placed[0] <= canvas.rows:
+      return number
+  raise ValueError(f"photo: expected one that fits {choice[-1]}, got {sizes}")
+
+
+def place_levels(
+  sizes: Sizes, width: int
+) -> tuple[int, list[tuple[int, int]]] | None:
+  """Places rectangles in a column, which is as short as it gets.
+
+  Args:
+    sizes: Heights and widths, the largest first.
+    width: Of the column.
 
   Returns:
-    `[B, h, w, 3]` a level; what lies beyond a photo's size there is not to be
-    looked at.
+    Its rows, and each rectangle's upper and left end, even numbers, as the
+    network's windows lie; None if one is wider than the column.
   """
-  # As the two steps are two loops, XLA cannot pull the transposition into the
-  # first one's look-ups, which takes ten times as long on CPU.
-  at_once = len(images)
+  if any(across > width for _, across in sizes):
+    return None
+  area = sum(height * across for height, across in sizes)
+  rows = _ROW_STEP * math.ceil(area / width / _ROW_STEP)
+  while (places := _places_within(sizes, rows, width)) is None:
+    rows += _ROW_STEP
+  return rows, places
 
-  def shrink_rows(photo: tuple[Array, Array, Array]) -> Array:
-    image, size, levels = photo
-    height, width, _ = image.shape
-    edges = [
-      _edges(size[0], levels[i, 0], shape[0]) for i, shape in enumerate(shapes)
+
+def _places_within(
+  sizes: Sizes, rows: int, columns: int
+) -> list[tuple[int, int]] | None:
+  """Each rectangle in the tightest gap that is left; None if one has none."""
+  gaps, places = [(0, 0, rows, columns)], []
+  for height, width in sizes:
+    height, width = height + height % 2, width + width % 2
+    fitting = [
+      (min(gap[2] - height, gap[3] - width), number)
+      for number, gap in enumerate(gaps)
+      if height <= gap[2] and width <= gap[3]
     ]
-    pixels = (image.astype(jnp.float32).reshape(height, -1) - 127.5) / 128
-    rows = _areas(pixels, _running_sums(pixels), jnp.concatenate(edges))
-    return rows.reshape(-1, width, 3)
-
-  def shrink_columns(photo: tuple[Array, Array, Array]) -> list[Array]:
-    rows, size, levels = photo
-    columns = rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
-    sums = _running_sums(columns)
-    small, start = [], 0
-    for level, (height, width) in enumerate(shapes):
-      part = slice(3 * start, 3 * (start + height))
-      start += height + 1  # The last edge begins no area.
-      edges = _edges(size[1], levels[level, 1], width)
-      areas = _areas(columns[:, part], sums[:, part], edges)
-      areas = areas.reshape(width, height, 3).swapaxes(0, 1)
-      small.append(areas * jnp.prod(levels[level] / size))
-    return small
-
-  rows = lax.map(shrink_rows, (images, sizes, levels), batch_size=at_once)
-  return lax.map(shrink_columns, (rows, sizes, levels), batch_size=at_once)
+    if not fitting:
+      return None
+    top, left, high, wide = gaps.pop(min(fitting)[1])
+    places.append((top, left))
+    # What is left is cut in two, so that one part is as large as can be.
+    below, right = high - height, wide - width
+    cut = (wide, height) if below > right else (width, high)
+    gaps.append((top + height, left, below, cut[0]))
+    gaps.append((top, left + width, cut[1], right))
+  return places
 
 
-def _edges(size: Array, to: Array, length: int) -> Float[Array, "h"]:
-  """Where `size` pixels are cut into `to` parts, `[length + 1]`."""
-  place = jnp.arange(length + 1, dtype=jnp.float32)
-  return jnp.minimum(place * (size / jnp.maximum(to, 1)), size)
+def make_mosaics(
+  photos: Sequence[UInt8[np.ndarray, "H W 3"]],
+  sizes: Sequence[Sizes],
+  canvas: PhotoCanvas,
+  *,
+  count: int,
+) -> Mosaics:
+  """Shrinks photos to all their sizes.
 
-
-def _running_sums(x: Float[Array, "Y C"]) -> Float[Array, "Y C"]:
-  """The sum of all rows before."""
-
-  def step(total: Array, row: Array) -> tuple[Array, Array]:
-    return total + row, total
-
-  return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
-
-
-def _areas(
-  x: Float[Array, "Y C"], sums: Float[Array, "Y C"], edges: Float[Array, "h"]
-) -> Float[Array, "h-1 C"]:
-  """Sums of x between successive edges."""
-  row = jnp.clip(edges.astype(jnp.int32), 0, len(x) - 1)
-  upto = sums[row] + (edges - row)[:, None] * x[row]
-  return upto[1:] - upto[:-1]
+  Args:
+    photos: RGB, `[H, W, 3]` each.
+    sizes: Of `level_sizes`, for each.
+    canvas: Which takes them.
+    count: B, at least as many as photos.
+  """
+  most = math.ceil(count * canvas.rows / _STRIP_STEP)
+  column = np.zeros(
+    (most * _STRIP_STEP + STRIP_PX, canvas.width, 3), np.float32
+  )
+  inside = np.zeros(column.shape[:2], bool)
+  across = pnet_map_size(canvas.width)
+  windows = np.zeros((count, canvas.windows), np.int32)
+  ends = np.zeros((count, canvas.levels), np.int32)
+  corners = np.zeros((count, canvas.levels, 2), np.int32)
+  start = 0
+  for number, (photo, levels) in enumerate(zip(photos, sizes, strict=True)):
+    rows, places = place_levels(levels, canvas.width) or (0, [])
+    source, done = photo.astype(np.float32), 0
+    for level, ((height, width), (top, left)) in enumerate(
+      zip(levels, places, strict=True)
+    ):
+      top += start
+      small = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA)
+      column[top : top + height, left : left + width] = (small - 127.5) / 128
+      inside[top : top + height - 2, left : left + width - 2] = True
+      y = top // PNET_STRIDE + np.arange(pnet_map_size(height))
+      x = left // PNET_STRIDE + np.arange(pnet_map_size(width))
+      here = (y[:, None] * across + x[None]).reshape(-1)
+      windows[number, done : done + here.size] = here
+      done += here.size
+      corners[number, level] = left, top
+      ends[number, level:] = done
+    start += rows
+  strips = np.arange(most)[:, None] * _STRIP_STEP + np.arange(STRIP_PX)[None]
+  return Mosaics(
+    strips=column[strips],
+    inside=inside[strips],
+    count=np.array(math.ceil(start / _STRIP_STEP), np.int32),
+    windows=windows,
+    ends=ends,
+    corners=corners,
+  )

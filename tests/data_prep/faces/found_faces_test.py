@@ -25,21 +25,14 @@ def no_landmarks(photo, row):
 def two_boxes(photos):
   """A small face on the left and a large one on the right."""
   (photo,) = photos
-  assert max(photo.shape) <= 1024
-  scale = photo.shape[1] / 2000
+  assert photo.shape == (1500, 2000, 3)  # The detector shrinks it itself.
   boxes = np.array([[100, 100, 300, 340], [900, 200, 1700, 1100]], np.float32)
   points = np.stack([CROP_TEMPLATE * 2 + 100, CROP_TEMPLATE * 8 + 900])
-  return [
-    Faces(
-      (boxes + 0.5) * scale - 0.5,
-      (points + 0.5) * scale - 0.5,
-      np.array([0.99, 0.95]),
-    )
-  ]
+  return [Faces(boxes, points, np.array([0.99, 0.95]))]
 
 
 class FaceFinderTest(absltest.TestCase):
-  def test_a_large_photo_is_shrunk_for_the_detector_only(self):
+  def test_a_crop_is_cut_from_the_photo_itself(self):
     photo = np.zeros((1500, 2000, 3), np.uint8)
     photo[:, :, 0] = np.arange(2000)[None] // 8
     large, small = FaceFinder(two_boxes, no_landmarks).find(photo)

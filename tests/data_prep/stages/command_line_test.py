@@ -114,7 +114,7 @@ class CommandLineTest(parameterized.TestCase):
     result = _run("--help")
     self.assertEqual((result.returncode, result.stderr), (0, ""))
     self.assertIn(
-      "\n  --count=NUMBER\n      How many. Must be given.\n\n  --verbosity=NUM",
+      "\n  --count=NUMBER\n      How many. Must be given.\n\n  --compilation_",
       result.stdout,
     )
     self.assertNotIn("--number", result.stdout)

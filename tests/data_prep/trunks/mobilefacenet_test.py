@@ -12,6 +12,7 @@ import numpy as np
 from data_prep.trunks.imported import read_trunk_weights, trunk_params
 from disentangle3d.network.mobileface import MobileFace
 from disentangle3d.network.sphereface import scale_images
+from tests.data_prep.files.caffe_layout import caffemodel
 from tests.data_prep.trunks import mobilefacenets as published
 from tests.fixtures import SHARED_DATA
 
@@ -71,6 +72,30 @@ class LayoutTest(parameterized.TestCase):
     trunk, params = trunk_params(published.as_insightface(weights()))
     self.assertEqual(trunk, "mobile128")
     chex.assert_trees_all_equal(params, trunk_params(weights())[1])
+
+  @parameterized.named_parameters(("today", False), ("old", True))
+  def test_a_caffe_model_is_the_same_network(self, old):
+    # Its last norm has neither factor nor shift.
+    plain = weights() | {
+      "linear1.bn.weight": np.ones(128, np.float32),
+      "linear1.bn.bias": np.zeros(128, np.float32),
+    }
+    path = self.create_tempfile("net.caffemodel").full_path
+    with open(path, "wb") as file:
+      file.write(caffemodel(published.as_caffe(plain), old=old))
+    # Twice the sums over 2 are the same to the bit.
+    trunk, params = trunk_params(read_trunk_weights(path))
+    self.assertEqual(trunk, "mobile128")
+    chex.assert_trees_all_equal(params, trunk_params(plain, channels="bgr")[1])
+
+  def test_a_caffe_norm_of_nothing_divides_by_nothing(self):
+    layers = published.as_caffe(weights())
+    layers["conv1/bn"][2] = np.zeros(1, np.float32)
+    path = self.create_tempfile("net.caffemodel").full_path
+    with open(path, "wb") as file:
+      file.write(caffemodel(layers))
+    read = read_trunk_weights(path)
+    self.assertFalse(np.any(read["conv1/bn.running_var"]))
 
   def test_a_holder_beside_a_classifier_is_seen_through(self):
     held = {f"backbone.{name}": array for name, array in weights().items()}

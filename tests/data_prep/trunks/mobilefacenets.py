@@ -111,6 +111,47 @@ def as_insightface(weights) -> dict[str, np.ndarray]:
   return renamed | {"features.layers.2.weight": kernel[:, :, 0, 0]}
 
 
+def caffe_names():
+  """The same layers' names in the Caffe models, in the same order."""
+  yield "conv1"
+  yield "conv1_dw"
+  for stage, count in ((2, 5), (3, 7), (4, 3)):
+    for place in range(count):
+      at = f"conv{stage}_{place}" if place else f"conv{stage}"
+      for part in ("ex", "dw", "em"):
+        yield f"{at}_{part}"
+  yield from ("conv5_ex", "conv5_dw", "fc5")
+
+
+def as_caffe(weights, count: float = 2.0) -> dict[str, list[np.ndarray]]:
+  """The same network as a Caffe model's layers with their blobs.
+
+  Args:
+    weights: Of `random_weights`; the last norm's factor and shift are left out.
+    count: What the norms' sums are to be divided by.
+  """
+  layers = {}
+  for (convolution, _, norm, slope), name in zip(
+    modules(), caffe_names(), strict=True
+  ):
+    layers[name] = [weights[f"{convolution}.weight"]]
+    layers[f"{name}/bn"] = [
+      *(
+        weights[f"{norm}.{part}"] * np.float32(count)
+        for part in ("running_mean", "running_var")
+      ),
+      np.array([count], np.float32),
+    ]
+    layers[f"{name}/scale"] = [
+      weights[f"{norm}.{part}"] for part in ("weight", "bias")
+    ]
+    if slope:
+      layers[name.replace("conv", "relu")] = [weights[f"{slope}.weight"]]
+  del layers["fc5/scale"]
+  layers["fc5"] = [layers["fc5"][0][:, :, 0, 0]]
+  return layers
+
+
 def numpy_network(weights, images) -> np.ndarray:
   """Features in float64, channel-first, with the batch norm as it is."""
 

@@ -1,5 +1,6 @@
 """Verification of whole sets: published layouts written by the test."""
 
+import dataclasses
 import pathlib
 import pickle
 
@@ -16,6 +17,7 @@ from data_prep.stages.rows import (
 from disentangle3d.evaluation.pairs import pair_scores
 from disentangle3d.evaluation.verification import verify
 from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.reporting.html_page import Grid, Table
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.export import Network, save_network
 from experiments.evaluations.textures import read_textures
@@ -108,6 +110,22 @@ class PublishedSetsTest(absltest.TestCase):
     # Photo 3 of Bob is the sixth that was written.
     third = faces.images[pairs.second[1:2]][0]
     np.testing.assert_array_equal(third, _face(1, 5))
+
+  def test_a_gallery_takes_genuine_pairs_one_a_person(self):
+    pairs = _lfw(self.folder)
+    names = [
+      tuple(row.image_id for row in pair)
+      for pair in published_sets.genuine_photos(pairs, self.folder, people=4)
+    ]
+    self.assertEqual(
+      names,
+      [
+        (f"{name}/{name}_0001.jpg", f"{name}/{name}_000{second}.jpg")
+        for name, second in (("Ann", 2), ("Bob", 3), ("Cid", 2), ("Dan", 3))
+      ],
+    )
+    with self.assertRaisesRegex(ValueError, "of 5 people .* got 4"):
+      published_sets.genuine_photos(pairs, self.folder, people=5)
 
   def test_a_photo_that_was_not_aligned_is_named(self):
     pairs = _lfw(self.folder)
@@ -243,6 +261,32 @@ class MeasureFacesTest(absltest.TestCase):
     self.assertEqual(cells[2], (100.0, 0.0))
     self.assertEqual(cells[3:], [None, None])
     self.assertNotEmpty(face_sections(results)[0].blocks)
+
+  def test_a_page_has_every_rival_and_the_papers_rows(self):
+    learnt = np.stack([_face(9, seed) for seed in range(6)])
+    fitted = np.random.default_rng(0).normal(size=(len(self.faces.images), 5))
+    faces = dataclasses.replace(
+      self.faces, training_images=learnt, fitted=fitted
+    )
+    scores = {"texture": faces.pairs.same.astype(np.float64)}
+    results = measure_faces(faces, {"it": self.network}, other_scores=scores)
+    (section,) = face_sections(results)
+    first, *others = (b for b in section.blocks if isinstance(b, Table))
+    names = [row[0] for row in first.rows]
+    self.assertContainsSubset(
+      {
+        *("Proposed, shape (printed)", "3DMM-CNN, shape (printed)"),
+        *("identity code, it", "identity code, it, with mirrored photo"),
+        *("residual code, it", "eigenfaces", "raw pixels"),
+        "3DMM coefficients, single-image fit",
+      },
+      names,
+    )
+    self.assertIn(
+      "94.43 ± 1.47", first.rows[names.index("Proposed, shape (printed)")]
+    )
+    self.assertTrue(any("fusion" in table.caption for table in others))
+    self.assertTrue(any(isinstance(b, Grid) for b in section.blocks))
 
   def test_mirrored_codes_are_those_of_mirrored_photos(self):
     images = self.faces.images[np.arange(3)]

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from data_prep.faces.mtcnn.detector import (
+  NUM_CANVASES,
   Detector,
   Faces,
   Settings,
   batch_size,
-  padded_size,
 )
 from data_prep.photos.photo_sets import read_photo
 from tests.data_prep import orl_faces
@@ -70,17 +70,6 @@ class ReferenceTest(parameterized.TestCase):
     (found,) = _detector("package").detect([_astronaut()])
     self._check(found, _REFERENCE["faces"]["package"]["astronaut"], "astronaut")
 
-  def test_so_she_is_in_a_pyramid_made_on_the_device(self):
-    _detector("package")  # Skips where it cannot be loaded.
-    detector = Detector(_settings("package"), shrinks_on_host=False)
-    # Half the photo: half the work.
-    half = _astronaut()[:256, 96:352]
-    (found,) = detector.detect([half])
-    (expected,) = _detector("package").detect([half])
-    self.assertLen(found.boxes, 1)
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.5)
-    np.testing.assert_allclose(found.points, expected.points, atol=0.5)
-
   @pytest.mark.slow
   def test_so_she_is_at_the_papers_factor(self):
     (found,) = _detector("paper").detect([_astronaut()])
@@ -123,14 +112,27 @@ class DetectorTest(parameterized.TestCase):
     self.assertEqual(found.points.shape, (0, 5, 2))
     self.assertEqual(detector.detect([]), [])
 
-  def test_few_sizes_stand_for_all(self):
-    sizes = [padded_size(side) for side in range(1, 4097)]
-    self.assertLess(len(set(sizes)), 40)
-    for side, padded in enumerate(sizes, start=1):
-      self.assertGreaterEqual(padded, side)
-      self.assertLessEqual(padded, max(16, side * 1.25 + 3))
-    self.assertEqual(batch_size((4096, 4096)), 1)
-    self.assertGreaterEqual(batch_size((112, 96)), 32)
+  def test_photos_of_any_sizes_share_a_program_a_canvas(self):
+    _detector("package")  # Skips where it cannot be loaded.
+    detector = Detector(_settings("package"), side=64, most_photos=8)
+    rng = np.random.default_rng(0)
+    sizes = [(64, 64), (64, 20), (20, 64), (900, 700), (33, 33)]
+    sizes += rng.integers(33, 65, (40, 2)).tolist()
+    detector.detect([np.zeros((*size, 3), np.uint8) for size in sizes])
+    # The largest one; `CanvasesTest` has all.
+    self.assertEqual(detector.num_programs(), 1)
+    self.assertLessEqual(NUM_CANVASES, 6)
+    self.assertGreaterEqual(batch_size(_detector("package").canvases[0]), 32)
+
+  def test_a_large_photo_is_shrunk_and_its_faces_are_where_they_were(self):
+    detector = _detector("package")
+    small = _astronaut()[30:200:2, 150:300:2]
+    (alone,) = detector.detect([small])
+    large = np.repeat(np.repeat(small, 8, 0), 8, 1)  # 680 x 600
+    (found,) = Detector(detector.settings, side=85).detect([large])
+    self.assertLen(found.boxes, 1)
+    expected = (alone.points + 0.5) * 8 - 0.5
+    np.testing.assert_allclose(found.points, expected, atol=1)
 
   @parameterized.parameters(
     ({"min_size_px": 5.0}, "min_size: expected at least 12"),

@@ -16,8 +16,13 @@ class CropPatchesTest(absltest.TestCase):
       [[3, 4, 20, 21], [5.5, 2.25, 12, 9], [-6, -4, 10, 12], [20, 15, 50, 45]],
       np.float32,
     )
+    # Each photo row after row; what is behind its last pixel counts nothing.
+    flat = np.full((2, 30 * 40, 3), 255, np.uint8)
+    for photo, (height, width) in enumerate(sizes):
+      pixels = images[photo, :height, :width].reshape(-1, 3)
+      flat[photo, : len(pixels)] = pixels
     patches = crop_patches(
-      pack_pixels(jnp.asarray(images)),
+      pack_pixels(jnp.asarray(flat)),
       jnp.asarray(sizes),
       jnp.asarray(owner),
       jnp.asarray(boxes),

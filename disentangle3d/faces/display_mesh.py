@@ -1,0 +1,130 @@
+"""What is shown of a face: the face alone, with eyes where the mesh has holes.
+
+For pictures only: no measure knows the vertices that are added here.
+"""
+
+import dataclasses
+
+import jax
+from jaxtyping import Float, Int
+import numpy as np
+
+from disentangle3d.faces.cavities import Cavities, cavity_points, find_cavities
+from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.types import NOSE_TIP
+
+_CHIN = 8
+# How far from the nose tip the face goes, in its distance from the chin.
+_REACH = 1.42
+
+
+# Op by op each takes a program.
+_cavity_points = jax.jit(cavity_points)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DisplayMesh:
+  """Triangles to show; `vertices` gives what they are of.
+
+  Behind a shape's V vertices come those that close its holes, then those at
+  which edges are cut.
+
+  Attributes:
+    triangles: `[F2, 3]`.
+    cavities: The holes that are closed.
+    edges: Edges that are cut, `[E, 2]`.
+    cuts: Where, from 0 to 1 along each, `[E]`.
+  """
+
+  triangles: Int[np.ndarray, "F2 3"]
+  cavities: Cavities
+  edges: Int[np.ndarray, "E 2"]
+  cuts: Float[np.ndarray, "E"]
+
+  def vertices(
+    self, shape: Float[np.ndarray, "V 3"]
+  ) -> Float[np.ndarray, "V2 3"]:
+    """Of the triangles, for a shape."""
+    added = np.asarray(_cavity_points(self.cavities, shape[None]))[0]
+    return np.concatenate([shape, added, self._cut(shape)])
+
+  def facing(self, facing: Float[np.ndarray, "V"]) -> Float[np.ndarray, "V2"]:
+    """How vertices face the viewer; a hole as what does most around it."""
+    holes = np.asarray(self.cavities.hole)
+    border = np.asarray(self.cavities.border)
+    most = np.zeros(holes.max(initial=-1) + 1)
+    np.maximum.at(most, holes, facing[border])
+    own = facing.copy()
+    own[border] = most[holes]
+    return np.concatenate([own, most[holes], self._cut(facing)])
+
+  def _cut(self, values: np.ndarray) -> np.ndarray:
+    one, other = values[self.edges[:, 0]], values[self.edges[:, 1]]
+    share = self.cuts.reshape(-1, *(1,) * (values.ndim - 1))
+    return ((1 - share) * one + share * other).astype(values.dtype)
+
+
+def display_mesh(model: MorphableModel) -> DisplayMesh:
+  """What to show of a model's shapes; all of it, if it has no chin or nose."""
+  mean = np.asarray(model.mean_shape, np.float64)
+  marks = np.asarray(model.landmark_vertices)
+  # Positive inside the face.
+  inside = np.ones(len(mean))
+  if min(marks[NOSE_TIP], marks[_CHIN]) >= 0:
+    nose, chin = mean[marks[NOSE_TIP]], mean[marks[_CHIN]]
+    away = np.linalg.norm(mean - nose[None], axis=1)
+    inside = _REACH * np.linalg.norm(nose - chin) - away
+  cavities = find_cavities(model)
+  first = len(mean) + cavities.num_vertices
+  triangles, edges = clip_triangles(
+    np.asarray(model.triangles), inside, first=first
+  )
+  one, other = inside[edges[:, 0]], inside[edges[:, 1]]
+  closing = np.asarray(cavities.triangles)
+  return DisplayMesh(
+    np.concatenate([triangles, closing]).astype(np.int32),
+    cavities,
+    edges,
+    (one / (one - other)).astype(np.float32),
+  )
+
+
+def clip_triangles(
+  triangles: Int[np.ndarray, "F 3"],
+  inside: Float[np.ndarray, "V"],
+  *,
+  first: int,
+) -> tuple[Int[np.ndarray, "F2 3"], Int[np.ndarray, "E 2"]]:
+  """Cuts triangles where a number of the vertices is zero.
+
+  Args:
+    triangles: `[F, 3]`.
+    inside: Positive where a vertex stays, `[V]`.
+    first: The number of the first new vertex.
+
+  Returns:
+    What is left, and the edges with a new vertex each, the one that stays
+    first.
+  """
+  stays = inside > 0
+  count = stays[triangles].sum(1)
+  parts = [triangles[count == 3]]
+  edges: list[np.ndarray] = []
+
+  def cut(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    start = first + sum(map(len, edges))
+    edges.append(np.stack([one, other], 1))
+    return start + np.arange(len(one))
+
+  for kept in (1, 2):
+    mixed = triangles[count == kept]
+    # The corner that is alone on its side comes first.
+    alone = stays[mixed] == (kept == 1)
+    turn = (alone.argmax(1)[:, None] + np.arange(3)[None]) % 3
+    a, b, c = np.take_along_axis(mixed, turn, 1).T
+    if kept == 1:
+      parts.append(np.stack([a, cut(a, b), cut(a, c)], 1))
+    else:
+      ab, ac = cut(b, a), cut(c, a)
+      parts += [np.stack([ab, b, c], 1), np.stack([ab, c, ac], 1)]
+  return np.concatenate(parts), np.concatenate(edges)

@@ -1,0 +1,84 @@
+"""Skins out of photos whose colours say where they are."""
+
+from absl.testing import absltest
+import numpy as np
+
+from disentangle3d.faces.morphable_model import without_modes
+from disentangle3d.faces.procedural import procedural_face_model
+from experiments.photographs.skins import (
+  SKIN_PX,
+  photo_skin,
+  skin_layout,
+  turned_views,
+)
+
+
+class SkinsTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    model = without_modes(
+      procedural_face_model(num_vertices=600, identity_dim=1, expression_dim=1)
+    )
+    cls.layout = skin_layout(model)
+    cls.vertices = cls.layout.mesh.vertices(np.asarray(model.mean_shape))
+    # 1 px a millimetre, x and y from 0 to 250.
+    cls.points = [125, 125] + cls.vertices[:, :2] * [1, -1]
+    y, x = np.mgrid[:250, :250]
+    cls.photo = np.stack([x, y, 0 * x], -1).astype(np.uint8)
+
+  def skin(self, facing):
+    return photo_skin(self.photo, self.points, facing, self.layout).astype(int)
+
+  def colors_at(self, skin, rows):
+    place = np.round(self.layout.places[rows] * SKIN_PX - 0.5).astype(int)
+    return skin[place[:, 1], place[:, 0]]
+
+  def front(self, side):
+    """Vertices that lie in front, away from edges, on one side."""
+    x, _, z = self.vertices[:600].T
+    shown = np.isin(np.arange(600), self.layout.mesh.triangles)
+    return np.flatnonzero(shown & (z > 0) & (side * x > 8))
+
+  def test_what_is_seen_has_the_photos_colours(self):
+    skin = self.skin(np.ones(len(self.points)))
+    for side in (-1, 1):
+      rows = self.front(side)
+      self.assertGreater(len(rows), 20)
+      np.testing.assert_allclose(
+        self.colors_at(skin, rows)[:, :2], self.points[rows], atol=2.5
+      )
+
+  def test_what_is_hidden_has_the_other_sides(self):
+    hidden = self.points[:, 0] > 125
+    skin = self.skin(np.where(hidden, 0, 1))
+    rows = self.front(1)
+    mirrored = [250, 0] + self.points[rows] * [-1, 1]
+    np.testing.assert_allclose(
+      self.colors_at(skin, rows)[:, :2], mirrored, atol=6
+    )
+    self.assertIsNone(
+      photo_skin(
+        self.photo, self.points, np.zeros(len(self.points)), self.layout
+      )
+    )
+    self.assertIsNone(
+      photo_skin(
+        self.photo, self.points + 900, np.ones(len(self.points)), self.layout
+      )
+    )
+
+  def test_views_show_the_skin_on_white(self):
+    skin = np.full((SKIN_PX, SKIN_PX, 3), (200, 100, 50), np.uint8)
+    views = turned_views(
+      self.vertices, self.layout, skin, yaws_deg=(0, 30), size_px=60
+    )
+    self.assertEqual(views.shape, (60, 120, 3))
+    for start in (0, 60):
+      view = views[:, start : start + 60]
+      np.testing.assert_array_equal(view[0, 0], 255)
+      np.testing.assert_array_equal(view[30, 30], (200, 100, 50))
+
+
+if __name__ == "__main__":
+  absltest.main()

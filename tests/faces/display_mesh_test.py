@@ -1,0 +1,65 @@
+"""What is shown of a mesh, against what is cut and closed by hand."""
+
+from absl.testing import absltest
+import numpy as np
+
+from disentangle3d.faces.display_mesh import clip_triangles, display_mesh
+from disentangle3d.faces.procedural import procedural_face_model
+
+
+def area_of(points, triangles):
+  a, b, c = np.moveaxis(points[triangles], 1, 0)
+  return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
+
+class ClipTest(absltest.TestCase):
+  def test_a_plane_is_cut_at_a_line(self):
+    x, y = (
+      axis.ravel() for axis in np.meshgrid(np.arange(5.0), np.arange(4.0))
+    )
+    points = np.stack([x, y, 0 * x], 1)
+    corner = np.arange(20).reshape(4, 5)[:-1, :-1].reshape(-1)
+    triangles = np.concatenate(
+      [
+        np.stack([corner, corner + 1, corner + 6], 1),
+        np.stack([corner, corner + 6, corner + 5], 1),
+      ]
+    )
+    # What is left of x + y / 2 = 3.2 stays.
+    inside = 3.2 - x - y / 2
+    left, edges = clip_triangles(triangles, inside, first=20)
+    one, other = inside[edges[:, 0]], inside[edges[:, 1]]
+    self.assertTrue(np.all(one > 0) and np.all(other <= 0))
+    share = (one / (one - other))[:, None]
+    cut = (1 - share) * points[edges[:, 0]] + share * points[edges[:, 1]]
+    np.testing.assert_allclose(cut[:, 0] + cut[:, 1] / 2, 3.2)
+    everything = np.concatenate([points, cut])
+    # The mean of 3.2 at the bottom and 1.7 at the top, times the height.
+    self.assertAlmostEqual(area_of(everything, left), 3 * (3.2 + 1.7) / 2)
+    a, b, c = np.moveaxis(everything[left], 1, 0)
+    self.assertTrue(np.all(np.cross(b - a, c - a)[:, 2] >= 0))
+
+
+class DisplayMeshTest(absltest.TestCase):
+  def test_the_face_is_shown_and_its_vertices_follow_a_shape(self):
+    model = procedural_face_model(
+      num_vertices=600, identity_dim=2, expression_dim=1
+    )
+    mesh = display_mesh(model)
+    shape = np.asarray(model.mean_shape)
+    vertices = mesh.vertices(shape)
+    self.assertEqual(len(vertices), mesh.triangles.max() + 1)
+    np.testing.assert_array_equal(vertices[:600], shape)
+    marks = np.asarray(model.landmark_vertices)
+    away = np.linalg.norm(vertices - shape[marks[30]], axis=1)
+    chin = np.linalg.norm(shape[marks[8]] - shape[marks[30]])
+    self.assertLess(away[np.unique(mesh.triangles)].max(), 1.43 * chin)
+    np.testing.assert_allclose(
+      mesh.vertices(shape + [[5, 0, 1]]), vertices + [[5, 0, 1]], atol=1e-3
+    )
+    facing = mesh.facing(np.full(600, 0.7, np.float32))
+    np.testing.assert_allclose(facing, 0.7, rtol=1e-6)
+
+
+if __name__ == "__main__":
+  absltest.main()
