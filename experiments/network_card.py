@@ -26,7 +26,7 @@ from data_prep.stages.flag_words import (
 from disentangle3d.output_files import check_output_file, replace_file
 from disentangle3d.training.export import SHIPPED, load_network
 from disentangle3d.types import UserError
-from experiments.pages.network_card import CardInputs, network_gates, table
+from experiments.pages.network_card import CardInputs, card_table, network_gates
 
 _INPUTS = ("network", "photographs", "lfw_pairs", "lfw_aligned", "york_aligned")
 
@@ -79,7 +79,7 @@ def main() -> None:
       morphable_model=values.morphable_model,
     ),
   )
-  text = table(gates)
+  text = card_table(gates)
   replace_file(pathlib.Path(values.output_file), text)
   print(text)
 

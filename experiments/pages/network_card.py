@@ -97,7 +97,7 @@ def network_gates(network: Network, inputs: CardInputs) -> list[Measure]:
   ]
 
 
-def table(measures: Sequence[Measure]) -> str:
+def card_table(measures: Sequence[Measure]) -> str:
   """The card's table, markdown."""
 
   def number(value: float | None) -> str:

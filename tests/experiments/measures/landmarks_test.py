@@ -7,7 +7,7 @@ import disentangle3d as d3d
 from disentangle3d.geometry import rotation_from_euler
 from disentangle3d.training.export import Network
 from experiments.measures.landmarks import FIT, MarkedPhotos, landmark_distances
-from experiments.pages.network_card import Measure, table
+from experiments.pages.network_card import Measure, card_table
 from experiments.sets.heldout import MEAN_SHAPE
 from tests.fixtures import random_morphable_model
 
@@ -64,7 +64,7 @@ class CardTest(absltest.TestCase):
       self.assertEqual(one.held, held)
 
   def test_what_nobody_measured_is_a_dash(self):
-    lines = table([Measure("AUC", None, 82.0, True)]).splitlines()
+    lines = card_table([Measure("AUC", None, 82.0, True)]).splitlines()
     self.assertEqual(lines[-1], "| AUC | - | at least 82.00 | - | - |")
 
 
