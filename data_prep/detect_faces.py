@@ -11,6 +11,7 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
+from collections.abc import Sequence
 import pathlib
 
 from absl import flags, logging
@@ -18,6 +19,7 @@ from absl import flags, logging
 from data_prep.faces.detection import (
   PAPER,
   PHOTOS_PER_SHARD,
+  SECOND_THRESHOLDS,
   detect_faces,
   list_source,
   mtcnn_source,
@@ -60,6 +62,12 @@ def define_flags() -> None:
     [str(threshold) for threshold in PAPER.thresholds],
     "The least probability of a face after each of the three networks.",
   )
+  flags.DEFINE_list(
+    "second_thresholds",
+    [],
+    "The same of a second look at photographs in which no face was found, e.g."
+    f" {','.join(map(str, SECOND_THRESHOLDS))}; empty looks once.",
+  )
   flags.DEFINE_enum(
     "faces",
     "centre",
@@ -85,11 +93,17 @@ def settings_from_flags() -> Settings:
     UserError: --thresholds are no three numbers.
   """
   values = flags.FLAGS
+  return Settings(
+    values.min_size, values.factor, _three("thresholds", values.thresholds)
+  )
+
+
+def _three(flag: str, words: Sequence[str]) -> tuple[float, float, float]:
   try:
-    first, second, third = map(float, values.thresholds)
+    first, second, third = map(float, words)
   except ValueError as error:
-    raise UserError(f"--thresholds: expected numbers, {error}") from error
-  return Settings(values.min_size, values.factor, (first, second, third))
+    raise UserError(f"--{flag}: expected numbers, {error}") from error
+  return first, second, third
 
 
 def main() -> None:
@@ -101,6 +115,11 @@ def main() -> None:
   else:
     source = mtcnn_source(
       settings_from_flags(),
+      second_thresholds=(
+        _three("second_thresholds", values.second_thresholds)
+        if values.second_thresholds
+        else None
+      ),
       faces=values.faces,
       side=values.detection_side,
       most_megapixels=values.most_megapixels,

@@ -98,6 +98,14 @@ def define_flags() -> None:
     "Rejects photos met worse than this part of the face's size (90 mm).",
     lower_bound=0.0,
   )
+  flags.DEFINE_float(
+    "max_disagreement",
+    defaults.max_disagreement,
+    "Rejects photos whose landmarks are farther from the face detector's five"
+    " points than this part of the face's size: of locators that lay a frontal"
+    " face over a profile.",
+    lower_bound=0.0,
+  )
   flags.DEFINE_integer(
     "images_per_shard",
     defaults.images_per_shard,
@@ -126,6 +134,7 @@ def settings_from_flags() -> FitSettings:
     ),
     contour=values.contour,
     max_relative_error=values.max_relative_error,
+    max_disagreement=values.max_disagreement,
     landmark_calibration=values.landmark_calibration,
     images_per_shard=values.images_per_shard,
     skip_bad=values.skip_bad,

@@ -3,8 +3,9 @@ r"""Finds the 68 landmarks of the face in every photo.
     python -m data_prep.locate_landmarks --detected=detected --output=located
 
 Takes the boxes that detect_faces found; or, with --photos in place of
---detected, looks for the faces itself. Landmarks come from dlib, from FAN in an
-environment of its own, or from .pts files. The output's manifest
+--detected, looks for the faces itself. Landmarks come from dlib, from this
+project's own network trained on the synthetic world (--locator=synthetic), from
+FAN in an environment of its own, or from .pts files. The output's manifest
 (`stages/rows.py`) has a row for every photo, the unusable ones with the reason.
 
 Killed or stopped, the same command goes on with the manifest shards that are
@@ -53,6 +54,11 @@ def define_flags() -> None:
   define_most_megapixels(MOST_MEGAPIXELS)
   flags.DEFINE_enum("locator", "dlib", LOCATORS, "What finds the landmarks.")
   define_path(
+    "weights",
+    "With --locator=synthetic, what train_locator exported, in place of the"
+    " network that ships.",
+  )
+  define_path(
     "fan_python",
     "With --locator=fan, the Python of an environment with face-alignment.",
   )
@@ -81,6 +87,7 @@ def _locator_from_flags() -> Iterator[Locator]:
     fan_device=values.fan_device,
     points=values.points,
     points_licence=values.points_licence,
+    weights=values.weights,
   )
   with contextlib.ExitStack() as stack:
     if isinstance(locator, FanLocator):

@@ -19,7 +19,7 @@ from disentangle3d.network import winograd
 from disentangle3d.network.face_model import FaceModel, check_latents
 from disentangle3d.network.mobileface import FEATURE_DIMS
 from disentangle3d.network.sphereface import scale_images
-from disentangle3d.training.export import SHIPPED, load_network
+from disentangle3d.training.export import load_network
 from disentangle3d.types import Latents, Reconstruction, check_array
 
 Images = UInt8[Array, "*B 112 96 3"] | Float[Array, "*B 112 96 3"]
@@ -35,7 +35,7 @@ _SHORTEST = 1e-12
 
 
 def load_params(
-  path: str | os.PathLike[str] = SHIPPED,
+  path: str | os.PathLike[str] | None = None,
 ) -> tuple[FaceModel, dict[str, Any]]:
   """A trained network's model and params; `load_network` gives all of it.
 

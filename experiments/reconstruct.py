@@ -21,6 +21,7 @@ import pathlib
 
 from absl import flags, logging
 
+from data_prep.faces import dlib_locator, network_locator
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import list_files
@@ -42,7 +43,15 @@ from disentangle3d.types import UserError
 from experiments.photographs.files import FORMATS, OUTPUTS, OVERLAY_SIDE
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import load_maker
-from experiments.photographs.sightings import Finder
+from experiments.photographs.sightings import (
+  DLIB,
+  FREE_STANDING,
+  SYNTHETIC,
+  Finder,
+)
+
+# As manifests and landmark calibrations call them.
+_DETECTORS = {DLIB: dlib_locator.NAME, SYNTHETIC: network_locator.NAME}
 
 
 def define_flags() -> None:
@@ -66,6 +75,7 @@ def define_flags() -> None:
     " convert_morphable_model."
   )
   define_landmark_calibration()
+  flags.DEFINE_enum("locator", DLIB, FREE_STANDING, "What finds the landmarks.")
   flags.DEFINE_bool("pool", False, "Takes all photographs to be of one person.")
   flags.DEFINE_bool(
     "precropped",
@@ -126,9 +136,16 @@ def main() -> None:
     found.files,
     output,
     load_maker(
-      values.method, source, landmark_calibration=values.landmark_calibration
+      values.method,
+      source,
+      landmark_calibration=values.landmark_calibration,
+      detector=_DETECTORS[values.locator],
     ),
-    Finder(precropped=values.precropped, side=values.detection_side),
+    Finder(
+      precropped=values.precropped,
+      side=values.detection_side,
+      locator=values.locator,
+    ),
     Options(
       pool=values.pool,
       smooth=values.smooth,

@@ -258,4 +258,4 @@ def _landmarks_in(
   landmarks = (face.landmarks + np.array([[x0, y0]])).astype(np.float32)
   far = np.array([[photo.shape[1], photo.shape[0]]]) - 0.5
   inside = np.all((landmarks >= -0.5) & (landmarks <= far), axis=-1)
-  return landmarks, inside.astype(np.float32)
+  return landmarks, inside * np.asarray(face.visibility, np.float32)

@@ -12,7 +12,13 @@ import numpy as np
 
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.fan_locator import FanLocator
-from data_prep.faces.locators import Locator, NoFaceError, PtsLocator
+from data_prep.faces.locators import (
+  LocatedFace,
+  Locator,
+  NoFaceError,
+  PtsLocator,
+)
+from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.about import read_licences, read_stages
@@ -20,12 +26,13 @@ from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards, split_shards
 from disentangle3d.geometry import five_points
+from disentangle3d.network.landmark_files import SHIPPED
 from disentangle3d.types import UserError
 
 STAGE = "locate_landmarks"
 
 
-LOCATORS = ("dlib", "fan", "pts")
+LOCATORS = ("dlib", "synthetic", "fan", "pts")
 
 
 PHOTOS_PER_SHARD = 512
@@ -132,9 +139,27 @@ def _locate_row(
     row,
     box=face.box,
     five_points=np.asarray(five_points(face.landmarks)),
+    disagreement=_disagreement(face, row.five_points),
     landmarks=face.landmarks,
     visibility=face.visibility,
+    spread=face.spread,
+    silhouette=face.silhouette,
   )
+
+
+def _disagreement(
+  face: LocatedFace, detected: np.ndarray | None
+) -> np.ndarray | None:
+  """See `PhotoRow.disagreement`."""
+  if detected is None:
+    return None
+  size = np.sqrt(max(float(np.prod(np.ptp(face.landmarks, axis=0))), 1.0))
+  # What the face hides, a detector marks somewhere near.
+  both = np.repeat(face.visibility[:, None], 2, 1)
+  seen = np.asarray(five_points(both))[:, 0]
+  seen = seen if np.any(seen > 0) else np.ones_like(seen)
+  away = np.linalg.norm(five_points(face.landmarks) - detected, axis=-1)
+  return np.asarray(np.average(away, weights=seen) / size, np.float32)
 
 
 def locate_landmarks(
@@ -190,7 +215,8 @@ def make_locator(
   fan_device: str = "cpu",
   points: str | None = None,
   points_licence: str = "not given",
-) -> DlibLocator | FanLocator | PtsLocator:
+  weights: str | None = None,
+) -> DlibLocator | NetworkLocator | FanLocator | PtsLocator:
   """The locator of a name, one of `LOCATORS`.
 
   Args:
@@ -199,6 +225,8 @@ def make_locator(
     fan_device: Of "fan": PyTorch's device.
     points: Of "pts": the folder of .pts files.
     points_licence: Of "pts": their terms.
+    weights: Of "synthetic": what train_locator exported; None takes what
+      ships.
 
   Raises:
     UserError: What it needs is not given.
@@ -206,6 +234,8 @@ def make_locator(
     UserFileNotFoundError: What it needs is not there.
     ChildProcessError: FAN does not run in its environment.
   """
+  if kind == "synthetic":
+    return NetworkLocator(weights or SHIPPED)
   if kind == "fan":
     if not fan_python:
       raise UserError("--fan_python: needed for --locator=fan")

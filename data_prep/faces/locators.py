@@ -24,12 +24,19 @@ class LocatedFace:
   Attributes:
     box: x0, y0, x1, y1, `[4]`.
     landmarks: iBUG landmarks, `[68, 2]`.
-    visibility: 0 where a landmark lies outside the photo, else 1, `[68]`.
+    visibility: 0 where a landmark lies outside the photo, or where the locator
+      knows that the face hides it, else 1, `[68]`.
+    spread: How unsure each landmark is, `[68]`: the scale of a Laplace
+      distribution, half the expected distance; None where nobody knows.
+    silhouette: The jaw as the photo shows it, `[17, 2]`, from a locator whose
+      landmarks have the true jaw; else None.
   """
 
   box: Float[np.ndarray, "4"]
   landmarks: Float[np.ndarray, "68 2"]
   visibility: Float[np.ndarray, "68"]
+  spread: Float[np.ndarray, "68"] | None = None
+  silhouette: Float[np.ndarray, "17 2"] | None = None
 
 
 class NoFaceError(ValueError):

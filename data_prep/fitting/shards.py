@@ -26,6 +26,8 @@ CONTOURS = ("detector", "on", "off")
 _VISIBLE_CONTOUR = ("dlib", "face-alignment", "annotation", "visible_contour")
 # Weak perspective has 6 parameters, 3 points at least.
 LEAST_VISIBLE = 4
+# No locator is surer than that in a crop.
+_LEAST_SPREAD_PX = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,9 @@ class FitSettings:
       nobody's, "detector" those of detectors known to report the visible one.
     max_relative_error: Photos whose landmarks are met worse than this part of
       the face's size (90 mm) are rejected.
+    max_disagreement: Photos whose landmarks are farther from the detector's
+      five points (`PhotoRow.disagreement`) are rejected: a frontal face laid
+      over a profile is 0.14 or more away, others are hardly ever over 0.05.
     landmark_calibration: As `calibrated_model` takes it.
     images_per_shard: About how many; a kill loses at most one shard.
     skip_bad: Go on without rows that cannot be used, and list them in
@@ -47,6 +52,7 @@ class FitSettings:
   options: FitOptions = FitOptions()
   contour: str = "detector"
   max_relative_error: float = 0.1
+  max_disagreement: float = 0.1
   landmark_calibration: str = AUTO
   images_per_shard: int = 16_384
   skip_bad: bool = False
@@ -57,6 +63,10 @@ class FitSettings:
       raise UserError(
         "max_relative_error: expected more than 0, got"
         f" {self.max_relative_error}"
+      )
+    if not self.max_disagreement > 0:
+      raise UserError(
+        f"max_disagreement: expected more than 0, got {self.max_disagreement}"
       )
     if self.images_per_shard < 1:
       raise UserError(
@@ -72,10 +82,38 @@ def landmarks_in_crop(row: PhotoRow) -> np.ndarray:
   return mapped.astype(np.float32)
 
 
-def _check_row(row: PhotoRow, usable: np.ndarray) -> PhotoRow:
-  """Gives up a photo with too few landmarks that the model has, `[68]`."""
+def weights_in_crop(row: PhotoRow, landmark_std_px: float) -> np.ndarray:
+  """How much each landmark of an aligned photo counts in a fit, `[68]`.
+
+  Its visibility; and where the locator says how unsure it is, the ratio of
+  `landmark_std_px` squared to its own variance, so that the prior weighs what
+  it did. Along either axis that is 3 b^2 for a spread of b.
+  """
+  visibility = np.asarray(row.visibility, np.float32)
+  if row.spread is None:
+    return visibility
+  matrix = np.asarray(row.crop_from_photo, np.float64)
+  spread = np.hypot(matrix[0, 0], matrix[1, 0]) * np.asarray(row.spread)
+  unit = landmark_std_px or 1.0
+  ratio = unit**2 / (3 * np.maximum(spread, _LEAST_SPREAD_PX) ** 2)
+  return (visibility * ratio).astype(np.float32)
+
+
+def _check_row(
+  row: PhotoRow, usable: np.ndarray, settings: FitSettings
+) -> PhotoRow:
+  """Gives up a photo with too few landmarks that the model has, `[68]`.
+
+  Or with landmarks where the face detector saw another pose.
+  """
   if row.status != "ok":
     return row
+  away = row.disagreement
+  if away is not None and away > settings.max_disagreement:
+    return row.rejected(
+      "landmarks disagree with the detector's five points:"
+      f" {100 * float(away):.1f} % of the face's size"
+    )
   visible = int(np.sum((np.asarray(row.visibility) > 0) & usable))
   if visible < LEAST_VISIBLE:
     return row.rejected(f"too few visible landmarks: {visible}")
@@ -106,7 +144,10 @@ def fit_shard(
     UserError: A file has changed since it was indexed.
   """
   usable = np.asarray(model.model.landmark_vertices) >= 0
-  rows = [_check_row(row, usable) for row in read_entries(index, shard.entries)]
+  rows = [
+    _check_row(row, usable, settings)
+    for row in read_entries(index, shard.entries)
+  ]
   chosen = [place for place, row in enumerate(rows) if row.status == "ok"]
   update(len(rows) - len(chosen))
   path = folder.manifest(number)
@@ -118,7 +159,12 @@ def fit_shard(
     fits = fit_subjects(
       model,
       np.stack([landmarks_in_crop(rows[place]) for place in chosen]),
-      np.stack([np.asarray(rows[place].visibility) for place in chosen]),
+      np.stack(
+        [
+          weights_in_crop(rows[place], settings.options.landmark_std_px)
+          for place in chosen
+        ]
+      ),
       np.array([rows[place].subject for place in chosen]),
       options=settings.options,
       shapes=[shard.shape] if shard.shape else None,

@@ -128,6 +128,8 @@ def _told(settings: FitSettings, model: MorphableModel) -> dict[str, Any]:
   told = dataclasses.asdict(settings)
   if settings.options.expression_std == 1:
     del told["options"]["expression_std"]
+  if settings.max_disagreement == FitSettings().max_disagreement:
+    del told["max_disagreement"]
   if model.landmark_calibration is None:
     del told["landmark_calibration"]
     del told["options"]["noise"], told["options"]["noise_factor"]

@@ -34,7 +34,12 @@ import numpy as np
 
 from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.output_files import replace_file
-from disentangle3d.types import NUM_LANDMARKS, UserError, UserFileNotFoundError
+from disentangle3d.types import (
+  NUM_CONTOUR,
+  NUM_LANDMARKS,
+  UserError,
+  UserFileNotFoundError,
+)
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl$")
 _POINTS = {
@@ -43,7 +48,12 @@ _POINTS = {
   "landmarks": (NUM_LANDMARKS, 2),
   "visibility": (NUM_LANDMARKS,),
   "crop_from_photo": (2, 3),
+  "spread": (NUM_LANDMARKS,),
+  "silhouette": (NUM_CONTOUR, 2),
+  "disagreement": (),
 }
+# Where it is known; manifests of before have no such keys.
+_OPTIONAL = ("spread", "silhouette", "disagreement")
 _TEXTS = ("subject", "image_id", "detector", "status", "reason")
 _PATHS = ("image_path", "crop_path")
 _DETECTED = ("box", "five_points")
@@ -68,6 +78,13 @@ class PhotoRow:
     visibility: 1 where a landmark may be used, else 0, `[68]`.
     crop_from_photo: crop = matrix [x, y, 1], `[2, 3]`; from align_faces on.
     crop_path: The crop, a PNG; from align_faces on.
+    spread: How unsure each landmark is, `[68]`, photo pixels; None where the
+      locator does not say (`locators.LocatedFace`, as the next).
+    silhouette: The jaw as the photo shows it, `[17, 2]`, photo pixels, where
+      the landmarks have the true jaw.
+    disagreement: Mean distance of the landmarks' five points, those that the
+      face does not hide, to those of the face detector, in roots of the area of
+      the landmarks' box, `[]`; None where no detector gave any.
   """
 
   image_path: pathlib.Path
@@ -82,6 +99,9 @@ class PhotoRow:
   visibility: Float[np.ndarray, "68"] | None = None
   crop_from_photo: Float[np.ndarray, "2 3"] | None = None
   crop_path: pathlib.Path | None = None
+  spread: Float[np.ndarray, "68"] | None = None
+  silhouette: Float[np.ndarray, "17 2"] | None = None
+  disagreement: Float[np.ndarray, ""] | None = None
 
   def rejected(self, reason: str) -> "PhotoRow":
     """The same photo, given up for `reason`."""
@@ -262,11 +282,11 @@ def _parse_row(line: str, folder: pathlib.Path) -> PhotoRow:
     raise UserError(f"expected a JSON object, got {line[:40]!r}")
   names = [field.name for field in dataclasses.fields(PhotoRow)]
   for name in names:
-    if name not in content:
+    if name not in content and name not in _OPTIONAL:
       raise UserError(f"expected the key {name}, got none")
   values: dict[str, Any] = {}
   for name in names:
-    value = content[name]
+    value = content.get(name)
     if name in _POINTS and value is not None:
       values[name] = _parse_numbers(name, value)
     elif name in _PATHS and value is not None:
@@ -325,6 +345,8 @@ def _row_to_json(row: PhotoRow, folder: pathlib.Path) -> dict[str, Any]:
   content: dict[str, Any] = {}
   for field in dataclasses.fields(PhotoRow):
     value = getattr(row, field.name)
+    if field.name in _OPTIONAL and value is None:
+      continue
     if field.name in _POINTS and value is not None:
       value = _short_numbers(np.asarray(value, np.float32))
     elif field.name in _PATHS and value is not None:

@@ -51,7 +51,7 @@ class Skins:
   licence: str = flax.struct.field(pytree_node=False, default="unknown")
 
 
-def _check_skins(skins: Skins) -> None:
+def _validate(skins: Skins) -> None:
   """Raises UserError or TypeError unless the arrays are skins and backdrops."""
   for name, array, shape in (
     ("albedo", skins.albedo, "N VC 3"),
@@ -69,7 +69,7 @@ def _check_skins(skins: Skins) -> None:
 
 def save_skins(path: str | os.PathLike[str], skins: Skins) -> None:
   """Writes an `.npz` (no pickle), by a rename at the end."""
-  _check_skins(skins)
+  _validate(skins)
   about = {name: getattr(skins, name) for name in _ABOUT} | {"format": _FORMAT}
   replace_npz(
     path,
@@ -101,7 +101,7 @@ def load_skins(path: str | os.PathLike[str]) -> Skins:
       smiles=content["smiles"],
       **{name: about[name] for name in _ABOUT},
     )
-    _check_skins(skins)
+    _validate(skins)
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(f"{os.fspath(path)}: {error}") from error
   return skins

@@ -119,15 +119,15 @@ def render_photos(
   """
   check_array("indices", indices, "B", dtype="integer")
   person = indices // world.photos_per_person
-  by_person, by_photo, sensor_keys = _draw(world, seed, person, indices)
+  by_person, by_photo, sensor_keys = draw_numbers(world, seed, person, indices)
   place = indices % world.photos_per_person
   identity, residual, expression_class = _coefficients(
     world, by_person, by_photo, place
   )
-  shape, identity_shape = _shapes(world, identity, residual)
+  shape, identity_shape = face_shapes(world, identity, residual)
   camera, landmarks, vertices = _photograph(world, shape, by_photo, place)
   develop = develop_studio if world.wardrobe is None else develop_snapshots
-  image, visibility = develop(
+  image, visibility, _ = develop(
     world,
     shape,
     camera,
@@ -170,12 +170,12 @@ def true_coefficients(
   """
   check_array("indices", indices, "B", dtype="integer")
   person, place = jnp.divmod(indices, world.photos_per_person)
-  by_person, by_photo, _ = _draw(world, seed, person, indices)
+  by_person, by_photo, _ = draw_numbers(world, seed, person, indices)
   identity, residual, _ = _coefficients(world, by_person, by_photo, place)
   return identity, residual
 
 
-def _draw(
+def draw_numbers(
   world: SyntheticWorld, seed: int | Array, person: Array, indices: Array
 ) -> tuple[dict[str, Array], dict[str, Array], Array]:
   """Normal numbers `[B, ...]` of person and of photo; sensor-noise keys.
@@ -236,7 +236,7 @@ def _coefficients(
   identity = jnp.clip(by_person["identity"], -3, 3)
   expression, number = _expressions(world, by_photo["expression"], place)
   if world.wardrobe is not None and world.sweep == "none":
-    expression += _smiles(world.wardrobe, by_photo["smile"])
+    expression += photo_smiles(world.wardrobe, by_photo["smile"])
   return (
     jnp.concatenate([identity, by_person["detail"]], -1),
     jnp.concatenate([expression, by_photo["temporary"]], -1),
@@ -244,7 +244,7 @@ def _coefficients(
   )
 
 
-def _shapes(
+def face_shapes(
   world: SyntheticWorld, identity: Array, residual: Array
 ) -> tuple[Array, Array]:
   """Shapes and identity shapes `[B, V, 3]`."""
@@ -279,7 +279,7 @@ def _expressions(
   return intensity * world.expressions[number] + wander * normal[:, 2:], number
 
 
-def _smiles(worn: wardrobe.Wardrobe, normal: Array) -> Array:
+def photo_smiles(worn: wardrobe.Wardrobe, normal: Array) -> Array:
   """What half of the photos' faces do besides, `[B, E]`."""
   uniform = norm.cdf(normal)
   count = worn.smiles.shape[0]

@@ -26,7 +26,29 @@ from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 # Photos are rendered with a border, so that blur and self-occlusion of
 # landmarks beyond the crop (the chin, often) are as in the whole photo.
 _MARGIN = 16
-_HEIGHT, _WIDTH = IMAGE_HEIGHT + 2 * _MARGIN, IMAGE_WIDTH + 2 * _MARGIN
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+  """What of a photo is kept, pixels.
+
+  Attributes:
+    height: Of the photo.
+    width: Of the photo.
+    margin: Rendered beyond each edge.
+  """
+
+  height: int = IMAGE_HEIGHT
+  width: int = IMAGE_WIDTH
+  margin: int = _MARGIN
+
+  @property
+  def rendered(self) -> tuple[int, int]:
+    """Height and width with the margins."""
+    return self.height + 2 * self.margin, self.width + 2 * self.margin
+
+
+CROP = Frame()
 
 
 def develop_studio(
@@ -38,7 +60,8 @@ def develop_studio(
   by_person: dict[str, Array],
   by_photo: dict[str, Array],
   sensor_keys: Array,
-) -> tuple[Array, Array]:
+  frame: Frame = CROP,
+) -> tuple[Array, Array, Array]:
   """Crops of painted heads in soft light.
 
   Args:
@@ -49,11 +72,13 @@ def develop_studio(
     by_person: Normal numbers of each photo's person, by what they are for.
     by_photo: The same of each photo.
     sensor_keys: Of the noise, `[B]`.
+    frame: Of the photos; the aligned crop's where it is not given.
 
   Returns:
-    Crops, `[B, 112, 96, 3]` uint8, and visibility, `[B, 68]`.
+    Photos, `[B, H, W, 3]` uint8, visibility, `[B, 68]`, and where the head is,
+    `[B, H, W]`.
   """
-  height, width = _HEIGHT, _WIDTH
+  height, width = frame.rendered
   palette = _palettes(world.albedo, by_person, by_photo)
   hair = world.closure.hair.reshape(-1)
   lens = jax.vmap(photography.random_lens)(by_photo["lens"])
@@ -63,7 +88,7 @@ def develop_studio(
     ),
     by_photo["background"],
   )
-  wider = _widened(camera)
+  wider = _widened(camera, frame)
   seen = render(
     close_head(world.closure, shape, palette.hair_mm),
     world.closure.triangles,
@@ -80,13 +105,14 @@ def develop_studio(
   )
   image = map_images(
     lambda key, linear, one: photography.expose(
-      key, linear, one, margin=_MARGIN
+      key, linear, one, margin=frame.margin
     ),
     sensor_keys,
     seen.image,
     lens,
   )
-  return image, _landmark_visibility(world, seen, shape, vertices, wider)
+  visibility = _landmark_visibility(world, seen, shape, vertices, wider)
+  return image, visibility, _head(seen, frame)
 
 
 def develop_snapshots(
@@ -98,7 +124,8 @@ def develop_snapshots(
   by_person: dict[str, Array],
   by_photo: dict[str, Array],
   sensor_keys: Array,
-) -> tuple[Array, Array]:
+  frame: Frame = CROP,
+) -> tuple[Array, Array, Array]:
   """Crops of dressed heads by any camera; as `develop_studio`.
 
   Raises:
@@ -107,7 +134,8 @@ def develop_snapshots(
   worn = world.wardrobe
   if worn is None:
     raise ValueError("world: expected one with skins")
-  wider = _widened(camera)
+  wider = _widened(camera, frame)
+  height, width = frame.rendered
   shots = jax.vmap(snapshots.random_shot)(by_photo["shot"])
   dresses = _dresses(world, worn, by_person, by_photo)
   whose = by_photo if world.albedo == "per_photo" else by_person
@@ -120,15 +148,15 @@ def develop_snapshots(
     points,
     worn.triangles,
     wider,
-    height=_HEIGHT,
-    width=_WIDTH,
+    height=height,
+    width=width,
     colors=map_images(
       lambda *one: _lit(world, worn, *one),
       *(shots, points, dresses, wider.rotation),
     ),
     lighting=jnp.broadcast_to(even, (shape.shape[0], 9, 3)),
     background=map_images(
-      lambda *one: _behind(worn, *one),
+      lambda *one: _behind(worn, frame, *one),
       *(wider, dresses, fall, by_photo["worn"], by_photo["backdrop"]),
     ),
     cull_back_faces=True,
@@ -136,10 +164,11 @@ def develop_snapshots(
   eyes = shape[:, jnp.asarray(world.model.landmark_vertices)[36:48]]
   eyes = eyes.reshape(-1, 2, 6, 3).mean(2)
   image = map_images(
-    _exposed,
+    lambda *one: _exposed(frame, *one),
     *(sensor_keys, seen.image, wider, eyes, dresses, by_photo["worn"], shots),
   )
-  return image, _landmark_visibility(world, seen, shape, vertices, wider)
+  visibility = _landmark_visibility(world, seen, shape, vertices, wider)
+  return image, visibility, _head(seen, frame)
 
 
 def _lit(
@@ -161,6 +190,7 @@ def _lit(
 
 def _behind(
   worn: wardrobe.Wardrobe,
+  frame: Frame,
   camera: Camera,
   dress: wardrobe.Dress,
   fall: Array,
@@ -168,14 +198,14 @@ def _behind(
   normal: Array,
 ) -> Array:
   """What stands behind one head."""
-  scene = snapshots.backdrop(
-    worn.backdrops, normal, height=_HEIGHT, width=_WIDTH
-  )
+  height, width = frame.rendered
+  scene = snapshots.backdrop(worn.backdrops, normal, height=height, width=width)
   hair = 0.6 * dress.hair / snapshots.HEADROOM
   return occluders.draw_behind(scene, camera, hair, fall, things)
 
 
 def _exposed(
+  frame: Frame,
   key: Array,
   picture: Array,
   camera: Camera,
@@ -187,7 +217,7 @@ def _exposed(
   """One crop of what one camera sees."""
   hand = 0.7 * dress.skin / snapshots.HEADROOM
   picture = occluders.draw_before(picture, camera, eyes, hand, things)
-  return snapshots.expose(key, picture, shot, margin=_MARGIN)
+  return snapshots.expose(key, picture, shot, margin=frame.margin)
 
 
 def _dresses(
@@ -208,10 +238,18 @@ def _dresses(
   )
 
 
-def _widened(camera: Camera) -> Camera:
+def _widened(camera: Camera, frame: Frame) -> Camera:
   return dataclasses.replace(
-    camera, translation=camera.translation + float(_MARGIN)
+    camera, translation=camera.translation + float(frame.margin)
   )
+
+
+def _head(seen: Rendering, frame: Frame) -> Array:
+  rows, columns = (
+    slice(frame.margin, frame.margin + size)
+    for size in (frame.height, frame.width)
+  )
+  return seen.triangle_index[:, rows, columns] >= 0
 
 
 def _landmark_visibility(

@@ -5,12 +5,14 @@ eight devices, it is read on one. Orbax writes under a temporary name and
 renames at the end, so that a half-written checkpoint is not seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import errno
 import logging
 import os
 import pathlib
 import shutil
+import sys
 from typing import Any
 
 import jax
@@ -29,6 +31,32 @@ _logger = logging.getLogger(__name__)
 
 class DamagedCheckpointError(ValueError):
   """A checkpoint cannot be read."""
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+  """Of a write that fails, only the exception is told.
+
+  Orbax logs it once more from each of its threads, and TensorStore's go on
+  after the event loop that waited for them, for as long as the process lives.
+  """
+  logger, usual = logging.getLogger("absl"), sys.unraisablehook
+
+  def tell(unraisable: Any) -> None:
+    if "Event loop is closed" not in str(unraisable.exc_value):
+      usual(unraisable)
+
+  logger.addFilter(_is_no_error)
+  sys.unraisablehook = tell
+  try:
+    yield
+    sys.unraisablehook = usual
+  finally:
+    logger.removeFilter(_is_no_error)
+
+
+def _is_no_error(record: logging.LogRecord) -> bool:
+  return record.levelno < logging.ERROR
 
 
 class PhaseCheckpoints:
@@ -68,10 +96,11 @@ class PhaseCheckpoints:
     if step in self._manager.all_steps():
       return
     try:
-      self._manager.save(
-        step, args=ocp.args.StandardSave(_flat(state)), force=True
-      )
-      self._manager.wait_until_finished()
+      with _told_once():
+        self._manager.save(
+          step, args=ocp.args.StandardSave(_flat(state)), force=True
+        )
+        self._manager.wait_until_finished()
     except (ValueError, OSError) as error:
       # What TensorStore says of a disk is a ValueError, of many lines.
       reason = str(error).splitlines()[0] if str(error) else repr(error)

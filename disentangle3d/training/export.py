@@ -150,7 +150,7 @@ def save_network(
   replace_file(folder / ABOUT, json.dumps(about, indent=2) + "\n")
 
 
-def load_network(path: str | os.PathLike[str] = SHIPPED) -> Network:
+def load_network(path: str | os.PathLike[str] | None = None) -> Network:
   """A trained network, from what training exported.
 
   Args:
@@ -165,7 +165,7 @@ def load_network(path: str | os.PathLike[str] = SHIPPED) -> Network:
     UserError: A file is damaged, or holds other arrays than the network
       has; names file and problem.
   """
-  folder = _find_folder(pathlib.Path(path))
+  folder = _find_folder(SHIPPED if path is None else pathlib.Path(path))
   try:
     about = json.loads((folder / ABOUT).read_text())
     if about["format"] != _FORMAT:

@@ -94,21 +94,26 @@ class FaceMaker:
 
 
 def load_maker(
-  method: str, path: str | os.PathLike[str], *, landmark_calibration: str = AUTO
+  method: str,
+  path: str | os.PathLike[str],
+  *,
+  landmark_calibration: str = AUTO,
+  detector: str = DLIB,
 ) -> FaceMaker:
   """A method from its file.
 
   Args:
     method: `network` or `fit`.
     path: The workdir or export of a network, or the 3DMM that is fitted.
-    landmark_calibration: As `calibrated_model` takes it, for dlib's landmarks.
+    landmark_calibration: As `calibrated_model` takes it.
+    detector: Whose landmarks those of the photos are.
 
   Raises:
     FileNotFoundError: There is no such file.
     ValueError: It is damaged, or the calibration is for another model.
   """
   calibrated = functools.partial(
-    calibrated_model, asked=landmark_calibration, detectors={DLIB}
+    calibrated_model, asked=landmark_calibration, detectors={detector}
   )
   if method == "network":
     network = load_network(path)

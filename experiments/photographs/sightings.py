@@ -15,6 +15,7 @@ from data_prep.faces.found_faces import (
   precropped_face,
 )
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE
+from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.loose_photos import LoosePhoto
 from disentangle3d.types import UserError
 
@@ -22,17 +23,23 @@ from disentangle3d.types import UserError
 # not been seen for so many frames.
 _LEAST_OVERLAP = 0.3
 _MOST_MISSED = 10
+# Locators that need nothing but a photo.
+DLIB, SYNTHETIC = FREE_STANDING = ("dlib", "synthetic")
+_LOCATORS = {DLIB: DlibLocator, SYNTHETIC: NetworkLocator}
 
 
 class Finder:
   """Faces of photos, found or taken as they are."""
 
-  def __init__(self, *, precropped: bool, side: int = DETECTION_SIDE) -> None:
+  def __init__(
+    self, *, precropped: bool, side: int = DETECTION_SIDE, locator: str = DLIB
+  ) -> None:
     """Loads the detectors.
 
     Args:
       precropped: The photos are aligned crops.
       side: Photos with a longer side are shrunk to it for MTCNN.
+      locator: What finds the landmarks, one of `FREE_STANDING`.
 
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed, which
@@ -42,10 +49,10 @@ class Finder:
     self.side = side
     self._locate = self._finder = None
     if not precropped:
-      self._finder = FaceFinder(side=side)
+      self._finder = FaceFinder(locate=_LOCATORS[locator]().locate, side=side)
       return
     try:
-      self._locate = DlibLocator().locate
+      self._locate = _LOCATORS[locator]().locate
     except ModuleNotFoundError as error:
       logging.warning("No landmarks, so no overlays: %s", error)
 

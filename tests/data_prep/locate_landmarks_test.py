@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.faces import dlib_locator as dlib_landmarks
+from data_prep.faces import location
 from data_prep.faces.detection import detect_faces, list_source
 from data_prep.faces.detection_rows import box_around
 from data_prep.faces.dlib_locator import DlibLocator
@@ -36,6 +37,10 @@ from disentangle3d.geometry import five_points
 from tests.data_prep import orl_faces
 from tests.fixtures import REPOSITORY
 from tests.killing import run_killed
+
+_ROW = PhotoRow(
+  pathlib.Path("1.png"), "a", "a/1.png", "ok", box=np.zeros(4, np.float32)
+)
 
 
 class _BrightLocator:
@@ -210,6 +215,21 @@ class LocateLandmarksTest(absltest.TestCase):
         (self.output / path.name).read_bytes(), path.read_bytes(), path.name
       )
     self.assertLen(list(self.output.iterdir()), len(list(whole.iterdir())))
+
+
+class DisagreementTest(absltest.TestCase):
+  def test_it_is_the_distance_of_the_five_points_in_sizes_of_the_face(self):
+    face = _BrightLocator().locate(np.full((9, 9), 200), _ROW)
+    five = np.asarray(five_points(face.landmarks))
+    row = dataclasses.replace(_ROW, five_points=five + np.array([[3.0, 4.0]]))
+    with mock.patch.object(
+      location, "read_photo", return_value=np.full((9, 9), 200)
+    ):
+      found = location._locate_row(row, _BrightLocator(), None)
+      alone = location._locate_row(_ROW, _BrightLocator(), None)
+    # The landmarks' box is 134 x 134.
+    np.testing.assert_allclose(found.disagreement, 5 / 134, rtol=1e-5)
+    self.assertIsNone(alone.disagreement)
 
 
 class MakeLocatorTest(parameterized.TestCase):

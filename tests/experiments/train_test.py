@@ -120,6 +120,7 @@ class TrainTest(absltest.TestCase):
       process.stderr.splitlines()[-1],
       "^ERROR: .*decoders/4: the checkpoint cannot be written, those before it",
     )
+    self.assertNotIn("Traceback", process.stderr)
     status, _, errors = _run(_command(self.workdir, *arguments, four))
     self.assertEqual(status, 0, errors[-3000:])
     self.assertIn("decoders: going on from step 2", errors)

@@ -61,6 +61,13 @@ class ManifestsTest(parameterized.TestCase):
   def test_rows_come_back_exactly(self):
     rows = [
       _row(self.folder, 0),
+      _row(
+        self.folder,
+        1,
+        spread=np.linspace(0.1, 3, 68, dtype=np.float32),
+        silhouette=np.ones((17, 2), np.float32),
+        disagreement=np.float32(0.03).reshape(()),
+      ),
       PhotoRow(
         image_path=self.folder / "b.jpg",
         subject="b",
@@ -71,7 +78,8 @@ class ManifestsTest(parameterized.TestCase):
     ]
     write_manifest(self.path, rows)
     again = read_shard_rows(self.path, aligned=True)
-    self.assertLen(again, 2)
+    self.assertLen(again, 3)
+    self.assertNotIn("spread", self.path.read_text().splitlines()[0])
     for row, other in zip(rows, again, strict=True):
       for field in dataclasses.fields(PhotoRow):
         np.testing.assert_array_equal(

@@ -1,0 +1,163 @@
+"""A small network that finds the 68 landmarks of a face at any pose.
+
+Out of a square crop around a face: where every point is, how deep, how sure
+that is, and whether the face itself hides it; the jaw in both conventions, on
+the mesh (points 0 to 16) and along the silhouette. Residual 3x3 convolutions
+down to a 4x4 map and two dense layers; no batch norm, as in this project's
+other trunks.
+"""
+
+from typing import Any, cast
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from disentangle3d.types import (
+  LANDMARK_MIRROR,
+  NUM_CONTOUR,
+  NUM_LANDMARKS,
+  check_array,
+)
+
+CROP_PX = 64
+# Residual blocks after each halving, and their width.
+WIDTHS, BLOCKS = (16, 32, 64, 128), (1, 2, 2, 1)
+HIDDEN = 256
+_SLOPE = 0.1
+# Logarithms of spreads in pixels: where training begins, and their limits.
+_LOG_SPREAD, _LOG_SPREADS = 2.0, (-2.5, 3.0)
+# x, y, depth, logarithm of the spread, visibility; of the silhouette x, y and
+# the logarithm of the spread.
+_PER_POINT, _PER_SILHOUETTE = 5, 3
+_keep_variance = nn.initializers.variance_scaling(
+  2 / (1 + _SLOPE**2), "fan_in", "normal"
+)
+
+
+class FacePoints(flax.struct.PyTreeNode):
+  """What the network says of faces, in the crop's pixels.
+
+  Attributes:
+    points: x, y and depth of the 68 points, `[*B, 68, 3]`; depth is greater
+      nearer to the viewer, 0 is the points' mean. The jaw is the mesh's.
+    spread_px: Scale of the Laplace distribution of each point's distance,
+      `[*B, 68]`: the expected distance is twice that.
+    visibility_logit: Log odds that the face does not hide it, `[*B, 68]`.
+    silhouette: The jaw as 2D detectors mark it, `[*B, 17, 2]`.
+    silhouette_spread_px: As `spread_px`, `[*B, 17]`.
+  """
+
+  points: Float[Array, "*B 68 3"]
+  spread_px: Float[Array, "*B 68"]
+  visibility_logit: Float[Array, "*B 68"]
+  silhouette: Float[Array, "*B 17 2"]
+  silhouette_spread_px: Float[Array, "*B 17"]
+
+
+class LandmarkNetwork(nn.Module):
+  """The network; its params are all that decides what it finds."""
+
+  @nn.compact
+  def __call__(self, crops: Float[Array, "B 64 64 3"]) -> FacePoints:
+    """Finds the points.
+
+    Args:
+      crops: RGB, mapped to [-1, 1], `[B, 64, 64, 3]`.
+
+    Returns:
+      `FacePoints`, batch dimensions `[B]`.
+
+    Raises:
+      ValueError: `crops` has another shape.
+      TypeError: `crops` is not floating.
+    """
+    check_array("crops", crops, f"B {CROP_PX} {CROP_PX} 3")
+    x = _activate(_convolution(WIDTHS[0], 2, "stem")(crops))
+    for stage, (width, blocks) in enumerate(zip(WIDTHS, BLOCKS, strict=True)):
+      if stage:
+        x = _activate(_convolution(width, 2, f"down{stage}")(x))
+      for block in range(blocks):
+        inner = _convolution(width, 1, f"block{stage}_{block}a")(x)
+        inner = nn.Conv(
+          width,
+          (3, 3),
+          kernel_init=nn.initializers.normal(0.01),
+          name=f"block{stage}_{block}b",
+        )(_activate(inner))
+        x = x + inner
+    x = x.reshape(x.shape[0], -1)
+    x = nn.Dense(HIDDEN, kernel_init=_keep_variance, name="hidden")(x)
+    outputs = NUM_LANDMARKS * _PER_POINT + NUM_CONTOUR * _PER_SILHOUETTE
+    small = nn.initializers.normal(0.003)
+    return _read(nn.Dense(outputs, kernel_init=small, name="out")(_activate(x)))
+
+
+def find_points(params: Any, crops: Float[Array, "B 64 64 3"]) -> FacePoints:
+  """What the network of these params says of mapped crops."""
+  return cast(FacePoints, LandmarkNetwork().apply({"params": params}, crops))
+
+
+def _activate(x: Array) -> Array:
+  return nn.leaky_relu(x, _SLOPE)
+
+
+def _convolution(width: int, stride: int, name: str) -> nn.Conv:
+  return nn.Conv(
+    width,
+    (3, 3),
+    strides=stride,
+    padding=((1, 1), (1, 1)),
+    kernel_init=_keep_variance,
+    name=name,
+  )
+
+
+def _read(out: Float[Array, "B outputs"]) -> FacePoints:
+  """The last layer's numbers by name; lengths in halves of the crop."""
+  batch = out.shape[0]
+  split = NUM_LANDMARKS * _PER_POINT
+  each = out[:, :split].reshape(batch, NUM_LANDMARKS, _PER_POINT)
+  contour = out[:, split:].reshape(batch, NUM_CONTOUR, _PER_SILHOUETTE)
+  half = CROP_PX / 2
+  middle = jnp.asarray([(CROP_PX - 1) / 2, (CROP_PX - 1) / 2, 0.0])
+  return FacePoints(
+    points=half * each[..., :3] + middle[None, None],
+    spread_px=_spread(each[..., 3]),
+    visibility_logit=each[..., 4],
+    silhouette=half * contour[..., :2] + middle[None, None, :2],
+    silhouette_spread_px=_spread(contour[..., 2]),
+  )
+
+
+def _spread(out: Array) -> Array:
+  return jnp.exp(jnp.clip(_LOG_SPREAD + out, *_LOG_SPREADS))
+
+
+def mirrored_points(found: FacePoints) -> FacePoints:
+  """What was found in a crop's mirror image, in the crop."""
+  batch = found.spread_px.ndim * (1,)
+  right = jnp.asarray([CROP_PX - 1.0, 0.0, 0.0]).reshape(*batch, 3)
+  flip = jnp.asarray([-1.0, 1.0, 1.0]).reshape(*batch, 3)
+  contour = LANDMARK_MIRROR[:NUM_CONTOUR]
+  return FacePoints(
+    points=(found.points * flip + right)[..., LANDMARK_MIRROR, :],
+    spread_px=found.spread_px[..., LANDMARK_MIRROR],
+    visibility_logit=found.visibility_logit[..., LANDMARK_MIRROR],
+    silhouette=(found.silhouette * flip[..., :2] + right[..., :2])[
+      ..., contour, :
+    ],
+    silhouette_spread_px=found.silhouette_spread_px[..., contour],
+  )
+
+
+def mapped_crops(crops: Array) -> Float[Array, "*B 64 64 3"]:
+  """uint8 crops as the network takes them."""
+  return (crops.astype(jnp.float32) - 127.5) / 128
+
+
+def visibility_of(found: FacePoints) -> Float[Array, "*B 68"]:
+  """Probability that the face does not hide a point."""
+  return jax.nn.sigmoid(found.visibility_logit)

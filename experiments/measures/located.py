@@ -1,0 +1,131 @@
+"""Locates the landmarks of photos whose points are known."""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+import time
+
+from jaxtyping import Bool, Float
+import numpy as np
+
+from data_prep.faces.detection import SECOND_THRESHOLDS, looking_again
+from data_prep.faces.detection_rows import choose_faces
+from data_prep.faces.locators import Locator, NoFaceError
+from data_prep.faces.mtcnn.detector import Detector, Settings
+from data_prep.faces.network_locator import box_of_points
+from data_prep.stages.progress import progress
+from data_prep.stages.rows import PhotoRow
+from disentangle3d.evaluation.landmark_scores import normalised_errors
+from experiments.sets.landmark_sets import LandmarkSet
+
+_AT_ONCE = 64
+# A box whose centre is farther from the truth's, in its sides, is of another
+# face.
+_ANOTHER = 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LandmarkResults:
+  """What was found.
+
+  Attributes:
+    set: Where.
+    found: Whether the detector has found the face, `[N]`.
+    another: Whether it has taken another, `[N]`.
+    landmarks: By locator, `[N, 68, 2]`, NaN where there are none.
+    errors: By locator, of `normalised_errors`, `[N]`.
+    milliseconds: By locator, a face.
+  """
+
+  set: LandmarkSet
+  found: Bool[np.ndarray, "N"]
+  another: Bool[np.ndarray, "N"]
+  landmarks: Mapping[str, Float[np.ndarray, "N 68 2"]]
+  errors: Mapping[str, Float[np.ndarray, "N"]]
+  milliseconds: Mapping[str, float]
+
+
+def measure_landmarks(
+  faces: LandmarkSet, locators: Mapping[str, Locator]
+) -> LandmarkResults:
+  """Finds every photo's face once, and its landmarks by every locator.
+
+  Args:
+    faces: The photos.
+    locators: By the names that tables print.
+  """
+  ideal = np.stack([box_of_points(points) for points in faces.points])
+  boxes = _detected(faces) if faces.searched else list(ideal)
+  found = np.array([box is not None for box in boxes])
+  another = np.array(
+    [
+      box is not None and _is_another(box, best)
+      for box, best in zip(boxes, ideal, strict=True)
+    ]
+  )
+  landmarks, milliseconds = {}, {}
+  for name, locator in locators.items():
+    start = time.perf_counter()
+    landmarks[name] = _located(faces, locator, boxes, found & ~another)
+    seconds = time.perf_counter() - start
+    milliseconds[name] = 1000 * seconds / max(int((found & ~another).sum()), 1)
+  return LandmarkResults(
+    set=faces,
+    found=found,
+    another=another,
+    landmarks=landmarks,
+    errors={
+      name: normalised_errors(points, faces.points)
+      for name, points in landmarks.items()
+    },
+    milliseconds=milliseconds,
+  )
+
+
+def _detected(faces: LandmarkSet) -> list[np.ndarray | None]:
+  """MTCNN's box nearest each photo's centre, as detect_faces takes it.
+
+  With a second look where the first finds nothing.
+  """
+  first_look, second_look = (
+    Detector(Settings(thresholds=thresholds)).detect
+    for thresholds in (Settings().thresholds, SECOND_THRESHOLDS)
+  )
+  find = looking_again(first_look, second_look)
+  boxes: list[np.ndarray | None] = []
+  with progress("detect", total=len(faces.images)) as update:
+    for first in range(0, len(faces.images), _AT_ONCE):
+      images = list(faces.images[first : first + _AT_ONCE])
+      for image, one in zip(images, find(images), strict=True):
+        chosen = choose_faces(one, image.shape[:2], "centre")
+        boxes.append(one.boxes[chosen[0]] if chosen else None)
+      update(len(images))
+  return boxes
+
+
+def _is_another(box: np.ndarray, best: np.ndarray) -> bool:
+  middle = [np.reshape(one, (2, 2)).mean(0) for one in (box, best)]
+  side = np.sqrt(np.prod(best[2:] - best[:2]))
+  return bool(np.linalg.norm(middle[0] - middle[1]) > _ANOTHER * side)
+
+
+def _located(
+  faces: LandmarkSet,
+  locator: Locator,
+  boxes: list[np.ndarray | None],
+  chosen: np.ndarray,
+) -> np.ndarray:
+  landmarks = np.full(faces.points.shape, np.nan, np.float32)
+  for place in np.flatnonzero(chosen).tolist():
+    row = PhotoRow(
+      image_path=pathlib.Path(faces.image_ids[place]),
+      subject="",
+      image_id=faces.image_ids[place],
+      status="ok",
+      box=boxes[place],
+    )
+    try:
+      landmarks[place] = locator.locate(faces.images[place], row).landmarks
+    except NoFaceError:
+      continue
+  return landmarks
