@@ -1,4 +1,4 @@
-"""Renders the photos that the locator of landmarks learns from.
+r"""Renders the photos that the locator of landmarks learns from.
 
     python -m data_prep.render_landmark_photos --morphable_model=ict.npz \
       --output=landmark_photos
