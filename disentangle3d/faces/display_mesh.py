@@ -3,6 +3,7 @@
 For pictures only: no measure knows the vertices that are added here.
 """
 
+from collections.abc import Iterator
 import dataclasses
 
 import jax
@@ -16,6 +17,8 @@ from disentangle3d.types import NOSE_TIP
 _CHIN = 8
 # How far from the nose tip the face goes, in its distance from the chin.
 _REACH = 1.42
+# How far from an eye's middle its lids go, in its width.
+_LIDS = 0.6
 
 
 # Op by op each takes a program.
@@ -32,12 +35,15 @@ class DisplayMesh:
   Attributes:
     triangles: `[F2, 3]`.
     cavities: The holes that are closed.
+    around: The vertices of each hole's surroundings, `[V]` each: of an eye its
+      lids, which are turned inwards but seen all the same.
     edges: Edges that are cut, `[E, 2]`.
     cuts: Where, from 0 to 1 along each, `[E]`.
   """
 
   triangles: Int[np.ndarray, "F2 3"]
   cavities: Cavities
+  around: tuple[Int[np.ndarray, "A"], ...]
   edges: Int[np.ndarray, "E 2"]
   cuts: Float[np.ndarray, "E"]
 
@@ -49,14 +55,12 @@ class DisplayMesh:
     return np.concatenate([shape, added, self._cut(shape)])
 
   def facing(self, facing: Float[np.ndarray, "V"]) -> Float[np.ndarray, "V2"]:
-    """How vertices face the viewer; a hole as what does most around it."""
-    holes = np.asarray(self.cavities.hole)
-    border = np.asarray(self.cavities.border)
-    most = np.zeros(holes.max(initial=-1) + 1)
-    np.maximum.at(most, holes, facing[border])
-    own = facing.copy()
-    own[border] = most[holes]
-    return np.concatenate([own, most[holes], self._cut(facing)])
+    """How vertices face the viewer; a hole and its surroundings as most do."""
+    own, most = facing.copy(), np.zeros(len(self.around), facing.dtype)
+    for hole, rows in enumerate(self.around):
+      own[rows] = most[hole] = facing[rows].max()
+    holes = most[np.asarray(self.cavities.hole)]
+    return np.concatenate([own, holes, self._cut(own)])
 
   def _cut(self, values: np.ndarray) -> np.ndarray:
     one, other = values[self.edges[:, 0]], values[self.edges[:, 1]]
@@ -84,9 +88,23 @@ def display_mesh(model: MorphableModel) -> DisplayMesh:
   return DisplayMesh(
     np.concatenate([triangles, closing]).astype(np.int32),
     cavities,
+    tuple(_surroundings(cavities, mean)),
     edges,
     (one / (one - other)).astype(np.float32),
   )
+
+
+def _surroundings(
+  cavities: Cavities, mean: np.ndarray
+) -> Iterator[Int[np.ndarray, "A"]]:
+  """Of an eye all that is near its middle, of a mouth its border."""
+  holes, border = np.asarray(cavities.hole), np.asarray(cavities.border)
+  for hole in range(len(cavities.middle)):
+    rows = np.unique(border[holes == hole])
+    if not np.asarray(cavities.mouth)[holes == hole].any():
+      away = np.linalg.norm(mean - mean[rows].mean(0)[None], axis=1)
+      rows = np.flatnonzero(away < _LIDS * np.ptp(mean[rows, 0]))
+    yield rows
 
 
 def clip_triangles(

@@ -15,6 +15,7 @@ _VERTICES, _INDICES = 34962, 34963
 _FLOAT, _UINT = 5126, 5125
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}
 _GREY = [0.57, 0.57, 0.57, 1]
+_UNLIT = "KHR_materials_unlit"
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942
 
 
@@ -44,12 +45,20 @@ def glb_bytes(
   }
   look: dict[str, Any] = {"metallicFactor": 0, "roughnessFactor": 0.9}
   look["baseColorFactor"] = [1, 1, 1, 1]
+  material: dict[str, Any] = {
+    "name": "skin",
+    "doubleSided": False,
+    "pbrMetallicRoughness": look,
+  }
   more: dict[str, Any] = {}
   if jpeg is not None and places is not None:
     attributes["TEXCOORD_0"] = buffer.array(np.asarray(places, "<f4"))
     look["baseColorTexture"] = {"index": 0}
     view = buffer.view(jpeg)
+    # A photo has its own light and shade.
+    material["extensions"] = {_UNLIT: {}}
     more = {
+      "extensionsUsed": [_UNLIT],
       "images": [{"bufferView": view, "mimeType": "image/jpeg"}],
       "textures": [{"source": 0}],
     }
@@ -70,9 +79,7 @@ def glb_bytes(
     "nodes": [{"mesh": 0}],
     "meshes": [{"primitives": [primitive]}],
     # Without a material viewers show the bare metal that is glTF's default.
-    "materials": [
-      {"name": "skin", "doubleSided": False, "pbrMetallicRoughness": look}
-    ],
+    "materials": [material],
     **more,
     **buffer.tree(),
   }

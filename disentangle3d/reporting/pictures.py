@@ -9,7 +9,6 @@ import io
 import pathlib
 
 from jaxtyping import Array, Float, UInt8
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -191,7 +190,10 @@ def check_photo(name: str, photo: np.ndarray) -> None:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-  # matplotlib brings this font everywhere; it has Greek and the +- sign.
+  # matplotlib brings this font everywhere; it has Greek and the +- sign. Those
+  # who write nothing need not wait for it.
+  import matplotlib
+
   folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
   return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size)
 

@@ -15,8 +15,9 @@ from disentangle3d.faces.unwrapping import Pixels, draw_triangles, unwrap
 SKIN_PX = 512
 # A part of a photo is shrunk to about the skin's resolution before.
 _LONGEST_PX = 700
-# The cosine to the viewer from which a colour counts, and fully.
-_LEAST_FACING, _FULLY_FACING = 0.15, 0.55
+# The cosine to the viewer from which a colour counts, and fully: further out a
+# misfit of a millimetre shows what is behind the face.
+_LEAST_FACING, _FULLY_FACING = 0.35, 0.6
 # Views are drawn so much larger, and shrunk, so that edges are smooth.
 _LARGER = 1.4
 # How much less a mirrored colour counts.

@@ -4,6 +4,7 @@ from absl.testing import absltest
 import numpy as np
 
 from disentangle3d.faces.display_mesh import clip_triangles, display_mesh
+from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 
 
@@ -59,6 +60,35 @@ class DisplayMeshTest(absltest.TestCase):
     )
     facing = mesh.facing(np.full(600, 0.7, np.float32))
     np.testing.assert_allclose(facing, 0.7, rtol=1e-6)
+
+  def test_an_eye_is_seen_where_its_surroundings_are(self):
+    # A lid that is turned inwards around a hole, and a nose that is not.
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
+    points = np.concatenate([12 * ring, 13 * ring, 60 * ring])
+    rows = np.arange(24)
+    a, b = rows, 12 * (rows // 12) + (rows + 1) % 12
+    triangles = np.concatenate(
+      [np.stack([b, a, a + 12], 1), np.stack([b, a + 12, b + 12], 1)]
+    )
+    marks = np.full(68, -1)
+    marks[36:48] = np.arange(12)
+    marks[48:68] = 24
+    model = MorphableModel(
+      mean_shape=points.astype(np.float32),
+      identity_basis=np.zeros((36, 3, 0), np.float32),
+      expression_basis=np.zeros((36, 3, 0), np.float32),
+      triangles=triangles.astype(np.int32),
+      landmark_vertices=marks.astype(np.int32),
+    )
+    mesh = display_mesh(model)
+    self.assertLen(mesh.around, 1)
+    facing = np.repeat(np.float32([0.1, 0.8, 0.4]), 12)
+    got = mesh.facing(facing)
+    np.testing.assert_allclose(got[:24], 0.8)
+    np.testing.assert_allclose(got[24:36], 0.4)
+    self.assertGreater(len(got), 36)
+    np.testing.assert_allclose(got[36:], 0.8)
 
 
 if __name__ == "__main__":

@@ -215,6 +215,9 @@ class MeaningTest(parameterized.TestCase):
     np.testing.assert_array_equal(arrays["indices"].reshape(-1, 3), triangles)
     np.testing.assert_array_equal(arrays["TEXCOORD_0"], places[1:])
     self.assertNotIn("COLOR_0", arrays)
+    (material,) = tree["materials"]
+    self.assertEqual(material["extensions"], {"KHR_materials_unlit": {}})
+    self.assertEqual(tree["extensionsUsed"], ["KHR_materials_unlit"])
     (image,) = tree["images"]
     self.assertEqual(image["mimeType"], "image/jpeg")
     view = tree["bufferViews"][image["bufferView"]]
