@@ -10,20 +10,21 @@ Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.
 """
 
-import pathlib
-
 from absl import flags
 
-from data_prep.faces.alignment import align_faces
+from data_prep.faces.alignment import CROPS, align_faces
 from data_prep.photos.crops import TEMPLATES
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_output,
   define_path,
   define_shard,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.stores import as_path
 
 
 def define_flags() -> None:
@@ -39,16 +40,26 @@ def define_flags() -> None:
     "The template of the crops: sphereface makes 112 x 96, which training"
     " takes; arcface makes 112 x 112.",
   )
+  flags.DEFINE_enum(
+    "crops",
+    "files",
+    CROPS,
+    "Whether each crop is a file, or a manifest's crops are one tar shard as"
+    " WebDataset reads it.",
+  )
   define_shard()
+  define_engine()
 
 
 def main() -> None:
   """Aligns and reports."""
   align_faces(
-    pathlib.Path(flags.FLAGS.located),
-    pathlib.Path(flags.FLAGS.output),
+    as_path(flags.FLAGS.located),
+    as_path(flags.FLAGS.output),
     template=TEMPLATES[flags.FLAGS.template],
+    crops=flags.FLAGS.crops,
     share=parse_share(flags.FLAGS.shard),
+    engine=engine_from_flags(),
   )
 
 

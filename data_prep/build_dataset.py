@@ -12,20 +12,21 @@ machines that share the folder take a part each with --shard=i/n. The folder is
 a dataset once it has its manifest.json, which is written last.
 """
 
-import pathlib
-
 from absl import flags, logging
 
 from data_prep.datasets.building import build_dataset
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_output,
   define_path,
   define_shard,
   was,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.stores import as_path
 
 
 def define_flags() -> None:
@@ -41,17 +42,19 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer("seed", 0, "Decides which people are held out.")
   define_shard()
+  define_engine()
   was(fits="fitted")
 
 
 def main() -> None:
   """Builds and reports."""
   manifest = build_dataset(
-    pathlib.Path(flags.FLAGS.fitted),
-    pathlib.Path(flags.FLAGS.output),
+    as_path(flags.FLAGS.fitted),
+    as_path(flags.FLAGS.output),
     heldout=flags.FLAGS.heldout_people,
     seed=flags.FLAGS.seed,
     share=parse_share(flags.FLAGS.shard),
+    engine=engine_from_flags(),
   )
   for name, split in (manifest or {"splits": {}})["splits"].items():
     logging.info(

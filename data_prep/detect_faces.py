@@ -12,7 +12,6 @@ missing; machines that share the folder take a part each with --shard=i/n.
 """
 
 from collections.abc import Sequence
-import pathlib
 
 from absl import flags, logging
 
@@ -29,9 +28,11 @@ from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Settings
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
   define_detection_side,
+  define_engine,
   define_most_megapixels,
   define_output,
   define_path,
@@ -41,6 +42,7 @@ from data_prep.stages.flag_words import (
   was,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError
 
 
@@ -83,6 +85,7 @@ def define_flags() -> None:
   )
   define_photos_per_shard(PHOTOS_PER_SHARD)
   define_shard()
+  define_engine()
   was(images="photos", longest_px="detection_side")
 
 
@@ -109,9 +112,9 @@ def _three(flag: str, words: Sequence[str]) -> tuple[float, float, float]:
 def main() -> None:
   """Detects and reports."""
   values = flags.FLAGS
-  share = parse_share(values.shard)
+  share, engine = parse_share(values.shard), engine_from_flags()
   if values.five_points:
-    source = list_source(pathlib.Path(values.five_points))
+    source = list_source(as_path(values.five_points))
   else:
     source = mtcnn_source(
       settings_from_flags(),
@@ -130,12 +133,13 @@ def main() -> None:
     logging.info("Licence of %s: %s.", name, terms)
   detect_faces(
     found.photos,
-    pathlib.Path(values.output),
+    as_path(values.output),
     source,
     photo_licence=values.photo_licence,
     passed_over=found.passed_over.counts(),
     photos_per_shard=values.photos_per_shard,
     share=share,
+    engine=engine,
   )
 
 

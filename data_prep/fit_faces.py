@@ -12,15 +12,15 @@ among n machines on one file system. Whoever writes the last shard writes the
 summary, `summary.json` and `summary.html`.
 """
 
-import pathlib
-
 from absl import flags, logging
 
 from data_prep.fitting.shards import CONTOURS, FitSettings
 from data_prep.fitting.stage import check_model, fit_faces
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_landmark_calibration,
   define_morphable_model,
   define_output,
@@ -33,6 +33,7 @@ from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.calibration_choice import calibrated_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.fitting.options import NOISES, ROBUST_COSTS
+from disentangle3d.stores import as_path
 
 
 def define_flags() -> None:
@@ -48,6 +49,7 @@ def define_flags() -> None:
   define_landmark_calibration()
   define_output(STAGE_OUTPUT)
   define_shard()
+  define_engine()
   was(landmarks="aligned", model="morphable_model")
   flags.DEFINE_float(
     "landmark_std_px",
@@ -150,13 +152,14 @@ def check_flags() -> None:
 
 def main() -> None:
   """Fits and reports."""
-  output = pathlib.Path(flags.FLAGS.output)
+  output = as_path(flags.FLAGS.output)
   counts = fit_faces(
-    pathlib.Path(flags.FLAGS.aligned),
+    as_path(flags.FLAGS.aligned),
     load_morphable_model(flags.FLAGS.morphable_model),
     output,
     settings=settings_from_flags(),
     share=parse_share(flags.FLAGS.shard),
+    engine=engine_from_flags(),
   )
   for kind, count in (counts or {}).items():
     logging.info("%s: %d %s", output, count, kind)

@@ -14,7 +14,6 @@ missing; machines that share the folder take a part each with --shard=i/n.
 
 from collections.abc import Iterator
 import contextlib
-import pathlib
 
 from absl import flags, logging
 
@@ -31,8 +30,10 @@ from data_prep.faces.locators import Locator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_most_megapixels,
   define_output,
   define_path,
@@ -42,6 +43,7 @@ from data_prep.stages.flag_words import (
   was,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError
 
 
@@ -75,6 +77,7 @@ def define_flags() -> None:
     "With --locator=pts, the terms of use of the points.",
   )
   define_shard()
+  define_engine()
   was(images="photos")
 
 
@@ -104,11 +107,11 @@ def check_flags() -> None:
 def main() -> None:
   """Locates and reports."""
   values = flags.FLAGS
-  share = parse_share(values.shard)
+  share, engine = parse_share(values.shard), engine_from_flags()
   if bool(values.photos) == bool(values.detected):
     raise UserError("--detected, --photos: expected exactly one of the two")
   if values.detected:
-    faces = rows_of_stage(pathlib.Path(values.detected))
+    faces = rows_of_stage(as_path(values.detected))
   else:
     found = list_set(values.photos)
     found.passed_over.tell(values.photos)
@@ -122,7 +125,9 @@ def main() -> None:
   with _locator_from_flags() as locator:
     for name, terms in locator.licences.items():
       logging.info("Licence of %s: %s.", name, terms)
-    locate_landmarks(faces, pathlib.Path(values.output), locator, share=share)
+    locate_landmarks(
+      faces, as_path(values.output), locator, share=share, engine=engine
+    )
 
 
 if __name__ == "__main__":

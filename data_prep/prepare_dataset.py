@@ -14,7 +14,6 @@ take a part each with --shard=i/n: each waits for the others after each stage,
 and the first one writes the page.
 """
 
-import pathlib
 import sys
 
 from absl import flags
@@ -28,9 +27,11 @@ from data_prep.datasets.preparation import (
 from data_prep.faces.location import LOCATORS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
+  define_engine,
   define_landmark_calibration,
   define_morphable_model,
   define_output,
@@ -41,6 +42,7 @@ from data_prep.stages.flag_words import (
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.calibration_choice import AUTO
+from disentangle3d.stores import as_path
 
 
 def define_flags() -> None:
@@ -64,6 +66,7 @@ def define_flags() -> None:
     " locate_landmarks.fan_python=fan/bin/python.",
   )
   define_shard()
+  define_engine()
   flags.DEFINE_integer(
     "pictures",
     200,
@@ -86,9 +89,9 @@ def main() -> None:
     options["fit_faces"] = {"landmark_calibration": values.landmark_calibration}
   for stage, own in parse_options(values.set).items():
     options.setdefault(stage, {}).update(own)
-  output = pathlib.Path(values.output)
+  output = as_path(values.output)
   steps = plan_steps(values.photos, values.morphable_model, output, options)
-  share = parse_share(values.shard)
+  share, engine = parse_share(values.shard), engine_from_flags()
   check_steps(
     steps,
     output,
@@ -97,7 +100,7 @@ def main() -> None:
     load_morphable_model(values.morphable_model),
   )
   if not prepare_dataset(
-    steps, output, share=share, most_pictures=values.pictures
+    steps, output, share=share, engine=engine, most_pictures=values.pictures
   ):
     sys.exit(1)
 

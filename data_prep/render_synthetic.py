@@ -15,7 +15,6 @@ Killed or stopped, the same command goes on with the shards that are missing.
 """
 
 import dataclasses
-import pathlib
 
 from absl import flags, logging
 
@@ -23,9 +22,11 @@ from data_prep.datasets.synthetic_crops import render_aligned
 from data_prep.datasets.synthetic_rendering import render_dataset
 from data_prep.datasets.synthetic_set import LABELS, SyntheticSet, world_of
 from data_prep.stages import command_line
+from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   MORPHABLE_MODEL,
   STAGE_OUTPUT,
+  define_engine,
   define_morphable_model,
   define_output,
   define_path,
@@ -33,6 +34,7 @@ from data_prep.stages.flag_words import (
 )
 from data_prep.stages.folder import parse_share
 from disentangle3d.faces.synthetic_world import ALBEDOS, JAWS
+from disentangle3d.stores import as_path
 
 _NUMBERS = {
   "people": "How many people the split train has.",
@@ -58,6 +60,7 @@ def define_flags() -> None:
   settings = SyntheticSet()
   define_output(STAGE_OUTPUT)
   define_shard()
+  define_engine()
   flags.DEFINE_enum(
     "write",
     "dataset",
@@ -129,13 +132,15 @@ def main() -> None:
       for field in dataclasses.fields(SyntheticSet)
     }
   )
-  share = parse_share(values.shard)
-  output = pathlib.Path(values.output)
+  share, engine = parse_share(values.shard), engine_from_flags()
+  output = as_path(values.output)
   world, fitter = world_of(settings)
   if values.write == "aligned":
-    render_aligned(output, settings, world, share=share)
+    render_aligned(output, settings, world, share=share, engine=engine)
     return
-  manifest = render_dataset(output, settings, world, fitter, share=share)
+  manifest = render_dataset(
+    output, settings, world, fitter, share=share, engine=engine
+  )
   for name, split in (manifest or {"splits": {}})["splits"].items():
     logging.info(
       "%s: %d photos of %d people in %s.",

@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 
@@ -24,7 +25,7 @@ def existing_file(
   Raises:
     UserFileNotFoundError: There is no such file, or it is a folder.
   """
-  path = pathlib.Path(path)
+  path = as_path(path)
   if path.is_dir():
     raise UserFileNotFoundError(f"{path}: expected a file, got a folder")
   if not path.is_file():
@@ -44,7 +45,7 @@ def existing_folder(
   Raises:
     UserFileNotFoundError: There is no such folder, or it is a file.
   """
-  path = pathlib.Path(path)
+  path = as_path(path)
   if path.is_file():
     raise UserFileNotFoundError(f"{path}: expected a folder, got a file")
   if not path.is_dir():
@@ -72,12 +73,16 @@ def read_npz(
     UserError: It cannot be read as one, or an array is missing.
   """
   path = existing_file(path, otherwise=otherwise)
-  if not zipfile.is_zipfile(path):
-    raise UserError(f"{path}: expected {what}, got another file")
   try:
     # numpy leaves a file open that it opened itself and cannot read.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-      content = {name: file[name] for name in file.files}
+    with path.open("rb") as stream:
+      if not zipfile.is_zipfile(stream):
+        raise UserError(f"{path}: expected {what}, got another file")
+      stream.seek(0)
+      with np.load(stream, allow_pickle=False) as file:
+        content = {name: file[name] for name in file.files}
+  except UserError:
+    raise
   except (
     ValueError,
     OSError,

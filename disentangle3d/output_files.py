@@ -7,10 +7,12 @@ import os
 import pathlib
 import secrets
 import shutil
+import tempfile
 from typing import Any
 
 import numpy as np
 
+from disentangle3d.stores import StorePath, absolute, as_path, in_store
 from disentangle3d.types import UserError
 
 
@@ -22,9 +24,15 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     path: Its name; a file of this name is replaced.
 
   Yields:
-    The name to write under, in the same folder.
+    The name to write under: in the same folder, or of a store's file on the
+    disk, from where it is uploaded.
   """
-  path = pathlib.Path(path)
+  path = as_path(path)
+  if isinstance(path, StorePath):
+    with tempfile.TemporaryDirectory() as scratch:
+      yield pathlib.Path(scratch) / path.name
+      path.upload(pathlib.Path(scratch) / path.name)
+    return
   partial = _partial(path)
   try:
     with named_errors(path):
@@ -125,12 +133,14 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-  """Checks that a path can become a folder.
+  """Checks that a path can become a folder; a store's always can.
 
   Raises:
     UserError: It is a file, would be in one or where nobody may write, or is
       no UTF-8, which the libraries that write checkpoints and records want.
   """
+  if in_store(path):
+    return
   path = pathlib.Path(os.path.abspath(path))
   if readable(str(path)) != str(path):
     raise UserError(
@@ -150,7 +160,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 
 def check_space(path: str | os.PathLike[str], need_bytes: int) -> None:
-  """Checks that a disk has room for what will be written.
+  """Checks that a disk has room for what will be written; a store has.
 
   Args:
     path: Where to, which may be still to come.
@@ -159,6 +169,8 @@ def check_space(path: str | os.PathLike[str], need_bytes: int) -> None:
   Raises:
     UserError: There is less.
   """
+  if in_store(path):
+    return
   path = pathlib.Path(os.path.abspath(path))
   there = next(place for place in (path, *path.parents) if place.exists())
   free = shutil.disk_usage(there).free
@@ -175,7 +187,7 @@ def check_output_file(path: str | os.PathLike[str]) -> None:
   Raises:
     UserError: It is a folder, or see `check_folder` of the folder above.
   """
-  path = pathlib.Path(os.path.abspath(path))
+  path = absolute(path)
   if path.is_dir():
     raise UserError(f"{path}: expected a file to write to, got a folder")
   check_folder(path.parent)

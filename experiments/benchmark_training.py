@@ -8,7 +8,10 @@ paper's sizes) on noise: every combination is compiled (its time apart), warmed
 up, timed step by step (median, quartiles, 95 %) and then without waiting in
 between, as the training loop does (images/s). The matrix peak is measured by
 products of square matrices on the same devices at once. --profile traces two
-more steps and lists the costliest operations. Writes `scaling.json`,
+more steps and lists the costliest operations. Beside the measured efficiency
+stands the predicted one: of the step on one device and what the compiled step
+moves over --link_gb_s, nothing hidden (`predict_scaling` goes on to 1,024
+devices). Writes `scaling.json`,
 `scaling.md` and `scaling.png`.
 
 `--against_pytorch=16` measures the same step of the same network in PyTorch
@@ -23,8 +26,13 @@ from data_prep.stages.flag_values import numbers_of
 from data_prep.stages.flag_words import define_batch_sizes
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.trunks import TRUNKS
-from experiments.benchmarks.machine import define_cpu_devices, use_cpu_devices
+from experiments.benchmarks.machine import (
+  define_cpu_devices,
+  define_link,
+  use_cpu_devices,
+)
 from experiments.benchmarks.results import define_figures_output, publish
+from experiments.benchmarks.scaling import Link
 from experiments.benchmarks.steps import INPUTS
 from experiments.benchmarks.training import chart_of, study, table_of
 
@@ -68,6 +76,7 @@ def define_flags() -> None:
     "profile", False, "Whether to trace as well, and list what costs most."
   )
   define_cpu_devices()
+  define_link()
   flags.DEFINE_integer(
     "against_pytorch",
     0,
@@ -90,13 +99,14 @@ def main() -> None:
     device_counts=numbers_of("devices", values.devices),
     batch_sizes=numbers_of("batch_sizes", values.batch_sizes),
     weak=values.weak,
+    link=Link(values.link_gb_s, values.link_latency_us),
     input=values.input,
     num_crops=values.crops,
     steps=values.steps,
     matrix=values.matrix,
     profile=values.profile,
   )
-  settings = ("trunk", "input", "weak", "steps", "crops")
+  settings = ("trunk", "input", "weak", "steps", "crops", "link_gb_s")
   publish(
     f"Training steps, {values.trunk}",
     [table_of(rows)],

@@ -27,6 +27,7 @@ from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
+  NETWORK,
   STAGE_OUTPUT,
   define_detection_side,
   define_landmark_calibration,
@@ -37,6 +38,7 @@ from data_prep.stages.flag_words import (
   define_path_list,
   was,
 )
+from disentangle3d.training.export import SHIPPED
 from disentangle3d.types import UserError
 from experiments.photographs.files import FORMATS, OUTPUTS, OVERLAY_SIDE
 from experiments.photographs.reconstruction import Options, reconstruct_photos
@@ -54,7 +56,7 @@ _DETECTORS = {DLIB: dlib_locator.NAME, SYNTHETIC: network_locator.NAME}
 
 def define_flags() -> None:
   """Defines --network, --photos, --output and how to reconstruct."""
-  define_network()
+  define_network(f"{NETWORK} Without it, the network that ships.")
   define_path_list(
     "photos",
     "Photographs, patterns as '*.jpg', folders, or videos.",
@@ -123,9 +125,11 @@ def main() -> None:
       raise UserError(
         f"--{name}: expected some of {', '.join(choice)}, got {unknown[0]}"
       )
-  needed = "network" if values.method == "network" else "morphable_model"
-  if not values[needed].value:
-    raise UserError(f"--{needed}: expected with --method={values.method}")
+  source = values.network or str(SHIPPED)
+  if values.method == "fit":
+    source = values.morphable_model
+    if not source:
+      raise UserError("--morphable_model: expected with --method=fit")
   output = pathlib.Path(values.output)
   found = list_files(values.photos)
   count = reconstruct_photos(
@@ -133,7 +137,7 @@ def main() -> None:
     output,
     load_maker(
       values.method,
-      getattr(values, needed),
+      source,
       landmark_calibration=values.landmark_calibration,
       detector=_DETECTORS[values.locator],
     ),

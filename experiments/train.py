@@ -1,10 +1,12 @@
 """Trains the network: python -m experiments.train --config=... --workdir=...
 
-Ctrl-C or SIGTERM saves and ends with status 0; the same command goes on.
+Ctrl-C or SIGTERM saves and ends with status 0, or with --stopped_status; the
+same command goes on.
 """
 
 import os
 import pathlib
+import sys
 
 from absl import flags
 
@@ -50,6 +52,14 @@ def define_flags() -> None:
     "The address of process 0 where there are several, host:port, or auto"
     " under SLURM, Open MPI and on TPU pods.",
   )
+  flags.DEFINE_integer(
+    "stopped_status",
+    0,
+    "The exit status of a training that was stopped and saved; another than 0"
+    " tells a launcher to start it again.",
+    lower_bound=0,
+    upper_bound=255,
+  )
   flags.DEFINE_integer("num_processes", 1, "How many processes there are.")
   flags.DEFINE_integer("process_id", 0, "Which of them this is, from 0.")
 
@@ -85,6 +95,8 @@ def main() -> None:
       f"train: stopped in {outcome.phase} after step {outcome.step}, saved;"
       " run the same command to go on"
     )
+    sys.stdout.flush()
+    sys.exit(values.stopped_status)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tests.fixtures import REPOSITORY
 # design: each may import those before it, and its own.
 _ROOMS = (
   ("disentangle3d.types",),
+  ("disentangle3d.stores",),
   (
     "disentangle3d.input_files",
     "disentangle3d.output_files",
@@ -75,6 +76,8 @@ _SOLE_IMPORTERS = {
   "trimesh": ("disentangle3d/faces/meshes.py",),
   "igl": ("disentangle3d/evaluation/surfaces.py",),
   "cv2": ("data_prep/",),
+  "fsspec": ("disentangle3d/stores.py",),
+  "ray": ("data_prep/stages/ray_engine.py",),
   "ml_collections": ("experiments/",),
   "absl": ("data_prep/", "experiments/"),
 }

@@ -41,8 +41,10 @@ _OF_TODAY = tuple(
   for path in _DOCUMENTS
   if path.name != "CHANGELOG.md" and not re.match(r"\d", path.name)
 )
-_OF_OTHERS = {"xla_gpu_deterministic_ops", "help", "verbosity"} | {
-  "compilation_cache"
+_OF_OTHERS = {
+  *("xla_gpu_deterministic_ops", "help", "verbosity", "compilation_cache"),
+  # Of ray.
+  *("address", "head"),
 }
 _HISTORY = re.compile(
   r"first day|until 20\d\d|used to|formerly|previously|back then|no longer"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+import functools
 import pathlib
 from typing import Any
 import unicodedata
@@ -20,6 +21,7 @@ from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.fitting.landmark_index import index_landmarks
 from data_prep.photos.listing import natural_key
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.flag_values import split_names
 from data_prep.stages.folder import (
   ALONE,
@@ -105,6 +107,7 @@ def build_dataset(
   heldout: str,
   seed: int = 0,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, Any] | None:
   """Writes the dataset, or this machine's share of it.
 
@@ -114,6 +117,7 @@ def build_dataset(
     heldout: See `split_people`.
     seed: See `split_people`.
     share: Which shards are this machine's; each is one of `folder`'s.
+    engine: Who makes them.
 
   Returns:
     The dataset's manifest once every shard is there; None before.
@@ -147,13 +151,24 @@ def build_dataset(
     pending = stage.pending(share)
     photos = Counter(entry.file for entry in index.entries)
     total = sum(photos[shard] for shard in pending)
+    work = ShardWork(functools.partial(_make, stage, plan, model))
     with progress(STAGE, total=total) as update:
-      for shard in pending:
-        make_shard(stage, shard, plan, model, update)
+      engine.run(work, pending, update)
     if not stage.is_complete():
       logging.info("%s: other machines' shards are still missing", output)
       return None
     return _finish(folder, stage, plan, model, heldout_people, seed)
+
+
+def _make(
+  folder: StageFolder,
+  plan: DatasetPlan,
+  model: MorphableModel,
+  shard: int,
+  part: None,
+  progress: Progress,
+) -> None:
+  make_shard(folder, shard, plan, model, progress)
 
 
 def _finish(

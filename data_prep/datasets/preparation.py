@@ -1,6 +1,7 @@
 """All stages one after another, each a process with a folder of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import pathlib
 import shlex
@@ -11,7 +12,9 @@ from absl import logging
 from data_prep.fitting.photo_page import write_photo_page
 from data_prep.stages.about import ABOUT, read_counts, read_licences
 from data_prep.stages.child_process import run_module
+from data_prep.stages.engine import LOCAL, Engine
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
+from data_prep.stages.ray_engine import RayEngine, address_of, connected
 from disentangle3d.output_files import replace_file
 from disentangle3d.types import UserError
 
@@ -36,6 +39,7 @@ _ASK_AGAIN_S = 5.0
 
 _OWN_FLAGS = (
   *("output", "shard", "morphable_model"),
+  *("engine", "ray_address", "worker_cpus"),
   *(source for *_, source in STAGES),
   # Old names of the same.
   *("images", "model", "landmarks", "fits"),
@@ -132,6 +136,7 @@ def prepare_dataset(
   output: pathlib.Path,
   *,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
   most_pictures: int = 200,
 ) -> bool:
   """Runs the steps that are not done, and writes the page.
@@ -140,6 +145,7 @@ def prepare_dataset(
     steps: From `plan_steps`.
     output: The folder to write; new, empty, or of an earlier run of this.
     share: Which shards are this machine's.
+    engine: Who makes the shards of every stage.
     most_pictures: How many photos the page shows at most.
 
   Returns:
@@ -155,22 +161,25 @@ def prepare_dataset(
     for step in steps
     for name, value in step.options.items()
   }
-  with open_stage(
-    output,
-    STAGE,
-    num_shards=0,
-    settings=settings,
-    licences={},
-    inputs=digest([]),
-    share=share,
-  ) as folder:
+  with (
+    _flags_of(engine) as engine_flags,
+    open_stage(
+      output,
+      STAGE,
+      num_shards=0,
+      settings=settings,
+      licences={},
+      inputs=digest([]),
+      share=share,
+    ) as folder,
+  ):
     failure = output / f".failed-{share.index}-of-{share.count}"
     failure.unlink(missing_ok=True)
     done: dict[str, pathlib.Path] = {}
     for number, step in enumerate(steps, start=1):
       logging.info("%d of %d: %s", number, len(steps), step.stage)
       start = time.monotonic()
-      failed = _run_share(step, share, output)
+      failed = _run_share(step, share, output, engine_flags)
       if read_counts(step.folder):
         done[step.stage] = step.folder
       if failed:
@@ -197,12 +206,29 @@ def prepare_dataset(
     return not failed
 
 
-def _run_share(step: Step, share: Share, output: pathlib.Path) -> bool:
+@contextlib.contextmanager
+def _flags_of(engine: Engine) -> Iterator[list[str]]:
+  """What stages are told of an engine; they share one cluster."""
+  if not isinstance(engine, RayEngine):
+    yield []
+    return
+  with connected(engine.address) as ray:
+    yield [
+      "--engine=ray",
+      f"--ray_address={address_of(ray)}",
+      f"--worker_cpus={engine.worker_cpus}",
+    ]
+
+
+def _run_share(
+  step: Step, share: Share, output: pathlib.Path, engine: Sequence[str]
+) -> bool:
   """Runs a machine's share, and waits for the others'; whether it failed."""
   # One machine begins the folder.
   while share.index and not (step.folder / ABOUT).is_file():
     _wait_for_others(output)
-  if run_module(*step.command(f"--shard={share.index}/{share.count}")):
+  part = f"--shard={share.index}/{share.count}"
+  if run_module(*step.command(part, *engine)):
     return True
   if not read_counts(step.folder):
     logging.info("Waiting for the shards of other machines.")

@@ -33,6 +33,7 @@ from data_prep.fitting.fit_files import (
 )
 from data_prep.fitting.landmark_index import LandmarkIndex
 from data_prep.fitting.shards import landmarks_in_crop
+from data_prep.photos.photo_sets import read_encoded
 from data_prep.stages.folder import StageFolder
 from data_prep.stages.rows import PhotoRow, count_rows, read_shard_rows
 from disentangle3d.faces.morphable_model import MorphableModel
@@ -265,7 +266,7 @@ def _records(
       raise UserError(f"{row.image_id}: ok in the manifest, but has no fit")
     if row.crop_path is None:
       raise UserError(f"{row.image_id}: ok in the manifest, but has no crop")
-    png = row.crop_path.read_bytes()
+    png = read_encoded(row.crop_path)
     try:
       decode_image(png)
     except ValueError as error:

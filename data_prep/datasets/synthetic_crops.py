@@ -1,14 +1,19 @@
 """Writes synthetic photos as align_faces writes photographs."""
 
-from collections.abc import Callable
+import functools
 import pathlib
 
 import numpy as np
 
 from data_prep.datasets.synthetic_set import SyntheticSet, photos_of
-from data_prep.datasets.synthetic_shards import open_set, plan_synthetic_shards
-from data_prep.stages.folder import ALONE, Share
-from data_prep.stages.rows import PhotoRow
+from data_prep.datasets.synthetic_shards import (
+  SyntheticShard,
+  open_set,
+  plan_synthetic_shards,
+)
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
+from data_prep.stages.folder import ALONE, Share, StageFolder
+from data_prep.stages.rows import PhotoRow, write_manifest
 from data_prep.stages.shard_loop import fill_shards
 from disentangle3d.faces.synthetic import SyntheticPhotos
 from disentangle3d.faces.synthetic_world import SyntheticWorld
@@ -23,6 +28,7 @@ def render_aligned(
   world: SyntheticWorld,
   *,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Writes crops and landmarks as align_faces does.
 
@@ -31,6 +37,7 @@ def render_aligned(
     settings: What to render.
     world: From `world_of`.
     share: Which shards are this machine's.
+    engine: Who makes them.
 
   Returns:
     The counts of photos once every shard is there; None before.
@@ -46,20 +53,6 @@ def render_aligned(
   if calibration is not None and settings.jaw == "visible_contour":
     detector = f"{detector} + {calibration.detector.split(' + ')[-1]}"
 
-  def make_rows(
-    number: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    shard = shards[number]
-    indices = shard.plan.indices(shard.start, shard.stop)
-    own = world.replace(photos_per_person=shard.plan.photos_per_person)
-    photos = photos_of(own, settings.seed, indices)
-    rows = [
-      _aligned_row(output, detector, photos, place, int(index))
-      for place, index in enumerate(indices)
-    ]
-    progress(len(rows))
-    return rows
-
   with open_set(
     output,
     settings,
@@ -70,7 +63,34 @@ def render_aligned(
     share=share,
   ) as folder:
     total = sum(shard.num_photos for shard in shards)
-    return fill_shards(folder, share, make_rows, num_photos=total)
+    make = functools.partial(_make, folder, settings.seed, world, detector)
+    return fill_shards(
+      folder,
+      share,
+      ShardWork(make, part=shards.__getitem__, gains_from_gpu=True),
+      num_photos=total,
+      engine=engine,
+    )
+
+
+def _make(
+  folder: StageFolder,
+  seed: int,
+  world: SyntheticWorld,
+  detector: str,
+  number: int,
+  shard: SyntheticShard,
+  progress: Progress,
+) -> None:
+  indices = shard.plan.indices(shard.start, shard.stop)
+  own = world.replace(photos_per_person=shard.plan.photos_per_person)
+  photos = photos_of(own, seed, indices)
+  rows = [
+    _aligned_row(folder.path, detector, photos, place, int(index))
+    for place, index in enumerate(indices)
+  ]
+  write_manifest(folder.manifest(number), rows)
+  progress(len(rows))
 
 
 def _aligned_row(

@@ -1,10 +1,9 @@
 """A training set of synthetic people, rendered and fitted shard by shard."""
 
 from collections.abc import Mapping
-import concurrent.futures
 import dataclasses
+import functools
 import os
-import pathlib
 from typing import Any
 
 from absl import logging
@@ -25,7 +24,8 @@ from data_prep.datasets.synthetic_shards import (
   plan_synthetic_shards,
 )
 from data_prep.datasets.writer import write_dataset_manifest
-from data_prep.stages.folder import ALONE, Share
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
+from data_prep.stages.folder import ALONE, Share, StageFolder
 from data_prep.stages.progress import progress
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -33,6 +33,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
+from disentangle3d.stores import as_path
 from disentangle3d.training.dataset import (
   MANIFEST,
   MORPHABLE_MODEL,
@@ -51,6 +52,7 @@ def render_dataset(
   fitter: MorphableModel,
   *,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> Mapping[str, Any] | None:
   """Renders, fits and writes both splits; a finished set is left as it is.
 
@@ -60,6 +62,7 @@ def render_dataset(
     world: From `world_of`, as `fitter`.
     fitter: The model that is fitted.
     share: Which shards are this machine's.
+    engine: Who makes them.
 
   Returns:
     The manifest once every shard is there; None before.
@@ -67,7 +70,7 @@ def render_dataset(
   Raises:
     ValueError: `output` holds something else, or was begun with other settings.
   """
-  output = pathlib.Path(output)
+  output = as_path(output)
   shards = plan_synthetic_shards(settings)
   with open_set(
     output,
@@ -84,22 +87,14 @@ def render_dataset(
     pending = stage.pending(share)
     total = sum(shards[number].num_photos for number in pending)
 
-    def make(number: int) -> int:
-      records = _records(shards[number], settings, world, fitter, small)
-      write_shard(
-        stage,
-        number,
-        {shards[number].split: (shards[number].file, records)},
-        counts={"ok": len(records)},
-      )
-      return len(records)
-
-    with (
-      concurrent.futures.ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool,
-      progress("render and fit", total=total) as update,
-    ):
-      for count in pool.map(make, pending):
-        update(count)
+    work = ShardWork(
+      functools.partial(_make, stage, settings, world, fitter, small),
+      part=shards.__getitem__,
+      at_once=_SHARDS_AT_A_TIME,
+      gains_from_gpu=True,
+    )
+    with progress("render and fit", total=total) as update:
+      engine.run(work, pending, update)
     if not stage.is_complete():
       logging.info("%s: other machines' shards are still missing", output)
       return None
@@ -111,6 +106,26 @@ def render_dataset(
     )
     stage.record(parts.counts)
     return manifest
+
+
+def _make(
+  folder: StageFolder,
+  settings: SyntheticSet,
+  world: SyntheticWorld,
+  fitter: MorphableModel,
+  small: FitModel,
+  number: int,
+  shard: SyntheticShard,
+  progress: Progress,
+) -> None:
+  records = _records(shard, settings, world, fitter, small)
+  write_shard(
+    folder,
+    number,
+    {shard.split: (shard.file, records)},
+    counts={"ok": len(records)},
+  )
+  progress(len(records))
 
 
 def _records(

@@ -23,6 +23,7 @@ from data_prep.stages.folder import (
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.skins import NONE, skins_for
 from disentangle3d.fitting.calibration_choice import licences_of
+from disentangle3d.stores import as_path
 from disentangle3d.training.dataset import sha256_of
 
 STAGE = "render_synthetic"
@@ -126,4 +127,4 @@ def open_set(
 
 
 def _checksum(file: str) -> bytes:
-  return sha256_of(pathlib.Path(file)).encode()
+  return sha256_of(as_path(file)).encode()

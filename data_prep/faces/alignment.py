@@ -1,25 +1,38 @@
 """The stage `align_faces`: crops of located faces, shard by shard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import pathlib
 
+from data_prep.files.tar_shards import new_tar_shard
 from data_prep.photos.crops import SPHEREFACE, Template, crop_matrix, warp_crop
 from data_prep.photos.encoding import png_bytes
-from data_prep.photos.photo_sets import read_photo
+from data_prep.photos.photo_sets import in_archive, read_photo
 from data_prep.stages.about import read_licences, read_stages
-from data_prep.stages.folder import ALONE, Share, digest, open_stage
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
+from data_prep.stages.folder import (
+  ALONE,
+  Share,
+  StageFolder,
+  digest,
+  open_stage,
+)
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards
+from data_prep.stages.shard_rows import ShardRows, each_row
 from disentangle3d.output_files import replace_file
 
 STAGE = "align_faces"
 
 
-def _align_row(
-  row: PhotoRow, folder: pathlib.Path, template: Template = SPHEREFACE
-) -> PhotoRow:
-  """Writes one photo's crop under `folder`; the row with matrix and path."""
+CROPS = ("files", "tar")
+# Writes a row's crop, a PNG; where it is then.
+_Write = Callable[[PhotoRow, bytes], pathlib.Path]
+
+
+def _align_row(write: _Write, template: Template, row: PhotoRow) -> PhotoRow:
+  """Writes one photo's crop; the row with matrix and path."""
   if row.status != "ok":
     return row
   if row.five_points is None:
@@ -31,10 +44,53 @@ def _align_row(
     return row.rejected("the photo is gone")
   except ValueError as error:
     return row.rejected(str(error).removeprefix(f"{row.image_path}: "))
+  path = write(row, png_bytes(warp_crop(photo, matrix, template)))
+  return dataclasses.replace(row, crop_from_photo=matrix, crop_path=path)
+
+
+def _write_file(
+  folder: pathlib.Path, row: PhotoRow, png: bytes
+) -> pathlib.Path:
   path = folder / "crops" / f"{row.image_id}.png"
   path.parent.mkdir(parents=True, exist_ok=True)
-  replace_file(path, png_bytes(warp_crop(photo, matrix, template)))
-  return dataclasses.replace(row, crop_from_photo=matrix, crop_path=path)
+  replace_file(path, png)
+  return path
+
+
+def _align_files(
+  folder: StageFolder,
+  template: Template,
+  shard: int,
+  rows: Sequence[PhotoRow],
+  progress: Progress,
+) -> list[PhotoRow]:
+  """Crops in a file each."""
+  write = functools.partial(_write_file, folder.path)
+  align = functools.partial(_align_row, write, template)
+  return each_row(align, shard, rows, progress)
+
+
+def _align_tar(
+  folder: StageFolder,
+  template: Template,
+  shard: int,
+  rows: Sequence[PhotoRow],
+  progress: Progress,
+) -> list[PhotoRow]:
+  """Crops in a tar shard beside the manifest."""
+  name = folder.manifest(shard).name.replace("manifest-", "crops-", 1)
+  path = (folder.path / name).with_suffix(".tar")
+  with new_tar_shard(path) as tar:
+
+    def write(row: PhotoRow, png: bytes) -> pathlib.Path:
+      key = f"{shard:05d}_{places[row.image_id]:06d}"
+      about = {"subject": row.subject, "image_id": row.image_id}
+      tar.add(key, {"png": png, "json": about})
+      return in_archive(path, f"{key}.png")
+
+    places = {row.image_id: place for place, row in enumerate(rows)}
+    align = functools.partial(_align_row, write, template)
+    return each_row(align, shard, rows, progress)
 
 
 def align_faces(
@@ -42,7 +98,9 @@ def align_faces(
   output: pathlib.Path,
   *,
   template: Template = SPHEREFACE,
+  crops: str = "files",
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Crops all located photos, shard by shard.
 
@@ -51,7 +109,10 @@ def align_faces(
       are not to be fitted.
     output: The folder to write; new, empty, or of an earlier run of this.
     template: Of the crops.
+    crops: Of `CROPS`: a file each, or a tar shard beside each manifest, with
+      which a store has a thousandth of the files.
     share: Which shards to make.
+    engine: Who makes them.
 
   Returns:
     The counts once every shard is there; None before.
@@ -64,24 +125,30 @@ def align_faces(
   manifests = list_manifests(located)
   contents = [path.read_bytes() for path in manifests]
 
-  def make_rows(
-    shard: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    rows = []
-    for row in read_shard_rows(manifests[shard]):
-      rows.append(_align_row(row, output, template))
-      progress(1)
-    return rows
-
+  # What was begun without the choice goes on.
+  told = {} if crops == "files" else {"crops": crops}
   num_photos = sum(content.count(b"\n") for content in contents)
   with open_stage(
     output,
     STAGE,
     num_shards=len(manifests),
-    settings={"crop_template": template.title},
+    settings={"crop_template": template.title} | told,
     licences=read_licences(located),
     inputs=digest(contents),
     stages_before=read_stages(located),
     share=share,
   ) as folder:
-    return fill_shards(folder, share, make_rows, num_photos=num_photos)
+    align = _align_tar if crops == "tar" else _align_files
+    make = ShardRows(
+      folder,
+      read_shard_rows,
+      functools.partial(align, folder, template),
+      PhotoRow.rejected,
+    )
+    return fill_shards(
+      folder,
+      share,
+      ShardWork(make, part=manifests.__getitem__),
+      num_photos=num_photos,
+      engine=engine,
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+import functools
 import os
 import pathlib
 import types
@@ -17,6 +18,7 @@ from data_prep.faces.detection_rows import (
   detect_some,
   read_ahead,
   row_from_list,
+  row_given_up,
 )
 from data_prep.faces.five_point_lists import read_five_points
 from data_prep.faces.mtcnn.detector import (
@@ -28,9 +30,11 @@ from data_prep.faces.mtcnn.detector import (
 from data_prep.faces.mtcnn.weights import LICENCES
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow
 from data_prep.stages.shard_loop import fill_shards, split_shards
+from data_prep.stages.shard_rows import ShardRows
 
 STAGE = "detect_faces"
 
@@ -50,15 +54,22 @@ SECOND_THRESHOLDS = (0.5, 0.6, 0.7)
 class FaceSource:
   """Where boxes and five points come from.
 
+  Another process is sent the call that made it, and loads the weights itself.
+
   Attributes:
     rows: Makes the rows of photos, some at a time and in order.
     settings: All that decides them, JSON values.
     licences: Terms of what they were made with, by name.
+    remake: Makes the same again.
   """
 
   rows: Callable[[Sequence[Photo]], Iterable[list[PhotoRow]]]
   settings: Mapping[str, Any]
   licences: Mapping[str, str]
+  remake: Callable[[], "FaceSource"]
+
+  def __reduce__(self) -> tuple[Callable[[], "FaceSource"], tuple[()]]:
+    return self.remake, ()
 
 
 def mtcnn_source(
@@ -86,6 +97,7 @@ def mtcnn_source(
     UserModuleNotFoundError: The extra `detect` is not installed.
     ValueError: A setting is out of its range.
   """
+  given = find
   find = find or Detector(settings, side=side).detect
   told: dict[str, Any] = {}
   if second_thresholds is not None:
@@ -103,7 +115,18 @@ def mtcnn_source(
     "most_megapixels": most_megapixels,
   }
   return FaceSource(
-    rows, {"detector": NAME, **dataclasses.asdict(settings), **told}, LICENCES
+    rows,
+    {"detector": NAME, **dataclasses.asdict(settings), **told},
+    LICENCES,
+    functools.partial(
+      mtcnn_source,
+      settings,
+      second_thresholds=second_thresholds,
+      faces=faces,
+      side=side,
+      most_megapixels=most_megapixels,
+      find=given,
+    ),
   )
 
 
@@ -135,7 +158,12 @@ def list_source(path: pathlib.Path) -> FaceSource:
     yield [row_from_list(photo, points) for photo in photos]
 
   told = {"detector": LIST_NAME, "list_sha256": digest([path.read_bytes()])}
-  return FaceSource(rows, told, {path.name: "see where the list came from"})
+  return FaceSource(
+    rows,
+    told,
+    {path.name: "see where the list came from"},
+    functools.partial(list_source, path),
+  )
 
 
 def detect_faces(
@@ -147,6 +175,7 @@ def detect_faces(
   passed_over: Mapping[str, int] = types.MappingProxyType({}),
   photos_per_shard: int = PHOTOS_PER_SHARD,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Detects the faces of photos and writes the manifest, shard by shard.
 
@@ -158,6 +187,7 @@ def detect_faces(
     passed_over: Same: how many files were not taken for photos, by kind.
     photos_per_shard: Photos a manifest shard; a killed run loses one shard.
     share: Which shards to make.
+    engine: Who makes them.
 
   Returns:
     The counts once every shard is there; None before.
@@ -166,15 +196,6 @@ def detect_faces(
     ValueError: `output` holds something else, or no photo has a face.
   """
   shards = split_shards(len(photos), photos_per_shard)
-
-  def make_rows(
-    shard: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    made = []
-    for rows in source.rows([photos[place] for place in shards[shard]]):
-      made += rows
-      progress(len(rows))
-    return made
 
   with open_stage(
     output,
@@ -186,4 +207,28 @@ def detect_faces(
     share=share,
     passed_over=passed_over,
   ) as folder:
-    return fill_shards(folder, share, make_rows, num_photos=len(photos))
+    make = ShardRows(
+      folder, _same, functools.partial(_rows, source), row_given_up
+    )
+    work = ShardWork(
+      make,
+      part=lambda shard: [photos[place] for place in shards[shard]],
+      gains_from_gpu=True,
+    )
+    return fill_shards(
+      folder, share, work, num_photos=len(photos), engine=engine
+    )
+
+
+def _same(photos: Sequence[Photo]) -> Sequence[Photo]:
+  return photos
+
+
+def _rows(
+  source: FaceSource, shard: int, photos: Sequence[Photo], progress: Progress
+) -> list[PhotoRow]:
+  made = []
+  for rows in source.rows(photos):
+    made += rows
+    progress(len(rows))
+  return made

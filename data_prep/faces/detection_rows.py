@@ -155,6 +155,17 @@ def row_from_list(
   )
 
 
+def row_given_up(photo: Photo, reason: str) -> PhotoRow:
+  """The row of a photo in which no face is looked for."""
+  return PhotoRow(
+    image_path=photo.path,
+    subject=photo.subject,
+    image_id=photo.image_id,
+    status="rejected",
+    reason=reason,
+  )
+
+
 def box_around(points: Float[np.ndarray, "5 2"]) -> Float[np.ndarray, "4"]:
   """About MTCNN's box of an upright face with these five points."""
   centre = points.mean(0)

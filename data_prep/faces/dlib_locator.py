@@ -65,6 +65,10 @@ class DlibLocator:
     self._predictor: Any = dlib.shape_predictor(str(weights))
     self._rectangle: Any = dlib.rectangle
 
+  def __reduce__(self) -> tuple[type["DlibLocator"], tuple[()]]:
+    # Another process loads the weights itself.
+    return type(self), ()
+
   def locate(
     self, photo: UInt8[np.ndarray, "H W 3"], row: PhotoRow | None = None
   ) -> LocatedFace:

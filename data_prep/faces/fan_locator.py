@@ -11,6 +11,7 @@ It downloads its weights when it is first used.
 """
 
 from collections.abc import Mapping
+import functools
 import json
 import pathlib
 import subprocess
@@ -51,6 +52,7 @@ class FanLocator:
         there, say; quotes its last line.
     """
     self.name = NAME
+    self._started_with = python, device
     self.licences: Mapping[str, str] = LICENCES
     self._errors = tempfile.TemporaryFile("w+")
     self._process = subprocess.Popen(
@@ -66,6 +68,11 @@ class FanLocator:
       "locator": "fan",
       "face_alignment": version,
     }
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    # Another process starts one of its own, which ends with it.
+    python, device = self._started_with
+    return functools.partial(type(self), python, device=device), ()
 
   def __enter__(self) -> "FanLocator":
     return self

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import operator
 import os
 import pathlib
 import types
@@ -22,9 +23,11 @@ from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo, read_photo
 from data_prep.stages.about import read_licences, read_stages
+from data_prep.stages.engine import LOCAL, Engine, ShardWork
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards, split_shards
+from data_prep.stages.shard_rows import ShardRows, each_row
 from disentangle3d.geometry import five_points
 from disentangle3d.network.landmark_files import SHIPPED
 from disentangle3d.types import UserError
@@ -73,20 +76,13 @@ def rows_of_photos(
 ) -> FaceRows:
   """Photos in which nobody has looked for a face; their rows have no box."""
 
-  def rows(places: range) -> list[PhotoRow]:
-    return [
-      PhotoRow(
-        image_path=photos[place].path,
-        subject=photos[place].subject,
-        image_id=photos[place].image_id,
-        status="ok",
-      )
-      for place in places
-    ]
+  def rows(places: range) -> Callable[[], list[PhotoRow]]:
+    return functools.partial(
+      _rows_without_box, photos[places.start : places.stop]
+    )
 
-  parts = split_shards(len(photos), photos_per_shard)
   return FaceRows(
-    shards=[functools.partial(rows, places) for places in parts],
+    shards=list(map(rows, split_shards(len(photos), photos_per_shard))),
     num_photos=len(photos),
     licences={"photographs": photo_licence},
     settings={
@@ -98,6 +94,18 @@ def rows_of_photos(
     passed_over=passed_over,
     most_megapixels=most_megapixels,
   )
+
+
+def _rows_without_box(photos: Sequence[Photo]) -> list[PhotoRow]:
+  return [
+    PhotoRow(
+      image_path=photo.path,
+      subject=photo.subject,
+      image_id=photo.image_id,
+      status="ok",
+    )
+    for photo in photos
+  ]
 
 
 def rows_of_stage(detected: pathlib.Path) -> FaceRows:
@@ -120,7 +128,7 @@ def rows_of_stage(detected: pathlib.Path) -> FaceRows:
 
 
 def _locate_row(
-  row: PhotoRow, locator: Locator, most_megapixels: float | None
+  locator: Locator, most_megapixels: float | None, row: PhotoRow
 ) -> PhotoRow:
   """One photo's row with its landmarks, or with why there are none."""
   if row.status != "ok":
@@ -168,6 +176,7 @@ def locate_landmarks(
   locator: Locator,
   *,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Locates landmarks and writes the manifest, shard by shard.
 
@@ -176,6 +185,7 @@ def locate_landmarks(
     output: The folder to write; new, empty, or of an earlier run of this.
     locator: Finds the landmarks of a face.
     share: Which shards to make.
+    engine: Who makes them.
 
   Returns:
     The counts once every shard is there; None before.
@@ -184,16 +194,6 @@ def locate_landmarks(
     UserError: `output` holds something else, a manifest is malformed, or
       there are landmarks in no photo.
   """
-
-  def make_rows(
-    shard: int, progress: Callable[[int], object]
-  ) -> list[PhotoRow]:
-    rows = []
-    for row in faces.shards[shard]():
-      rows.append(_locate_row(row, locator, faces.most_megapixels))
-      progress(1)
-    return rows
-
   with open_stage(
     output,
     STAGE,
@@ -205,7 +205,20 @@ def locate_landmarks(
     share=share,
     passed_over=faces.passed_over,
   ) as folder:
-    return fill_shards(folder, share, make_rows, num_photos=faces.num_photos)
+    locate = functools.partial(_locate_row, locator, faces.most_megapixels)
+    make = ShardRows(
+      folder,
+      operator.call,
+      functools.partial(each_row, locate),
+      PhotoRow.rejected,
+    )
+    return fill_shards(
+      folder,
+      share,
+      ShardWork(make, part=faces.shards.__getitem__),
+      num_photos=faces.num_photos,
+      engine=engine,
+    )
 
 
 def make_locator(

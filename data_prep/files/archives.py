@@ -20,6 +20,7 @@ import zipfile
 import zlib
 
 from disentangle3d.input_files import existing_file
+from disentangle3d.stores import in_store, read_range
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 # No photo is larger, so nothing larger is read or unpacked in one piece.
@@ -65,7 +66,9 @@ class ZipArchive:
     """
     self.path = existing_file(path)
     try:
-      self._file = zipfile.ZipFile(self.path)
+      self._file = zipfile.ZipFile(
+        self.path.open("rb") if in_store(self.path) else self.path
+      )
     except _BROKEN as error:
       raise UserError(
         f"{self.path}: expected a zip file, got one that cannot be read"
@@ -179,9 +182,7 @@ class TarArchive:
       )
     try:
       if self._open is None:
-        with self.path.open("rb") as file:
-          file.seek(offset)
-          content = file.read(size)
+        content = read_range(self.path, offset, size)
       else:
         with self._lock:
           if self._stream is None:
@@ -201,7 +202,10 @@ class TarArchive:
 
   def _opened(self) -> IO[bytes]:
     opener: Callable[..., Any] = self._open or open
-    return opener(self.path, "rb")
+    if not in_store(self.path):
+      return opener(self.path, "rb")
+    file = self.path.open("rb")
+    return opener(file, "rb") if self._open else file
 
 
 class _Bounded(io.RawIOBase):

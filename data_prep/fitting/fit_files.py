@@ -10,6 +10,7 @@ import numpy as np
 
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError
 
 MORPHABLE_MODEL = "morphable_model.npz"
@@ -44,7 +45,7 @@ class Fits:
 
 def fits_path(manifest: str | os.PathLike[str]) -> pathlib.Path:
   """The fits beside a manifest shard, e.g. fits-00000-of-00001.npz."""
-  manifest = pathlib.Path(manifest)
+  manifest = as_path(manifest)
   name = manifest.name.replace("manifest-", "fits-", 1)
   return manifest.with_name(name).with_suffix(".npz")
 

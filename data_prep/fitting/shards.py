@@ -127,7 +127,7 @@ def fit_shard(
   index: LandmarkIndex,
   model: FitModel,
   settings: FitSettings,
-  update: Callable[[int], None],
+  update: Callable[[int], object],
 ) -> None:
   """Fits and writes one shard; its manifest comes last.
 

@@ -1,6 +1,7 @@
 """The stage `fit_faces`: coefficients of every person, shard by shard."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -10,10 +11,17 @@ import numpy as np
 
 from data_prep.fitting.fit_files import MORPHABLE_MODEL
 from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
-from data_prep.fitting.plan import plan_shards
+from data_prep.fitting.plan import FitShard, plan_shards
 from data_prep.fitting.shards import LEAST_VISIBLE, FitSettings, fit_shard
 from data_prep.fitting.summary import write_fit_summary
-from data_prep.stages.folder import ALONE, Share, digest, open_stage
+from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
+from data_prep.stages.folder import (
+  ALONE,
+  Share,
+  StageFolder,
+  digest,
+  open_stage,
+)
 from data_prep.stages.progress import progress
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -42,6 +50,7 @@ def fit_faces(
   *,
   settings: FitSettings,
   share: Share = ALONE,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Fits all photos of a folder, or this machine's share of them.
 
@@ -52,6 +61,7 @@ def fit_faces(
     output: The folder to write; new, empty, or of an earlier run.
     settings: What decides the fits.
     share: Which shards are this machine's.
+    engine: Who makes them.
 
   Returns:
     How many photos are ok, how many rejected for which reason; None where
@@ -88,17 +98,32 @@ def fit_faces(
     pending = folder.pending(share)
     photos = sum(len(shards[i].entries) for i in share.shards(len(shards)))
     left = sum(len(shards[i].entries) for i in pending)
+    where = dataclasses.replace(index, entries=(), bad=())
+    work = ShardWork(
+      functools.partial(_fit, folder, where, small, settings),
+      part=shards.__getitem__,
+      gains_from_gpu=True,
+    )
     with progress("fitting", total=photos, done=photos - left) as update:
-      for number in pending:
-        fit_shard(
-          folder, number, shards[number], index, small, settings, update
-        )
+      engine.run(work, pending, update)
     if not folder.is_complete():
       logging.info("%s: other machines' shards are still missing", output)
       return None
     counts = folder.finish()
     write_fit_summary(output, model)
     return counts
+
+
+def _fit(
+  folder: StageFolder,
+  index: LandmarkIndex,
+  model: FitModel,
+  settings: FitSettings,
+  number: int,
+  shard: FitShard,
+  progress: Progress,
+) -> None:
+  fit_shard(folder, number, shard, index, model, settings, progress)
 
 
 def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:

@@ -9,6 +9,8 @@ import re
 
 from absl import logging
 
+from disentangle3d.stores import StorePath
+
 SUFFIXES = (
   *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm"),
   *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
@@ -122,6 +124,8 @@ def sort_names(
 
 def names_in(folder: pathlib.Path) -> SortedNames:
   """The files of a folder, and of all folders in it, in natural order."""
+  if isinstance(folder, StorePath):
+    return sort_names(sorted(folder.names(), key=natural_key))
   odd: list[tuple[str, str]] = []
   return sort_names(list(_walk(folder, "", odd)), odd)
 

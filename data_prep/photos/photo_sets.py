@@ -1,9 +1,10 @@
 """Photographs as people have them: who is in each, and RGB out of any format.
 
 A set is a folder with a folder a person (CASIA-WebFace, LFW, ORL; YTF's with a
-numbered folder a video in it), a zip or tar file of such a folder, or a
-RecordIO file. A photo inside a file is named `set.zip::ann/1.png`, or
-`train.rec::17` by its record's key; every path to a photo may be such a name.
+numbered folder a video in it), a zip or tar file of such a folder, a RecordIO
+file, or a folder of tar shards as WebDataset has them. A photo inside a file is
+named `set.zip::ann/1.png`, or `train.rec::17` by its record's key; every path
+to a photo may be such a name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ import numpy as np
 
 from data_prep.files.archives import TarArchive, ZipArchive
 from data_prep.files.recordio import RecordFile, read_names
+from data_prep.files.tar_shards import has_examples, key_of, read_labels
 from data_prep.photos.decoding import MOST_MEGAPIXELS, decode_photo
 from data_prep.photos.listing import (
   DEEPER,
@@ -30,6 +32,7 @@ from data_prep.photos.listing import (
   natural_key,
   sort_names,
 )
+from disentangle3d.stores import absolute, as_path
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _SEPARATOR = "::"
@@ -96,27 +99,33 @@ def list_set(source: str | os.PathLike[str]) -> PhotoSet:
     source: A folder that has a folder a person; or a .zip or a .tar (.tar.gz,
       .tgz, .tar.bz2, .tar.xz) of one, where `set.zip::folder` says which of
       the folders in it has them, if several could; or a .rec, or a folder with
-      one. A person's folder may be a link; one to another person's folder is
-      that person.
+      one; or a .tar with labels beside the photos, or a folder of such. A
+      person's folder may be a link; one to another person's folder is that
+      person.
 
   Raises:
     UserFileNotFoundError: There is no such folder or file.
     UserError: It holds no photo, or photos that are in nobody's folder, or
       the file is broken; names it.
   """
-  path, root = _split(os.path.abspath(source))
+  path, root = _split(absolute(source))
   if not path.exists():
     raise UserFileNotFoundError(f"{path}: no such folder")
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]
   if len(records) == 1 and records[0].suffix.lower() == ".rec":
     return PhotoSet(_record_photos(records[0]), PassedOver())
+  if shards := _tar_shards(path):
+    return PhotoSet(
+      [photo for shard in shards for photo in _shard_photos(shard)],
+      PassedOver(),
+    )
   if path.is_dir():
     found, prefix = names_in(path), f"{path}/"
   else:
     found, prefix = _names_in_archive(path, root)
   _check_places(found, prefix)
   photos = [
-    Photo(pathlib.Path(prefix + name), name.split("/")[0], name)
+    Photo(as_path(prefix + name), name.split("/")[0], name)
     for name in found.photos
   ]
   return PhotoSet(photos, found.passed_over)
@@ -195,10 +204,10 @@ def _split(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
   text = os.fspath(path)
   at = text.find(_SEPARATOR)
   while at >= 0:
-    if os.path.isfile(text[:at]):
-      return pathlib.Path(text[:at]), text[at + len(_SEPARATOR) :]
+    if as_path(text[:at]).is_file():
+      return as_path(text[:at]), text[at + len(_SEPARATOR) :]
     at = text.find(_SEPARATOR, at + 1)
-  return pathlib.Path(text), ""
+  return as_path(text), ""
 
 
 def open_archive(path: pathlib.Path) -> ZipArchive | TarArchive | RecordFile:
@@ -225,13 +234,50 @@ def _index(
   return kind(path)
 
 
+def in_archive(path: pathlib.Path, member: str) -> pathlib.Path:
+  """The path of a photo in a file, as `read_photo` takes it."""
+  return as_path(f"{path}{_SEPARATOR}{member}")
+
+
+def _tar_shards(path: pathlib.Path) -> list[pathlib.Path]:
+  """The tar shards that a set is made of, if it is."""
+  if not path.is_dir():
+    shards = [path] if path.suffix == ".tar" else []
+  else:
+    shards = sorted(path.glob("*.tar"))
+    if shards and any(place.is_dir() for place in path.iterdir()):
+      return []
+  if shards and has_examples(cast(TarArchive, open_archive(shards[0])).names()):
+    return shards
+  return []
+
+
+def _shard_photos(path: pathlib.Path) -> list[Photo]:
+  """The photos of a tar shard that have a label."""
+  archive = cast(TarArchive, open_archive(path))
+  labels = read_labels(archive)
+  photos = []
+  for name in filter(is_photo, archive.names()):
+    label = labels.get(key_of(name))
+    if label is None:
+      raise UserError(
+        f"{path}::{name}: expected a .cls or a .json with the subject beside"
+        " it, found none"
+      )
+    subject = label["subject"]
+    last = f"{path.stem}.{name.replace('/', '_')}"
+    image_id = label.get("image_id", f"{subject}/{last}")
+    photos.append(Photo(in_archive(path, name), subject, image_id))
+  return photos
+
+
 def _record_photos(path: pathlib.Path) -> list[Photo]:
   labels = RecordFile(path).photo_labels()
   subjects = {key: str(label) for key, label in labels.items()}
   if path.with_suffix(".lst").is_file():
     subjects = read_names(path.with_suffix(".lst"), labels)
   return [
-    Photo(pathlib.Path(f"{path}{_SEPARATOR}{key}"), subject, f"{subject}/{key}")
+    Photo(in_archive(path, str(key)), subject, f"{subject}/{key}")
     for key, subject in subjects.items()
   ]
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 import json
 import os
-import pathlib
 import types
 from typing import Any
 
 from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import replace_file
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError
 
 ABOUT = "about.json"
@@ -47,7 +47,7 @@ def write_about(
   if passed_over:
     about[_PASSED_OVER] = dict(passed_over)
   text = json.dumps(about, indent=2, sort_keys=True) + "\n"
-  replace_file(pathlib.Path(folder) / ABOUT, text)
+  replace_file(as_path(folder) / ABOUT, text)
 
 
 def read_licences(folder: str | os.PathLike[str]) -> dict[str, str]:
@@ -111,7 +111,7 @@ def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
   Raises:
     UserError: Its about.json is no such file.
   """
-  if not (pathlib.Path(folder) / ABOUT).is_file():
+  if not (as_path(folder) / ABOUT).is_file():
     return {}
   return _read(
     folder,
@@ -128,7 +128,7 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
   Raises:
     UserError: Its about.json is no such file.
   """
-  if not (pathlib.Path(folder) / ABOUT).is_file():
+  if not (as_path(folder) / ABOUT).is_file():
     return {}
   return _read(folder, "settings", lambda about: dict(about["settings"]))
 
@@ -136,7 +136,7 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def _read(
   folder: str | os.PathLike[str], what: str, read: Callable[[Any], Any]
 ) -> Any:
-  path = existing_file(pathlib.Path(folder) / ABOUT)
+  path = existing_file(as_path(folder) / ABOUT)
   try:
     return read(json.loads(path.read_text("utf-8")))
   except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -6,6 +6,7 @@ import os
 
 from absl import flags
 
+from disentangle3d.stores import as_path
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 
@@ -100,5 +101,5 @@ def check_inputs(values: flags.FlagValues, *names: str) -> None:
       if not isinstance(value, str):
         _, path = parse_named(name, path)
       # What comes after is in the file: set.zip::faces.
-      if not (os.path.exists(path) or os.path.exists(path.split("::")[0])):
+      if not (as_path(path).exists() or as_path(path.split("::")[0]).exists()):
         raise UserFileNotFoundError(f"--{name}: {path}: no such file or folder")

@@ -42,6 +42,7 @@ INSTEAD_OF_PROCEDURAL = (
 OUTPUT = "The folder to write."
 STAGE_OUTPUT = "The folder to write, or to go on with."
 DATASET = "The folder of build_dataset or render_synthetic."
+ENGINES = ("local", "ray")
 _OLD: dict[str, str] = {}
 
 
@@ -273,6 +274,28 @@ def define_shard() -> None:
     "shard",
     "0/1",
     "Which part of the work is this machine's, i/n with i from 0 to n - 1.",
+  )
+
+
+def define_engine() -> None:
+  """Defines `--engine` and its own; read by `engines.engine_from_flags`."""
+  flags.DEFINE_enum(
+    "engine",
+    "local",
+    ENGINES,
+    "Who makes the shards, this process or the workers of a Ray cluster.",
+  )
+  flags.DEFINE_string(
+    "ray_address",
+    None,
+    "With --engine=ray, the cluster's address as host:port, or auto for the one"
+    " that this machine belongs to; without it one is started on this machine.",
+  )
+  flags.DEFINE_integer(
+    "worker_cpus",
+    1,
+    "With --engine=ray, how many cores a worker has.",
+    lower_bound=1,
   )
 
 

@@ -100,11 +100,18 @@ class StageFolder:
       for shard in share.shards(self.num_shards)
       if not self.manifest(shard).is_file()
     ]
-    patterns = [f".*-{shard:05d}-of-*.partial" for shard in missing]
-    for pattern in [".*.partial"] if share == ALONE else patterns:
+    self.remove_leftovers(missing, share)
+    return missing
+
+  def remove_leftovers(self, shards: Sequence[int], share: Share) -> None:
+    """Removes what killed processes left of some shards."""
+    patterns = [f".*-{shard:05d}-of-*.partial" for shard in shards]
+    if share == ALONE:
+      # Looking into all folders of crops takes its time.
+      patterns = ["**/.*.partial" if shards else ".*.partial"]
+    for pattern in patterns:
       for leftover in self.path.glob(pattern):
         leftover.unlink(missing_ok=True)
-    return missing
 
   def is_begun(self) -> bool:
     """Whether any machine's shard is there."""
@@ -191,7 +198,8 @@ def open_stage(
     dict(licences),
     stages_before,
     manifest_suffix,
-    passed_over,
+    # Other processes are sent it.
+    dict(passed_over),
   )
   with sole_use(path, part=share.index, parts=share.count) as alone:
     if not (path / ABOUT).is_file():

@@ -28,7 +28,8 @@ def progress(
   Yields:
     What to call with each number that is done.
   """
-  told = time.monotonic()
+  begun = told = time.monotonic()
+  before = done
 
   def update(number: int) -> None:
     nonlocal done, told
@@ -37,7 +38,8 @@ def progress(
     if bar.disable and time.monotonic() - told >= _EVERY_S:
       told = time.monotonic()
       of = "" if total is None else f" of {total}"
-      logging.info("%s: %d%s %ss", what, done, of, unit)
+      rate = (done - before) / (told - begun)
+      logging.info("%s: %d%s %ss, %.1f/s", what, done, of, unit, rate)
 
   with tqdm.tqdm(
     total=total, initial=done, desc=what, unit=unit, disable=None

@@ -34,6 +34,7 @@ import numpy as np
 
 from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.output_files import replace_file
+from disentangle3d.stores import as_path, joined, relative
 from disentangle3d.types import (
   NUM_CONTOUR,
   NUM_LANDMARKS,
@@ -112,9 +113,7 @@ def manifest_path(
   folder: str | os.PathLike[str], shard: int = 0, num_shards: int = 1
 ) -> pathlib.Path:
   """The manifest of one shard, e.g. manifest-00000-of-00001.jsonl."""
-  return (
-    pathlib.Path(folder) / f"manifest-{shard:05d}-of-{num_shards:05d}.jsonl"
-  )
+  return as_path(folder) / f"manifest-{shard:05d}-of-{num_shards:05d}.jsonl"
 
 
 def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -124,7 +123,7 @@ def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     UserFileNotFoundError: No such folder, or no manifest in it.
     UserError: A shard is missing, or shards of two runs are mixed.
   """
-  folder = pathlib.Path(folder)
+  folder = as_path(folder)
   existing_folder(folder)
   paths = sorted(folder.glob("manifest-*.jsonl"))
   if not paths:
@@ -247,7 +246,7 @@ def write_manifest(
   Raises:
     UserError: A row is not valid; names the image and the problem.
   """
-  path = pathlib.Path(path)
+  path = as_path(path)
   lines = []
   seen = set()
   for row in rows:
@@ -292,7 +291,7 @@ def _parse_row(line: str, folder: pathlib.Path) -> PhotoRow:
     elif name in _PATHS and value is not None:
       if not isinstance(value, str):
         raise UserError(f"{name}: expected a path, got {value!r}")
-      values[name] = pathlib.Path(os.path.abspath(folder / value))
+      values[name] = joined(folder, value)
     else:
       values[name] = value
   return PhotoRow(**values)
@@ -350,7 +349,7 @@ def _row_to_json(row: PhotoRow, folder: pathlib.Path) -> dict[str, Any]:
     if field.name in _POINTS and value is not None:
       value = _short_numbers(np.asarray(value, np.float32))
     elif field.name in _PATHS and value is not None:
-      value = pathlib.Path(os.path.relpath(value, folder)).as_posix()
+      value = relative(value, folder)
     content[field.name] = value
   return content
 

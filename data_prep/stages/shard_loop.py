@@ -1,28 +1,31 @@
 """The loop of every stage that makes rows shard by shard, and its report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from absl import logging
 
+from data_prep.stages.engine import LOCAL, Engine, ShardWork
 from data_prep.stages.folder import Share, StageFolder
 from data_prep.stages.progress import progress
-from data_prep.stages.rows import PhotoRow, write_manifest
 from disentangle3d.types import UserError
-
-MakeRows = Callable[[int, Callable[[int], object]], list[PhotoRow]]
 
 
 def fill_shards(
-  folder: StageFolder, share: Share, make_rows: MakeRows, *, num_photos: int
+  folder: StageFolder,
+  share: Share,
+  work: ShardWork,
+  *,
+  num_photos: int,
+  engine: Engine = LOCAL,
 ) -> dict[str, int] | None:
   """Makes the shards of a share that are missing.
 
   Args:
     folder: From `open_stage`.
     share: This machine's part.
-    make_rows: Makes a shard's rows and all files they name; is given the
-      shard and what to call with each number of photos done.
+    work: Makes a shard.
     num_photos: In all shards, for the progress bar.
+    engine: Who makes them.
 
   Returns:
     The counts of all rows once every shard is there; None before.
@@ -33,8 +36,7 @@ def fill_shards(
   pending = folder.pending(share)
   expected = round(num_photos * len(pending) / max(folder.num_shards, 1))
   with progress(folder.stage, total=expected) as update:
-    for shard in pending:
-      write_manifest(folder.manifest(shard), make_rows(shard, update))
+    engine.run(work, pending, update)
   if not folder.is_complete():
     logging.info(
       "%s: this share is done; shards of others are missing.", folder.path

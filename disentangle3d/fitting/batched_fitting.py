@@ -120,7 +120,7 @@ def fit_subjects(
   shapes: Sequence[BatchShape] | None = None,
   visible_contour: Bool[np.ndarray, "M"] | None = None,
   max_relative_error: float | None = None,
-  progress: Callable[[int], None] | None = None,
+  progress: Callable[[int], object] | None = None,
 ) -> ImageFits:
   """Fits every subject to all its images.
 
@@ -182,7 +182,7 @@ def _fit_images(
   shapes: Sequence[BatchShape],
   chosen: np.ndarray,
   visibility: np.ndarray,
-  progress: Callable[[int], None] | None,
+  progress: Callable[[int], object] | None,
 ) -> None:
   """Fits the chosen images, batch after batch, into `fits`."""
   for places in image_batches(subjects[chosen], shapes):

@@ -6,6 +6,7 @@
          heldout-00000-of-00001.array_record
 """
 
+from collections.abc import Iterator, Sequence
 import dataclasses
 import hashlib
 import json
@@ -21,6 +22,7 @@ from disentangle3d.faces.morphable_model import (
 )
 from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.output_files import readable
+from disentangle3d.stores import as_path, in_store
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 MANIFEST = "manifest.json"
@@ -30,13 +32,28 @@ _NUMBERS = ("identity_dim", "expression_dim", "num_classes")
 
 
 @dataclasses.dataclass(frozen=True)
+class SplitFile:
+  """One ArrayRecord file of a split.
+
+  Attributes:
+    path: Where it lies, on a disk or in a store.
+    num_records: Photos in it.
+    sha256: Its checksum.
+  """
+
+  path: pathlib.Path
+  num_records: int
+  sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
 class DatasetSplit:
   """One split of a dataset whose manifest was found to be true.
 
   Attributes:
     folder: The dataset.
     name: The split.
-    files: Its ArrayRecord files, in order.
+    contents: Its ArrayRecord files, in order.
     num_records: Photos in it.
     num_people: People in it.
     identity_dim: I of the coefficients.
@@ -47,13 +64,18 @@ class DatasetSplit:
 
   folder: pathlib.Path
   name: str
-  files: tuple[pathlib.Path, ...]
+  contents: tuple[SplitFile, ...]
   num_records: int
   num_people: int
   identity_dim: int
   expression_dim: int
   num_classes: int
   provenance: dict[str, Any]
+
+  @property
+  def files(self) -> tuple[pathlib.Path, ...]:
+    """Where its files lie, in order."""
+    return tuple(file.path for file in self.contents)
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -64,7 +86,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     UserError: The manifest is not one of this format, or the folder's path is
       no UTF-8, in which ArrayRecord finds no file.
   """
-  folder = pathlib.Path(folder)
+  folder = as_path(folder)
   if readable(str(folder)) != str(folder):
     raise UserError(
       f"{readable(str(folder))}: expected a dataset whose path is UTF-8, got"
@@ -90,14 +112,21 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def open_dataset(
-  folder: str | os.PathLike[str], split: str, *, verify: bool = True
+  folder: str | os.PathLike[str],
+  split: str,
+  *,
+  verify: bool = True,
+  part: tuple[int, int] = (0, 1),
 ) -> DatasetSplit:
   """Opens a split and checks what the manifest says of it.
 
   Args:
     folder: The dataset.
     split: Usually "train" or "heldout".
-    verify: Also read every file once, for its checksum.
+    verify: Also read every file once, for its checksum. Files of a store are
+      checked when they are staged.
+    part: Which part of the examples, of how many, is read: only the files that
+      have some of them are checked.
 
   Returns:
     The split.
@@ -107,7 +136,7 @@ def open_dataset(
     UserError: There is no such split, or a file's record count or checksum
       is not the manifest's; names the file, expected and got.
   """
-  folder = pathlib.Path(folder)
+  folder = as_path(folder)
   manifest = read_manifest(folder)
   path = folder / MANIFEST
   try:
@@ -118,9 +147,10 @@ def open_dataset(
         f" {', '.join(sorted(splits)) or 'none'}"
       )
     about = splits[split]
-    for entry in about["files"]:
-      check_file(folder / entry["name"], entry, verify=verify)
     counted = sum(entry["num_records"] for entry in about["files"])
+    for entry in _files_of_part(about["files"], counted, part):
+      if not in_store(folder):
+        check_file(folder / entry["name"], entry, verify=verify)
     if counted != about["num_records"]:
       raise UserError(
         f"{path}: expected {about['num_records']} records in {split!r}, its"
@@ -131,7 +161,10 @@ def open_dataset(
     return DatasetSplit(
       folder=folder,
       name=split,
-      files=tuple(folder / entry["name"] for entry in about["files"]),
+      contents=tuple(
+        SplitFile(folder / entry["name"], entry["num_records"], entry["sha256"])
+        for entry in about["files"]
+      ),
       num_records=int(about["num_records"]),
       num_people=int(about["num_people"]),
       provenance=dict(model),
@@ -142,6 +175,20 @@ def open_dataset(
       f"{path}: expected a manifest of {FORMAT!r}, got one without or with"
       f" another {error}"
     ) from error
+
+
+def _files_of_part(
+  files: Sequence[dict[str, Any]], total: int, part: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+  """The files that have examples of one of some equal parts."""
+  number, parts = part
+  wanted = range(number * total // parts, (number + 1) * total // parts)
+  first = 0
+  for entry in files:
+    stop = first + entry["num_records"]
+    if max(first, wanted.start) < min(stop, wanted.stop) or parts == 1:
+      yield entry
+    first = stop
 
 
 def load_dataset_model(split: DatasetSplit) -> MorphableModel:

@@ -232,6 +232,10 @@ def _find_folder(path: pathlib.Path) -> pathlib.Path:
   for folder in (path, path / FOLDER):
     if (folder / ABOUT).is_file():
       return folder
+  if path == SHIPPED:
+    raise UserFileNotFoundError(
+      f"{path}: no network ships with this copy; expected the path of one"
+    )
   raise UserFileNotFoundError(
     f"{path}: no {ABOUT} here or in {FOLDER}/; expected the workdir of a"
     " finished training or a folder that it exported"

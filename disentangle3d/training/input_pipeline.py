@@ -1,7 +1,6 @@
 """From a dataset on disk to batches on the devices.
 
-Position i of the global batch B at a step is the example
-`example_order(seed, epoch)[(step B + i) mod n]`. The batches of a phase are a
+Which examples a step takes says `example_order`. The batches of a phase are a
 random-access grain dataset indexed by the step, so the step number alone says
 where to go on, on any number of processes and devices: process k of P reads
 the positions [kB/P, (k+1)B/P).
@@ -9,22 +8,27 @@ the positions [kB/P, (k+1)B/P).
 
 from collections.abc import Iterable, Iterator, Sequence
 import concurrent.futures
-import functools
+import dataclasses
 import os
 from typing import Any, Protocol
 
 import grain
 import jax
-from jaxtyping import Int
 import numpy as np
 
+from disentangle3d.stores import in_store
 from disentangle3d.training.batches import TrainBatch as TrainBatch
 from disentangle3d.training.dataset import DatasetSplit
 from disentangle3d.training.dataset import open_dataset as open_dataset
+from disentangle3d.training.example_order import (
+  example_indices,
+  local_positions,
+)
 from disentangle3d.training.records import decode_image as decode_image
 from disentangle3d.training.records import decode_record as decode_record
 from disentangle3d.training.records import encode_image as encode_image
 from disentangle3d.training.records import encode_record as encode_record
+from disentangle3d.training.staging import Staging
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 _IMAGE_SHAPE = (IMAGE_HEIGHT, IMAGE_WIDTH, 3)
@@ -50,18 +54,48 @@ class ExampleReader(Examples, Protocol):
     """Their labels `[n]` and identity coefficients `[n, I]`, without pixels."""
 
 
-class RecordReader:
-  """Reads and decodes records from disk each time they are asked for."""
+@dataclasses.dataclass(frozen=True)
+class _WholeFile:
+  """What grain takes, so that it need not open a file to count it."""
 
-  def __init__(self, split: DatasetSplit):
+  filename: str
+  take: int
+  skip: int = 0
+
+  @property
+  def examples_in_shard(self) -> int:
+    """All of them."""
+    return self.take
+
+
+class RecordReader:
+  """Reads and decodes records from disk each time they are asked for.
+
+  A file is opened, and one of a store copied to the disk, when a record of it
+  is asked for.
+  """
+
+  def __init__(self, split: DatasetSplit, staging: Staging | None = None):
+    """Opens nothing yet.
+
+    Args:
+      split: Whose records.
+      staging: Where files of a store are copied to; None: a folder of this
+        process.
+    """
     self._split = split
-    self._source = grain.sources.ArrayRecordDataSource(
-      [str(path) for path in split.files]
-    )
+    self._stops = np.cumsum([file.num_records for file in split.contents])
+    self._in_store = in_store(split.folder)
+    self._staging = staging or Staging()
+    self._whole: Any = None
+    if not self._in_store:
+      self._whole = grain.sources.ArrayRecordDataSource(
+        [_WholeFile(str(f.path), f.num_records) for f in split.contents]
+      )
 
   def __len__(self) -> int:
     """The number of examples."""
-    return len(self._source)
+    return self._split.num_records
 
   def read(self, indices: Iterable[int]) -> TrainBatch:
     """The examples at `indices`, as NumPy arrays; `position` is empty.
@@ -89,7 +123,25 @@ class RecordReader:
   def read_records(self, indices: Iterable[int]) -> list[dict[str, Any]]:
     """The decoded records at `indices`, their images still PNG."""
     wanted = [int(index) for index in indices]
-    return [decode_record(data) for data in self._source.__getitems__(wanted)]
+    read = self._staged if self._in_store else self._whole.__getitems__
+    return [decode_record(data) for data in read(wanted)]
+
+  def _staged(self, wanted: Sequence[int]) -> Sequence[bytes]:
+    """Records out of copies of their files, file after file."""
+    rows: dict[int, bytes] = {}
+    numbers = np.searchsorted(self._stops, wanted, side="right")
+    for number in np.unique(numbers):
+      file = self._split.contents[number]
+      first = int(self._stops[number]) - file.num_records
+      here = [i for i, n in zip(wanted, numbers, strict=True) if n == number]
+      with self._staging.staged(file) as path:
+        source = grain.sources.ArrayRecordDataSource(
+          [_WholeFile(str(path), file.num_records)]
+        )
+        with source:
+          found = source.__getitems__([index - first for index in here])
+      rows |= dict(zip(here, found, strict=True))
+    return [rows[index] for index in wanted]
 
 
 class MemoryReader:
@@ -117,13 +169,16 @@ class MemoryReader:
     return examples.label[rows], examples.identity_coefficients[rows]
 
 
-def open_reader(split: DatasetSplit, *, cache_bytes: int) -> ExampleReader:
+def open_reader(
+  split: DatasetSplit, *, cache_bytes: int, staging: Staging | None = None
+) -> ExampleReader:
   """A reader of a split: from memory where that is small enough.
 
   Args:
     split: An opened split.
     cache_bytes: A split whose pixels take no more than this is decoded once,
       now (on two cores about 0.3 ms a crop).
+    staging: See `RecordReader`.
 
   Returns:
     The reader.
@@ -131,7 +186,7 @@ def open_reader(split: DatasetSplit, *, cache_bytes: int) -> ExampleReader:
   Raises:
     ValueError: A record is damaged, or its sizes are not the manifest's.
   """
-  reader = RecordReader(split)
+  reader = RecordReader(split, staging)
   if len(reader) * _IMAGE_BYTES > cache_bytes:
     return reader
   chunks = np.array_split(np.arange(len(reader)), max(1, len(reader) // 256))
@@ -182,62 +237,6 @@ def _as_batch(
   )
 
 
-@functools.lru_cache(maxsize=4)
-def example_order(
-  seed: int, epoch: int, num_examples: int
-) -> Int[np.ndarray, "n"]:
-  """The order of an epoch: a permutation, the same on every process."""
-  order = np.random.default_rng((seed, epoch)).permutation(num_examples)
-  order.setflags(write=False)
-  return order
-
-
-def example_indices(
-  seed: int,
-  step: int,
-  positions: Int[np.ndarray, "b"],
-  *,
-  batch_size: int,
-  num_examples: int,
-) -> Int[np.ndarray, "b"]:
-  """The examples at positions of the global batch of a step.
-
-  Args:
-    seed: Of the phase.
-    step: Updates done before this one.
-    positions: i, in [0, B).
-    batch_size: B.
-    num_examples: n.
-
-  Returns:
-    Indices into the split, in [0, n).
-  """
-  places = step * batch_size + np.asarray(positions, np.int64)
-  indices = np.empty(len(places), np.int64)
-  for epoch in np.unique(places // num_examples):
-    here = places // num_examples == epoch
-    order = example_order(seed, int(epoch), num_examples)
-    indices[here] = order[places[here] % num_examples]
-  return indices
-
-
-def local_positions(
-  batch_size: int, *, process: int = 0, num_processes: int = 1
-) -> Int[np.ndarray, "b"]:
-  """The positions of the global batch that one process feeds.
-
-  Raises:
-    UserError: The batch does not divide by the number of processes.
-  """
-  if batch_size % num_processes:
-    raise UserError(
-      f"batch_size: expected a multiple of the {num_processes} processes, got"
-      f" {batch_size}"
-    )
-  share = batch_size // num_processes
-  return np.arange(process * share, (process + 1) * share, dtype=np.int32)
-
-
 def read_batches(
   reader: Examples,
   *,
@@ -245,6 +244,7 @@ def read_batches(
   batch_size: int,
   start: int,
   stop: int,
+  lanes: int = 1,
   threads: int = 2,
   buffered: int = 4,
 ) -> Iterator[TrainBatch]:
@@ -256,6 +256,7 @@ def read_batches(
     batch_size: B, over all processes.
     start: First step.
     stop: One past the last step.
+    lanes: See `example_order`.
     threads: How many batches are read at a time.
     buffered: How many batches wait at most.
 
@@ -273,7 +274,12 @@ def read_batches(
 
   def load(step: int) -> TrainBatch:
     indices = example_indices(
-      seed, step, positions, batch_size=batch_size, num_examples=len(reader)
+      seed,
+      step,
+      positions,
+      batch_size=batch_size,
+      num_examples=len(reader),
+      lanes=lanes,
     )
     return reader.read(indices).replace(position=positions)
 

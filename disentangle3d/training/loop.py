@@ -99,6 +99,7 @@ class PhaseInput:
     basis: The 3DMM of the targets, flat, on the host.
     held: In place of a reader: examples that the devices hold or make, for
       the same devices as train.
+    lanes: Of a reader's examples; see `example_order`.
   """
 
   reader: ExampleReader | None
@@ -106,6 +107,7 @@ class PhaseInput:
   num_classes: int
   basis: TargetBasis
   held: HeldExamples | None = None
+  lanes: int = 1
 
   def __post_init__(self):
     if self.reader is not None and self.held is not None:
@@ -329,7 +331,9 @@ def _device_batches(
       num_examples=len(phase_input.held), seed=phase.seed, **steps
     )
   elif phase_input.reader is not None:
-    host = read_batches(phase_input.reader, seed=phase.seed, **steps)
+    host = read_batches(
+      phase_input.reader, seed=phase.seed, lanes=phase_input.lanes, **steps
+    )
   else:
     raise UserError(f"{phase.name}.examples: expected a dataset, got none")
   ahead: TrainBatch | None = None

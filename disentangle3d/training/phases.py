@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, Int
 from disentangle3d.network.margins import HeadSetting
 from disentangle3d.training.augmentation import Augmentation
 from disentangle3d.training.optimizers import Optimizer, OptimizerSetting
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, check_choice
 
 Source = Literal["dataset", "prior", "fake"]
+GRADIENT_DTYPES = ("float32", "bfloat16")
 # What a phase was called in workdirs of earlier versions.
 OLD_NAMES: Mapping[str, str] = types.MappingProxyType({"encoder": "latents"})
 ENCODER, HEAD = "encoder", "identity_head"
@@ -148,6 +149,8 @@ class Phase:
     average_decay: Of the running average of the params that train, which is
       what is exported; 0 keeps none.
     augmentation: What is done to the examples of a dataset.
+    gradient_dtype: What gradients are averaged over the devices in: of
+      "float32" and "bfloat16" the latter moves half the bytes.
   """
 
   name: str
@@ -165,6 +168,7 @@ class Phase:
   accumulate: int = 1
   average_decay: float = 0.0
   augmentation: Augmentation = Augmentation()
+  gradient_dtype: str = "float32"
 
   def __post_init__(self):
     self._check_choices()
@@ -199,6 +203,9 @@ class Phase:
       )
 
   def _check_choices(self) -> None:
+    check_choice(
+      f"{self.name}.gradient_dtype", self.gradient_dtype, GRADIENT_DTYPES
+    )
     if self.examples not in get_args(Source):
       raise UserError(
         f"{self.name}.examples: expected one of"

@@ -104,7 +104,11 @@ def make_train_step(
     )
     loss = _mean_over_devices(loss)
     gradients = {
-      name: _true_gradient(gradient, is_sharded=name in sharded)
+      name: _true_gradient(
+        gradient,
+        is_sharded=name in sharded,
+        moved_as=jnp.dtype(phase.gradient_dtype),
+      )
       for name, gradient in gradients.items()
     }
     updated, opt_state, norms = _update(phase, state, trained, gradients)
@@ -175,9 +179,13 @@ def _accumulated(
   return loss, jax.tree.map(jnp.ravel, examples), gradients
 
 
-def _true_gradient(gradient: Any, *, is_sharded: bool) -> Any:
+def _true_gradient(
+  gradient: Any, *, is_sharded: bool, moved_as: jnp.dtype
+) -> Any:
   if not is_sharded:
-    return _mean_over_devices(gradient)
+    moved = jax.tree.map(lambda leaf: leaf.astype(moved_as), gradient)
+    mean = _mean_over_devices(moved)
+    return jax.tree.map(lambda m, g: m.astype(g.dtype), mean, gradient)
   # All devices' losses flow back into each shard, that many times the mean.
   return jax.tree.map(lambda leaf: leaf / lax.axis_size(AXIS), gradient)
 

@@ -63,6 +63,23 @@ def define_cpu_devices() -> None:
   )
 
 
+def define_link() -> None:
+  """Defines what connects devices; see `scaling.Link`."""
+  flags.DEFINE_float(
+    "link_gb_s",
+    50.0,
+    "What a device sends a second over the slowest link on the way, in 1e9"
+    " bytes; 50 is 400 Gbit/s.",
+    lower_bound=1e-6,
+  )
+  flags.DEFINE_float(
+    "link_latency_us",
+    5.0,
+    "Microseconds until a first byte arrives.",
+    lower_bound=0.0,
+  )
+
+
 def use_cpu_devices(count: int) -> None:
   """Computes on so many fake CPU devices; 0 leaves what is there."""
   if count:

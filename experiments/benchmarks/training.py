@@ -16,8 +16,10 @@ from disentangle3d.reporting.charts import Series, figure_png, line_chart
 from disentangle3d.reporting.html_page import Row, Table
 from disentangle3d.reporting.markdown import markdown_table
 from disentangle3d.types import UserError
+from experiments.benchmarks.collectives import Collective, collectives_of
 from experiments.benchmarks.machine import check_precisions, matrix_peak
 from experiments.benchmarks.profile import costliest_operations
+from experiments.benchmarks.scaling import Link
 from experiments.benchmarks.steps import PreparedStep, prepare_step
 from experiments.benchmarks.timing import time_calls
 
@@ -52,6 +54,9 @@ class StepSpeed:
     peak_share: flops a second, of matrix_peak.
     costliest: Operations and their shares of a device's busy time; empty if
       not asked for.
+    moved: What the compiled step moves between devices.
+    predicted: What efficiency is predicted to be from the same step on one
+      device and the link, where nothing is hidden; NaN without such a step.
   """
 
   devices: int
@@ -70,6 +75,13 @@ class StepSpeed:
   matrix_peak: float
   peak_share: float
   costliest: Sequence[tuple[str, float]] = ()
+  moved: Sequence[Collective] = ()
+  predicted: float = math.nan
+
+  @property
+  def moved_bytes(self) -> float:
+    """What a device sends in a step."""
+    return sum(one.moved_bytes(self.devices) for one in self.moved)
 
 
 def measure_step(
@@ -122,6 +134,7 @@ def measure_step(
     matrix_peak=peak,
     peak_share=flops / a_step / peak,
     costliest=costliest,
+    moved=collectives_of(compiled.as_text(), len(prepared.devices)),
   )
 
 
@@ -146,13 +159,14 @@ def _program_bytes(compiled: Any) -> float:
 
 
 def with_efficiency(
-  rows: Sequence[StepSpeed], *, weak: bool
+  rows: Sequence[StepSpeed], *, weak: bool, link: Link
 ) -> list[StepSpeed]:
   """Fills in efficiency, against the fewest devices of the same study.
 
   Args:
     rows: Measured.
     weak: Whether a batch grows with the devices.
+    link: For what is predicted.
 
   Returns:
     The same rows.
@@ -169,8 +183,21 @@ def with_efficiency(
   def rate(row: StepSpeed) -> float:
     return row.images_per_s / row.devices
 
+  def predicted(row: StepSpeed) -> float:
+    one = first[study(row)]
+    if one.devices > 1:
+      return math.nan
+    alone_s = row.batch_size / row.devices / one.images_per_s
+    operations = sum(one.operations for one in row.moved)
+    moving_s = link.seconds(row.moved_bytes, operations, row.devices)
+    return alone_s / (alone_s + moving_s)
+
   return [
-    dataclasses.replace(row, efficiency=rate(row) / rate(first[study(row)]))
+    dataclasses.replace(
+      row,
+      efficiency=rate(row) / rate(first[study(row)]),
+      predicted=predicted(row),
+    )
     for row in rows
   ]
 
@@ -183,6 +210,8 @@ def table_of(rows: Sequence[StepSpeed]) -> Table:
       f"{row.images_per_s:.1f}",
       f"{row.images_per_s / row.devices:.1f}",
       f"{row.efficiency:.0%}",
+      None if math.isnan(row.predicted) else f"{row.predicted:.0%}",
+      f"{row.moved_bytes / 2**20:.1f}",
       *(f"{ms:.1f}" for ms in (row.p25_ms, row.p50_ms, row.p75_ms, row.p95_ms)),
       f"{row.compile_s:.1f}",
       None if math.isnan(row.peak_mib) else f"{row.peak_mib:.0f}",
@@ -203,6 +232,7 @@ def table_of(rows: Sequence[StepSpeed]) -> Table:
   return Table(
     (
       *("devices", "batch", "precision", "images/s", "a device", "efficiency"),
+      *("predicted", "moved, MiB"),
       *("p25, ms", "p50, ms", "p75, ms", "p95, ms", "compiling, s"),
       *("peak, MiB", "program, MiB", "TFLOP a step", "TFLOP/s"),
       *("matrix peak, TFLOP/s", "share"),
@@ -241,6 +271,7 @@ def study(
   device_counts: Sequence[int],
   batch_sizes: Sequence[int],
   weak: bool,
+  link: Link,
   input: str,
   num_crops: int,
   steps: int,
@@ -255,6 +286,7 @@ def study(
     device_counts: How many devices share a step.
     batch_sizes: Over all devices, or of one device if `weak`.
     weak: Whether a batch grows with the devices.
+    link: What connects the devices, for what is predicted.
     input: In `INPUTS`.
     num_crops: Of the device-resident set.
     steps: How many are timed.
@@ -294,4 +326,4 @@ def study(
       del prepared
       print(markdown_table(table_of([row])).splitlines()[2], flush=True)
       rows.append(row)
-  return with_efficiency(rows, weak=weak)
+  return with_efficiency(rows, weak=weak, link=link)

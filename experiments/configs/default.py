@@ -143,6 +143,12 @@ def _examples() -> ConfigDict:
   config.path = config_dict.placeholder(str)
   config.verify_checksums = True  # read every file of it once, at the start
   config.cache_mib = 4096  # a split of fewer decoded MiB is held in memory
+  # Parts of the examples, each for a part of the batch: processes whose number
+  # divides it read their own parts' files only. Decides the order.
+  config.lanes = 1
+  # Where the files of a dataset in a store are copied to, and how much of them.
+  config.staging_folder = config_dict.placeholder(str)
+  config.staging_gib = 100
   # "trunk_features": the .npz that keeps them, made where it is not there.
   config.features_file = config_dict.placeholder(str)
   config.people = 1_000  # K of "synthetic" without a dataset
@@ -188,6 +194,7 @@ def _phase(config: ConfigDict) -> ConfigDict:
   config.batch_size = 256  # over all devices
   config.accumulate = 1  # parts a device takes its share of a batch in
   config.average_decay = 0.0  # of the params' running average; 0: none
+  config.gradient_dtype = "float32"  # or bfloat16, averaged over the devices so
   config.examples = "dataset"  # "dataset", "prior" or "fake"
   config.optimizers = ConfigDict()  # of the modules that train
   config.weights = ConfigDict(dict.fromkeys(LOSSES, 0.0))  # 0: left out

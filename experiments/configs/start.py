@@ -1,14 +1,16 @@
-r"""The network that ships with the package: a photo in, a face out.
+r"""A network to start with, to ship in the package: a photo in, a face out.
 
 What: tiny trunk, ICT-FaceKit's sizes, on 60,000 photographs of 6,000 people of
 the synthetic world in real people's skins, with their true coefficients; from
 nothing that is not free. Adam; flips, and a pixel's play of the alignment.
-Commands: python -m data_prep.render_synthetic --morphable_model=ict.npz \
+The world: python -m data_prep.render_synthetic --morphable_model=ict.npz \
   --skins=auto --landmark_calibration=auto --labels=true --people=6000 \
   --photos_per_person=10 --heldout_people=100 --seed=1 --output=set
-  python -m experiments.train --config=start \
+Command: python -m experiments.train --config=start \
   --workdir=<folder> --config.examples.path=set
-  python -m experiments.ship_network --network=<folder> --output=<folder>
+Time and accuracy: not yet measured; rates as the demo's.
+For the package: python -m experiments.ship_network --network=<folder> \
+  --output=<folder>
 """
 
 from ml_collections import ConfigDict

@@ -24,6 +24,7 @@ from disentangle3d.faces.morphable_model import (
   without_modes,
 )
 from disentangle3d.fitting.batched_fitting import fit_subjects
+from disentangle3d.fitting.batches import BatchShape
 from disentangle3d.fitting.calibration_choice import AUTO, calibrated_model
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.fitting.landmark_fitting import FitOptions
@@ -42,6 +43,7 @@ from experiments.photographs.skins import Layout, skin_layout
 _LEAST_LANDMARKS = 8
 # Batches of faces that programs are compiled for: most, and one by one.
 _BATCHES = (8, 1)
+_EACH_BY_ITSELF = BatchShape(images=1, subjects=8)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -186,10 +188,14 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
       synthesize_shape(model, identity, neutral),
     )
 
-  def fit(faces: Sequence[FoundFace], subjects: np.ndarray) -> Codes:
+  def fit(
+    faces: Sequence[FoundFace],
+    subjects: np.ndarray,
+    shapes: Sequence[BatchShape] | None = None,
+  ) -> Codes:
     points, visibility = crop_landmarks(faces)
     fits = fit_subjects(
-      model, points, visibility, subjects, options=FitOptions()
+      model, points, visibility, subjects, options=FitOptions(), shapes=shapes
     )
     return Codes(fits.identity_coefficients, fits.expression_coefficients)
 
@@ -197,7 +203,8 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
   return FaceMaker(
     name="fit",
     code_names=("identity_coefficients", "expression_coefficients"),
-    encode=lambda faces: fit(faces, np.arange(len(faces))),
+    # One program for any number of faces.
+    encode=lambda faces: fit(faces, np.arange(len(faces)), [_EACH_BY_ITSELF]),
     pool=lambda faces, _: fit(faces, np.zeros(len(faces), int)),
     sha256=_digest(model),
     decode=functools.partial(run, jax.tree.map(jnp.asarray, model)),

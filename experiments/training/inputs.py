@@ -29,6 +29,7 @@ from disentangle3d.training.rendered import (
   rendered_examples,
 )
 from disentangle3d.training.resident import resident_examples
+from disentangle3d.training.staging import Staging
 from disentangle3d.types import UserError
 from experiments.training import features
 from experiments.training.phases import phases_of
@@ -117,7 +118,10 @@ def open_input(
       morphable_model,
     )
   split = open_dataset(
-    expand(examples.path), "train", verify=examples.verify_checksums
+    expand(examples.path),
+    "train",
+    verify=examples.verify_checksums,
+    part=own_part(examples),
   )
   morphable_model = load_dataset_model(split)
   _check_sizes(model, split, morphable_model)
@@ -125,7 +129,10 @@ def open_input(
   match kind:
     case "grain":
       cache = examples.cache_mib * _MIB
-      sources["reader"] = open_reader(split, cache_bytes=cache)
+      sources["reader"] = open_reader(
+        split, cache_bytes=cache, staging=staging_of(examples)
+      )
+      sources["lanes"] = examples.lanes
     case features.KIND:
       sources["reader"] = features.open_features(config, split, model)
     case "device_resident":
@@ -137,6 +144,22 @@ def open_input(
       config, morphable_model, split.num_records, split.num_classes, **sources
     ),
     morphable_model,
+  )
+
+
+def own_part(examples: ConfigDict) -> tuple[int, int]:
+  """Which part of the examples this process reads, of how many."""
+  processes = jax.process_count()
+  if examples.kind == "grain" and examples.lanes % processes == 0:
+    return jax.process_index(), processes
+  return 0, 1
+
+
+def staging_of(examples: ConfigDict) -> Staging:
+  """Where the files of a dataset in a store are copied to."""
+  folder = examples.staging_folder
+  return Staging(
+    expand(folder) if folder else None, most_bytes=examples.staging_gib << 30
   )
 
 

@@ -107,6 +107,7 @@ def _phase_of(
     seed=config.seed + PHASES.index(name),
     accumulate=phase.accumulate,
     average_decay=phase.average_decay,
+    gradient_dtype=phase.gradient_dtype,
     augmentation=_augmentation_of(config.augmentation),
     **joint,
   )

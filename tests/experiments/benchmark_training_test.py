@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import math
 import unittest
@@ -7,7 +8,9 @@ import jax
 import numpy as np
 
 from disentangle3d.network.face_model import FaceModel
+from experiments.benchmarks.collectives import Collective
 from experiments.benchmarks.machine import matrix_peak
+from experiments.benchmarks.scaling import Link
 from experiments.benchmarks.steps import prepare_step
 from experiments.benchmarks.training import (
   StepSpeed,
@@ -62,10 +65,18 @@ class BenchmarkTrainingTest(absltest.TestCase):
 
   def test_efficiency_is_against_the_fewest_devices_of_the_same_study(self):
     strong = [_row(1, 100.0), _row(4, 200.0), _row(2, 50.0, batch_size=32)]
-    rows = with_efficiency(strong, weak=False)
+    # 2e9 bytes an all-reduce payload move as many at two devices, 3e9 at four.
+    gradient = Collective("all-reduce", "gradient", 2e9)
+    strong[1] = dataclasses.replace(strong[1], moved=[gradient])
+    link = Link(gb_s=50.0, latency_us=1e3)
+    rows = with_efficiency(strong, weak=False, link=link)
     self.assertEqual([row.efficiency for row in rows], [1.0, 0.5, 1.0])
+    # A quarter of 64 images at 100 a second, and 60 + 2 ms on the way.
+    self.assertAlmostEqual(rows[1].predicted, 0.16 / (0.16 + 0.062))
+    self.assertEqual(rows[0].predicted, 1.0)
+    self.assertTrue(math.isnan(rows[2].predicted))
     grown = [_row(1, 100.0), _row(4, 300.0, batch_size=256)]
-    rows = with_efficiency(grown, weak=True)
+    rows = with_efficiency(grown, weak=True, link=link)
     self.assertEqual([row.efficiency for row in rows], [1.0, 0.75])
 
   def test_table_and_chart(self):
@@ -74,7 +85,9 @@ class BenchmarkTrainingTest(absltest.TestCase):
     self.assertLen(table.header, len(table.rows[1]))
     of_two = " ".join(map(str, table.rows[1]))
     # 150 images/s at 2 TFLOP per 64 images.
-    self.assertStartsWith(of_two, "2 64 float32 150.0 75.0 100% 9.0 10.0 11.0")
+    self.assertStartsWith(
+      of_two, "2 64 float32 150.0 75.0 100% None 0.0 9.0 10.0 11.0"
+    )
     self.assertEndsWith(of_two, "None 100 2.000 4.688 1000.000 50%")
     self.assertStartsWith(chart_of(rows, weak=False), b"\x89PNG")
 

@@ -22,6 +22,7 @@ from data_prep.photos.loose_photos import LoosePhoto, list_files, read_photos
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.faces.morphable_model import landmark_points, without_modes
 from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.fitting import batched_fitting
 from disentangle3d.geometry import (
   Camera,
   five_points,
@@ -392,6 +393,18 @@ class ReconstructTest(absltest.TestCase):
     self.assertEqual(alpha, other["identity_coefficients"])
     rows = json.loads((output / "results.json").read_text())["photos"]
     self.assertEqual(rows[2]["reason"], "no 68 landmarks to fit")
+
+  @pytest.mark.slow
+  def test_one_program_fits_any_number_of_faces(self):
+    finder = KnownFaces(self.landmarks)
+    faces = [
+      finder.face(LoosePhoto("1", gradient_photo(n)), n) for n in (0, 1, 2)
+    ]
+    maker = fit_maker(self.basis)
+    before = batched_fitting._fit_batch._cache_size()
+    together, alone = maker.encode(faces), maker.encode(faces[1:2])
+    self.assertEqual(batched_fitting._fit_batch._cache_size() - before, 1)
+    np.testing.assert_array_equal(together.identity[1], alone.identity[0])
 
   def test_a_killed_run_goes_on_and_ends_in_the_same_files(self):
     photos = self.scratch / "many"

@@ -107,12 +107,12 @@ class DressTest(absltest.TestCase):
     cls.canvas = appearance.make_canvas(HOLED)
     closure = head_closure(HOLED)
     cls.worn = wardrobe.make_wardrobe(HOLED, closure, cls.canvas, SKINS, seed=0)
-    palette = appearance.constant_palette()
-    cls.dresses = jax.jit(
-      jax.vmap(
-        lambda normal: wardrobe.dress(cls.worn, cls.canvas, palette, normal)
-      )
-    )
+    cls.palette = appearance.constant_palette()
+
+  def dresses(self, normal):
+    return jax.vmap(
+      lambda one: wardrobe.dress(self.worn, self.canvas, self.palette, one)
+    )(jnp.asarray(normal))
 
   def test_skins_are_ordered_by_tone(self):
     self.assertTrue((np.diff(np.asarray(self.worn.tone).sum(1)) > 0).all())
@@ -122,7 +122,7 @@ class DressTest(absltest.TestCase):
     # border between partners can show.
     normal = np.zeros((4, wardrobe.SKIN_DRAWS), np.float32)
     normal[:, 0] = [-2, -1, 1, 2]
-    dress = self.dresses(jnp.asarray(normal))
+    dress = self.dresses(normal)
     face = np.asarray(dress.face)[:, :1_500]
     np.testing.assert_allclose(
       face,

@@ -8,6 +8,7 @@ import numpy as np
 
 from disentangle3d.inference import encode
 from disentangle3d.training.export import (
+  SHIPPED,
   abstract_params,
   load_network,
   save_network,
@@ -44,6 +45,33 @@ class ExportTest(absltest.TestCase):
       self.assertIsNone(got.mirror_vertices)
       self.assertEqual(got.licence, "Apache-2.0")
       self.assertEqual(got.phase, "encoder")
+
+  def test_half_precision_takes_half_the_room(self):
+    half = self.workdir / "half"
+    save_network(
+      half, MODEL, self.params, MORPHABLE_MODEL, phase="encoder", half=True
+    )
+    got = load_network(half)
+    chex.assert_trees_all_equal_dtypes(got.params, self.params)
+    chex.assert_trees_all_close(got.params, self.params, rtol=1e-3, atol=1e-6)
+    sizes = [
+      (folder / "params.npz").stat().st_size for folder in (half, self.folder)
+    ]
+    self.assertBetween(sizes[0] / sizes[1], 0.49, 0.55)
+
+  @absltest.skipUnless(SHIPPED.is_dir(), "no network ships with this copy")
+  def test_the_shipped_network_is_small_and_of_ict_facekit(self):
+    network = load_network()
+    self.assertIn("ICT-FaceKit", network.name)
+    self.assertIn("MIT", network.licence)
+    self.assertTrue((SHIPPED / "LICENSE.md").is_file())
+    size = sum(path.stat().st_size for path in SHIPPED.iterdir())
+    self.assertLess(size, 12e6)
+
+  @absltest.skipIf(SHIPPED.is_dir(), "a network ships with this copy")
+  def test_where_none_ships_that_is_said(self):
+    with self.assertRaisesRegex(UserError, "no network ships with this copy"):
+      load_network()
 
   def test_the_landmarks_calibration_goes_with_the_mesh(self):
     self.assertIsNone(load_network(self.folder).landmark_calibration)

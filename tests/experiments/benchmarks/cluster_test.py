@@ -1,0 +1,123 @@
+import dataclasses
+
+from absl.testing import absltest
+
+from experiments.benchmarks.cluster import (
+  Machines,
+  StageCost,
+  cluster_table,
+  costs_of,
+  simulate,
+  simulate_stage,
+)
+from experiments.benchmarks.ray_overhead import EngineTimes, overhead_table
+
+_COST = StageCost("detect_faces", 10.0, 0.0, 0.0, 0.0)
+# Nothing but cores is waited for.
+_IDEAL = Machines(
+  nodes=2,
+  cores=4,
+  start_s=0.0,
+  files_s=1e12,
+  handed_out_s=1e12,
+  indexed_s=1e12,
+  hours_between_losses=1e12,
+  spread=0.0,
+)
+_PHOTOS = 8 * 512 * 10
+
+
+class ClusterTest(absltest.TestCase):
+  def test_without_anything_to_wait_for_it_is_work_over_cores(self):
+    stage = simulate_stage(_COST, _PHOTOS, _IDEAL)
+    self.assertAlmostEqual(stage.hours, _PHOTOS * 0.01 / 8 / 3600)
+    self.assertAlmostEqual(stage.efficiency, 1.0)
+    self.assertEqual((stage.limit, stage.lost), ("cores", 0))
+
+  def test_each_resource_limits_when_it_is_short(self):
+    # 41 s of work in all on 8 cores.
+    for limit, change in {
+      "start": {"start_s": 200.0},
+      "driver": {"handed_out_s": 0.2},
+      "few shards": {"nodes": 200},
+    }.items():
+      cluster = dataclasses.replace(_IDEAL, **change)
+      self.assertEqual(simulate_stage(_COST, _PHOTOS, cluster).limit, limit)
+    reading = dataclasses.replace(_COST, files_read=1.0)
+    slow = dataclasses.replace(_IDEAL, files_s=100.0)
+    stage = simulate_stage(reading, _PHOTOS, slow)
+    self.assertEqual(stage.limit, "files")
+    # The file system serves no faster than it can.
+    self.assertGreaterEqual(stage.hours, _PHOTOS / 100 / 3600)
+
+  def test_an_index_is_read_before_the_first_shard(self):
+    cost = dataclasses.replace(_COST, indexed=1.0)
+    cluster = dataclasses.replace(_IDEAL, indexed_s=100.0)
+    stage = simulate_stage(cost, _PHOTOS, cluster)
+    self.assertAlmostEqual(
+      stage.hours, (_PHOTOS / 100 + _PHOTOS * 0.01 / 8) / 3600
+    )
+    self.assertEqual(stage.limit, "driver")
+
+  def test_lost_nodes_cost_what_they_were_making(self):
+    cluster = dataclasses.replace(_IDEAL, hours_between_losses=0.01)
+    stage = simulate_stage(_COST, _PHOTOS, cluster)
+    self.assertGreater(stage.lost, 0)
+    self.assertGreater(
+      stage.hours, simulate_stage(_COST, _PHOTOS, _IDEAL).hours
+    )
+
+  def test_small_files_limit_and_tar_shards_do_not(self):
+    core_ms = dict.fromkeys(
+      *(
+        ["detect_faces", "locate_landmarks", "align_faces", "fit_faces"]
+        + ["build_dataset"],
+      ),
+      2.0,
+    )
+    cluster = Machines(nodes=128)
+    hours = {
+      tar: simulate(costs_of(core_ms, tar_crops=tar), 5_800_000, cluster)
+      for tar in (False, True)
+    }
+    align = {tar: run.stages[2] for tar, run in hours.items()}
+    self.assertEqual(align[False].limit, "files")
+    self.assertLess(align[True].hours, align[False].hours / 3)
+    table = cluster_table(list(hours.values())[:1])
+    self.assertLen(table.header, len(table.rows[0]))
+    self.assertIn("files (align_faces", table.rows[0][-1])
+
+  def test_more_nodes_are_never_slower_but_less_efficient(self):
+    costs = costs_of(
+      dict.fromkeys(
+        [
+          *("detect_faces", "locate_landmarks", "align_faces"),
+          *("fit_faces", "build_dataset"),
+        ],
+        4.0,
+      ),
+      tar_crops=True,
+    )
+    hours = [
+      simulate(costs, 1_000_000, Machines(nodes=nodes)).hours
+      for nodes in (1, 4, 16)
+    ]
+    self.assertTrue(hours[0] > hours[1] > hours[2])
+    self.assertLess(hours[0] / hours[2], 16)
+
+
+class OverheadTest(absltest.TestCase):
+  def test_the_table_adds_medians_up(self):
+    times = [
+      EngineTimes("detect_faces", 100, [2.0, 1.0, 3.0], [2.2] * 3, True),
+      EngineTimes("align_faces", 100, [2.0], [2.0], False),
+    ]
+    table = overhead_table(times)
+    self.assertEqual(
+      table.rows[0], ("detect_faces", "50.0", "45.5", "+10.0%", "yes")
+    )
+    self.assertEqual(table.rows[2], ("all", "25.0", "23.8", "+5.0%", "no"))
+
+
+if __name__ == "__main__":
+  absltest.main()
