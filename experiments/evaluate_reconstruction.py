@@ -148,6 +148,12 @@ def _define_york() -> None:
     False,
     "Whether the scans of --york are scored as rendered at every yaw, too.",
   )
+  flags.DEFINE_bool(
+    "york_parts",
+    False,
+    "Whether fits with parts of the landmark calibration are scored on --york,"
+    " too, one photo and all of a person: what each part adds.",
+  )
   define_path(
     "eos_model",
     "A 3D morphable model, e.g. Surrey's, that eos-py (the extra benchmark)"
@@ -189,6 +195,7 @@ def main() -> None:
         landmark_calibration=values.landmark_calibration,
         eos_model=values.eos_model,
         yaw=values.york_yaw,
+        parts=values.york_parts,
         people=values.people,
       ),
       morphable_model=values.morphable_model,

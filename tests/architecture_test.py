@@ -44,7 +44,7 @@ INNER_ROOMS = {
     "photos": ("files",),
     "evaluation_sets": ("files", "photos"),
     "faces": ("files", "photos", "stages"),
-    "fitting": ("faces", "photos", "stages"),
+    "fitting": ("evaluation_sets", "faces", "photos", "stages"),
     "datasets": ("fitting", "photos", "stages"),
   },
   "experiments": {

@@ -101,10 +101,10 @@ class State:
 def start(
   basis: LandmarkBasis, observed: Observed, options: FitOptions
 ) -> State:
-  """Zero coefficients and the closed-form cameras of the mean shape."""
+  """The prior's means and the closed-form cameras of their shapes."""
   subjects, images = observed.weights.shape[:2]
   points = jnp.broadcast_to(
-    basis.mean[None, None], (subjects, images, *basis.mean.shape)
+    basis.mean[..., None, :, :], (subjects, images, *basis.mean.shape[-2:])
   )
   scatter = _scatter(observed, points, observed.landmarks)
   scale, rotation = start_camera(scatter.points, scatter.residuals)
@@ -296,7 +296,8 @@ def _landmark_shapes(
   basis: LandmarkBasis, identity: Array, expression: Array
 ) -> Array:
   """Landmarks of all images, `[S, N, 3, P]`, mm."""
-  person = basis.mean[None] + combine(identity, basis.identity)
+  person = combine(identity, basis.identity)
+  person = person + jnp.broadcast_to(basis.mean, person.shape)
   return person[:, None] + combine(expression, basis.expression)
 
 

@@ -119,6 +119,7 @@ def fit_subjects(
   options: FitOptions,
   shapes: Sequence[BatchShape] | None = None,
   visible_contour: Bool[np.ndarray, "M"] | None = None,
+  identity_mean: Float[np.ndarray, "M I"] | None = None,
   max_relative_error: float | None = None,
   progress: Callable[[int], object] | None = None,
 ) -> ImageFits:
@@ -133,6 +134,8 @@ def fit_subjects(
     shapes: Sizes of batches (`plan_batches`); None plans for these subjects.
     visible_contour: Which images' contours follow the silhouette, `[M]`; needs
       a `FitModel` with contours. None is none.
+    identity_mean: Of the identity's prior by each image, `[M, I]`, see
+      `fit_landmarks`; a subject has the mean of its images'.
     max_relative_error: Rejects images beyond it, faces that look away, and
       images more than half of whose landmarks are outliers, and fits the
       subject again without them. None rejects nothing.
@@ -150,6 +153,9 @@ def fit_subjects(
   if isinstance(small, MorphableModel):
     small = fit_model(small, moving_contour=False)
   subjects = _check(small, landmarks, visibility, subjects, visible_contour)
+  if identity_mean is not None:
+    sizes = {"M": len(landmarks), "I": small.model.identity_dim}
+    check_array("identity_mean", identity_mean, "M I", sizes=sizes)
   slides = np.zeros(len(landmarks), bool)
   if visible_contour is not None:
     slides = np.asarray(visible_contour, bool)
@@ -159,7 +165,15 @@ def fit_subjects(
     shapes = plan_batches(np.unique(subjects, return_counts=True)[1])
   fits = _empty_fits(len(landmarks), small.model)
   fit = functools.partial(
-    _fit_images, fits, small, landmarks, subjects, slides, options, shapes
+    _fit_images,
+    fits,
+    small,
+    landmarks,
+    subjects,
+    slides,
+    identity_mean,
+    options,
+    shapes,
   )
   fit(np.arange(len(landmarks)), visibility, progress)
   if max_relative_error is not None:
@@ -178,6 +192,7 @@ def _fit_images(
   landmarks: np.ndarray,
   subjects: np.ndarray,
   slides: np.ndarray,
+  means: np.ndarray | None,
   options: FitOptions,
   shapes: Sequence[BatchShape],
   chosen: np.ndarray,
@@ -194,6 +209,7 @@ def _fit_images(
       np.where(used[..., None], visibility[places], 0),
       model.contour,
       slides[places],
+      None if means is None else _subject_means(means[places], used),
       options=options,
     )
     _store(fits, jax.device_get(result), places, used)
@@ -208,6 +224,7 @@ def _fit_batch(
   visibility: jax.Array,
   contour: jax.Array | None,
   slides: jax.Array,
+  identity_mean: jax.Array | None,
   *,
   options: FitOptions,
 ) -> FitResult:
@@ -218,7 +235,17 @@ def _fit_batch(
     options=options,
     contour=contour,
     visible_contour=slides,
+    identity_mean=identity_mean,
   )
+
+
+def _subject_means(
+  means: Float[np.ndarray, "S N I"], used: Bool[np.ndarray, "S N"]
+) -> Float[np.ndarray, "S I"]:
+  """The mean over the images that there are; zero where there is none."""
+  count = np.maximum(used.sum(1), 1)[:, None]
+  total = np.sum(np.where(used[..., None], means, 0), 1)
+  return (total / count).astype(np.float32)
 
 
 def _check(

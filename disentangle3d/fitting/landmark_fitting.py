@@ -15,14 +15,18 @@ from jaxtyping import Array, Bool, Float, Int
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.fitting.alternation import State, alternate, start
 from disentangle3d.fitting.camera import camera_or_none, image_axes
-from disentangle3d.fitting.linear_steps import LandmarkBasis, landmark_basis
+from disentangle3d.fitting.linear_steps import (
+  LandmarkBasis,
+  combine,
+  landmark_basis,
+)
 from disentangle3d.fitting.options import DEFAULT_OPTIONS, FitOptions
 from disentangle3d.fitting.weights import landmark_weights, observe, outliers
 from disentangle3d.geometry import Camera
 from disentangle3d.types import NUM_LANDMARKS, check_array
 
 # A face's outer eye distance, which image sizes are measured against.
-_FACE_SIZE_MM = 90.0
+FACE_SIZE_MM = 90.0
 
 
 @flax.struct.dataclass
@@ -35,9 +39,9 @@ class FitResult:
     camera: Cameras, `[S, N]`, in the landmarks' pixels.
     objective: sum of |u - u_hat|^2 over visible points (whitened, where the
       noise is calibrated; of its robust cost, where asked for) +
-      landmark_std_px^2 (|alpha|^2 + sum_n |beta_n|^2 / expression_std^2) after
-      each alternation, `[S, T]`, px^2; the last value repeats once a subject
-      has stopped.
+      landmark_std_px^2 (|alpha - mean|^2 / identity_std^2 +
+      sum_n |beta_n|^2 / expression_std^2) after each alternation, `[S, T]`,
+      px^2; the last value repeats once a subject has stopped.
     rmse_px: Root mean square distance over an image's visible points, robust
       weights applied, never whitened, `[S, N]`, pixels.
     relative_error: rmse_px over what 90 mm (the outer eye distance) measure in
@@ -69,15 +73,17 @@ def fit_landmarks(
   options: FitOptions = DEFAULT_OPTIONS,
   contour: Int[Array, "17 C"] | None = None,
   visible_contour: Bool[Array, "S N"] | None = None,
+  identity_mean: Float[Array, "S I"] | None = None,
 ) -> FitResult:
   """Fits one identity a subject to the landmarks of all its images.
 
   Minimises the sum of |u - u_hat|^2 over visible points + landmark_std_px^2
-  (|alpha|^2 + sum_n |beta_n|^2 / expression_std^2). Eq. 7 is its first term.
-  From zero coefficients and a closed-form camera it alternates (3.3.2): damped
-  Gauss-Newton steps for every camera, then the expressions, then the shared
-  identity by conjugate gradients; then it goes on along its last rounds as far
-  as the objective falls (`extrapolation`), which the paper does not. The
+  (|alpha - mean|^2 / identity_std^2 + sum_n |beta_n|^2 / expression_std^2).
+  Eq. 7 is its first term. From the prior's means and a closed-form camera it
+  alternates (3.3.2): damped Gauss-Newton steps for every camera, then the
+  expressions, then the shared identity by conjugate gradients; then it goes on
+  along its last rounds as far as the objective falls (`extrapolation`), which
+  the paper does not. The
   objective never increases, unless `contour` gives a landmark another vertex
   or the noise another weight.
 
@@ -108,6 +114,8 @@ def fit_landmarks(
       of the side turned away move to the candidate on the silhouette. None
       keeps every landmark on its vertex.
     visible_contour: Which images' contours do so, `[S, N]`; None is all.
+    identity_mean: Of the prior, `[S, I]`, standard deviations: what a network
+      says of the person, say; `identity_std` tells how near it is. None is 0.
 
   Returns:
     The fit; always finite. Padding changes nothing, and gets zeros (and no
@@ -125,6 +133,9 @@ def fit_landmarks(
     check_array(
       "visible_contour", visible_contour, "S N", dtype="any", sizes=sizes
     )
+  if identity_mean is not None:
+    sizes["I"] = model.identity_dim
+    check_array("identity_mean", identity_mean, "S I", sizes=sizes)
   if 0 in landmarks.shape:
     raise ValueError(
       "landmarks: expected at least one subject and image, got shape"
@@ -132,12 +143,7 @@ def fit_landmarks(
     )
   # Accelerators multiply float32 in fewer bits unless told otherwise.
   with jax.default_matmul_precision("highest"):
-    basis = landmark_basis(model, contour)
-    basis = dataclasses.replace(
-      basis,
-      expression=options.expression_std * basis.expression,
-      expression_centroid=options.expression_std * basis.expression_centroid,
-    )
+    basis = _about_prior(landmark_basis(model, contour), identity_mean, options)
     observed = observe(
       basis,
       jnp.asarray(landmarks),
@@ -152,7 +158,35 @@ def fit_landmarks(
       lambda state: alternate(basis, state, options),
       state,
     )
-    return _result(basis, state, options)
+    result = _result(basis, state, options)
+  if identity_mean is None:
+    return result
+  # Padding keeps its zeros.
+  seen = jnp.any(jnp.sum(state.observed.weights, -1) > 0, -1)
+  return dataclasses.replace(
+    result,
+    identity_coefficients=result.identity_coefficients
+    + jnp.where(seen[:, None], identity_mean, 0.0),
+  )
+
+
+def _about_prior(
+  basis: LandmarkBasis, identity_mean: Array | None, options: FitOptions
+) -> LandmarkBasis:
+  """Modes in the prior's standard deviations, the mean where the prior's is."""
+  mean, mean_centroid = basis.mean[None], basis.mean_centroid[None]
+  if identity_mean is not None:
+    mean = mean + combine(identity_mean, basis.identity)
+    mean_centroid = mean_centroid + identity_mean @ basis.identity_centroid
+  return dataclasses.replace(
+    basis,
+    mean=mean,
+    mean_centroid=mean_centroid,
+    identity=options.identity_std * basis.identity,
+    identity_centroid=options.identity_std * basis.identity_centroid,
+    expression=options.expression_std * basis.expression,
+    expression_centroid=options.expression_std * basis.expression_centroid,
+  )
 
 
 def _result(
@@ -163,7 +197,7 @@ def _result(
   share = observed.share[..., None, :]
   # The basis was centred: put the shapes' own centroids back.
   centroid = (
-    basis.mean_centroid[None, None]
+    basis.mean_centroid[:, None]
     + (estimate.identity @ basis.identity_centroid)[:, None]
     + estimate.expression @ basis.expression_centroid
     + jnp.sum(share * estimate.points, -1)
@@ -178,9 +212,9 @@ def _result(
     translation = translation - jnp.sum(share * estimate.residuals, -1)
   seen = jnp.sum(observed.weights, -1) > 0
   rmse = jnp.sqrt(jnp.sum(share * estimate.residuals**2, (-2, -1)))
-  size = _FACE_SIZE_MM * estimate.scale
+  size = FACE_SIZE_MM * estimate.scale
   return FitResult(
-    identity_coefficients=estimate.identity,
+    identity_coefficients=options.identity_std * estimate.identity,
     expression_coefficients=options.expression_std * estimate.expression,
     camera=camera_or_none(estimate.scale, estimate.rotation, translation, seen),
     objective=state.history,

@@ -49,20 +49,21 @@ class LandmarkBasis:
   landmark is visible), so that alternating between them loses nothing.
 
   Attributes:
-    mean: Points of the mean shape, `[3, P]`, mm.
+    mean: Points of the mean shape, `[3, P]`, mm; of each subject's, `[S, 3,
+      P]`, where the prior has a mean for each.
     identity: `[I, 3, P]`, mm a standard deviation.
     expression: `[E, 3, P]`, mm a standard deviation.
-    mean_centroid: What was subtracted from `mean`, `[3]`.
+    mean_centroid: What was subtracted from `mean`, `[3]`; `[S, 3]` likewise.
     identity_centroid: `[I, 3]`.
     expression_centroid: `[E, 3]`.
     mask: 1 for each point that the model has, else 0, `[P]`.
     calibration: The model's, if it has covariances.
   """
 
-  mean: Float[Array, "3 P"]
+  mean: Float[Array, "*S 3 P"]
   identity: Float[Array, "I 3 P"]
   expression: Float[Array, "E 3 P"]
-  mean_centroid: Float[Array, "3"]
+  mean_centroid: Float[Array, "*S 3"]
   identity_centroid: Float[Array, "I 3"]
   expression_centroid: Float[Array, "E 3"]
   mask: Float[Array, "P"]

@@ -42,6 +42,9 @@ class FitOptions:
     expression_std: Standard deviation of the expression coefficients' prior;
       1 is the model's own, which for modes made of blendshapes is that of
       random weights, not of people's faces.
+    identity_std: Standard deviation of the identity coefficients' prior about
+      its mean; less than 1 where something knows more of the person than that
+      it is one, and gives `fit_landmarks` the `identity_mean`.
 
   Raises:
     UserError: A number is out of range.
@@ -59,6 +62,7 @@ class FitOptions:
   noise: str = "calibrated"
   noise_factor: float = 1.0
   expression_std: float = 1.0
+  identity_std: float = 1.0
 
   def __post_init__(self) -> None:
     for name, low in (
@@ -75,7 +79,12 @@ class FitOptions:
         raise UserError(f"{name}: expected at least {low}, got {value}")
     check_choice("robust", self.robust, ROBUST_COSTS)
     check_choice("noise", self.noise, NOISES)
-    for name in ("robust_scale_px", "noise_factor", "expression_std"):
+    for name in (
+      "robust_scale_px",
+      "noise_factor",
+      "expression_std",
+      "identity_std",
+    ):
       value = getattr(self, name)
       if not 0 < value < float("inf"):
         raise UserError(f"{name}: expected more than 0, got {value}")

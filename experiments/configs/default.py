@@ -151,6 +151,14 @@ def _examples() -> ConfigDict:
   config.staging_gib = 100
   # "trunk_features": the .npz that keeps them, made where it is not there.
   config.features_file = config_dict.placeholder(str)
+  # Of "trunk_features" alone. The mean over people is taken out
+  # of everybody's identity coefficients: the 3DMM says it is 0, and what else
+  # it is comes of lenses and of where the detector marks landmarks.
+  config.centre_identities = False
+  # A dataset of register_scans to mix in, each photo so many times: a label
+  # with depth among labels without is worth as many of them.
+  config.scans = config_dict.placeholder(str)
+  config.scans_repeat = 100
   config.people = 1_000  # K of "synthetic" without a dataset
   config.photos_per_person = 8  # same
   config.world_seed = 0  # same

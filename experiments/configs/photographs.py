@@ -6,20 +6,20 @@ ICT-FaceKit's 100 + 29 coefficients. What it makes of every crop, and of its
 mirror image, is computed once (`examples.features_file` keeps it), and a step
 sees no crop. The paper trains the trunk from scratch and has lambda_R 0.5 and
 1; L_R's pull on two layers on top of a good feature is stronger, so it is 0.05
-here. The identity head starts from the class means of the fitted codes.
+here. The identity head starts from the class means of the fitted codes. Two
+further terms keep the identity shape the person's and the residual code from
+telling who it is.
 Command: python -m experiments.train \
   --config=photographs --workdir=<folder> \
   --config.examples.path=<folder> --config.init_from=<import_trunk's folder> \
   --config.examples.features_file=<file>
+With labels of scans among those of photographs (register_scans):
+  --config.examples.scans=<folder>
 The trunk too, at a tenth of its layers' rate:
   --config.examples.kind=grain and, for both joint phases,
   --config.phases.<phase>.optimizers.encoder.trunk_factor=0.1
 The control: --config.phases.<phase>.weights.identification=0 for both.
-Measured 2026-11-29, a CASIA-trained MobileFaceNet, 20,525 photographs of 2,702
-people, on 2 cores while other work ran: the features 10 minutes, I 45,000
-photographs a second, III 600 to 1,700, all 29 minutes. AUC on 150 other people
-(evaluate_verification --dataset): after I + II 90.2, after III 96.6 (residual
-code 75.5 and 91.0), the trunk's own feature 97.6.
+Measured: docs/measurements/real_scans.md.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +29,7 @@ from experiments.configs import default
 # Epochs of 20,900 photographs.
 BATCH_SIZE = 256
 STEPS_PER_EPOCH = 82
-LATENT_STEPS = 20 * STEPS_PER_EPOCH
+LATENT_STEPS = 100 * STEPS_PER_EPOCH
 JOINT_STEPS = 15 * STEPS_PER_EPOCH
 
 
@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
   config.model.residual_dim = 29
   config.model.num_vertices = 9_409
   config.examples.kind = "trunk_features"
+  config.examples.centre_identities = True
   config.augmentation.flip = 0.5
   config.log_every = STEPS_PER_EPOCH
 
@@ -48,7 +49,7 @@ def get_config() -> ConfigDict:
   latents.steps = LATENT_STEPS
   latents.batch_size = BATCH_SIZE
   latents.optimizers.encoder = default.warmup_cosine(
-    "adam", 2e-3, warmup_steps=50, decay_steps=LATENT_STEPS
+    "adam", 1e-2, warmup_steps=50, decay_steps=LATENT_STEPS
   )
   latents.optimizers.encoder.trunk_factor = 0.0
 
@@ -64,6 +65,8 @@ def get_config() -> ConfigDict:
     joint.steps = JOINT_STEPS
     joint.batch_size = BATCH_SIZE
     joint.weights.reconstruction = 0.05
+    joint.weights.identity_shape = 0.05
+    joint.weights.residual_correlation = 3.0
     joint.optimizers.encoder = default.optimizer("adam", 2e-3)
     joint.optimizers.encoder.trunk_factor = 0.0
     joint.optimizers.decoders = default.optimizer("adam", 2e-3)

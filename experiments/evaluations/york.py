@@ -11,7 +11,7 @@ from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
-from disentangle3d.fitting.calibration_choice import AUTO
+from disentangle3d.fitting.calibration_choice import AUTO, calibrated_model
 from disentangle3d.reporting.html_page import Section, interval
 from disentangle3d.training.export import Network
 from experiments.evaluations.crops import write_crops
@@ -22,8 +22,10 @@ from experiments.measures.york import (
   measure_york,
   measure_york_yaw,
 )
+from experiments.measures.york_fits import measure_fit_parts
 from experiments.pages.paper_tables import Measured
 from experiments.pages.york import (
+  fit_parts_section,
   york_rows,
   york_sections,
   york_yaw_rows,
@@ -45,6 +47,7 @@ class YorkTest:
     landmark_calibration: Of landmark fits, as `calibrated_model` takes it.
     eos_model: The 3DMM that eos-py fits, .npz, or None.
     yaw: Whether the scans are rendered at every yaw as well.
+    parts: Whether fits with parts of the landmark calibration are scored too.
     people: The first so many; 0 takes all.
     processes: That compare; None takes one a core.
   """
@@ -55,6 +58,7 @@ class YorkTest:
   landmark_calibration: str = AUTO
   eos_model: str | None = None
   yaw: bool = False
+  parts: bool = False
   people: int = 0
   processes: int | None = None
 
@@ -79,7 +83,8 @@ def evaluate_york(
     The sections of a set, and its rows of the paper's tables.
 
   Raises:
-    UserFileNotFoundError, UserError: As `york_set`.
+    UserFileNotFoundError, UserError: As `york_set`; or parts of a landmark
+      calibration are to be scored, and there is none.
     UserModuleNotFoundError: eos-py or the extra `detect` is not installed.
   """
   if not test.sources:
@@ -115,6 +120,14 @@ def evaluate_york(
   )
   _print_means(results)
   yield york_sections(results), york_rows(results)
+  if test.parts and fitter is not None:
+    calibrated = calibrated_model(
+      fitter,
+      test.landmark_calibration,
+      detectors={photo.detector for photo in faces.photos},
+    )
+    table = measure_fit_parts(faces, calibrated, run=run)
+    yield [fit_parts_section(faces.title, table)], {}
   if test.yaw:
     turned = york_yaw_set(faces)
     results = measure_york_yaw(turned, maker_of(turned), run=run)

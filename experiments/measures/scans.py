@@ -7,12 +7,12 @@ from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
 
-from disentangle3d.evaluation.rows import equal_batches, evenly
+from disentangle3d.evaluation.rows import equal_batches, evenly, in_batches
 from disentangle3d.evaluation.scan_protocols import scan_error
 from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.evaluation.shape_scores import Method, ShapeScores
 from disentangle3d.evaluation.side_by_side import SideBySide, compare_scans
-from disentangle3d.faces.morphable_model import MorphableModel
+from disentangle3d.faces.morphable_model import MorphableModel, closest_identity
 from disentangle3d.fitting.batched_fitting import (
   ImageFits,
   fit_model,
@@ -23,7 +23,7 @@ from disentangle3d.fitting.calibration_choice import (
   calibrated_model,
   calibration_text,
 )
-from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.fitting.options import DEFAULT_OPTIONS, FitOptions
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT, photo_methods
@@ -31,6 +31,9 @@ from experiments.sets.meshes import MeshFolder, read_prediction
 from experiments.sets.scans import FacePhoto, ScanSet, load_scan
 
 _BATCH = 10
+# About what a network says of the person, in standard deviations of the 3DMM;
+# chosen on York's development people (docs/measurements/real_scans.md).
+_ABOUT_NETWORK = FitOptions(identity_std=0.5)
 _PROTOCOLS = ("liu2018", "liu2018_rigid")
 
 
@@ -126,40 +129,76 @@ def make_maker(
     seen = {photo.detector for photo in photos if photo.visibility.any()}
     model = calibrated_model(model, landmark_calibration, detectors=seen)
     logging.info("landmark calibration: %s", calibration_text(model))
-    fits = _fits(photos, model)
+    fits = fit_photos(photos, model)
   images = np.stack([photo.image for photo in photos])
   mesh = next(iter(networks.values()), model)
+  methods = photo_methods(model, images, fits, networks)
+  if fits:
+    about = {
+      f"{name}, and the landmarks": _fit_about(photos, model, methods[name])
+      for name, network in networks.items()
+      if network.name == model.name
+    }
+    methods |= photo_methods(model, images, about, {})
   return Maker(
-    methods=photo_methods(model, images, fits, networks),
+    methods=methods,
     folders=folders,
     triangles=np.asarray(mesh.triangles),
     landmark_vertices=np.asarray(mesh.landmark_vertices),
   )
 
 
-def _fits(
-  photos: Sequence[FacePhoto], model: MorphableModel
+def fit_photos(
+  photos: Sequence[FacePhoto],
+  model: MorphableModel,
+  *,
+  options: FitOptions = DEFAULT_OPTIONS,
 ) -> dict[str, ImageFits]:
-  """Each photo by itself, and all of a person at once."""
-  contours = np.array([photo.visible_contour for photo in photos])
-  small = fit_model(model, moving_contour=bool(contours.any()))
-  marks = np.stack([photo.landmarks for photo in photos]).astype(np.float32)
-  seen = np.stack([photo.visibility for photo in photos]).astype(np.float32)
+  """Each photo by itself, and all of a person at once.
+
+  Args:
+    photos: Of one set.
+    model: What is fitted to their landmarks.
+    options: How.
+
+  Returns:
+    Fits of all photos, under `SINGLE_FIT` and `MULTI_FIT`.
+  """
   people = np.array([photo.subject for photo in photos])
   return {
-    name: fit_subjects(
-      small,
-      marks,
-      seen,
-      subjects,
-      options=FitOptions(),
-      visible_contour=contours if contours.any() else None,
-    )
-    for name, subjects in (
-      (SINGLE_FIT, np.arange(len(photos))),
-      (MULTI_FIT, people),
-    )
+    SINGLE_FIT: _fit(photos, model, np.arange(len(photos)), options),
+    MULTI_FIT: _fit(photos, model, people, options),
   }
+
+
+def _fit(
+  photos: Sequence[FacePhoto],
+  model: MorphableModel,
+  subjects: np.ndarray,
+  options: FitOptions,
+  identity_mean: Float[np.ndarray, "P I"] | None = None,
+) -> ImageFits:
+  contours = np.array([photo.visible_contour for photo in photos])
+  return fit_subjects(
+    fit_model(model, moving_contour=bool(contours.any())),
+    np.stack([photo.landmarks for photo in photos]).astype(np.float32),
+    np.stack([photo.visibility for photo in photos]).astype(np.float32),
+    subjects,
+    options=options,
+    visible_contour=contours if contours.any() else None,
+    identity_mean=identity_mean,
+  )
+
+
+def _fit_about(
+  photos: Sequence[FacePhoto], model: MorphableModel, network: Method
+) -> ImageFits:
+  """Each photo by itself, about what a network says of the person."""
+  rows = np.arange(len(photos))
+  alpha = in_batches(
+    lambda batch: closest_identity(model, network.make(batch)[1]), rows, _BATCH
+  )
+  return _fit(photos, model, rows, _ABOUT_NETWORK, alpha)
 
 
 def measure_scans(

@@ -138,6 +138,13 @@ def _sphere_scores(results: YorkResults) -> dict[str, ShapeScores]:
   }
 
 
+def fit_parts_section(title: str, table: SideBySide) -> Section:
+  """What each part of a landmark calibration adds to the fits."""
+  return Section(
+    f"{title}: parts of the landmark calibration", [outline_table(table)]
+  )
+
+
 def outline_table(table: SideBySide) -> Table:
   """Each method under `outline`, and its difference to the mean shape."""
   rows: list[Row] = []

@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 
+import jax
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -12,7 +13,11 @@ from disentangle3d.input_files import read_npz
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.output_files import replace_npz
 from disentangle3d.training.batches import TrainBatch
-from disentangle3d.training.dataset import DatasetSplit
+from disentangle3d.training.dataset import (
+  DatasetSplit,
+  load_dataset_model,
+  open_dataset,
+)
 from disentangle3d.training.export import load_network
 from disentangle3d.training.input_pipeline import MemoryReader, RecordReader
 from disentangle3d.training.phases import trunk_stands_still
@@ -31,11 +36,13 @@ _PLAIN, _MIRRORED, _DIGEST = "feature", "mirrored_feature", "sha256"
 
 def open_features(
   config: ConfigDict, split: DatasetSplit, model: FaceModel
-) -> MemoryReader:
+) -> tuple[MemoryReader, int]:
   """The examples of a split with features in place of crops.
 
   Those of mirrored crops are there where faces are flipped. They come from
   `config.examples.features_file`, which is written where it is not there.
+  `config.examples.scans` adds the photos of scans, whose people are further
+  classes.
 
   Args:
     config: See `experiments/configs/default.py`; its `init_from` has the
@@ -44,13 +51,14 @@ def open_features(
     model: The network.
 
   Returns:
-    A reader, all in memory: `[n, F]` float32, twice if mirrored.
+    A reader, all in memory: `[n, F]` float32, twice if mirrored; and K, the
+    number of classes.
 
   Raises:
     UserError: A phase trains the trunk or changes crops otherwise than by
       flips, there is no `init_from` or it has another trunk, or the file is
       of other crops or another trunk.
-    UserFileNotFoundError: `init_from` has no export.
+    UserFileNotFoundError: `init_from` has no export, or a dataset is gone.
   """
   _check(config)
   start = load_network(expand(config.init_from))
@@ -77,9 +85,63 @@ def open_features(
     if path and is_first_process():
       path.parent.mkdir(parents=True, exist_ok=True)
       replace_npz(path, {**features, _DIGEST: np.array(digest)})
-  return MemoryReader(
-    examples.replace(**{name: features[name] for name in needed})
+  examples = examples.replace(**{name: features[name] for name in needed})
+  if config.examples.centre_identities:
+    examples = centred(examples)
+  if not config.examples.scans:
+    return MemoryReader(examples), split.num_classes
+  scans = _scans(config, split)
+  people, _ = _without_crops(RecordReader(scans), scans)
+  made = {
+    name: features_of_examples(
+      RecordReader(scans), trunk, model=model, mirrored=name == _MIRRORED
+    )
+    for name in needed
+  }
+  mixed = _joined(
+    examples,
+    people.replace(label=people.label + split.num_classes, **made),
+    config.examples.scans_repeat,
   )
+  return MemoryReader(mixed), split.num_classes + scans.num_classes
+
+
+def centred(examples: TrainBatch) -> TrainBatch:
+  """Examples whose people's mean identity coefficients are 0.
+
+  Args:
+    examples: With labels, `[n]`; every person counts once.
+  """
+  people, photos = np.unique(examples.label, return_inverse=True)
+  total = np.zeros((len(people), examples.identity_coefficients.shape[1]))
+  np.add.at(total, photos, examples.identity_coefficients)
+  mean = np.mean(total / np.bincount(photos)[:, None], 0)
+  moved = examples.identity_coefficients - mean
+  return examples.replace(identity_coefficients=moved.astype(np.float32))
+
+
+def _joined(one: TrainBatch, other: TrainBatch, repeat: int) -> TrainBatch:
+  """The examples of two sets, those of the second so many times."""
+  return jax.tree.map(
+    lambda a, b: np.concatenate([a, np.repeat(b, repeat, axis=0)]), one, other
+  )
+
+
+def _scans(config: ConfigDict, split: DatasetSplit) -> DatasetSplit:
+  """The dataset of scans, which must be of the other's 3DMM."""
+  if not config.examples.scans_repeat >= 1:
+    raise UserError(
+      "config.examples.scans_repeat: expected at least 1, got"
+      f" {config.examples.scans_repeat}"
+    )
+  scans = open_dataset(expand(config.examples.scans), "train")
+  wanted, got = (load_dataset_model(one).name for one in (split, scans))
+  if got != wanted:
+    raise UserError(
+      f"config.examples.scans: {scans.folder}: expected coefficients of"
+      f" {wanted!r}, got {got!r}"
+    )
+  return scans
 
 
 def _check(config: ConfigDict) -> None:

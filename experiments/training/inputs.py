@@ -91,6 +91,11 @@ def open_input(
     raise UserError(
       f"config.examples.kind: expected one of {', '.join(KINDS)}, got {kind}"
     )
+  if examples.scans and kind != features.KIND:
+    raise UserError(
+      f"config.examples.scans: expected with config.examples.kind"
+      f" {features.KIND}, got {kind}"
+    )
   for name in ("num_examples", "num_classes"):
     if not examples[name] >= 1:
       raise UserError(
@@ -126,6 +131,7 @@ def open_input(
   morphable_model = load_dataset_model(split)
   _check_sizes(model, split, morphable_model)
   sources: dict[str, Any] = {}
+  num_examples, num_classes = split.num_records, split.num_classes
   match kind:
     case "grain":
       cache = examples.cache_mib * _MIB
@@ -134,15 +140,14 @@ def open_input(
       )
       sources["lanes"] = examples.lanes
     case features.KIND:
-      sources["reader"] = features.open_features(config, split, model)
+      reader, num_classes = features.open_features(config, split, model)
+      sources["reader"], num_examples = reader, len(reader)
     case "device_resident":
       sources["held"] = resident_examples(RecordReader(split), devices=devices)
     case _:
       sources["held"] = _photos_of_dataset(split, devices)
   return (
-    _phase_input(
-      config, morphable_model, split.num_records, split.num_classes, **sources
-    ),
+    _phase_input(config, morphable_model, num_examples, num_classes, **sources),
     morphable_model,
   )
 

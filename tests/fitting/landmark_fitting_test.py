@@ -27,8 +27,10 @@ _NO_PRIOR = FitOptions(landmark_std_px=0.0, max_iterations=150, tolerance=0.0)
 
 
 @functools.partial(jax.jit, static_argnames="options")
-def _fit(model, landmarks, visibility, options):
-  return fit_landmarks(model, landmarks, visibility, options=options)
+def _fit(model, landmarks, visibility, options, identity_mean=None):
+  return fit_landmarks(
+    model, landmarks, visibility, options=options, identity_mean=identity_mean
+  )
 
 
 @functools.cache
@@ -341,6 +343,48 @@ class InvarianceTest(parameterized.TestCase):
     np.testing.assert_array_equal(
       got.expression_coefficients, 2 * same.expression_coefficients
     )
+
+  def test_a_prior_about_a_mean_is_a_model_about_another_mean(self):
+    model, faces = _faces()
+    means = np.random.default_rng(3).normal(
+      size=(_SUBJECTS, model.identity_dim)
+    )
+    means = means.astype(np.float32)
+    got = _fit(
+      model,
+      faces.landmarks,
+      faces.visibility,
+      FitOptions(max_iterations=15, identity_std=0.5),
+      means,
+    )
+    for subject in (0, 3):
+      moved = model.replace(
+        mean_shape=model.mean_shape + model.identity_basis @ means[subject],
+        identity_basis=0.5 * model.identity_basis,
+      )
+      one = slice(subject, subject + 1)
+      expected = _fit(
+        moved, faces.landmarks[one], faces.visibility[one], _OPTIONS
+      )
+      np.testing.assert_allclose(
+        got.identity_coefficients[one],
+        means[one] + 0.5 * expected.identity_coefficients,
+        atol=1e-3,
+      )
+      np.testing.assert_allclose(
+        got.camera.translation[one], expected.camera.translation, atol=1e-3
+      )
+      np.testing.assert_allclose(
+        got.objective[one, -1], expected.objective[:, -1], rtol=1e-4
+      )
+
+  def test_padding_has_no_mean(self):
+    model, faces = _faces()
+    visibility = np.array(faces.visibility)
+    visibility[1] = 0
+    means = np.ones((_SUBJECTS, model.identity_dim), np.float32)
+    got = _fit(model, faces.landmarks, visibility, _OPTIONS, means)
+    np.testing.assert_array_equal(got.identity_coefficients[1], 0)
 
 
 class DegenerateInputTest(absltest.TestCase):

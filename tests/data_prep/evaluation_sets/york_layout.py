@@ -9,6 +9,7 @@ from PIL import Image
 
 from data_prep.evaluation_sets import york
 from data_prep.stages.rows import PhotoRow, manifest_path, write_manifest
+from disentangle3d.faces.morphable_model import MorphableModel
 
 DEVELOPMENT = sorted(york._DEVELOPMENT)[:3]
 TEST = ["00024", "00036"]
@@ -164,3 +165,29 @@ def write_aligned(
       )
     )
   write_manifest(manifest_path(folder), rows)
+
+
+def grid_model():
+  """The face itself, with a bump on the cheek and a longer chin as modes."""
+  grid = scanned(step=5.0, extra=False)
+  points = grid.vertices
+  marks = landmarks_mm()
+  away = np.linalg.norm(points[:, None, :2] - marks, axis=-1)
+  zero = np.zeros(len(points))
+  bump = depth(points, 1.0) - depth(points)
+  chin = np.where(points[:, 1] < -40, (points[:, 1] + 40) / 20, 0)
+  smile = np.exp(-(points[:, 0] ** 2) / 900 - (points[:, 1] + 48) ** 2 / 90)
+
+  def mode(x=zero, y=zero, z=zero):
+    return np.stack([x, y, z], -1)[..., None].astype(np.float32)
+
+  return MorphableModel(
+    mean_shape=points.astype(np.float32),
+    identity_basis=np.concatenate([mode(z=3 * bump), mode(y=chin)], -1),
+    expression_basis=mode(z=2 * smile),
+    triangles=grid.triangles.astype(np.int32),
+    landmark_vertices=away.argmin(0).astype(np.int32),
+    name="grid",
+    source="tests",
+    licence="Apache-2.0",
+  )

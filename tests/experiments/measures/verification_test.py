@@ -16,12 +16,13 @@ from data_prep.stages.rows import (
 )
 from disentangle3d.evaluation.pairs import pair_scores
 from disentangle3d.evaluation.verification import verify
+from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.reporting.html_page import Grid, Table
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.export import Network, save_network
 from experiments.evaluations.textures import read_textures
-from experiments.measures.codes import encode_crops
+from experiments.measures.codes import encode_crops, encode_trunk
 from experiments.measures.verification import (
   TRUNK,
   eigenfaces,
@@ -293,6 +294,25 @@ class MeasureFacesTest(absltest.TestCase):
     mirrored = encode_crops(self.network, images, mirrored=True)
     expected = encode_crops(self.network, images[:, :, ::-1])
     np.testing.assert_allclose(mirrored.identity, expected.identity, rtol=1e-5)
+
+  def test_networks_of_one_trunk_share_what_it_sees(self):
+    images = self.faces.images
+    encoder = self.network.params["encoder"]
+    other = self.network.replace(
+      params={
+        **self.network.params,
+        "encoder": {**encoder, "identity_fc": encoder["residual_fc"]},
+      },
+      model=dataclasses.replace(self.network.model, identity_dim=5),
+    )
+    codes = encode_crops(other, images)
+    self.assertIs(
+      encode_trunk(self.network, images), encode_trunk(other, images)
+    )
+    crops = images[np.arange(len(images))]
+    expected = encode(other.params, crops, model=other.model)
+    np.testing.assert_allclose(codes.identity, expected.identity, atol=1e-5)
+    np.testing.assert_allclose(codes.identity, codes.residual, atol=1e-6)
 
   def test_other_scores_are_fused_or_refused(self):
     perfect = self.faces.pairs.same.astype(np.float64)

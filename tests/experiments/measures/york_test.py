@@ -16,7 +16,6 @@ from disentangle3d.evaluation.side_by_side import (
   SPHERE_RMSE,
 )
 from disentangle3d.faces.meshes import write_mesh
-from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import UserError
 from experiments.evaluations.york import YorkTest, evaluate_york
 from experiments.measures.scans import Maker, make_maker
@@ -37,8 +36,7 @@ from experiments.sets.meshes import read_mesh_folders
 from experiments.sets.york import YORK, york_set, york_yaw_set
 from tests.data_prep.evaluation_sets.york_layout import (
   DEVELOPMENT,
-  depth,
-  landmarks_mm,
+  grid_model,
   names_of,
   scanned,
   write_aligned,
@@ -47,32 +45,6 @@ from tests.data_prep.evaluation_sets.york_layout import (
 
 _BUMP_MM = 6.0
 _NAMES = names_of(DEVELOPMENT[:2])
-
-
-def _model():
-  """The face itself, with a bump on the cheek and a longer chin as modes."""
-  grid = scanned(step=5.0, extra=False)
-  points = grid.vertices
-  marks = landmarks_mm()
-  away = np.linalg.norm(points[:, None, :2] - marks, axis=-1)
-  zero = np.zeros(len(points))
-  bump = depth(points, 1.0) - depth(points)
-  chin = np.where(points[:, 1] < -40, (points[:, 1] + 40) / 20, 0)
-  smile = np.exp(-(points[:, 0] ** 2) / 900 - (points[:, 1] + 48) ** 2 / 90)
-
-  def mode(x=zero, y=zero, z=zero):
-    return np.stack([x, y, z], -1)[..., None].astype(np.float32)
-
-  return MorphableModel(
-    mean_shape=points.astype(np.float32),
-    identity_basis=np.concatenate([mode(z=3 * bump), mode(y=chin)], -1),
-    expression_basis=mode(z=2 * smile),
-    triangles=grid.triangles.astype(np.int32),
-    landmark_vertices=away.argmin(0).astype(np.int32),
-    name="grid",
-    source="tests",
-    licence="Apache-2.0",
-  )
 
 
 class YorkMeasureTest(absltest.TestCase):
@@ -89,7 +61,7 @@ class YorkMeasureTest(absltest.TestCase):
     # Without landmarks to fit, which takes long to compile; `scans_test` does.
     write_aligned(cls.aligned, cls.folder, _NAMES, visible=False)
     cls.faces = york_set([cls.folder], aligned=cls.aligned, split="development")
-    cls.model = _model()
+    cls.model = grid_model()
     # libigl complains of what is alive when Python ends.
     cls.addClassCleanup(delattr, cls, "faces")
 

@@ -12,6 +12,7 @@ from data_prep.datasets.writer import write_dataset
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import SphereFace, scale_images
+from disentangle3d.training.batches import TrainBatch
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.export import (
   abstract_params,
@@ -22,7 +23,7 @@ from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.run_files import read_metrics
 from disentangle3d.training.trunk_features import trunk_digest
 from experiments.configs import smoke
-from experiments.training.features import open_features
+from experiments.training.features import centred, open_features
 from experiments.training.inputs import face_model_of, open_input
 from experiments.training.runs import train
 from tests.training.cases import records
@@ -102,7 +103,7 @@ class FeaturesTest(parameterized.TestCase):
   def test_features_are_the_trunks(self):
     config = self._kept()
     split = open_dataset(self.root / "dataset", "train")
-    reader = open_features(config, split, face_model_of(config))
+    reader, _ = open_features(config, split, face_model_of(config))
     rows = [7, 0, 19]
     batch, crops = reader.read(rows), RecordReader(split).read(rows)
     self.assertIsNone(batch.image)
@@ -121,7 +122,7 @@ class FeaturesTest(parameterized.TestCase):
     config = self._kept()
     config.augmentation.flip = 0.0
     model = face_model_of(config)
-    reader = open_features(config, split, model)
+    reader, _ = open_features(config, split, model)
     self.assertIsNone(reader.read([0]).mirrored_feature)
     path = config.examples.features_file
     self.assertEqual(set(np.load(path)), {"feature", "sha256"})
@@ -134,6 +135,58 @@ class FeaturesTest(parameterized.TestCase):
     config.init_from = self._network("other", seed=4)
     with self.assertRaisesRegex(ValueError, "features.npz: .*by this trunk"):
       open_features(config, split, model)
+
+  def test_people_are_centred_each_counting_once(self):
+    alpha = np.array([[1, 0], [3, 0], [-1, 4]], np.float32)
+    examples = TrainBatch(
+      position=None,
+      label=np.array([0, 0, 1], np.int32),
+      identity_coefficients=alpha,
+    )
+    # The people's means are (2, 0) and (-1, 4), theirs (0.5, 2).
+    np.testing.assert_allclose(
+      centred(examples).identity_coefficients, alpha - [0.5, 2]
+    )
+
+  def test_scans_are_further_people_many_times(self):
+    write_dataset(
+      self.root / "scans", {"train": list(records())[:5]}, _BASIS, {}
+    )
+    config = self._config("trunk_features")
+    split = open_dataset(self.root / "dataset", "train")
+    model = face_model_of(config)
+    plain, people = open_features(config, split, model)
+    config.examples.scans = str(self.root / "scans")
+    config.examples.scans_repeat = 3
+    config.examples.centre_identities = True
+    mixed, more_people = open_features(config, split, model)
+    self.assertLen(mixed, len(plain) + 15)
+    added = mixed.read(range(len(plain), len(mixed)))
+    own = plain.read(np.repeat(np.arange(5), 3))
+    np.testing.assert_array_equal(added.label, own.label + people)
+    self.assertEqual(more_people, people + len(set(own.label.tolist())))
+    for name in ("feature", "mirrored_feature"):
+      np.testing.assert_allclose(
+        getattr(added, name), getattr(own, name), atol=1e-5
+      )
+    # Scans say where 0 is; only the photographs' labels are centred.
+    np.testing.assert_array_equal(
+      added.identity_coefficients, own.identity_coefficients
+    )
+    everybody = mixed.read(range(len(plain)))
+    means = [
+      everybody.identity_coefficients[everybody.label == label].mean(0)
+      for label in range(people)
+    ]
+    np.testing.assert_allclose(np.mean(means, 0), 0, atol=1e-5)
+    phase_input, _ = open_input(config, jax.devices()[:1])
+    self.assertEqual(
+      (phase_input.num_examples, phase_input.num_classes),
+      (len(mixed), more_people),
+    )
+    config.examples.kind = "grain"
+    with self.assertRaisesRegex(ValueError, "scans.*kind trunk_features"):
+      open_input(config, jax.devices()[:1])
 
   def test_what_it_is_not_for_is_refused(self):
     devices = jax.devices()[:1]
