@@ -33,10 +33,15 @@ _GIVEN = {
   "locate_landmarks": ["detected"],
   "paper_scale": ["morphable_model"],
   "reconstruct": ["network"],
+  "render_landmark_photos": ["morphable_model"],
   "render_synthetic": ["morphable_model"],
   "train": ["config.examples.path"],
 }
-_BENCHMARKS = ("experiments.benchmark_", "experiments.accelerator")
+_BENCHMARKS = (
+  "experiments.benchmark_",
+  "experiments.accelerator",
+  "experiments.predict_scaling",
+)
 
 
 def _make(kind: str, path: pathlib.Path) -> pathlib.Path:

