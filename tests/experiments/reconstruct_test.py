@@ -419,7 +419,7 @@ class ReconstructTest(absltest.TestCase):
       whole, output = self.scratch / f"{name}_whole", self.scratch / name
       self.run_on(photos, whole, **options)
       # At one more file, or photo looked at, it is over.
-      for moment in (1, 9):
+      for moment in (1, 14):
         with self.subTest(f"{name} {moment}"), killed_after(moment):
           with self.assertRaises(KeyboardInterrupt):
             self.run_on(photos, output, **options)

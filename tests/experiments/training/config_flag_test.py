@@ -113,7 +113,7 @@ class ConfigFlagTest(parameterized.TestCase):
     told, config = _start("train", "--config=demo.py")
     self.assertEqual((told, config.own), ("", 3))
     self._told(
-      "nope: no such file, nor a config of this name: default, demo, .*smoke, start$",
+      "nope: no such file, nor a config of this name: default, .*smoke, start$",
       "train",
       "--config=nope",
     )
