@@ -22,12 +22,13 @@ from disentangle3d.faces.synthetic_landmarks import (
   marked_points,
   photo_landmark_vertices,
 )
-from disentangle3d.faces.synthetic_pictures import (
-  Frame,
-  develop_snapshots,
-  develop_studio,
+from disentangle3d.faces.synthetic_pictures import Frame, develop
+from disentangle3d.geometry import (
+  Camera,
+  euler_from_rotation,
+  project,
+  rotation_from_euler,
 )
-from disentangle3d.geometry import Camera, project, rotation_from_euler
 from disentangle3d.types import NUM_CONTOUR, check_array
 
 # Side of a photo, and of the box of its 68 points (the root of its area).
@@ -87,7 +88,6 @@ def render_landmark_photos(
   shape = _shapes(world, by_person, by_photo, wild)
   rotation = _rotations(wild)
   camera, points, silhouette, vertices = _photograph(world, shape, rotation)
-  develop = develop_studio if world.wardrobe is None else develop_snapshots
   image, visibility, head = develop(
     world,
     shape,
@@ -108,7 +108,7 @@ def render_landmark_photos(
     points=jnp.concatenate([flat, depth[..., None]], -1),
     silhouette=project(camera, silhouette),
     visibility=visibility.astype(jnp.float32),
-    yaw_rad=jnp.arctan2(-rotation[:, 2, 0], rotation[:, 2, 2]),
+    yaw_rad=euler_from_rotation(rotation)[0],
   )
 
 

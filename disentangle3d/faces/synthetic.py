@@ -27,10 +27,7 @@ from disentangle3d.faces.synthetic_landmarks import (
   marked_points,
   photo_landmark_vertices,
 )
-from disentangle3d.faces.synthetic_pictures import (
-  develop_snapshots,
-  develop_studio,
-)
+from disentangle3d.faces.synthetic_pictures import develop
 from disentangle3d.faces.synthetic_world import (
   DETAIL_FIELDS,
   EXPRESSION_CLASSES,
@@ -126,7 +123,6 @@ def render_photos(
   )
   shape, identity_shape = face_shapes(world, identity, residual)
   camera, landmarks, vertices = _photograph(world, shape, by_photo, place)
-  develop = develop_studio if world.wardrobe is None else develop_snapshots
   image, visibility, _ = develop(
     world,
     shape,

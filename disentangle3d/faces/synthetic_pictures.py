@@ -51,7 +51,7 @@ class Frame:
 CROP = Frame()
 
 
-def develop_studio(
+def develop(
   world: SyntheticWorld,
   shape: Array,
   camera: Camera,
@@ -62,7 +62,7 @@ def develop_studio(
   sensor_keys: Array,
   frame: Frame = CROP,
 ) -> tuple[Array, Array, Array]:
-  """Crops of painted heads in soft light.
+  """Photos of dressed heads by any camera, or of painted ones in soft light.
 
   Args:
     world: The world.
@@ -78,6 +78,23 @@ def develop_studio(
     Photos, `[B, H, W, 3]` uint8, visibility, `[B, 68]`, and where the head is,
     `[B, H, W]`.
   """
+  develop_them = _studio if world.wardrobe is None else _snapshots
+  return develop_them(
+    world, shape, camera, vertices, by_person, by_photo, sensor_keys, frame
+  )
+
+
+def _studio(
+  world: SyntheticWorld,
+  shape: Array,
+  camera: Camera,
+  vertices: Array,
+  by_person: dict[str, Array],
+  by_photo: dict[str, Array],
+  sensor_keys: Array,
+  frame: Frame,
+) -> tuple[Array, Array, Array]:
+  """Painted heads in soft light; as `develop`."""
   height, width = frame.rendered
   palette = _palettes(world.albedo, by_person, by_photo)
   hair = world.closure.hair.reshape(-1)
@@ -115,18 +132,17 @@ def develop_studio(
   return image, visibility, _head(seen, frame)
 
 
-def develop_snapshots(
+def _snapshots(
   world: SyntheticWorld,
   shape: Array,
   camera: Camera,
   vertices: Array,
-  *,
   by_person: dict[str, Array],
   by_photo: dict[str, Array],
   sensor_keys: Array,
-  frame: Frame = CROP,
+  frame: Frame,
 ) -> tuple[Array, Array, Array]:
-  """Crops of dressed heads by any camera; as `develop_studio`.
+  """Dressed heads by any camera; as `develop`.
 
   Raises:
     ValueError: The world has no skins.

@@ -22,6 +22,7 @@ from disentangle3d.evaluation.landmark_scores import (
   normalised_errors,
 )
 from disentangle3d.faces.landmark_photos import LandmarkPhotos
+from disentangle3d.folder_use import sole_use
 from disentangle3d.network.compilation import cpu_compiler_options
 from disentangle3d.network.landmark_files import (
   load_landmark_params,
@@ -194,11 +195,23 @@ def train_locator(
   Returns:
     Whether the last step is done and the export written.
   """
-  workdir.mkdir(parents=True, exist_ok=True)
   train, heldout = (read_stores(settings, heldout=h) for h in (False, True))
-  optimizer = _optimizer(settings)
-  state = _restored(workdir, _initial(settings, optimizer))
-  step = _train_step(settings, optimizer)
+  initial = _initial(settings)
+  with sole_use(workdir):
+    return _run(settings, workdir, initial, train, heldout, should_stop)
+
+
+def _run(
+  settings: LocatorSettings,
+  workdir: pathlib.Path,
+  state: LocatorState,
+  train: Sequence[PhotoStore],
+  heldout: Sequence[PhotoStore],
+  should_stop: Callable[[], bool],
+) -> bool:
+  """From the checkpoint, or the state where none is there; see above."""
+  state = _restored(workdir, state)
+  step = _train_step(settings)
   metrics: list[Any] = []
   while int(state.step) < settings.steps:
     number = int(state.step)
@@ -234,9 +247,7 @@ def _optimizer(settings: LocatorSettings) -> optax.GradientTransformation:
   )
 
 
-def _initial(
-  settings: LocatorSettings, optimizer: optax.GradientTransformation
-) -> LocatorState:
+def _initial(settings: LocatorSettings) -> LocatorState:
   if settings.init_from:
     params = load_landmark_params(settings.init_from)
   else:
@@ -249,13 +260,14 @@ def _initial(
     params=params,
     # Each its own buffers: both are donated.
     mean_params=jax.tree.map(jnp.copy, params),
-    opt_state=optimizer.init(params),
+    opt_state=_optimizer(settings).init(params),
   )
 
 
 def _train_step(
-  settings: LocatorSettings, optimizer: optax.GradientTransformation
+  settings: LocatorSettings,
 ) -> Callable[..., tuple[LocatorState, jax.Array]]:
+  optimizer = _optimizer(settings)
   jitter, weights = Jitter(), LandmarkWeights()
 
   def step(

@@ -103,7 +103,7 @@ class StoreStagesTest(absltest.TestCase):
       tars = as_path("memory://bucket/tars")
       _prepare(photos, folder, tars, crops="tar")
       self.assertEmpty([n for n in tars.names() if n.endswith(".png")])
-      for name in ("train-00000-of-00002", "heldout-00000-of-00001"):
+      for name in ("train-00000-of-00001", "heldout-00000-of-00001"):
         self.assertEqual(
           (tars / f"dataset/{name}.array_record").read_bytes(),
           expected[f"dataset/{name}.array_record"],

@@ -146,7 +146,10 @@ class TermsTest(absltest.TestCase):
     first, decoders, joint, last = phases_of(config)
     self.assertEqual(first.weights, {"latent": 1.0, "residual_likeness": 2.0})
     self.assertEqual(joint.weights["residual_correlation"], 0.5)
-    self.assertEqual(set(last.weights), {"reconstruction", "identification"})
+    both = {"reconstruction", "identification"}
+    self.assertEqual(
+      set(last.weights), both | {"identity_shape", "residual_correlation"}
+    )
     with self.assertRaisesRegex(ValueError, "no images for residual_likeness"):
       dataclasses.replace(decoders, weights={"residual_likeness": 1.0})
 

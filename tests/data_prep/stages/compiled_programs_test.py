@@ -106,7 +106,14 @@ class KeptProgramsTest(absltest.TestCase):
     with mock.patch.object(jax, "__version__", "99.0"):
       self.assertNotEqual(compiled_programs._kind(), own)
     other = "flags\t\t: fpu sse2\n"
-    with mock.patch.object(pathlib.Path, "read_text", lambda *_: other):
+    read = pathlib.Path.read_text
+
+    def read_text(path: pathlib.Path, *args, **kwargs) -> str:
+      if path == pathlib.Path("/proc/cpuinfo"):
+        return other
+      return read(path, *args, **kwargs)
+
+    with mock.patch.object(pathlib.Path, "read_text", read_text):
       self.assertNotEqual(compiled_programs._kind(), own)
 
   def test_what_was_not_used_for_longest_goes(self):

@@ -6,6 +6,7 @@ from absl import flags
 from absl.testing import absltest, parameterized
 
 from data_prep.stages import flag_values, flag_words
+from disentangle3d.output_files import check_output_file
 from disentangle3d.types import UserError
 
 
@@ -98,7 +99,7 @@ class PathTest(absltest.TestCase):
 class OutputFileTest(absltest.TestCase):
   def test_a_file_that_cannot_be_written_is_told_with_the_flags(self):
     with tempfile.TemporaryDirectory() as folder:
-      parser = flag_words.OutputFileParser()
+      parser = flag_words.OutputParser(check_output_file)
       path = f"{folder}/new/page.html"
       self.assertEqual(parser.parse(path), path)
       with self.assertRaisesRegex(UserError, "to write to, got a folder"):

@@ -98,7 +98,9 @@ class MissingFacesTest(absltest.TestCase):
       results = measure_faces(self._lfw(self.some, missing=how), {})
       table = face_sections(results)[0].blocks[0]
       self.assertEndsWith(
-        table.caption, f"No face was found in 1 of 10 photos or videos: {said}."
+        table.caption,
+        f"No face was found in 1 of 10 photos or videos: {said}. Printed rows"
+        " are the paper's.",
       )
     table = face_sections(measure_faces(self._lfw(self.all), {}))[0].blocks[0]
     self.assertNotIn("No face", table.caption)
