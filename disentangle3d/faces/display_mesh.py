@@ -15,8 +15,11 @@ from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import NOSE_TIP
 
 _CHIN = 8
-# How far from the nose tip the face goes, in its distance from the chin.
-_REACH = 1.42
+# Chin and the jaw's corners: below their plane is the neck.
+_JAW = (_CHIN, 3, 13)
+# How far from the nose tip the face goes, and below that plane, in the nose
+# tip's distance from the chin.
+_REACH, _BELOW = 1.42, 0.12
 # How far from an eye's middle its lids go, in its width.
 _LIDS = 0.6
 
@@ -77,7 +80,10 @@ def display_mesh(model: MorphableModel) -> DisplayMesh:
   if min(marks[NOSE_TIP], marks[_CHIN]) >= 0:
     nose, chin = mean[marks[NOSE_TIP]], mean[marks[_CHIN]]
     away = np.linalg.norm(mean - nose[None], axis=1)
-    inside = _REACH * np.linalg.norm(nose - chin) - away
+    size = np.linalg.norm(nose - chin)
+    inside = _REACH * size - away
+    if min(marks[list(_JAW)]) >= 0:
+      inside = np.minimum(inside, _BELOW * size + _above_jaw(mean, marks))
   cavities = find_cavities(model)
   first = len(mean) + cavities.num_vertices
   triangles, edges = clip_triangles(
@@ -92,6 +98,17 @@ def display_mesh(model: MorphableModel) -> DisplayMesh:
     edges,
     (one / (one - other)).astype(np.float32),
   )
+
+
+def _above_jaw(
+  mean: Float[np.ndarray, "V 3"], marks: Int[np.ndarray, "68"]
+) -> Float[np.ndarray, "V"]:
+  """How far vertices are above the plane of chin and jaw's corners, mm."""
+  chin, one, other = mean[marks[list(_JAW)]]
+  normal = np.cross(one - chin, other - chin)
+  normal /= np.linalg.norm(normal)
+  # The nose tip is above.
+  return (mean - chin) @ normal * np.sign((mean[marks[NOSE_TIP]] - chin) @ normal)
 
 
 def _surroundings(

@@ -55,6 +55,12 @@ class DisplayMeshTest(absltest.TestCase):
     away = np.linalg.norm(vertices - shape[marks[30]], axis=1)
     chin = np.linalg.norm(shape[marks[8]] - shape[marks[30]])
     self.assertLess(away[np.unique(mesh.triangles)].max(), 1.43 * chin)
+    # Nothing below the plane of chin and jaw's corners, where the neck is.
+    there, jaw = vertices[np.unique(mesh.triangles)], shape[marks[[8, 3, 13]]]
+    down = np.cross(jaw[1] - jaw[0], jaw[2] - jaw[0])
+    down *= -np.sign(down @ (shape[marks[30]] - jaw[0])) / np.linalg.norm(down)
+    lowest = ((there - jaw[0]) @ down).max() / chin
+    self.assertBetween(lowest, 0.08, 0.121)
     np.testing.assert_allclose(
       mesh.vertices(shape + [[5, 0, 1]]), vertices + [[5, 0, 1]], atol=1e-3
     )
