@@ -18,7 +18,7 @@ stop the tables: see `--missing`.
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_values import check_inputs
+from data_prep.stages.flag_values import check_inputs, parse_all_named
 from data_prep.stages.flag_words import (
   define_landmark_calibration,
   define_morphable_model,
@@ -29,10 +29,12 @@ from data_prep.stages.flag_words import (
 )
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.machine import keep_freed_memory
+from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
 from experiments.evaluations.textures import read_textures
 from experiments.evaluations.verification import evaluate_verification
+from experiments.measures.screening import TrainingPeople, training_people
 from experiments.pages.findings import check_output
 from experiments.sets.alignment import ALIGNED_BY, LANDMARKS, PhotoSource
 from experiments.sets.faces import training_images
@@ -45,7 +47,7 @@ from experiments.sets.scores import read_scores
 _INPUTS = (
   *("network", "trunk", "scores", "dataset", "lfw_pairs", "lfw_photos"),
   *("lfw_five_points", "lfw_aligned", "cfp", "cfp_aligned", "ytf_splits"),
-  *("ytf_aligned", "bin", "morphable_model", "eigenfaces_from"),
+  *("ytf_aligned", "bin", "morphable_model", "eigenfaces_from", "trained_on"),
 )
 
 
@@ -134,6 +136,19 @@ def define_flags() -> None:
     "A dataset whose training people, of no published set, eigenfaces are"
     " learnt from; --dataset brings its own.",
   )
+  define_path(
+    "trained_on",
+    "The dataset that networks were trained on; a further table leaves out"
+    " faces that look, by the first --trunk's feature, like somebody in it.",
+  )
+  flags.DEFINE_float(
+    "alike",
+    0.6,
+    "From which cosine on with the mean of a person's photos a face is taken"
+    " for that person's.",
+    lower_bound=-1,
+    upper_bound=1,
+  )
   define_paths(
     "scores",
     "The scores of another system to fuse with, as NAME=PATH or PATH, one a"
@@ -148,6 +163,8 @@ def main() -> None:
   keep_freed_memory()
   if not (values.network or values.trunk or values.dlib):
     raise UserError("expected at least one of --network, --trunk, --dlib")
+  if values.trained_on and not values.trunk:
+    raise UserError("--trunk: expected beside --trained_on")
   check_output(values.output)
   check_inputs(values, *_INPUTS)
   networks = read_networks(values.network)
@@ -169,6 +186,7 @@ def main() -> None:
     ),
     described=textures,
     other_scores=scores,
+    trained_on=_trained_on(values),
   )
   print(f"evaluate_verification: open {page}")
 
@@ -180,6 +198,13 @@ def _rivals(values: flags.FlagValues) -> Rivals:
     landmark_calibration=values.landmark_calibration,
     training_images=training_images(learnt) if learnt else None,
   )
+
+
+def _trained_on(values: flags.FlagValues) -> TrainingPeople | None:
+  if not values.trained_on:
+    return None
+  path = next(iter(parse_all_named("trunk", values.trunk).values()))
+  return training_people(values.trained_on, load_network(path), values.alike)
 
 
 def _lfw(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:

@@ -7,9 +7,14 @@ import numpy as np
 
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
+from experiments.measures.screening import TrainingPeople
 from experiments.measures.verification import Describe, measure_faces
 from experiments.pages.findings import PAGE, join_findings, save_findings
-from experiments.pages.verification import face_rows, face_sections
+from experiments.pages.verification import (
+  face_rows,
+  face_sections,
+  screened_section,
+)
 from experiments.sets.faces import FaceSet
 
 
@@ -20,6 +25,7 @@ def evaluate_verification(
   *,
   described: Mapping[str, Describe],
   other_scores: Mapping[str, np.ndarray],
+  trained_on: TrainingPeople | None = None,
 ) -> pathlib.Path:
   """Verifies the faces of every set; prints the AUCs.
 
@@ -29,6 +35,8 @@ def evaluate_verification(
     sets: Whose faces.
     described: What gives features of texture, by name.
     other_scores: Other systems' scores to fuse with, by name; for one set.
+    trained_on: Whom networks were trained on; what looks like one of them is
+      left out in a further table.
 
   Returns:
     The page in that folder.
@@ -43,7 +51,10 @@ def evaluate_verification(
     results = measure_faces(
       faces, networks, described=described, other_scores=other_scores
     )
-    parts.append((face_sections(results), face_rows(results)))
+    sections = face_sections(results)
+    if trained_on is not None:
+      sections.append(screened_section(results, trained_on))
+    parts.append((sections, face_rows(results)))
     for name, scored in results.rows.items():
       auc = scored.result.auc
       print(
