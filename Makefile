@@ -3,6 +3,7 @@
 PYTHON ?= python3
 EXTRAS ?=
 VENV := .venv
+COMMA := ,
 BIN := $(VENV)/bin
 # Other extras are another installation.
 INSTALLED := $(VENV)/.installed$(addprefix -,$(EXTRAS))
@@ -10,9 +11,12 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-c
 
 .PHONY: demo test test-slow lint format clean
 
+# First a real photograph, by the network that ships; then everything in small.
 # Huge pages spare the kernel clearing memory in 4 kB steps; where the C library
 # or the kernel has none, this changes nothing.
 demo: $(INSTALLED)
+	$(BIN)/python -m experiments.reconstruct --photos=docs/images/london_photo.jpg \
+	  --locator=synthetic --viewer --output=runs/face
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.demo --workdir=runs/demo
 
 test: $(VENV)/.installed-dev
@@ -39,7 +43,7 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: $(PYTHON) is older than Python 3.11; set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable ".$(if $(EXTRAS),[$(EXTRAS)])"
+	$(PIP) --editable ".[detect$(addprefix $(COMMA),$(EXTRAS))]"
 	touch $@
 
 $(VENV)/.installed-dev: $(INSTALLED)

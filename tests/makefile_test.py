@@ -29,7 +29,7 @@ class MakefileTest(absltest.TestCase):
     (folder / ".venv" / ".installed").touch()
     self.assertNotIn("--editable", self._would(folder, "demo"))
     extra = self._would(folder, "demo", "EXTRAS=cuda12")
-    self.assertIn('--editable ".[cuda12]"', extra)
+    self.assertIn('--editable ".[detect,cuda12]"', extra)
     stamp = extra.partition("touch ")[2].split()[0]
     (folder / stamp).touch()
     again = self._would(folder, "demo", "EXTRAS=cuda12")

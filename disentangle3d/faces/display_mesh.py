@@ -108,7 +108,9 @@ def _above_jaw(
   normal = np.cross(one - chin, other - chin)
   normal /= np.linalg.norm(normal)
   # The nose tip is above.
-  return (mean - chin) @ normal * np.sign((mean[marks[NOSE_TIP]] - chin) @ normal)
+  return (
+    (mean - chin) @ normal * np.sign((mean[marks[NOSE_TIP]] - chin) @ normal)
+  )
 
 
 def _surroundings(

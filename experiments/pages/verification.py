@@ -106,8 +106,8 @@ def screened_section(
   caption = (
     f"{faces.name} without {int(alike.sum())} of {len(alike):,} photos or"
     f" videos that may show one of the {len(trained_on.means):,} people trained"
-    " on: the trunk's feature has a cosine with the mean of somebody's photos of"
-    f" at least {trained_on.bound:g}; {kept:,} pairs, equally many a fold"
+    " on: the trunk's feature has a cosine with the mean of somebody's photos"
+    f" of at least {trained_on.bound:g}; {kept:,} pairs, equally many a fold"
   )
   table = _verification_table(without_alike(results, alike), caption=caption)
   return Section(f"Verification: {faces.name}, strangers to training", [table])
