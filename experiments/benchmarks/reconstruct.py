@@ -45,16 +45,22 @@ def time_starts(
 
   Returns:
     By what was started: cold (no program is kept), the second start, one with
-    the viewer, and all photos, of which each further one's part.
+    the viewer; all photos, cold and with all programs kept, and each further
+    one's part of the latter.
   """
   with tempfile.TemporaryDirectory() as scratch:
     folder = pathlib.Path(scratch)
 
-    def start(name: str, some: Sequence[pathlib.Path], *more: str) -> Any:
+    def start(
+      name: str,
+      some: Sequence[pathlib.Path],
+      *more: str,
+      programs: str = "programs",
+    ) -> Any:
       names = ",".join(f'"{path}"' for path in some)
       command = [sys.executable, "-m", "experiments.reconstruct", *arguments]
       command += [f"--photos={names}", f"--output={folder / name}", *more]
-      told = os.environ | {ENVIRONMENT: str(folder / "programs")}
+      told = os.environ | {ENVIRONMENT: str(folder / programs)}
       before, begun = _children_s(), time.perf_counter()
       done = subprocess.run(command, env=told, capture_output=True, text=True)
       if done.returncode:
@@ -68,11 +74,12 @@ def time_starts(
     }
     if len(photos) > 1:
       # What is compiled for other sizes is not of a further photo.
-      start("before", photos)
-      every = start("all", photos)
+      cold = start("cold all", photos, programs="others")
+      every = start("all", photos, programs="others")
       rest = len(photos) - 1
       second = found["second start"]
-      found[f"{len(photos)} photographs"] = every
+      found[f"{len(photos)} photographs, first start ever"] = cold
+      found[f"{len(photos)} photographs, again"] = every
       found["of these, each further one"] = (
         (every[0] - second[0]) / rest,
         (every[1] - second[1]) / rest,
