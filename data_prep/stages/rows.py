@@ -124,7 +124,7 @@ def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     UserError: A shard is missing, or shards of two runs are mixed.
   """
   folder = as_path(folder)
-  existing_folder(folder)
+  existing_folder(folder, otherwise="; the data_prep stage before writes it")
   paths = sorted(folder.glob("manifest-*.jsonl"))
   if not paths:
     raise UserFileNotFoundError(
