@@ -50,8 +50,32 @@ _INPUTS = (
 
 
 def define_flags() -> None:
-  """Defines networks, sets of faces, and --output."""
+  """Defines what is compared, on which sets, and --output."""
   define_networks(required=False)
+  define_findings()
+  _define_others()
+  define_paths(
+    "dataset",
+    "A folder of build_dataset or render_synthetic, whose held-out people are"
+    " verified.",
+  )
+  was(synthetic="dataset", photos="dataset")
+  _define_lfw_and_cfp()
+  _define_ytf()
+  define_paths("bin", "A file like lfw.bin.")
+  flags.DEFINE_enum(
+    "missing",
+    CROP,
+    MISSING,
+    "What becomes of photographs of LFW and CFP, and videos of YouTube Faces,"
+    " in which no face was found: crop takes the middle of the picture for the"
+    " face, score gives their pairs the lowest score, fail refuses the set. An"
+    " empty image of a .bin has no middle, so crop is score.",
+  )
+
+
+def _define_others() -> None:
+  """What networks are compared and fused with."""
   define_paths(
     "trunk",
     "A network whose trunk's own feature is compared and fused with, as"
@@ -60,13 +84,26 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "dlib", False, "Whether dlib's 128 numbers are compared and fused with too."
   )
-  define_findings()
   define_paths(
-    "dataset",
-    "A folder of build_dataset or render_synthetic, whose held-out people are"
-    " verified.",
+    "scores",
+    "The scores of another system to fuse with, as NAME=PATH or PATH, one a"
+    " line (.txt) or [P] (.npy) in the order of the set's pairs; for one set"
+    " only.",
   )
-  was(synthetic="dataset", photos="dataset")
+  define_morphable_model(
+    "The 3D morphable model that is fitted to the landmarks of each photograph"
+    " of a published set, its coefficients compared too; a dataset brings its"
+    " own."
+  )
+  define_landmark_calibration()
+  define_path(
+    "eigenfaces_from",
+    "A dataset whose training people, of no published set, eigenfaces are"
+    " learnt from; --dataset brings its own.",
+  )
+
+
+def _define_lfw_and_cfp() -> None:
   define_path("lfw_pairs", "The pairs.txt of LFW.")
   define_path(
     "lfw_photos", "Where LFW's photographs are, a folder, .zip or .tgz."
@@ -86,7 +123,7 @@ def define_flags() -> None:
   )
   define_path(
     "cfp_aligned",
-    "The folder that align_faces made of its Data/Images, if there is one.",
+    "The folder that align_faces made of --cfp's Data/Images, if there is one.",
   )
   define_path(
     "workdir",
@@ -97,10 +134,13 @@ def define_flags() -> None:
     "aligned_by",
     LANDMARKS,
     ALIGNED_BY,
-    "What those photographs are aligned by: dlib's landmarks, as the"
+    "What the photographs of --workdir are aligned by: dlib's landmarks, as the"
     " photographs of a dataset, or the five points of the detector or the list"
     " themselves.",
   )
+
+
+def _define_ytf() -> None:
   define_path(
     "ytf_splits", "The splits.txt or meta_and_splits.mat of YouTube Faces."
   )
@@ -112,33 +152,6 @@ def define_flags() -> None:
     100,
     "How many frames of a video are taken at most.",
     lower_bound=1,
-  )
-  flags.DEFINE_enum(
-    "missing",
-    CROP,
-    MISSING,
-    "What becomes of photographs of LFW and CFP, and videos of YouTube Faces,"
-    " in which no face was found: crop takes the middle of the picture for the"
-    " face, score gives their pairs the lowest score, fail refuses the set. An"
-    " empty image of a .bin has no middle, so crop is score.",
-  )
-  define_paths("bin", "A file like lfw.bin.")
-  define_morphable_model(
-    "The 3D morphable model that is fitted to the landmarks of each photograph"
-    " of a published set, its coefficients compared too; a dataset brings its"
-    " own."
-  )
-  define_landmark_calibration()
-  define_path(
-    "eigenfaces_from",
-    "A dataset whose training people, of no published set, eigenfaces are"
-    " learnt from; --dataset brings its own.",
-  )
-  define_paths(
-    "scores",
-    "The scores of another system to fuse with, as NAME=PATH or PATH, one a"
-    " line (.txt) or [P] (.npy) in the order of the set's pairs; for one set"
-    " only.",
   )
 
 

@@ -97,6 +97,12 @@ def define_flags() -> None:
   )
   define_detection_side(DETECTION_SIDE)
   define_most_megapixels(MOST_MEGAPIXELS)
+  _define_outputs()
+  was(params="network", images="photos")
+
+
+def _define_outputs() -> None:
+  """What is written of a face."""
   flags.DEFINE_list(
     "outputs",
     list(OUTPUTS),
@@ -114,7 +120,6 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "viewer", False, "Writes viewer.html, a page to turn the faces in."
   )
-  was(params="network", images="photos")
 
 
 def main() -> None:

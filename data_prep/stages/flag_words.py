@@ -268,6 +268,17 @@ def define_photos_per_shard(default: int) -> None:
   )
 
 
+def define_heldout_people() -> None:
+  """Defines `--heldout_people`; `datasets.building` reads it."""
+  flags.DEFINE_string(
+    "heldout_people",
+    None,
+    "How many people to hold out, or their names with commas between them (a"
+    " name that has a comma in double quotes).",
+    required=True,
+  )
+
+
 def define_shard() -> None:
   """Defines `--shard`; read it by `stages.folder.parse_share`."""
   flags.DEFINE_string(
