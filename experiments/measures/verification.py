@@ -5,7 +5,7 @@ import dataclasses
 import types
 from typing import Protocol
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from disentangle3d.evaluation.code_scores import CodeScores, score_pairs
@@ -129,8 +129,8 @@ def measure_faces(
 
 def _rows(
   faces: FaceSet,
-  features: Mapping[str, np.ndarray],
-  turned: Mapping[str, np.ndarray],
+  features: Mapping[str, Float[np.ndarray, "U D"]],
+  turned: Mapping[str, Float[Array | np.ndarray, "P D"]],
 ) -> dict[str, CodeScores]:
   """Of each feature, and of some with that of the mirrored photo beside it."""
   rows = {
