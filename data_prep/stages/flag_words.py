@@ -30,6 +30,7 @@ flags.disclaim_key_flags()
 NETWORK = (
   "A trained network, which is a training workdir or an exported folder."
 )
+NETWORK_OR_SHIPPED = f"{NETWORK} Without it, the network that ships."
 NETWORKS = (
   "A trained network as NAME=PATH or PATH, which is a training workdir or an"
   " exported folder."
