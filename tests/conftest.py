@@ -25,7 +25,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 _MEMORY = pathlib.Path("/proc/self/statm")
-_MOST_BYTES = 2 << 30
+_MOST_BYTES = 3 << 30
 
 
 @pytest.fixture(autouse=True, scope="module")
