@@ -20,6 +20,7 @@ from data_prep.stages.engines import engine_from_flags
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
   define_engine,
+  define_heldout_people,
   define_output,
   define_path,
   define_shard,
@@ -33,13 +34,7 @@ def define_flags() -> None:
   """Defines --fitted, --output, --heldout_people, --seed, --shard."""
   define_path("fitted", "The folder that fit_faces wrote.", required=True)
   define_output(STAGE_OUTPUT)
-  flags.DEFINE_string(
-    "heldout_people",
-    None,
-    "How many people to hold out, or their names with commas between them (a"
-    " name that has a comma in double quotes).",
-    required=True,
-  )
+  define_heldout_people()
   flags.DEFINE_integer("seed", 0, "Decides which people are held out.")
   define_shard()
   define_engine()

@@ -38,7 +38,6 @@ from disentangle3d.stores import as_path
 
 def define_flags() -> None:
   """Defines --aligned, --morphable_model, --output, and how to fit."""
-  defaults = FitSettings()
   define_path(
     "aligned",
     "The folder that align_faces wrote, one manifest shard of it, or a folder"
@@ -51,41 +50,52 @@ def define_flags() -> None:
   define_shard()
   define_engine()
   was(landmarks="aligned", model="morphable_model")
+  defaults = FitSettings()
+  _define_objective(defaults.options)
+  _define_photos(defaults)
+
+
+def _define_objective(defaults: FitOptions) -> None:
+  """What is minimised: the prior, the noise, the cost of a distance."""
   flags.DEFINE_float(
     "landmark_std_px",
-    defaults.options.landmark_std_px,
+    defaults.landmark_std_px,
     "The noise of the landmarks in crop pixels; 0 takes the prior out.",
     lower_bound=0.0,
   )
   flags.DEFINE_enum(
     "noise",
-    defaults.options.noise,
+    defaults.noise,
     NOISES,
     "The noise of the landmarks, that of each by the calibration where it has"
     " one, or --landmark_std_px for all.",
   )
   flags.DEFINE_float(
     "noise_factor",
-    defaults.options.noise_factor,
+    defaults.noise_factor,
     "What calibrated covariances are multiplied by.",
     lower_bound=0.0,
   )
   flags.DEFINE_float(
     "expression_std",
-    defaults.options.expression_std,
+    defaults.expression_std,
     "The standard deviation of the expression coefficients' prior; more lets"
     " faces move more before the identity explains it.",
     lower_bound=0.0,
   )
   flags.DEFINE_enum(
-    "robust", defaults.options.robust, ROBUST_COSTS, "The cost of a distance."
+    "robust", defaults.robust, ROBUST_COSTS, "The cost of a distance."
   )
   flags.DEFINE_float(
     "robust_scale_px",
-    defaults.options.robust_scale_px,
+    defaults.robust_scale_px,
     "The distance in crop pixels beyond which a landmark is an outlier.",
     lower_bound=0.0,
   )
+
+
+def _define_photos(defaults: FitSettings) -> None:
+  """What is taken of photos, and how many at a time."""
   flags.DEFINE_enum(
     "contour",
     defaults.contour,

@@ -36,6 +36,7 @@ from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.faces.skins import Skins, save_skins
 from disentangle3d.geometry import Camera, invert_affine, transform_camera
+from disentangle3d.input_files import existing_folder
 from disentangle3d.output_files import check_output_file
 from disentangle3d.types import UserError
 
@@ -68,6 +69,7 @@ def main() -> None:
       f"--output_file: expected a name that ends in .npz, got {output}"
     )
   check_output_file(output)
+  existing_folder(fitted, otherwise="; data_prep.fit_faces writes it")
   model = load_morphable_model(fitted / MORPHABLE_MODEL)
   people = _people(fitted)
   mesh = SkinMesh(model)

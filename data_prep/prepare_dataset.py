@@ -32,6 +32,7 @@ from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   STAGE_OUTPUT,
   define_engine,
+  define_heldout_people,
   define_landmark_calibration,
   define_morphable_model,
   define_output,
@@ -51,13 +52,7 @@ def define_flags() -> None:
   define_morphable_model(required=True)
   define_landmark_calibration()
   define_output(STAGE_OUTPUT)
-  flags.DEFINE_string(
-    "heldout_people",
-    None,
-    "How many people to hold out, or their names with commas between them (a"
-    " name that has a comma in double quotes).",
-    required=True,
-  )
+  define_heldout_people()
   flags.DEFINE_enum("locator", "dlib", LOCATORS, "What finds the landmarks.")
   flags.DEFINE_multi_string(
     "set",

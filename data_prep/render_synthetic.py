@@ -75,6 +75,22 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "seed", settings.seed, "Decides all that is random about the photographs."
   )
+  _define_looks(settings)
+  flags.DEFINE_enum(
+    "labels",
+    settings.labels,
+    LABELS,
+    "Whether networks are taught the coefficients fitted to the landmarks of"
+    " all photographs of a person, or the true ones.",
+  )
+  define_morphable_model(
+    f"{MORPHABLE_MODEL} The fitter takes its first modes; without it, the world"
+    " is the procedural face, which has more modes than the fitter."
+  )
+
+
+def _define_looks(settings: SyntheticSet) -> None:
+  """Skin, and where landmarks are marked."""
   flags.DEFINE_enum(
     "albedo",
     settings.albedo,
@@ -109,17 +125,6 @@ def define_flags() -> None:
     "Real people's skins for the faces to wear, an .npz of make_skins; auto"
     " takes those that ship for the 3D morphable model, none paints faces.",
     default=settings.skins,
-  )
-  flags.DEFINE_enum(
-    "labels",
-    settings.labels,
-    LABELS,
-    "Whether networks are taught the coefficients fitted to the landmarks of"
-    " all photographs of a person, or the true ones.",
-  )
-  define_morphable_model(
-    f"{MORPHABLE_MODEL} The fitter takes its first modes; without it, the world"
-    " is the procedural face, which has more modes than the fitter."
   )
 
 

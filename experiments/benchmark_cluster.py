@@ -56,7 +56,9 @@ def define_flags() -> None:
     "simulate", False, "Whether many nodes are simulated; nothing is run."
   )
   define_path("photos", "The photographs to run on.")
-  flags.DEFINE_integer("num_photos", 512, "How many of them.", lower_bound=2)
+  flags.DEFINE_integer(
+    "num_photos", 512, "How many of --photos are taken.", lower_bound=2
+  )
   flags.DEFINE_integer("rounds", 3, "How often each runs.", lower_bound=1)
   flags.DEFINE_list(
     "nodes", ["1", "16", "128"], "How many nodes are simulated."

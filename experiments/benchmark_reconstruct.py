@@ -1,7 +1,7 @@
 r"""What a photograph takes, from the start of a process to files.
 
     python -m experiments.benchmark_reconstruct --photos='photos/*.jpg' \
-      --morphable_model=ict.npz
+      --method=fit --morphable_model=ict.npz
 
 Starts `experiments.reconstruct` on the first photo without any program kept,
 again, again with the viewer, and on all photos; then times in one process what
@@ -15,16 +15,14 @@ from absl import flags
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
-  NETWORK,
+  NETWORK_OR_SHIPPED,
   define_morphable_model,
   define_network,
   define_path_list,
 )
-from disentangle3d.training.export import SHIPPED
-from disentangle3d.types import UserError
 from experiments.benchmarks.reconstruct import tables, time_parts, time_starts
 from experiments.benchmarks.results import define_figures_output, publish
-from experiments.photographs.shapes import load_maker
+from experiments.photographs.shapes import load_maker, method_file
 
 
 def define_flags() -> None:
@@ -32,7 +30,7 @@ def define_flags() -> None:
   define_path_list(
     "photos", "Photographs, patterns as '*.jpg', or folders.", required=True
   )
-  define_network(f"{NETWORK} Without it, the network that ships.")
+  define_network(NETWORK_OR_SHIPPED)
   flags.DEFINE_enum(
     "method",
     "network",
@@ -54,15 +52,18 @@ def main() -> None:
   """Measures, prints and writes."""
   values = flags.FLAGS
   needed = "network" if values.method == "network" else "morphable_model"
-  path = values[needed].value or (SHIPPED if needed == "network" else None)
-  if not path:
-    raise UserError(f"--{needed}: expected with --method={values.method}")
+  path = method_file(
+    values.method,
+    network=values.network,
+    morphable_model=values.morphable_model,
+  )
   photos = list_files(values.photos).files
   asked = [f"--method={values.method}", f"--{needed}={path}"]
+  maker = load_maker(values.method, path)
   starts = time_starts(photos, asked)
   parts = time_parts(
     photos[0],
-    load_maker(values.method, str(path)),
+    maker,
     morphable_model=values.morphable_model,
     rounds=values.rounds,
   )

@@ -1,6 +1,6 @@
 r"""Tries readers and binaries where files, disks and clocks misbehave.
 
-    python -m experiments.endurance --minutes=30 --photos=../orl_faces \
+    python -m experiments.endurance --minutes=30 --photos=photos \
       --output=runs/endurance
 
 Damaged files for every reader (a crash, an error that is not the user's or does

@@ -17,7 +17,7 @@ from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_dataset, define_networks
 from disentangle3d.machine import keep_freed_memory
 from experiments.evaluations.disentanglement import evaluate_disentanglement
-from experiments.evaluations.flags import define_findings, define_heldout_people
+from experiments.evaluations.flags import define_findings, define_people
 from experiments.pages.findings import check_output
 from experiments.sets.networks import read_networks
 
@@ -27,7 +27,7 @@ def define_flags() -> None:
   define_dataset("The folder of render_synthetic.")
   define_networks()
   define_findings()
-  define_heldout_people()
+  define_people()
   flags.DEFINE_integer(
     "swaps",
     100,

@@ -42,8 +42,8 @@ from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import (
   define_findings,
-  define_heldout_people,
   define_meshes,
+  define_people,
   define_slow_parts,
 )
 from experiments.evaluations.reconstruction import (
@@ -76,7 +76,7 @@ def define_flags() -> None:
     "Which synthetic sets are scored.",
   )
   was(set="test_set")
-  define_heldout_people()
+  define_people()
   define_slow_parts()
   define_meshes()
   define_path(

@@ -52,69 +52,19 @@ _INPUTS = (
 
 
 def define_flags() -> None:
-  """Defines networks, sets of faces, and --output."""
+  """Defines what is compared, on which sets, and --output."""
   define_networks(required=False)
-  define_paths(
-    "trunk",
-    "A network whose trunk's own feature is compared and fused with, as"
-    " NAME=PATH or PATH: what import_trunk wrote, or any trained network.",
-  )
-  flags.DEFINE_bool(
-    "dlib", False, "Whether dlib's 128 numbers are compared and fused with too."
-  )
   define_findings()
+  _define_others()
   define_paths(
     "dataset",
     "A folder of build_dataset or render_synthetic, whose held-out people are"
     " verified.",
   )
   was(synthetic="dataset", photos="dataset")
-  define_path("lfw_pairs", "The pairs.txt of LFW.")
-  define_path(
-    "lfw_photos", "Where LFW's photographs are, a folder, .zip or .tgz."
-  )
-  define_path(
-    "lfw_five_points",
-    "A published list of five points of LFW's photographs, in place of MTCNN.",
-  )
-  define_path(
-    "lfw_aligned",
-    "In place of --lfw_photos, the folder that align_faces made of LFW.",
-  )
-  define_path(
-    "cfp",
-    "The published folder of Celebrities in Frontal-Profile, with Data and"
-    " Protocol in it.",
-  )
-  define_path(
-    "cfp_aligned",
-    "The folder that align_faces made of its Data/Images, if there is one.",
-  )
-  define_path(
-    "workdir",
-    "The folder in which the photographs of --lfw_photos and --cfp are"
-    " aligned; a later run takes what is there.",
-  )
-  flags.DEFINE_enum(
-    "aligned_by",
-    LANDMARKS,
-    ALIGNED_BY,
-    "What those photographs are aligned by: dlib's landmarks, as the"
-    " photographs of a dataset, or the five points of the detector or the list"
-    " themselves.",
-  )
-  define_path(
-    "ytf_splits", "The splits.txt or meta_and_splits.mat of YouTube Faces."
-  )
-  define_path(
-    "ytf_aligned", "The folder that align_faces made of YouTube Faces."
-  )
-  flags.DEFINE_integer(
-    "ytf_frames",
-    100,
-    "How many frames of a video are taken at most.",
-    lower_bound=1,
-  )
+  _define_lfw_and_cfp()
+  _define_ytf()
+  define_paths("bin", "A file like lfw.bin.")
   flags.DEFINE_enum(
     "missing",
     CROP,
@@ -124,7 +74,24 @@ def define_flags() -> None:
     " face, score gives their pairs the lowest score, fail refuses the set. An"
     " empty image of a .bin has no middle, so crop is score.",
   )
-  define_paths("bin", "A file like lfw.bin.")
+
+
+def _define_others() -> None:
+  """What networks are compared and fused with."""
+  define_paths(
+    "trunk",
+    "A network whose trunk's own feature is compared and fused with, as"
+    " NAME=PATH or PATH: what import_trunk wrote, or any trained network.",
+  )
+  flags.DEFINE_bool(
+    "dlib", False, "Whether dlib's 128 numbers are compared and fused with too."
+  )
+  define_paths(
+    "scores",
+    "The scores of another system to fuse with, as NAME=PATH or PATH, one a"
+    " line (.txt) or [P] (.npy) in the order of the set's pairs; for one set"
+    " only.",
+  )
   define_morphable_model(
     "The 3D morphable model that is fitted to the landmarks of each photograph"
     " of a published set, its coefficients compared too; a dataset brings its"
@@ -149,11 +116,57 @@ def define_flags() -> None:
     lower_bound=-1,
     upper_bound=1,
   )
-  define_paths(
-    "scores",
-    "The scores of another system to fuse with, as NAME=PATH or PATH, one a"
-    " line (.txt) or [P] (.npy) in the order of the set's pairs; for one set"
-    " only.",
+
+
+def _define_lfw_and_cfp() -> None:
+  define_path("lfw_pairs", "The pairs.txt of LFW.")
+  define_path(
+    "lfw_photos", "Where LFW's photographs are, a folder, .zip or .tgz."
+  )
+  define_path(
+    "lfw_five_points",
+    "A published list of five points of LFW's photographs, in place of MTCNN.",
+  )
+  define_path(
+    "lfw_aligned",
+    "In place of --lfw_photos, the folder that align_faces made of LFW.",
+  )
+  define_path(
+    "cfp",
+    "The published folder of Celebrities in Frontal-Profile, with Data and"
+    " Protocol in it.",
+  )
+  define_path(
+    "cfp_aligned",
+    "The folder that align_faces made of --cfp's Data/Images, if there is one.",
+  )
+  define_path(
+    "workdir",
+    "The folder in which the photographs of --lfw_photos and --cfp are"
+    " aligned; a later run takes what is there.",
+  )
+  flags.DEFINE_enum(
+    "aligned_by",
+    LANDMARKS,
+    ALIGNED_BY,
+    "What the photographs of --workdir are aligned by: dlib's landmarks, as the"
+    " photographs of a dataset, or the five points of the detector or the list"
+    " themselves.",
+  )
+
+
+def _define_ytf() -> None:
+  define_path(
+    "ytf_splits", "The splits.txt or meta_and_splits.mat of YouTube Faces."
+  )
+  define_path(
+    "ytf_aligned", "The folder that align_faces made of YouTube Faces."
+  )
+  flags.DEFINE_integer(
+    "ytf_frames",
+    100,
+    "How many frames of a video are taken at most.",
+    lower_bound=1,
   )
 
 

@@ -67,10 +67,27 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "world_seed", 0, "Decides people and photographs.", lower_bound=0
   )
+  _define_evaluation()
+  flags.DEFINE_integer(
+    "render_batch_size",
+    0,
+    "How many photographs are rendered at a time; 0 takes 256, on a CPU 16.",
+    lower_bound=0,
+  )
+  flags.DEFINE_float(
+    "minutes",
+    0.0,
+    "After how many minutes training stops, saved; 0 lets it run.",
+    lower_bound=0,
+  )
+  was(people="evaluate_on", render_batch="render_batch_size")
+
+
+def _define_evaluation() -> None:
+  """On whom is evaluated, and how much of it."""
   flags.DEFINE_enum(
     "evaluate_on", PEOPLE[0], PEOPLE, "On which people is evaluated."
   )
-  was(people="evaluate_on", render_batch="render_batch_size")
   flags.DEFINE_integer(
     "test_people", 500, "How many people are never trained on.", lower_bound=1
   )
@@ -86,18 +103,6 @@ def define_flags() -> None:
     700,
     "How many reconstructions are timed at least.",
     lower_bound=1,
-  )
-  flags.DEFINE_integer(
-    "render_batch_size",
-    0,
-    "How many photographs are rendered at a time; 0 takes 256, on a CPU 16.",
-    lower_bound=0,
-  )
-  flags.DEFINE_float(
-    "minutes",
-    0.0,
-    "After how many minutes training stops, saved; 0 lets it run.",
-    lower_bound=0,
   )
 
 

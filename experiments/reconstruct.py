@@ -27,7 +27,7 @@ from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.loose_photos import list_files
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import (
-  NETWORK,
+  NETWORK_OR_SHIPPED,
   STAGE_OUTPUT,
   define_detection_side,
   define_landmark_calibration,
@@ -38,11 +38,10 @@ from data_prep.stages.flag_words import (
   define_path_list,
   was,
 )
-from disentangle3d.training.export import SHIPPED
 from disentangle3d.types import UserError
 from experiments.photographs.files import FORMATS, OUTPUTS, OVERLAY_SIDE
 from experiments.photographs.reconstruction import Options, reconstruct_photos
-from experiments.photographs.shapes import load_maker
+from experiments.photographs.shapes import load_maker, method_file
 from experiments.photographs.sightings import (
   DLIB,
   FREE_STANDING,
@@ -56,7 +55,7 @@ _DETECTORS = {DLIB: dlib_locator.NAME, SYNTHETIC: network_locator.NAME}
 
 def define_flags() -> None:
   """Defines --network, --photos, --output and how to reconstruct."""
-  define_network(f"{NETWORK} Without it, the network that ships.")
+  define_network(NETWORK_OR_SHIPPED)
   define_path_list(
     "photos",
     "Photographs, patterns as '*.jpg', folders, or videos.",
@@ -97,6 +96,12 @@ def define_flags() -> None:
   )
   define_detection_side(DETECTION_SIDE)
   define_most_megapixels(MOST_MEGAPIXELS)
+  _define_outputs()
+  was(params="network", images="photos")
+
+
+def _define_outputs() -> None:
+  """What is written of a face."""
   flags.DEFINE_list(
     "outputs",
     list(OUTPUTS),
@@ -114,7 +119,6 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "viewer", False, "Writes viewer.html, a page to turn the faces in."
   )
-  was(params="network", images="photos")
 
 
 def main() -> None:
@@ -125,11 +129,11 @@ def main() -> None:
       raise UserError(
         f"--{name}: expected some of {', '.join(choice)}, got {unknown[0]}"
       )
-  source = values.network or str(SHIPPED)
-  if values.method == "fit":
-    source = values.morphable_model
-    if not source:
-      raise UserError("--morphable_model: expected with --method=fit")
+  source = method_file(
+    values.method,
+    network=values.network,
+    morphable_model=values.morphable_model,
+  )
   output = pathlib.Path(values.output)
   found = list_files(values.photos)
   count = reconstruct_photos(

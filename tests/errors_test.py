@@ -131,7 +131,7 @@ class WrongInputTest(parameterized.TestCase):
     words = ["data_prep.detect_faces", f"--photos={folder}/nowhere"]
     words.append(f"--output={folder}/new")
     with self.assertNoLogs("absl", "INFO"):
-      self._told(words[0], words, "nowhere: no such folder")
+      self._told(words[0], words, "nowhere: no such file or folder")
 
   def _told(self, binary: str, words: list[str], message: str = "") -> None:
     with defined(binary):

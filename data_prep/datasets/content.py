@@ -38,7 +38,7 @@ class Limits:
     max_coefficient: Largest size of a coefficient, standard deviations.
     landmark_margin_px: How far a visible landmark may lie outside the crop.
     min_contrast: Least standard deviation of a crop's grey levels.
-    near_bits: See `image_fingerprints.nearest_copies`.
+    near_bits: See `fingerprints.nearest_copies`.
     near_correlation: Same.
   """
 

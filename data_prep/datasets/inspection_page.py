@@ -126,43 +126,14 @@ def _draw(photos: Sequence[RecordedPhoto], labels: Sequence[str]) -> np.ndarray:
 
 
 def _splits(splits: Mapping[str, Sequence[RecordedPhoto]]) -> Section:
-  rows: list[list[str | int]] = []
-  blocks: list[Block] = []
-  fewest: list[list[str | int]] = []
-  charts = []
-  for name, photos in splits.items():
-    people = Counter(photo.subject for photo in photos)
-    counts = np.array(sorted(people.values())) if people else np.zeros(1, int)
-    repeats = count_repeats(photos)
-    rows.append(
-      [
-        name,
-        len(photos),
-        len(people),
-        int(counts[0]),
-        int(np.median(counts)),
-        int(counts[-1]),
-        repeats.photos,
-        repeats.two_people,
-      ]
-    )
-    # Where all have equally many there is nothing to draw.
-    if counts[0] < counts[-1]:
-      charts.append(
-        Picture(
-          histogram(
-            counts,
-            x_label="photos of a person",
-            y_label="people",
-            title=name,
-            bins=min(50, int(counts[-1] - counts[0])),
-          )
-        )
-      )
-    ordered = sorted(people.items(), key=lambda item: (item[1], item[0]))
-    ends = ordered[:_FEWEST] + ordered[_FEWEST:][-_FEWEST:]
-    fewest += [[name, subject, count] for subject, count in ends]
-  blocks.append(
+  people = {
+    name: Counter(photo.subject for photo in photos)
+    for name, photos in splits.items()
+  }
+  rows = [
+    _split_row(name, photos, people[name]) for name, photos in splits.items()
+  ]
+  blocks: list[Block] = [
     Table(
       [
         "split",
@@ -177,18 +148,63 @@ def _splits(splits: Mapping[str, Sequence[RecordedPhoto]]) -> Section:
       rows,
       "Repeats have the very pixels of a photo before them in their split.",
     )
-  )
+  ]
+  charts = [
+    _photos_a_person(name, list(counts.values()))
+    for name, counts in people.items()
+    # Where all have equally many there is nothing to draw.
+    if len(set(counts.values())) > 1
+  ]
   if charts:
     blocks.append(Grid(charts))
+  ends: list[list[str | int]] = [
+    [name, subject, count]
+    for name, counts in people.items()
+    for subject, count in _fewest_and_most(counts)
+  ]
   blocks.append(
     Table(
       ["split", "person", "photos"],
-      fewest,
+      ends,
       f"People with fewest and most photos, {_FEWEST} each.",
       text_columns=(0, 1),
     )
   )
   return Section("People and photos", blocks)
+
+
+def _split_row(
+  name: str, photos: Sequence[RecordedPhoto], people: Mapping[str, int]
+) -> list[str | int]:
+  counts = list(people.values()) or [0]
+  repeats = count_repeats(photos)
+  return [
+    name,
+    len(photos),
+    len(people),
+    min(counts),
+    int(np.median(counts)),
+    max(counts),
+    repeats.photos,
+    repeats.two_people,
+  ]
+
+
+def _photos_a_person(name: str, counts: Sequence[int]) -> Picture:
+  return Picture(
+    histogram(
+      np.array(counts),
+      x_label="photos of a person",
+      y_label="people",
+      title=name,
+      bins=min(50, max(counts) - min(counts)),
+    )
+  )
+
+
+def _fewest_and_most(people: Mapping[str, int]) -> list[tuple[str, int]]:
+  ordered = sorted(people.items(), key=lambda item: (item[1], item[0]))
+  return ordered[:_FEWEST] + ordered[_FEWEST:][-_FEWEST:]
 
 
 def _sheet(

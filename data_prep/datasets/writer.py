@@ -1,7 +1,7 @@
 """Writes a dataset folder as `disentangle3d.training.dataset` reads it.
 
 `write_dataset` is for records of one's own; build_dataset and render_synthetic
-write shards (`dataset_shards`) of the same files and manifest.
+write shards (`shards.py`) of the same files and manifest.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -115,68 +115,11 @@ def calibration_page(
 ) -> str:
   """The page: offsets on the mean face, distances, repeatability, counts."""
   calibration = found.calibration
-  names = _range_names(summary["yaw_edges_deg"])
-  marks = np.arange(NUM_LANDMARKS)
-  kinds = summary["by_landmark_mm"]
   photos = [[kind, count] for kind, count in summary["photos"].items()]
-  by_yaw = list(zip(names, summary["photos_by_yaw"], strict=True))
   sections = [
-    Section(
-      "Where the detector marks the landmarks",
-      [
-        Grid(
-          [
-            Picture(_drawn(found, model, yaw), caption)
-            for yaw, caption in ((0.0, "From the front."), (_SIDE_RAD, "Side."))
-          ]
-        ),
-        Paragraph(
-          "On the mean face: circles are the model's landmarks, lines lead to"
-          " where the detector's are. " + _UNOBSERVABLE
-        ),
-        Table(
-          ["", *kinds],
-          [
-            [group, *values.values()]
-            for group, values in summary["by_group_mm"].items()
-          ],
-          "Means over landmarks, mm: how far they moved; the root mean square"
-          " distance that camera, expression and identity leave, before and"
-          " after; the distance of what two halves of the people give"
-          + (f"; {summary['other']}." if summary["other"] else "."),
-        ),
-      ],
-    ),
-    Section(
-      "Distances",
-      [
-        _lines(
-          {kind: Series(marks, kinds[kind]) for kind in ("before", "after")},
-          "left of a distance (mm rms)",
-        ),
-        _lines(
-          {
-            kind: Series(marks, values)
-            for kind, values in kinds.items()
-            if kind not in ("moved", "before", "after")
-          },
-          "distance of the points (mm)",
-        ),
-      ],
-    ),
-    Section(
-      "Noise",
-      [
-        _lines(
-          {
-            name: Series(marks, std)
-            for name, std in zip(names, _noise_std_mm(found), strict=True)
-          },
-          "standard deviation (mm)",
-        ),
-        Table(["|yaw|", "photos"], by_yaw),
-      ],
-    ),
+    _places(found, model, summary),
+    _distances(summary["by_landmark_mm"]),
+    _noise(found, summary),
     Section("Photographs", [Table(["photos", "count"], photos)]),
   ]
   return page(
@@ -184,6 +127,72 @@ def calibration_page(
     sections,
     subtitle=f"{calibration.detector} on {calibration.model}:"
     f" {calibration.source}",
+  )
+
+
+def _places(
+  found: Calibrating, model: MorphableModel, summary: Mapping[str, Any]
+) -> Section:
+  pictures = [
+    Picture(_drawn(found, model, yaw), caption)
+    for yaw, caption in ((0.0, "From the front."), (_SIDE_RAD, "Side."))
+  ]
+  table = Table(
+    ["", *summary["by_landmark_mm"]],
+    [
+      [group, *values.values()]
+      for group, values in summary["by_group_mm"].items()
+    ],
+    "Means over landmarks, mm: how far they moved; the root mean square"
+    " distance that camera, expression and identity leave, before and"
+    " after; the distance of what two halves of the people give"
+    + (f"; {summary['other']}." if summary["other"] else "."),
+  )
+  legend = Paragraph(
+    "On the mean face: circles are the model's landmarks, lines lead to where"
+    " the detector's are. " + _UNOBSERVABLE
+  )
+  return Section(
+    "Where the detector marks the landmarks", [Grid(pictures), legend, table]
+  )
+
+
+def _distances(kinds: Mapping[str, Sequence[float]]) -> Section:
+  marks = np.arange(NUM_LANDMARKS)
+  left = ("before", "after")
+  return Section(
+    "Distances",
+    [
+      _lines(
+        {kind: Series(marks, kinds[kind]) for kind in left},
+        "left of a distance (mm rms)",
+      ),
+      _lines(
+        {
+          kind: Series(marks, values)
+          for kind, values in kinds.items()
+          if kind not in ("moved", *left)
+        },
+        "distance of the points (mm)",
+      ),
+    ],
+  )
+
+
+def _noise(found: Calibrating, summary: Mapping[str, Any]) -> Section:
+  names = _range_names(summary["yaw_edges_deg"])
+  marks = np.arange(NUM_LANDMARKS)
+  by_range = zip(names, _noise_std_mm(found), strict=True)
+  photos = list(zip(names, summary["photos_by_yaw"], strict=True))
+  return Section(
+    "Noise",
+    [
+      _lines(
+        {name: Series(marks, std) for name, std in by_range},
+        "standard deviation (mm)",
+      ),
+      Table(["|yaw|", "photos"], photos),
+    ],
   )
 
 

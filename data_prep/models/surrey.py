@@ -103,17 +103,7 @@ def read_surrey(
     )
   mean, mixing = shape.mean.astype(np.float64), None
   if isinstance(found, _Pca):
-    expression = found.scaled()
-    offset = found.mean.astype(np.float64)
-    if offset.size != mean.size:
-      raise UserError(
-        f"{source}: expected an expression mean of {mean.size} numbers, as the"
-        f" shape mean has, got {offset.size}"
-      )
-    if expression_mean == "neutral":
-      mean = mean + offset
-    else:
-      expression = modes_about_neutral(expression, offset)
+    mean, expression = _mean_and_modes(source, mean, found, expression_mean)
   else:
     mixing = _modes(expression_source or source, found, expression_dim, seed)
     expression = found @ mixing
@@ -132,6 +122,22 @@ def read_surrey(
     source=f"{origin}; landmarks: {listed}",
     licence=_LICENCE if surrey else "the model's own, which is not in the file",
   )
+
+
+def _mean_and_modes(
+  source: pathlib.Path, mean: np.ndarray, found: _Pca, expression_mean: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """The mean with that of the expressions, or else the modes with it."""
+  expression = found.scaled()
+  offset = found.mean.astype(np.float64)
+  if offset.size != mean.size:
+    raise UserError(
+      f"{source}: expected an expression mean of {mean.size} numbers, as the"
+      f" shape mean has, got {offset.size}"
+    )
+  if expression_mean == "neutral":
+    return mean + offset, expression
+  return mean, modes_about_neutral(expression, offset)
 
 
 class _Archive:

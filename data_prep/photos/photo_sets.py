@@ -110,7 +110,7 @@ def list_set(source: str | os.PathLike[str]) -> PhotoSet:
   """
   path, root = _split(absolute(source))
   if not path.exists():
-    raise UserFileNotFoundError(f"{path}: no such folder")
+    raise UserFileNotFoundError(f"{path}: no such file or folder")
   records = sorted(path.glob("*.rec")) if path.is_dir() else [path]
   if len(records) == 1 and records[0].suffix.lower() == ".rec":
     return PhotoSet(_record_photos(records[0]), PassedOver())

@@ -30,6 +30,7 @@ flags.disclaim_key_flags()
 NETWORK = (
   "A trained network, which is a training workdir or an exported folder."
 )
+NETWORK_OR_SHIPPED = f"{NETWORK} Without it, the network that ships."
 NETWORKS = (
   "A trained network as NAME=PATH or PATH, which is a training workdir or an"
   " exported folder."
@@ -265,6 +266,17 @@ def define_photos_per_shard(default: int) -> None:
     "How many photographs a manifest shard has; a killed run loses one shard"
     " at most.",
     lower_bound=1,
+  )
+
+
+def define_heldout_people() -> None:
+  """Defines `--heldout_people`; `datasets.building` reads it."""
+  flags.DEFINE_string(
+    "heldout_people",
+    None,
+    "How many people to hold out, or their names with commas between them (a"
+    " name that has a comma in double quotes).",
+    required=True,
   )
 
 

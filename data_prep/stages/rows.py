@@ -18,7 +18,7 @@ may be moved together, and are absolute in memory.
 Crops are PNG files beside the manifest of `align_faces`; later manifests point
 back at them. Fitted coefficients are one `fits-*.npz` a manifest shard
 (`fit_files.py`), its entries found by image_id, with the model they belong to
-beside it. `about.json` (`stage_about.py`) holds what the whole folder shares.
+beside it. `about.json` (`about.py`) holds what the whole folder shares.
 """
 
 from collections.abc import Iterable, Sequence
@@ -124,7 +124,7 @@ def list_manifests(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     UserError: A shard is missing, or shards of two runs are mixed.
   """
   folder = as_path(folder)
-  existing_folder(folder)
+  existing_folder(folder, otherwise="; the data_prep stage before writes it")
   paths = sorted(folder.glob("manifest-*.jsonl"))
   if not paths:
     raise UserFileNotFoundError(

@@ -143,18 +143,14 @@ def synthetic_world(
   check_choice("jaw", jaw, JAWS)
   check_choice("yaw_distribution", yaw_distribution, _YAW_DISTRIBUTIONS)
   check_choice("sweep", sweep, _SWEEPS)
-  if photos_per_person < 1:
-    raise UserError(
-      f"photos_per_person: expected at least 1, got {photos_per_person}"
-    )
-  for name, value in (
-    ("landmark_noise_px", landmark_noise_px),
-    ("detail_mm", detail_mm),
-    ("temporary_detail_mm", temporary_detail_mm),
-    ("max_yaw_deg", max_yaw_deg),
-  ):
-    if not value >= 0:
-      raise UserError(f"{name}: expected at least 0, got {value}")
+  _check_least(1, photos_per_person=photos_per_person)
+  _check_least(
+    0,
+    landmark_noise_px=landmark_noise_px,
+    detail_mm=detail_mm,
+    temporary_detail_mm=temporary_detail_mm,
+    max_yaw_deg=max_yaw_deg,
+  )
   _check_landmarks("model.landmark_vertices", model.landmark_vertices)
   if detector is not None:
     validate_landmark_calibration(detector, num_vertices=model.num_vertices)
@@ -197,6 +193,12 @@ def synthetic_world(
     max_yaw_deg=max_yaw_deg,
     sweep=sweep,
   )
+
+
+def _check_least(least: float, **values: float) -> None:
+  for name, value in values.items():
+    if not value >= least:
+      raise UserError(f"{name}: expected at least {least}, got {value}")
 
 
 def _check_landmarks(name: str, vertices: Array | np.ndarray) -> None:

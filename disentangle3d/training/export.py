@@ -234,7 +234,8 @@ def _find_folder(path: pathlib.Path) -> pathlib.Path:
       return folder
   if path == SHIPPED:
     raise UserFileNotFoundError(
-      f"{path}: no network ships with this copy; expected the path of one"
+      "no network ships with this copy; expected the path of one (--network),"
+      " e.g. runs/demo/training after `python -m experiments.demo`"
     )
   raise UserFileNotFoundError(
     f"{path}: no {ABOUT} here or in {FOLDER}/; expected the workdir of a"

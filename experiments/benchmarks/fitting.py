@@ -161,35 +161,13 @@ def accuracy(
     num_photos=num_photos,
   )
   tables: list[Block] = [
-    Table(
-      ("", "median", "95 %", "worst"),
-      [
-        (name, *np.percentile(100 * gap, (50, 95, 100)).tolist())
-        for name, gap in gaps.items()
-      ],
-      digits=4,
-      caption=(
-        f"Objective above SciPy's minimum, percent, {num_problems} subjects"
-        " with 4 images."
-      ),
-    ),
+    _gap_table(gaps, num_problems),
     Table(
       ("", "rmse within 95 mm"),
       [(name, interval(error)) for name, error in errors.items()],
       caption=f"Identity shape against the truth, mm, {num_subjects} people.",
     ),
-    Table(
-      ("degrees", "photos", *yaw.errors_mm),
-      [
-        (
-          f"{middle:.0f}",
-          int(yaw.photos[k]),
-          *(interval(each[k]) for each in yaw.errors_mm.values()),
-        )
-        for k, middle in enumerate(yaw.yaw_deg)
-      ],
-      caption="Full shape of one rendered photo, mm, by |yaw|.",
-    ),
+    _yaw_table(yaw),
   ]
   figures = {
     "gap_to_scipy": gaps,
@@ -202,3 +180,33 @@ def accuracy(
     "fitting_yaw.png": _yaw_figure(yaw),
   }
   return tables, figures, charts
+
+
+def _gap_table(gaps: Mapping[str, np.ndarray], num_problems: int) -> Table:
+  return Table(
+    ("", "median", "95 %", "worst"),
+    [
+      (name, *np.percentile(100 * gap, (50, 95, 100)).tolist())
+      for name, gap in gaps.items()
+    ],
+    digits=4,
+    caption=(
+      f"Objective above SciPy's minimum, percent, {num_problems} subjects"
+      " with 4 images."
+    ),
+  )
+
+
+def _yaw_table(found: fitting_trials.YawErrors) -> Table:
+  return Table(
+    ("degrees", "photos", *found.errors_mm),
+    [
+      (
+        f"{middle:.0f}",
+        int(found.photos[k]),
+        *(interval(each[k]) for each in found.errors_mm.values()),
+      )
+      for k, middle in enumerate(found.yaw_deg)
+    ],
+    caption="Full shape of one rendered photo, mm, by |yaw|.",
+  )

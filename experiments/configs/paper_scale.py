@@ -60,7 +60,7 @@ def with_steps(config: ConfigDict, num_photos: int) -> ConfigDict:
     num_photos: An epoch.
 
   Returns:
-    A config that `phase_configs.phases_of` takes.
+    A config that `training.phases.phases_of` takes.
   """
   config = copy.deepcopy(config)
   for name, epochs in config.epochs.items():

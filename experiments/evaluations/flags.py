@@ -12,7 +12,7 @@ def define_findings() -> None:
   define_output("The folder to write, new or of an earlier evaluation.")
 
 
-def define_heldout_people() -> None:
+def define_people() -> None:
   """Defines `--people`, how many of the people never trained on."""
   flags.DEFINE_integer(
     "people",

@@ -5,7 +5,7 @@ import dataclasses
 import types
 from typing import Protocol
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from disentangle3d.evaluation.code_scores import CodeScores, score_pairs
@@ -92,10 +92,6 @@ def measure_faces(
     for name, network in networks.items()
   }
   features = _features(faces, codes, described)
-  rows = {
-    name: score_pairs(feature, faces.pairs, refused=faces.refused)
-    for name, feature in features.items()
-  }
   turned = {
     f"{IDENTITY}, {name}": latents.identity
     for name, latents in mirrored.items()
@@ -103,13 +99,7 @@ def measure_faces(
     name: describe(faces.images, mirrored=True)
     for name, describe in described.items()
   }
-  for name, feature in turned.items():
-    rows[f"{name}, with mirrored photo"] = score_pairs(
-      features[name],
-      faces.pairs,
-      mirrored=faces.pool(feature),
-      refused=faces.refused,
-    )
+  rows = _rows(faces, features, turned)
   galleries = None
   if faces.people is not None:
     seen = slice(None) if faces.refused is None else ~faces.refused
@@ -135,6 +125,26 @@ def measure_faces(
     _fusion(faces, rows, networks, _rivals(rows, described, other_scores)),
     galleries,
   )
+
+
+def _rows(
+  faces: FaceSet,
+  features: Mapping[str, Float[np.ndarray, "U D"]],
+  turned: Mapping[str, Float[Array | np.ndarray, "P D"]],
+) -> dict[str, CodeScores]:
+  """Of each feature, and of some with that of the mirrored photo beside it."""
+  rows = {
+    name: score_pairs(feature, faces.pairs, refused=faces.refused)
+    for name, feature in features.items()
+  }
+  for name, feature in turned.items():
+    rows[f"{name}, with mirrored photo"] = score_pairs(
+      features[name],
+      faces.pairs,
+      mirrored=faces.pool(feature),
+      refused=faces.refused,
+    )
+  return rows
 
 
 def identify_in_gallery(

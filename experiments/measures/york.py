@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 import numpy as np
 
 from data_prep.fitting.eos_fitter import EosFitter
@@ -222,38 +222,4 @@ def _outline_rmse(sample: Sample) -> dict[str, float]:
 def _scan(model: MorphableModel, shape: np.ndarray) -> Scan:
   return scan_of(
     shape, np.asarray(model.triangles), np.asarray(model.landmark_vertices)
-  )
-
-
-def outline_errors(
-  photos: Sequence[YorkPhoto],
-  shapes: Float[Array | np.ndarray, "P V 3"],
-  triangles: Int[Array | np.ndarray, "F 3"],
-  landmark_vertices: Int[Array | np.ndarray, "68"],
-  *,
-  protocol: str = "outline",
-) -> tuple[Float[np.ndarray, "P"], Float[np.ndarray, "P"]]:
-  """Median and root mean square distance of each scan to its shape, mm.
-
-  Args:
-    photos: Of `york_set`.
-    shapes: One a photo, `[P, V, 3]`, mm; or one for all, `[1, V, 3]`.
-    triangles: `[F, 3]`.
-    landmark_vertices: `[68]`, for the start of ICP; -1 where there is none.
-    protocol: In `OUTLINE_PROTOCOLS`.
-
-  Returns:
-    Medians and root mean squares, `[P]` each.
-  """
-  made = np.broadcast_to(
-    np.asarray(shapes), (len(photos), *np.shape(shapes)[1:])
-  )
-  faces, marks = np.asarray(triangles), np.asarray(landmark_vertices)
-  errors = [
-    scan_error(scan_of(shape, faces, marks), photo.scan, protocol=protocol)
-    for photo, shape in zip(photos, made, strict=True)
-  ]
-  return (
-    np.array([error.score_mm for error in errors]),
-    np.array([error.rmse_mm for error in errors]),
   )

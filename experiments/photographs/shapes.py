@@ -36,8 +36,8 @@ from disentangle3d.geometry import (
   similarity_2d,
   transform_camera,
 )
-from disentangle3d.training.export import Network, load_network
-from disentangle3d.types import CROP_TEMPLATE, Latents
+from disentangle3d.training.export import SHIPPED, Network, load_network
+from disentangle3d.types import CROP_TEMPLATE, Latents, UserError
 from experiments.photographs.skins import Layout, skin_layout
 
 _LEAST_LANDMARKS = 8
@@ -93,6 +93,26 @@ class FaceMaker:
   def layout(self) -> Layout:
     """How its faces are shown."""
     return skin_layout(self.mean_face)
+
+
+def method_file(
+  method: str, *, network: str | None, morphable_model: str | None
+) -> str:
+  """What `load_maker` reads of --network and --morphable_model.
+
+  Args:
+    method: `network` or `fit`.
+    network: None is the one that ships.
+    morphable_model: What `fit` fits.
+
+  Raises:
+    UserError: Nothing to fit.
+  """
+  if method == "network":
+    return network or str(SHIPPED)
+  if not morphable_model:
+    raise UserError("--morphable_model: expected with --method=fit")
+  return morphable_model
 
 
 def load_maker(

@@ -86,6 +86,30 @@ def open_input(
     UserFileNotFoundError: The dataset is not there.
   """
   examples = config.examples
+  _check_examples(examples)
+  model = face_model_of(config)
+  needy = [p.name for p in phases_of(config) if p.examples == "dataset"]
+  if needy and not examples.path and examples.kind == "synthetic":
+    return _people_of_config(config, model, devices)
+  if needy and not examples.path:
+    raise UserError(
+      "config.examples.path: expected a dataset folder for"
+      f" {', '.join(needy)}, got none; give --config.examples.path"
+    )
+  if needy:
+    return _dataset_of_config(config, model, devices)
+  morphable_model = procedural_face_model(
+    num_vertices=model.num_vertices,
+    identity_dim=model.identity_dim,
+    expression_dim=model.residual_dim,
+  )
+  phase_input = _phase_input(
+    config, morphable_model, examples.num_examples, examples.num_classes
+  )
+  return phase_input, morphable_model
+
+
+def _check_examples(examples: ConfigDict) -> None:
   kind = examples.kind
   if kind not in KINDS:
     raise UserError(
@@ -101,27 +125,12 @@ def open_input(
       raise UserError(
         f"config.examples.{name}: expected at least 1, got {examples[name]}"
       )
-  model = face_model_of(config)
-  needy = [p.name for p in phases_of(config) if p.examples == "dataset"]
-  if needy and not examples.path and kind == "synthetic":
-    return _people_of_config(config, model, devices)
-  if needy and not examples.path:
-    raise UserError(
-      "config.examples.path: expected a dataset folder for"
-      f" {', '.join(needy)}, got none; give --config.examples.path"
-    )
-  if not needy:
-    morphable_model = procedural_face_model(
-      num_vertices=model.num_vertices,
-      identity_dim=model.identity_dim,
-      expression_dim=model.residual_dim,
-    )
-    return (
-      _phase_input(
-        config, morphable_model, examples.num_examples, examples.num_classes
-      ),
-      morphable_model,
-    )
+
+
+def _dataset_of_config(
+  config: ConfigDict, model: FaceModel, devices: Sequence[jax.Device]
+) -> tuple[PhaseInput, MorphableModel]:
+  examples = config.examples
   split = open_dataset(
     expand(examples.path),
     "train",
@@ -132,7 +141,7 @@ def open_input(
   _check_sizes(model, split, morphable_model)
   sources: dict[str, Any] = {}
   num_examples, num_classes = split.num_records, split.num_classes
-  match kind:
+  match examples.kind:
     case "grain":
       cache = examples.cache_mib * _MIB
       sources["reader"] = open_reader(
@@ -146,10 +155,10 @@ def open_input(
       sources["held"] = resident_examples(RecordReader(split), devices=devices)
     case _:
       sources["held"] = _photos_of_dataset(split, devices)
-  return (
-    _phase_input(config, morphable_model, num_examples, num_classes, **sources),
-    morphable_model,
+  phase_input = _phase_input(
+    config, morphable_model, num_examples, num_classes, **sources
   )
+  return phase_input, morphable_model
 
 
 def own_part(examples: ConfigDict) -> tuple[int, int]:

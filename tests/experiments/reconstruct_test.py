@@ -1,9 +1,7 @@
 """Files of reconstructed faces against faces whose camera is known."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import tempfile
 from unittest import mock
@@ -16,25 +14,17 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep.faces.found_faces import FoundFace
-from data_prep.photos.crops import crop_matrix, warp_crop
 from data_prep.photos.loose_photos import LoosePhoto, list_files, read_photos
 from disentangle3d.faces.meshes import read_mesh
 from disentangle3d.faces.morphable_model import landmark_points, without_modes
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.fitting import batched_fitting
-from disentangle3d.geometry import (
-  Camera,
-  five_points,
-  project,
-  rotation_from_euler,
-)
+from disentangle3d.geometry import five_points, project
 from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_network, save_network
 from disentangle3d.types import UserError
 from experiments.photographs import reconstruction
-from experiments.photographs.lines import Lines
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import (
   camera_source,
@@ -42,112 +32,20 @@ from experiments.photographs.shapes import (
   network_maker,
   photo_cameras,
 )
-from experiments.photographs.work import folder_name
+from tests.experiments.known_faces import (
+  SIZE,
+  Crowd,
+  KnownFaces,
+  camera_of,
+  content_of,
+  gradient_photo,
+  killed_after,
+  result_of,
+  save,
+)
 from tests.fixtures import random_calibration
 
 MODEL = FaceModel("tiny", identity_dim=8, residual_dim=4, num_vertices=600)
-SIZE = (300, 340)
-
-
-def camera_of(number):
-  yaw, pitch, roll = 0.2 - 0.1 * number, 0.1, 0.05 * number
-  return Camera(
-    scale=jnp.float32(1.1 + 0.1 * number),
-    rotation=rotation_from_euler(
-      jnp.float32(yaw), jnp.float32(pitch), jnp.float32(roll)
-    ),
-    translation=jnp.asarray([160.0 + 10 * number, 150.0]),
-  )
-
-
-def gradient_photo(number=0):
-  """Red is x / 2, green is y / 2, blue the photo's number."""
-  y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-  blue = np.full(SIZE, 20 * number)
-  return np.stack([x // 2, y // 2, blue], -1).astype(np.uint8)
-
-
-def save(path, image):
-  path.parent.mkdir(exist_ok=True)
-  Image.fromarray(image).save(path)
-
-
-def result_of(folder):
-  return json.loads((folder / "face1" / "result.json").read_text())
-
-
-class KnownFaces:
-  """Stands where the detectors do: the photo's blue says which face it is."""
-
-  precropped = False
-  side = 640
-
-  def __init__(self, landmarks, *, hidden=()):
-    self.landmarks, self.hidden = landmarks, hidden
-
-  def faces(self, photo):
-    if photo.image is None:
-      raise ValueError(photo.reason)
-    if photo.image[0, 0, 2] > 200:
-      raise ValueError("no face found")
-    return [self.face(photo, int(photo.image[0, 0, 2]) // 20)]
-
-  def face(self, photo, number, shift=0.0):
-    points = self.landmarks[number] + np.float32([shift, 0])
-    matrix = crop_matrix(np.asarray(five_points(jnp.asarray(points))))
-    hide = number in self.hidden
-    return FoundFace(
-      crop=warp_crop(photo.image, matrix),
-      crop_from_photo=matrix,
-      box=np.array([*points.min(0), *points.max(0)], np.float32),
-      score=0.5 if number else 1.0,
-      landmarks=None if hide else points,
-      visibility=np.full(68, 0 if hide else 1, np.float32),
-    )
-
-
-@contextlib.contextmanager
-def killed_after(moments):
-  """Ends what runs inside at one more finished file or line."""
-  left = moments
-
-  def count():
-    nonlocal left
-    left -= 1
-    if left < 0:
-      raise KeyboardInterrupt
-
-  def rename(path, target):
-    count()
-    return os.rename(path, target)
-
-  def append(lines, line):
-    count()
-    return appended(lines, line)
-
-  appended = Lines.append
-  with (
-    mock.patch.object(pathlib.Path, "replace", rename),
-    mock.patch.object(Lines, "append", append),
-  ):
-    yield
-
-
-def content_of(folder):
-  return {
-    str(path.relative_to(folder)): path.read_bytes()
-    for path in sorted(folder.rglob("*"))
-    if path.is_file()
-  }
-
-
-class Crowd(KnownFaces):
-  """Two people in every frame, 150 px apart; who comes first changes."""
-
-  def faces(self, photo):
-    frame = int(photo.image[0, 0, 2]) // 20
-    people = [self.face(photo, 0, -80 + frame), self.face(photo, 1, 70 - frame)]
-    return people[::-1] if frame == 1 else people
 
 
 class ReconstructTest(absltest.TestCase):
@@ -482,20 +380,6 @@ class ReconstructTest(absltest.TestCase):
     ):
       self.run_on(photos, output)
     self.assertFalse(output.exists())
-
-
-class FolderTest(absltest.TestCase):
-  def test_photos_of_one_name_and_frames_get_folders_of_their_own(self):
-    taken = set()
-    for photo, folder in (
-      ("a/x y.jpg", "x_y"),
-      ("b/x y.png", "x_y-2"),
-      ("film.mp4::12", "film-000012"),
-      ("c/.jpg", ".jpg"),
-      ("d/x_y", "x_y-3"),
-    ):
-      self.assertEqual(folder_name(photo, taken), folder)
-      taken.add(folder)
 
 
 if __name__ == "__main__":

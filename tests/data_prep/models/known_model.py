@@ -5,8 +5,6 @@ right, a size in millimetres and triangles that turn outwards, all of which the
 readers check.
 """
 
-import pathlib
-
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
@@ -62,11 +60,6 @@ def assert_same_model(
   np.testing.assert_array_equal(
     _from_smallest(got.triangles), _from_smallest(MODEL.triangles)
   )
-
-
-def write_landmarks(path: pathlib.Path) -> pathlib.Path:
-  path.write_text(" ".join(map(str, MODEL.landmark_vertices)))
-  return path
 
 
 def _from_smallest(triangles: np.ndarray) -> np.ndarray:

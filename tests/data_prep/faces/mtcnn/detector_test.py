@@ -99,7 +99,7 @@ class DetectorTest(parameterized.TestCase):
     self.assertEmpty(empty.boxes)
     np.testing.assert_array_equal(again.boxes, alone.boxes)
     np.testing.assert_array_equal(again.points, alone.points)
-    # One by one, as `photo_faces` asks; the same sums in another order.
+    # One by one, as `find_faces` asks; the same sums in another order.
     single = Detector(detector.settings, most_photos=1)
     empty, again = single.detect([np.zeros_like(beside), face])
     self.assertEmpty(empty.boxes)
