@@ -218,7 +218,7 @@ def sensitivity_table(table: SideBySide) -> Table:
       (
         column,
         100 * float(np.mean(nearer < mean)),
-        interval(_difference(table, NEARER, column)),
+        interval(_difference(table, NEARER, column, MEAN_SHAPE)),
         100 * float(1 - nearer.mean() / mean.mean()),
       )
     )
