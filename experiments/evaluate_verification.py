@@ -34,7 +34,7 @@ from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
 from experiments.evaluations.textures import read_textures
 from experiments.evaluations.verification import evaluate_verification
-from experiments.measures.screening import TrainingPeople, training_people
+from experiments.measures.screening import KnownPeople, known_people
 from experiments.pages.findings import check_output
 from experiments.sets.alignment import ALIGNED_BY, LANDMARKS, PhotoSource
 from experiments.sets.faces import training_images
@@ -213,11 +213,11 @@ def _rivals(values: flags.FlagValues) -> Rivals:
   )
 
 
-def _trained_on(values: flags.FlagValues) -> TrainingPeople | None:
+def _trained_on(values: flags.FlagValues) -> KnownPeople | None:
   if not values.trained_on:
     return None
   path = next(iter(parse_all_named("trunk", values.trunk).values()))
-  return training_people(values.trained_on, load_network(path), values.alike)
+  return known_people(values.trained_on, load_network(path), values.alike)
 
 
 def _lfw(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:

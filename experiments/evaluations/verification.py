@@ -7,7 +7,7 @@ import numpy as np
 
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
-from experiments.measures.screening import TrainingPeople
+from experiments.measures.screening import KnownPeople
 from experiments.measures.verification import Describe, measure_faces
 from experiments.pages.findings import PAGE, join_findings, save_findings
 from experiments.pages.verification import (
@@ -25,7 +25,7 @@ def evaluate_verification(
   *,
   described: Mapping[str, Describe],
   other_scores: Mapping[str, np.ndarray],
-  trained_on: TrainingPeople | None = None,
+  trained_on: KnownPeople | None = None,
 ) -> pathlib.Path:
   """Verifies the faces of every set; prints the AUCs.
 

@@ -26,7 +26,7 @@ _ROWS_A_TURN = 1024
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TrainingPeople:
+class KnownPeople:
   """Those that networks were trained on, as a trunk sees them.
 
   Attributes:
@@ -45,15 +45,13 @@ class TrainingPeople:
     return (features @ self.means.T).max(1) >= self.bound
 
 
-def training_people(
-  dataset: str, trunk: Network, bound: float
-) -> TrainingPeople:
+def known_people(dataset: str, trunk: Network, bound: float) -> KnownPeople:
   """The people of the split `train`, by at most three photos each.
 
   Args:
     dataset: Of build_dataset.
     trunk: Whose trunk's feature tells people apart.
-    bound: See `TrainingPeople`.
+    bound: See `KnownPeople`.
 
   Raises:
     UserFileNotFoundError: A file of the dataset is missing.
@@ -71,7 +69,7 @@ def training_people(
   people, owner = np.unique(labels[rows], return_inverse=True)
   sums = np.zeros((len(people), features.shape[1]), np.float32)
   np.add.at(sums, owner, features)
-  return TrainingPeople(trunk, unit_rows(sums), bound)
+  return KnownPeople(trunk, unit_rows(sums), bound)
 
 
 def first_rows(labels: Int[np.ndarray, "N"], most: int) -> Int[np.ndarray, "M"]:

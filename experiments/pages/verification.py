@@ -17,7 +17,7 @@ from disentangle3d.reporting.html_page import (
 )
 from disentangle3d.reporting.roc_charts import det_curves, roc_curves
 from experiments.measures.screening import (
-  TrainingPeople,
+  KnownPeople,
   kept_pairs,
   without_alike,
 )
@@ -96,9 +96,7 @@ def face_sections(results: FaceResults) -> list[Section]:
   return [Section(f"Verification: {faces.name}", blocks)]
 
 
-def screened_section(
-  results: FaceResults, trained_on: TrainingPeople
-) -> Section:
+def screened_section(results: FaceResults, trained_on: KnownPeople) -> Section:
   """The set again without faces of people that networks may have seen."""
   faces = results.faces
   alike = trained_on.alike(faces)

@@ -24,7 +24,7 @@ from disentangle3d.types import UserError
 from experiments.measures.screening import (
   first_rows,
   kept_pairs,
-  training_people,
+  known_people,
   without_alike,
 )
 from experiments.sets.faces import FaceSet
@@ -72,7 +72,7 @@ class ScreeningTest(absltest.TestCase):
       for image in images
     ]
     bound = float(np.median(expected))
-    people = training_people(
+    people = known_people(
       str(self.root / "dataset"), self.network, bound + 1e-4
     )
     np.testing.assert_allclose(people.means, means, atol=1e-4)
