@@ -81,22 +81,28 @@ def draw_triangles(
   """
   corners = np.asarray(points, np.float64)[triangles]
   flat, size = corners[..., :2], np.array([width, height])
-  low = np.clip(np.ceil(flat.min(1)), 0, size).astype(int)
-  high = np.clip(np.floor(flat.max(1)), -1, size - 1).astype(int)
-  across, down = np.maximum(high - low + 1, 0).T
+  low = np.clip(np.ceil(flat.min(1)), 0, size)
+  high = np.clip(np.floor(flat.max(1)), -1, size - 1)
+  area = _cross(flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0])
+  across, down = np.maximum(high - low + 1, 0).astype(int).T
+  across[area == 0] = 0
   # All pixels of all triangles' boxes.
   owner = np.repeat(np.arange(len(triangles)), across * down)
   first = np.cumsum(across * down) - across * down
   row, column = np.divmod(np.arange(len(owner)) - first[owner], across[owner])
-  pixel = low[owner] + np.stack([column, row], -1)
-  ends = flat[owner] - pixel[:, None]
-  areas = np.stack(
-    [_cross(ends[:, (i + 1) % 3], ends[:, (i + 2) % 3]) for i in range(3)], -1
-  )
-  total = areas.sum(1)
-  inside = (total != 0) & ((areas >= 0).all(1) | (areas <= 0).all(1))
-  owner, pixel = owner[inside], pixel[inside]
-  weights = areas[inside] / total[inside, None]
+  # A corner's weight is a plane over its triangle's box.
+  area[area == 0] = 1
+  planes = []
+  for one, other in ((1, 2), (2, 0)):
+    ends = flat[:, one] - low, flat[:, other] - low
+    slope = (flat[:, one] - flat[:, other]) / area[:, None]
+    plane = _cross(*ends) / area, slope[:, 1], -slope[:, 0]
+    at_low, to_right, downwards = (part[owner] for part in plane)
+    planes.append(at_low + to_right * column + downwards * row)
+  weights = np.stack([*planes, 1 - planes[0] - planes[1]], -1)
+  inside = np.minimum(np.minimum(*planes), weights[:, 2]) >= 0
+  owner, weights = owner[inside], weights[inside]
+  pixel = np.stack([column[inside], row[inside]], -1) + low[owner].astype(int)
   depth = np.einsum("nk,nk->n", weights, corners[owner, :, 2])
   # The nearest is written last.
   order = np.argsort(depth, kind="stable")

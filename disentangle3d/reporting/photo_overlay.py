@@ -1,6 +1,7 @@
 """A mesh drawn over a photo of any size, in the photo's own resolution."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ from disentangle3d.types import check_array
 # The square that is drawn at once, so there is one program. A face that is
 # smaller in the photo is drawn this large and shrunk, so its edges are smooth.
 _TILE_PX = 512
+# By how much a square is enlarged before there are more of them: each takes as
+# long.
+_ENLARGED = 1.5
 _SKY = (0.45, 0.75, 0.95)
 
 
@@ -55,7 +59,7 @@ def overlay_on_photo(
   drawn = photo.copy()
   if min(high - low) <= 0:
     return drawn
-  tile = -(-side // -(-side // _TILE_PX))
+  tile = -(-side // math.ceil(side / (_ENLARGED * _TILE_PX)))
   for top in range(low[1], high[1], tile):
     for left in range(low[0], high[0], tile):
       place = drawn[top : top + tile, left : left + tile]
@@ -83,7 +87,8 @@ def _draw_tile(
   )
   made = _draw(vertices, triangles, camera, large, size=_TILE_PX)
   picture = Image.fromarray(np.asarray(made))
-  return np.asarray(picture.resize((tile, tile), Image.Resampling.BOX))
+  sampling = Image.Resampling.BOX if factor > 1 else Image.Resampling.BILINEAR
+  return np.asarray(picture.resize((tile, tile), sampling))
 
 
 @functools.partial(jax.jit, static_argnames="size")

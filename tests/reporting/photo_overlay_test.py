@@ -46,14 +46,14 @@ def inside_crop_square(matrix, height, width):
 
 
 class OverlayOnPhotoTest(absltest.TestCase):
-  def check(self, photo, matrix):
+  def check(self, photo, matrix, within=1.0):
     camera = transform_camera(CROP_CAMERA, invert_affine(jnp.asarray(matrix)))
     drawn = overlay_on_photo(photo, SQUARE, TRIANGLES, camera, opacity=1.0)
     self.assertEqual(drawn.shape, photo.shape)
     changed = np.any(drawn != photo, -1)
     inside = inside_crop_square(matrix, *photo.shape[:2])
-    self.assertTrue(changed[inside > 1].all())
-    self.assertFalse(changed[inside < -1].any())
+    self.assertTrue(changed[inside > within].all())
+    self.assertFalse(changed[inside < -within].any())
     return drawn, camera
 
   def test_it_is_where_the_inverse_crop_transform_says(self):
@@ -65,7 +65,7 @@ class OverlayOnPhotoTest(absltest.TestCase):
     # The square is 160 px wide; no tile is that large here.
     photo = photo_of(420, 500)
     matrix = crop_from_photo(0.25, 25, [-10, 5])
-    with mock.patch.object(photo_overlay, "_TILE_PX", 64):
+    with mock.patch.multiple(photo_overlay, _TILE_PX=64, _ENLARGED=1):
       drawn, camera = self.check(photo, matrix)
     whole = overlay_mesh(
       photo, SQUARE, TRIANGLES, camera, upscale=1, opacity=1.0
@@ -73,6 +73,18 @@ class OverlayOnPhotoTest(absltest.TestCase):
     # At the square's edges a tile that is hardly shrunk is less smooth.
     edge = np.abs(inside_crop_square(matrix, 420, 500)) < 2
     self.assertLess(np.abs(drawn.astype(int) - whole)[~edge].max(), 2)
+
+  def test_a_large_face_is_drawn_smaller_and_enlarged(self):
+    photo = photo_of(420, 500)
+    matrix = crop_from_photo(0.25, 25, [-10, 5])
+    # The turned square is 213 px wide.
+    with mock.patch.multiple(photo_overlay, _TILE_PX=150, _ENLARGED=1.5):
+      drawn, _ = self.check(photo, matrix, within=2)
+    with mock.patch.multiple(photo_overlay, _TILE_PX=150, _ENLARGED=1):
+      tiled, _ = self.check(photo, matrix)
+    edge = np.abs(inside_crop_square(matrix, 420, 500)) < 2
+    self.assertLess(np.abs(drawn.astype(int) - tiled)[~edge].max(), 2)
+    self.assertGreater(np.abs(drawn.astype(int) - tiled)[edge].max(), 2)
 
   def test_a_face_over_the_photos_edge_is_cut(self):
     photo = photo_of(90, 70)
