@@ -2,8 +2,8 @@ r"""A network to start with, to ship in the package: a photo in, a face out.
 
 What: tiny trunk, ICT-FaceKit's sizes, on 60,000 photographs of 6,000 people of
 the synthetic world in real people's skins, with their true coefficients; from
-nothing that is not free. Adam; flips, and a pixel's play of the alignment. ArcFace's head: of
-the synthetic people a softmax learns more, of real ones less.
+nothing that is not free. Adam; flips, and a pixel's play of the alignment.
+ArcFace's head: of real people held out it recognises more than a softmax.
 The world: python -m data_prep.render_synthetic --morphable_model=ict.npz \
   --skins=auto --landmark_calibration=auto --labels=true --people=6000 \
   --photos_per_person=10 --heldout_people=100 --seed=1 --output=set
