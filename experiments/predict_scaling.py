@@ -16,10 +16,13 @@ and every type of gradient, what a device moves, how long that takes over
 and all that fits.
 """
 
+import itertools
+
 from absl import flags
 import jax
 
 from data_prep.stages import command_line
+from data_prep.stages.progress import progress
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.trunks import TRUNKS
 from disentangle3d.training.phases import GRADIENT_DTYPES
@@ -95,17 +98,18 @@ def main() -> None:
     else (values.step_ms / 1e3)
   )
   link = Link(values.link_gb_s, values.link_latency_us)
-  payloads = {
-    f"{head}, {dtype}": count_payloads(
-      model,
-      head,
-      batch_a_device=values.batch_size,
-      num_classes=values.num_classes,
-      gradient_dtype=dtype,
-    )
-    for head in values.head
-    for dtype in values.gradient_dtype
-  }
+  steps = list(itertools.product(values.head, values.gradient_dtype))
+  payloads = {}
+  with progress("steps compiled", total=len(steps), unit="step") as update:
+    for head, dtype in steps:
+      payloads[f"{head}, {dtype}"] = count_payloads(
+        model,
+        head,
+        batch_a_device=values.batch_size,
+        num_classes=values.num_classes,
+        gradient_dtype=dtype,
+      )
+      update(1)
   cases = {
     name: [
       predict(counted, devices, step_s=step_s, link=link)
