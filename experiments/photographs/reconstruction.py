@@ -38,7 +38,7 @@ from experiments.photographs.shapes import (
 )
 from experiments.photographs.sightings import Finder
 from experiments.photographs.solving import Solved, solve_together
-from experiments.photographs.work import Work, open_work
+from experiments.photographs.work import RESULTS, Work, finished_rows, open_work
 from experiments.photographs.writing import Writer, open_writer
 
 _CHUNK = 8
@@ -108,41 +108,62 @@ def reconstruct_photos(
     UserError: There is no face in any photo, `output` is taken, or was begun
       with something else.
   """
-  with open_work(output, _settings(files, maker, finder, options)) as work:
-    if options.pool or options.smooth > 0:
-      write = _write_together
-    else:
-      write = _write_each
-    with open_writer() as writer:
-      write(files, work, maker, finder, options, writer)
-    count = sum(len(row["faces"]) for row in work.rows)
-    if not count:
-      work.discard()
-      first = work.rows[0] if work.rows else None
-      raise UserError(
-        f"no face in any of {len(work.rows)} photos; the first,"
-        f" {first['photo'] if first else files[0]}:"
-        f" {first['reason'] if first else 'it has no frame'}"
-      )
-    counts = {place: kinds.counts() for place, kinds in passed_over.items()}
-    results = {"photos": work.rows, "passed_over": counts}
-    pages = {"results.json": json.dumps(results, indent=1) + "\n"}
-    if shown := work.shown():
-      faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
-      title = f"{maker.provenance['name']}: {faces}"
-      layout = maker.layout
-      pages["viewer.html"] = viewer_page(
-        shown,
-        layout.mesh.vertices(maker.mean_shape),
-        layout.mesh.triangles,
-        places=layout.places,
-        title=title,
-      )
-    work.finish(pages)
-  for row in work.rows:
+  settings = _settings(files, maker, finder, options)
+  rows = finished_rows(output, settings)
+  if rows is not None:
+    logging.info("%s: done before; another folder does it again.", output)
+  else:
+    with open_work(output, settings) as work:
+      if options.pool or options.smooth > 0:
+        write = _write_together
+      else:
+        write = _write_each
+      with open_writer() as writer:
+        write(files, work, maker, finder, options, writer)
+      _finish(work, files, maker, settings, passed_over)
+    rows = work.rows
+  for row in rows:
     if row["reason"]:
       logging.warning("%s: %s", row["photo"], row["reason"])
-  return count
+  return sum(len(row["faces"]) for row in rows)
+
+
+def _finish(
+  work: Work,
+  files: Sequence[pathlib.Path],
+  maker: FaceMaker,
+  settings: Mapping[str, Any],
+  passed_over: Mapping[str, PassedOver],
+) -> None:
+  """Writes what is of all photos; a `UserError` where there is no face."""
+  if not any(row["faces"] for row in work.rows):
+    work.discard()
+    first = work.rows[0] if work.rows else None
+    raise UserError(
+      f"no face in any of {len(work.rows)} photos; the first,"
+      f" {first['photo'] if first else files[0]}:"
+      f" {first['reason'] if first else 'it has no frame'}"
+    )
+  pages = {}
+  if shown := work.shown():
+    faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
+    layout = maker.layout
+    pages["viewer.html"] = viewer_page(
+      shown,
+      layout.mesh.vertices(maker.mean_shape),
+      layout.mesh.triangles,
+      places=layout.places,
+      title=f"{maker.provenance['name']}: {faces}",
+    )
+  counts = {place: kinds.counts() for place, kinds in passed_over.items()}
+  results = {
+    "photos": work.rows,
+    "passed_over": counts,
+    "settings": dict(settings),
+  }
+  # The last that is written says that all is there.
+  pages[RESULTS] = json.dumps(results, indent=1) + "\n"
+  work.finish(pages)
 
 
 def _settings(

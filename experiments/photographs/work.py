@@ -16,6 +16,7 @@ from disentangle3d.reporting.viewer import ViewerFace
 from disentangle3d.types import UserError
 from experiments.photographs.lines import Lines, SeenPhotos
 
+RESULTS = "results.json"
 _FOLDER = ".work"
 # A face takes half a megabyte of the page.
 _MOST_SHOWN = 24
@@ -100,9 +101,7 @@ class Work:
 
   def discard(self) -> None:
     """Takes away what tells how far the work is."""
-    shutil.rmtree(self._folder)
-    for partial in self._output.glob(".*.partial"):
-      partial.unlink()
+    _clear(self._output)
 
   def _shown(self) -> list[pathlib.Path]:
     return sorted((self._folder / "shown").glob("[0-9]*.npz"))
@@ -148,6 +147,30 @@ def open_work(
     yield Work(output)
 
 
+def finished_rows(
+  output: pathlib.Path, settings: Mapping[str, Any]
+) -> list[dict[str, Any]] | None:
+  """What results.json says of each photo, if a run with these settings is done.
+
+  What is left of the work of one that was killed at its very end goes.
+
+  Args:
+    output: The folder of the run, if there is one.
+    settings: See `open_work`.
+  """
+  try:
+    results = json.loads((output / RESULTS).read_text("utf-8"))
+    rows: list[dict[str, Any]] = results["photos"]
+    if results["settings"] != json.loads(json.dumps(settings)):
+      return None
+  except (OSError, ValueError, TypeError, KeyError):
+    return None
+  if (output / _FOLDER).exists():
+    with sole_use(output):
+      _clear(output)
+  return rows
+
+
 def folder_name(photo: str, taken: set[str]) -> str:
   """A photo's folder, after its name, unlike those that are taken.
 
@@ -161,6 +184,12 @@ def folder_name(photo: str, taken: set[str]) -> str:
     count += 1
     name = f"{wanted}-{count}"
   return name
+
+
+def _clear(output: pathlib.Path) -> None:
+  shutil.rmtree(output / _FOLDER)
+  for partial in output.glob(".*.partial"):
+    partial.unlink()
 
 
 def _check_same(

@@ -341,7 +341,10 @@ class ReconstructTest(absltest.TestCase):
     self.assertEqual(self.run_on(photos, output, hidden=(1,)), 2)
     self.assertEqual(content_of(output), content_of(self.output))
     with self.assertRaisesRegex(UserError, "expected a new or an empty folder"):
-      self.run_on(photos, output)
+      self.run_on(photos, output, largest=True)
+    # Killed at its very end, or started again: all is there.
+    self.assertEqual(self.run_on(photos, output), 2)
+    self.assertEqual(content_of(output), content_of(self.output))
 
   def test_few_photos_are_in_memory_however_many_there_are(self):
     photos = self.scratch / "long"

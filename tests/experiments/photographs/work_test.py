@@ -1,8 +1,61 @@
-"""Where the faces of a photo go."""
+"""Where the faces of a photo go, and when a run is done."""
+
+import json
+import pathlib
 
 from absl.testing import absltest
 
-from experiments.photographs.work import folder_name
+from disentangle3d.types import UserError
+from experiments.photographs.work import (
+  RESULTS,
+  finished_rows,
+  folder_name,
+  open_work,
+)
+
+_SETTINGS = {"photos": "2 files", "outputs": ("mesh",)}
+
+
+class FinishedTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.output = pathlib.Path(self.create_tempdir().full_path) / "out"
+
+  def _finish(self):
+    with open_work(self.output, _SETTINGS) as work:
+      work.finish_photo("a.jpg", ["a/face1"], "")
+      results = {"photos": work.rows, "settings": _SETTINGS}
+      work.finish({"page": "x", RESULTS: json.dumps(results)})
+    return work.rows
+
+  def test_a_run_that_is_done_is_not_begun_again(self):
+    self.assertIsNone(finished_rows(self.output, _SETTINGS))
+    rows = self._finish()
+    self.assertEqual(finished_rows(self.output, _SETTINGS), rows)
+    other = _SETTINGS | {"photos": "3 files"}
+    self.assertIsNone(finished_rows(self.output, other))
+    with self.assertRaisesRegex(UserError, "expected a new or an empty"):
+      with open_work(self.output, other):
+        pass
+
+  def test_one_that_was_killed_while_it_cleared_up_is_done(self):
+    rows = self._finish()
+    for left in ("rows.jsonl", "shown/00.npz"):
+      path = self.output / ".work" / left
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.touch()
+    (self.output / ".viewer.html.0.partial").touch()
+    self.assertEqual(finished_rows(self.output, _SETTINGS), rows)
+    self.assertCountEqual(
+      [path.name for path in self.output.iterdir()], ["page", RESULTS]
+    )
+
+  def test_one_that_was_killed_before_goes_on(self):
+    with open_work(self.output, _SETTINGS) as work:
+      work.finish_photo("a.jpg", ["a/face1"], "")
+    self.assertIsNone(finished_rows(self.output, _SETTINGS))
+    with open_work(self.output, _SETTINGS) as work:
+      self.assertLen(work.rows, 1)
 
 
 class FolderTest(absltest.TestCase):
