@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
-import json
 import pathlib
 import types
 from typing import Any, cast
@@ -38,7 +37,7 @@ from experiments.photographs.shapes import (
 )
 from experiments.photographs.sightings import Finder
 from experiments.photographs.solving import Solved, solve_together
-from experiments.photographs.work import RESULTS, Work, finished_rows, open_work
+from experiments.photographs.work import Work, finished_rows, open_work
 from experiments.photographs.writing import Writer, open_writer
 
 _CHUNK = 8
@@ -120,7 +119,7 @@ def reconstruct_photos(
         write = _write_each
       with open_writer() as writer:
         write(files, work, maker, finder, options, writer)
-      _finish(work, files, maker, settings, passed_over)
+      _finish(work, files, maker, passed_over)
     rows = work.rows
   for row in rows:
     if row["reason"]:
@@ -132,7 +131,6 @@ def _finish(
   work: Work,
   files: Sequence[pathlib.Path],
   maker: FaceMaker,
-  settings: Mapping[str, Any],
   passed_over: Mapping[str, PassedOver],
 ) -> None:
   """Writes what is of all photos; a `UserError` where there is no face."""
@@ -156,14 +154,7 @@ def _finish(
       title=f"{maker.provenance['name']}: {faces}",
     )
   counts = {place: kinds.counts() for place, kinds in passed_over.items()}
-  results = {
-    "photos": work.rows,
-    "passed_over": counts,
-    "settings": dict(settings),
-  }
-  # The last that is written says that all is there.
-  pages[RESULTS] = json.dumps(results, indent=1) + "\n"
-  work.finish(pages)
+  work.finish(pages, passed_over=counts)
 
 
 def _settings(

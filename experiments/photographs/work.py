@@ -30,9 +30,9 @@ class Work:
     seen: The photos that were looked at beforehand, in their order.
   """
 
-  def __init__(self, output: pathlib.Path) -> None:
+  def __init__(self, output: pathlib.Path, settings: Mapping[str, Any]) -> None:
     """Takes up what is there; `open_work` makes it."""
-    self._output = output
+    self._output, self._settings = output, settings
     self._folder = output / _FOLDER
     self._rows = Lines(self._folder / "rows.jsonl")
     self.rows = list(self._rows.read(0, len(self._rows)))
@@ -93,10 +93,18 @@ class Work:
       faces.append(ViewerFace(title, skin=skin, **arrays))
     return faces
 
-  def finish(self, files: Mapping[str, str]) -> None:
-    """Writes files beside the photos' folders; nothing of the work is left."""
+  def finish(self, files: Mapping[str, str], **about: Any) -> None:
+    """Writes files beside the photos' folders; nothing of the work is left.
+
+    Args:
+      files: By name.
+      **about: What results.json says beside the photos and the settings.
+    """
     for name, content in files.items():
       replace_file(self._output / name, content)
+    # The last that is written says that all is there.
+    results = {"photos": self.rows, **about, "settings": dict(self._settings)}
+    replace_file(self._output / RESULTS, json.dumps(results, indent=1) + "\n")
     self.discard()
 
   def discard(self) -> None:
@@ -144,7 +152,7 @@ def open_work(
     else:
       told.parent.mkdir(exist_ok=True)
       replace_file(told, json.dumps(settings))
-    yield Work(output)
+    yield Work(output, settings)
 
 
 def finished_rows(
