@@ -21,7 +21,7 @@ The trunk too, at a tenth of its layers' rate:
   --config.examples.kind=grain and, for both joint phases,
   --config.phases.<phase>.optimizers.encoder.trunk_factor=0.1
 The control: --config.phases.<phase>.weights.identification=0 for both.
-Measured: docs/measurements/real_scans.md.
+Measured: docs/measurements/real_photographs.md, real_scans.md.
 """
 
 from ml_collections import ConfigDict

@@ -80,22 +80,16 @@ def first_rows(labels: Int[np.ndarray, "N"], most: int) -> Int[np.ndarray, "M"]:
   return np.sort(order[place < most])
 
 
-def without_alike(
-  results: FaceResults, alike: Bool[np.ndarray, "U"]
+def verify_some(
+  results: FaceResults, kept: Int[np.ndarray, "Q"]
 ) -> Mapping[str, VerificationResult]:
-  """Each row of a set again, over the pairs that show none of those units.
-
-  Folds keep equally many pairs of each kind, the first of each.
+  """Each row of a set again, over some of its pairs.
 
   Args:
     results: Of the whole set.
-    alike: Units to leave out.
-
-  Raises:
-    UserError: Of a fold no genuine or no impostor pair is left.
+    kept: Places of the pairs, of `kept_pairs`.
   """
   pairs = results.faces.pairs
-  kept = kept_pairs(pairs, alike)
   return {
     name: verify(scored.scores[kept], pairs.same[kept], folds=pairs.fold[kept])
     for name, scored in results.rows.items()
@@ -105,7 +99,18 @@ def without_alike(
 def kept_pairs(
   pairs: Pairs, alike: Bool[np.ndarray, "U"]
 ) -> Int[np.ndarray, "Q"]:
-  """Places of pairs without those units, equally many a fold and kind."""
+  """Places of pairs without some units, the first of each fold and kind.
+
+  Args:
+    pairs: Of the whole set.
+    alike: Units to leave out.
+
+  Returns:
+    Ascending places, equally many a fold of each kind.
+
+  Raises:
+    UserError: Of a fold no genuine or no impostor pair is left.
+  """
   clean = ~(alike[pairs.first] | alike[pairs.second])
   folds = range(int(pairs.fold.max()) + 1)
   genuine, impostor = (

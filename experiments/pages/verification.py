@@ -16,11 +16,7 @@ from disentangle3d.reporting.html_page import (
   mean_std,
 )
 from disentangle3d.reporting.roc_charts import det_curves, roc_curves
-from experiments.measures.screening import (
-  KnownPeople,
-  kept_pairs,
-  without_alike,
-)
+from experiments.measures.screening import KnownPeople, kept_pairs, verify_some
 from experiments.measures.verification import IDENTITY, RESIDUAL, FaceResults
 from experiments.pages.differences import (
   Difference,
@@ -100,14 +96,15 @@ def screened_section(results: FaceResults, trained_on: KnownPeople) -> Section:
   """The set again without faces of people that networks may have seen."""
   faces = results.faces
   alike = trained_on.alike(faces)
-  kept = len(kept_pairs(faces.pairs, alike))
+  kept = kept_pairs(faces.pairs, alike)
   caption = (
     f"{faces.name} without {int(alike.sum())} of {len(alike):,} photos or"
     f" videos that may show one of the {len(trained_on.means):,} people trained"
     " on: the trunk's feature has a cosine with the mean of somebody's photos"
-    f" of at least {trained_on.bound:g}; {kept:,} pairs, equally many a fold"
+    f" of at least {trained_on.bound:g}; {len(kept):,} pairs, equally many a"
+    " fold"
   )
-  table = _verification_table(without_alike(results, alike), caption=caption)
+  table = _verification_table(verify_some(results, kept), caption=caption)
   return Section(f"Verification: {faces.name}, strangers to training", [table])
 
 

@@ -164,13 +164,17 @@ def _settings(
   options: Options,
 ) -> dict[str, Any]:
   """What a run that goes on must have as before."""
-  names = "\n".join(map(str, files)).encode("utf-8", "surrogateescape")
+  told = "\n".join(
+    f"{path} {found.st_size} {found.st_mtime_ns}"
+    for path, found in ((path, path.stat()) for path in files)
+  ).encode("utf-8", "surrogateescape")
   return {
-    "photos": f"{len(files)} files, sha256 {hashlib.sha256(names).hexdigest()}",
+    "photos": f"{len(files)} files, sha256 {hashlib.sha256(told).hexdigest()}",
     "method": maker.name,
     "model": f"{maker.provenance['name']}, sha256 {maker.sha256}",
     "precropped": finder.precropped,
     "detection_side": finder.side,
+    "locator": finder.locator,
     **dataclasses.asdict(options),
   }
 

@@ -47,6 +47,7 @@ class Finder:
     """
     self.precropped = precropped
     self.side = side
+    self.locator = locator
     self._locate = self._finder = None
     if not precropped:
       self._finder = FaceFinder(locate=_LOCATORS[locator]().locate, side=side)

@@ -171,6 +171,10 @@ def finished_rows(
     rows: list[dict[str, Any]] = results["photos"]
     if results["settings"] != json.loads(json.dumps(settings)):
       return None
+    if not all(
+      (output / face).is_dir() for row in rows for face in row["faces"]
+    ):
+      return None
   except (OSError, ValueError, TypeError, KeyError):
     return None
   if (output / _FOLDER).exists():

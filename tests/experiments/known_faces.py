@@ -50,6 +50,7 @@ class KnownFaces:
 
   precropped = False
   side = 640
+  locator = "known"
 
   def __init__(self, landmarks, *, hidden=()):
     self.landmarks, self.hidden = landmarks, hidden

@@ -345,6 +345,16 @@ class ReconstructTest(absltest.TestCase):
     # Killed at its very end, or started again: all is there.
     self.assertEqual(self.run_on(photos, output), 2)
     self.assertEqual(content_of(output), content_of(self.output))
+    # Not so with another locator, or another photo of the name.
+    with mock.patch.object(KnownFaces, "locator", "other"):
+      with self.assertRaisesRegex(UserError, "expected a new or an empty"):
+        self.run_on(photos, output)
+    photo = self.scratch / "touched.png"
+    save(photo, gradient_photo(0))
+    self.run_on(photo, self.scratch / "touched")
+    photo.touch()
+    with self.assertRaisesRegex(UserError, "expected a new or an empty"):
+      self.run_on(photo, self.scratch / "touched")
 
   def test_few_photos_are_in_memory_however_many_there_are(self):
     photos = self.scratch / "long"

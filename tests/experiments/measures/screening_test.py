@@ -25,7 +25,7 @@ from experiments.measures.screening import (
   first_rows,
   kept_pairs,
   known_people,
-  without_alike,
+  verify_some,
 )
 from experiments.sets.faces import FaceSet
 from tests.training.cases import records
@@ -111,7 +111,7 @@ class ScreeningTest(absltest.TestCase):
     results = SimpleNamespace(
       faces=SimpleNamespace(pairs=pairs), rows={"code": scored}
     )
-    found = without_alike(results, alike)["code"]
+    found = verify_some(results, kept)["code"]
     self.assertEqual(found.auc.mean, 50)
     with self.assertRaisesRegex(UserError, "--alike: expected a bound"):
       kept_pairs(pairs, np.ones(80, bool))

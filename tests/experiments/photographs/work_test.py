@@ -22,6 +22,7 @@ class FinishedTest(absltest.TestCase):
 
   def _finish(self):
     with open_work(self.output, _SETTINGS) as work:
+      (self.output / "a" / "face1").mkdir(parents=True)
       work.finish_photo("a.jpg", ["a/face1"], "")
       work.finish({"page": "x"}, passed_over={})
     return work.rows
@@ -45,8 +46,13 @@ class FinishedTest(absltest.TestCase):
     (self.output / ".viewer.html.0.partial").touch()
     self.assertEqual(finished_rows(self.output, _SETTINGS), rows)
     self.assertCountEqual(
-      [path.name for path in self.output.iterdir()], ["page", RESULTS]
+      [path.name for path in self.output.iterdir()], ["a", "page", RESULTS]
     )
+
+  def test_one_of_whose_faces_some_are_gone_is_not_done(self):
+    self._finish()
+    (self.output / "a" / "face1").rmdir()
+    self.assertIsNone(finished_rows(self.output, _SETTINGS))
 
   def test_one_that_was_killed_before_goes_on(self):
     with open_work(self.output, _SETTINGS) as work:
