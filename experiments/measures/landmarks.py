@@ -40,6 +40,7 @@ class MarkedPhotos:
     visibility: `[P, 68]`.
     fits: Identity and expression coefficients of the dataset's labels.
     model: Their 3DMM.
+    people: Who is in each, `[P]`.
   """
 
   images: UInt8[np.ndarray, "P 112 96 3"]
@@ -47,6 +48,7 @@ class MarkedPhotos:
   visibility: Float[np.ndarray, "P 68"]
   fits: tuple[Float[np.ndarray, "P I"], Float[np.ndarray, "P E"]]
   model: MorphableModel
+  people: Int[np.ndarray, "P"]
 
 
 def marked_photos(dataset: str) -> MarkedPhotos:
@@ -68,6 +70,7 @@ def marked_photos(dataset: str) -> MarkedPhotos:
     visibility=column("visibility"),
     fits=(column("identity_coefficients"), column("expression_coefficients")),
     model=load_dataset_model(split),
+    people=column("label"),
   )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from disentangle3d.evaluation.bootstrap import Interval, mean_and_interval
 from disentangle3d.evaluation.side_by_side import OUTLINE_MEDIAN
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.reporting.html_page import Table
@@ -62,6 +63,8 @@ class Measure:
     bound: What was demanded.
     at_least: Whether more is better.
     beside: Others' figures.
+    spread: Of the value, as the table prints it behind: ± over folds, or a
+      95 % interval.
   """
 
   what: str
@@ -69,6 +72,7 @@ class Measure:
   bound: float | None
   at_least: bool
   beside: str = ""
+  spread: str = ""
 
   @property
   def held(self) -> str:
@@ -106,7 +110,7 @@ def card_table(measures: Sequence[Measure]) -> str:
   rows = [
     [
       one.what,
-      number(one.value),
+      f"{number(one.value)} {one.spread}".rstrip(),
       f"{'at least' if one.at_least else 'at most'} {number(one.bound)}",
       one.held,
       one.beside or "-",
@@ -129,8 +133,15 @@ def _recognition(network: Network, inputs: CardInputs) -> Measure:
     for name, scored in rows.items()
     if name != own
   )
-  auc = rows[own].result.auc.mean
-  return Measure(what, auc, LEAST_AUC, at_least=True, beside="; ".join(others))
+  auc = rows[own].result.auc
+  return Measure(
+    what,
+    auc.mean,
+    LEAST_AUC,
+    at_least=True,
+    beside="; ".join(others),
+    spread=f"± {auc.std:.2f}",
+  )
 
 
 def _scans(network: Network, inputs: CardInputs) -> Measure:
@@ -155,17 +166,23 @@ def _scans(network: Network, inputs: CardInputs) -> Measure:
     medians[_NAME],
     medians[SINGLE_FIT],
     at_least=False,
-    beside="; ".join(f"{name} {value:.2f}" for name, value in medians.items()),
+    beside="; ".join(
+      f"{name} {value:.2f}" for name, value in medians.items() if name != _NAME
+    ),
+    spread=_range(results.table.interval(_NAME, OUTLINE_MEDIAN)),
   )
+
+
+def _range(found: Interval | None) -> str:
+  return "" if found is None else f"[{found.low:.2f}, {found.high:.2f}]"
 
 
 def _landmarks(network: Network, inputs: CardInputs) -> Measure:
   what = "68 landmarks of held-out photographs, px"
   if inputs.photographs is None:
     return Measure(what, None, None, at_least=False)
-  found = landmark_distances(
-    marked_photos(inputs.photographs), {_NAME: network}
-  )
+  photos = marked_photos(inputs.photographs)
+  found = landmark_distances(photos, {_NAME: network})
   mean = {name: float(np.mean(values)) for name, values in found.items()}
   return Measure(
     what,
@@ -173,4 +190,5 @@ def _landmarks(network: Network, inputs: CardInputs) -> Measure:
     _LANDMARK_SHARE * mean[FIT],
     at_least=False,
     beside=f"{FIT} {mean[FIT]:.2f}; {MEAN_SHAPE} {mean[MEAN_SHAPE]:.2f}",
+    spread=_range(mean_and_interval(found[_NAME], groups=photos.people)),
   )

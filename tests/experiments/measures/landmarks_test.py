@@ -33,6 +33,7 @@ class LandmarkDistancesTest(absltest.TestCase):
       visibility=visibility,
       fits=(identity, expression),
       model=model,
+      people=np.arange(3),
     )
     face = d3d.FaceModel(
       "tiny", identity_dim=12, residual_dim=5, num_vertices=120
@@ -66,6 +67,13 @@ class CardTest(absltest.TestCase):
   def test_what_nobody_measured_is_a_dash(self):
     lines = card_table([Measure("AUC", None, 82.0, True)]).splitlines()
     self.assertEqual(lines[-1], "| AUC | - | at least 82.00 | - | - |")
+
+  def test_a_value_has_its_spread_behind_it(self):
+    one = Measure("AUC", 92.56, 82.0, True, spread="± 1.20")
+    self.assertEqual(
+      card_table([one]).splitlines()[-1],
+      "| AUC | 92.56 ± 1.20 | at least 82.00 | yes | - |",
+    )
 
 
 if __name__ == "__main__":
