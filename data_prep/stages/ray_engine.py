@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import logging
 
+from data_prep.stages.compiled_programs import ENVIRONMENT, keep_programs
 from data_prep.stages.engine import Progress, ShardWork
 from data_prep.stages.extras import require
 from data_prep.stages.shard_rows import ShardRows
@@ -115,7 +116,9 @@ def _total(ray: Any, resource: str) -> float:
 class _Worker:
   """What runs in a worker's process."""
 
-  def __init__(self, make: Any):
+  def __init__(self, make: Any, programs: str | None = None):
+    """Takes a stage's work, and where the driver keeps compiled programs."""
+    keep_programs(programs)
     self._make = make
 
   def ready(self) -> None:
@@ -157,7 +160,7 @@ class _Pool:
 
   def start(self) -> Any:
     """Asks for another worker, which comes when there is room."""
-    worker = self._kind.remote(self._make)
+    worker = self._kind.remote(self._make, os.environ.get(ENVIRONMENT))
     self.workers.add(worker)
     return worker
 

@@ -1,21 +1,27 @@
-"""The photo stages by the local engine and by Ray, on one machine in turn."""
+"""Photographs to a dataset by the local engine and by Ray, in turn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
-import os
 import pathlib
+import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 
-from data_prep.faces.alignment import align_faces
-from data_prep.faces.detection import detect_faces, mtcnn_source
-from data_prep.faces.dlib_locator import DlibLocator
-from data_prep.faces.location import locate_landmarks, rows_of_stage
-from data_prep.photos.photo_sets import list_photos
-from data_prep.stages.engine import LOCAL, Engine
-from data_prep.stages.ray_engine import RayEngine, address_of, connected
+from data_prep.datasets.preparation import STAGES
+from data_prep.photos.photo_sets import list_photos, read_encoded
+from disentangle3d.faces.morphable_model import save_morphable_model
+from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.output_files import replace_file
 from disentangle3d.reporting.html_page import Row, Table
+from disentangle3d.types import UserError
+
+# The line of the whole command.
+WHOLE = "whole command"
+_TOLD = re.compile(r"\] (\w+): (\d+\.\d) s$", re.MULTILINE)
+_SHARDS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +29,10 @@ class EngineTimes:
   """What a stage took by either engine.
 
   Attributes:
-    stage: The binary.
+    stage: The binary, or `WHOLE`.
     photos: How many.
-    local_s: Each round.
-    ray_s: Each round, with its worker's start.
+    local_s: Each round, from the start of its process to the end.
+    ray_s: Same, with its workers' start; of `WHOLE` with the cluster's.
     same: Whether both wrote the same bytes.
   """
 
@@ -38,59 +44,89 @@ class EngineTimes:
 
 
 def measure_engines(
-  photos: str, *, num_photos: int, rounds: int
+  photos: str,
+  *,
+  num_photos: int,
+  rounds: int,
+  worker_cpus: int,
+  morphable_model: str | None = None,
 ) -> list[EngineTimes]:
-  """Runs detect, locate and align by either engine, in turn.
+  """Runs prepare_dataset by either engine, in turn.
 
   Args:
     photos: A set.
     num_photos: How many of it.
-    rounds: How often.
+    rounds: How often. The first may compile what later ones find, so that of
+      three the median is one that compiled nothing.
+    worker_cpus: How many cores one of Ray's workers has.
+    morphable_model: What is fitted; None takes the procedural model.
   """
-  chosen = list_photos(photos)[:num_photos]
-  source, locator = mtcnn_source(), DlibLocator()
-  shard = max(1, len(chosen) // 16)
-  stages: dict[str, Callable[[pathlib.Path, Engine], object]] = {
-    "detect_faces": lambda folder, engine: detect_faces(
-      chosen,
-      folder / "detect_faces",
-      source,
-      photos_per_shard=shard,
-      engine=engine,
-    ),
-    "locate_landmarks": lambda folder, engine: locate_landmarks(
-      rows_of_stage(folder / "detect_faces"),
-      folder / "locate_landmarks",
-      locator,
-      engine=engine,
-    ),
-    "align_faces": lambda folder, engine: align_faces(
-      folder / "locate_landmarks", folder / "align_faces", engine=engine
-    ),
-  }
-  times: dict[str, tuple[list[float], list[float]]] = {
-    stage: ([], []) for stage in stages
-  }
-  with tempfile.TemporaryDirectory() as scratch, connected(None) as ray:
-    ray_engine = RayEngine(address_of(ray), worker_cpus=os.cpu_count() or 1)
-    engines: Sequence[Engine] = (LOCAL, ray_engine)
-    folders: list[pathlib.Path] = []
-    # The first round warms both up.
-    for number in range(rounds + 1):
-      folders = [
-        pathlib.Path(scratch) / f"{number}" / name for name in ("local", "ray")
-      ]
-      for stage, run in stages.items():
-        for place, engine in enumerate(engines):
-          start = time.perf_counter()
-          run(folders[place], engine)
-          if number:
-            times[stage][place].append(time.perf_counter() - start)
-    same = {stage: _alike(*(f / stage for f in folders)) for stage in stages}
+  ray = ("--engine=ray", f"--worker_cpus={worker_cpus}")
+  engines: Mapping[str, Sequence[str]] = {"local": (), "ray": ray}
+  times: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
+  with tempfile.TemporaryDirectory() as scratch:
+    folder = pathlib.Path(scratch)
+    count = _copy_photos(photos, folder / "photos", num_photos)
+    model = morphable_model or str(folder / "model.npz")
+    if not morphable_model:
+      save_morphable_model(folder / "model.npz", procedural_face_model())
+    for number in range(rounds):
+      for name, flags in engines.items():
+        times[name].append(
+          _prepare(
+            f"--photos={folder / 'photos'}",
+            f"--morphable_model={model}",
+            f"--output={folder / name / str(number)}",
+            "--heldout_people=1",
+            f"--set=detect_faces.photos_per_shard={max(1, count // _SHARDS)}",
+            *flags,
+          )
+        )
+    last = [folder / name / str(rounds - 1) for name in engines]
+    same = {stage: _alike(*(f / sub for f in last)) for stage, sub, _ in STAGES}
+  same[WHOLE] = all(same.values())
   return [
-    EngineTimes(stage, len(chosen), *times[stage], same=same[stage])
-    for stage in stages
+    EngineTimes(
+      stage,
+      count,
+      *([one[stage] for one in times[name]] for name in engines),
+      same=same[stage],
+    )
+    for stage in same
   ]
+
+
+def _copy_photos(photos: str, folder: pathlib.Path, most: int) -> int:
+  """Writes the first of a set into a folder, and says how many there are."""
+  chosen = list_photos(photos)[:most]
+  for number, photo in enumerate(chosen):
+    place = folder / photo.subject / f"{number:06d}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(
+      place.with_suffix(photo.path.suffix or ".jpg"), read_encoded(photo.path)
+    )
+  return len(chosen)
+
+
+def _prepare(*flags: str) -> dict[str, float]:
+  """Seconds of each stage of a run, and of the whole."""
+  start = time.perf_counter()
+  done = subprocess.run(
+    [sys.executable, "-m", "data_prep.prepare_dataset", *flags],
+    stderr=subprocess.PIPE,
+    text=True,
+    check=False,
+  )
+  seconds = time.perf_counter() - start
+  if done.returncode:
+    raise UserError(f"prepare_dataset: {done.stderr.strip().splitlines()[-1]}")
+  return stage_seconds(done.stderr) | {WHOLE: seconds}
+
+
+def stage_seconds(log: str) -> dict[str, float]:
+  """What each stage took, by what prepare_dataset logs."""
+  told = {stage: float(seconds) for stage, seconds in _TOLD.findall(log)}
+  return {stage: told[stage] for stage, *_ in STAGES}
 
 
 def _alike(one: pathlib.Path, other: pathlib.Path) -> bool:
@@ -105,27 +141,19 @@ def _alike(one: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 def overhead_table(times: Sequence[EngineTimes]) -> Table:
-  """A line a stage, and one of all."""
+  """A line a stage, and one of the whole command."""
 
-  def line(name: str, local_s: float, ray_s: float, photos: int) -> Row:
+  def line(one: EngineTimes) -> Row:
+    local_s, ray_s = map(statistics.median, (one.local_s, one.ray_s))
     return (
-      *(name, f"{photos / local_s:.1f}", f"{photos / ray_s:.1f}"),
-      f"{ray_s / local_s - 1:+.1%}",
+      *(one.stage, f"{local_s:.1f}", f"{ray_s:.1f}"),
+      *(f"{ray_s / local_s - 1:+.1%}", "yes" if one.same else "no"),
     )
 
-  medians = [
-    (statistics.median(one.local_s), statistics.median(one.ray_s))
-    for one in times
-  ]
-  rows = [
-    (*line(one.stage, *both, one.photos), "yes" if one.same else "no")
-    for one, both in zip(times, medians, strict=True)
-  ]
-  local_s, ray_s = map(sum, zip(*medians, strict=True))
-  everything = line("all", local_s, ray_s, times[0].photos)
   return Table(
-    ("stage", "local, photos/s", "Ray, photos/s", "more time", "same bytes"),
-    [*rows, (*everything, "yes" if all(t.same for t in times) else "no")],
+    ("stage", "local, s", "Ray, s", "more time", "same bytes"),
+    [line(one) for one in times],
     text_columns=(0, 4),
-    caption="Medians; a worker's start is in Ray's time.",
+    caption=f"{times[0].photos} photographs, medians; from the start of each"
+    " process to its end, Ray's cluster and workers included.",
   )

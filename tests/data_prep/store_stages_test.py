@@ -1,13 +1,17 @@
 """The stages in an object store: the bytes that they write on a disk."""
 
+import os
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
+import chex
 import fsspec
 import numpy as np
 from PIL import Image
+import pytest
 
 from data_prep.datasets.building import build_dataset
 from data_prep.faces.alignment import align_faces
@@ -17,8 +21,12 @@ from data_prep.faces.locators import PtsLocator
 from data_prep.fitting.shards import FitSettings
 from data_prep.fitting.stage import fit_faces
 from data_prep.photos.photo_sets import list_photos
+from data_prep.stages.child_process import run_module
+from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.geometry import five_points
 from disentangle3d.stores import as_path
+from disentangle3d.training.dataset import open_dataset
+from disentangle3d.training.input_pipeline import RecordReader
 from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import random_morphable_model
 
@@ -130,6 +138,73 @@ class StoreStagesTest(absltest.TestCase):
       self.assertEqual(
         lost.read_bytes(), expected["located/manifest-00001-of-00002.jsonl"]
       )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class S3Test(absltest.TestCase):
+  """S3's own protocol, spoken with a server on this machine."""
+
+  def test_photographs_to_records_between_processes(self):
+    for package in ("s3fs", "moto"):
+      pytest.importorskip(package)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    self.addCleanup(server.stop)
+    environment = {
+      "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+      "AWS_ACCESS_KEY_ID": "anyone",
+      "AWS_SECRET_ACCESS_KEY": "anything",
+      "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    self.enterContext(mock.patch.dict(os.environ, environment))
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+    store.mkdir("bucket")
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    _write_photos(folder)
+    save_morphable_model(folder / "model.npz", _MODEL)
+    set_zip = shutil.make_archive(str(folder / "set"), "zip", folder, "photos")
+    store.put_file(set_zip, "bucket/set.zip")
+    flags = (
+      f"--morphable_model={folder / 'model.npz'}",
+      f"--set=detect_faces.five_points={folder / 'list.txt'}",
+      "--set=detect_faces.photos_per_shard=4",
+      "--locator=pts",
+      f"--set=locate_landmarks.points={folder / 'points'}",
+      "--set=align_faces.crops=tar",
+      "--set=fit_faces.contour=off",
+      "--heldout_people=1",
+    )
+    for photos, output, engine in (
+      (set_zip, str(folder / "out"), "local"),
+      ("s3://bucket/set.zip", "s3://bucket/out", "ray"),
+    ):
+      status = run_module(
+        "data_prep.prepare_dataset",
+        f"--photos={photos}",
+        f"--output={output}",
+        f"--engine={engine}",
+        *flags,
+      )
+      self.assertEqual(status, 0)
+    stored = as_path("s3://bucket/out")
+    names = {
+      path.relative_to(folder / "out").as_posix()
+      for path in (folder / "out").rglob("*")
+      if path.is_file()
+    }
+    self.assertEqual(set(stored.names()), names)
+    for name in names - {"photos.html"}:
+      expected = (folder / "out" / name).read_bytes()
+      self.assertEqual((stored / name).read_bytes(), expected, name)
+    disk, s3 = (
+      RecordReader(open_dataset(where, "train"))
+      for where in (folder / "out/dataset", "s3://bucket/out/dataset")
+    )
+    every = range(len(disk))
+    chex.assert_trees_all_equal(s3.read(every), disk.read(every))
 
 
 if __name__ == "__main__":
