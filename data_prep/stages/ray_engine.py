@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import logging as python_logging
 import os
+import time
 from typing import Any
 
 from absl import logging
@@ -36,6 +37,7 @@ _TRIES_OF_A_PHOTO = 2
 _LOOK_AGAIN_S = 5.0
 _MOST_DEATHS = 4 * _TRIES
 GIVEN_UP = "kills the process that works on it"
+STARTED = "the first worker has started: %.1f s"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +195,7 @@ class _Run:
     self._deaths: collections.Counter[int | None] = collections.Counter()
     self._given_up: dict[int, dict[int, str]] = {}
     self._searches: dict[concurrent.futures.Future[None], int] = {}
+    self._begun, self._started = time.monotonic(), False
 
   def go(self) -> None:
     """Makes all; raises what a worker raised."""
@@ -242,6 +245,9 @@ class _Run:
       return
     if shard is not None:
       self._progress(count)
+    elif not self._started:
+      self._started = True
+      logging.info(STARTED, time.monotonic() - self._begun)
     self._idle.append(worker)
 
   def _give(self, worker: Any, shard: int) -> None:
