@@ -94,8 +94,9 @@ def measure_engines(
     EngineTimes(
       stage,
       count,
-      *([one.stages[stage] for one in times[name]] for name in engines),
-      start_s=[one.starts.get(stage, 0.0) for one in times["ray"]],
+      local_s=[run.stages[stage] for run in times["local"]],
+      ray_s=[run.stages[stage] for run in times["ray"]],
+      start_s=[run.starts.get(stage, 0.0) for run in times["ray"]],
       same=same[stage],
     )
     for stage in same
