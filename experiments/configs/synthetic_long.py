@@ -12,7 +12,7 @@ Accuracy: docs/measurements/learning.md.
 
 from ml_collections import ConfigDict
 
-from experiments.configs import default, demo
+from experiments.configs import demo
 
 BATCH_SIZE = 64
 # Ten epochs of phase I, one and one of phase III.
@@ -29,13 +29,10 @@ def get_config() -> ConfigDict:
   config.checkpoint_every = 500
   config.evaluators.reconstruction.every = STEPS_PER_EPOCH
 
-  latents = config.phases.latents
-  latents.steps, latents.batch_size = LATENT_STEPS, BATCH_SIZE
-  latents.optimizers.encoder = default.warmup_cosine(
-    "adam", 2e-3, warmup_steps=100, decay_steps=LATENT_STEPS
+  demo.lengthen(
+    config,
+    batch_size=BATCH_SIZE,
+    latent_steps=LATENT_STEPS,
+    joint_steps=JOINT_STEPS,
   )
-  for name in default.JOINT:
-    config.phases[name].steps = JOINT_STEPS
-  for optimizer in config.phases.joint_reconstruction.optimizers.values():
-    optimizer.schedule.decay_steps = JOINT_STEPS
   return config
