@@ -1,4 +1,4 @@
-r"""What a small trunk learns of the synthetic world in three hours on a CPU.
+r"""What a small trunk learns of the synthetic world in an hour or two on a CPU.
 
 What: tiny trunk, the procedural world's sizes, on 120,000 photos of 15,000
 people with their true coefficients: beyond a few thousand people a network
@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from experiments.configs import demo
 
 BATCH_SIZE = 64
-# Ten epochs of phase I, one and one of phase III.
+# Six epochs of phase I; half of one of phase III.
 STEPS_PER_EPOCH = 1_875
-LATENT_STEPS = 10 * STEPS_PER_EPOCH
+LATENT_STEPS = 6 * STEPS_PER_EPOCH
 JOINT_STEPS = 500
 
 
