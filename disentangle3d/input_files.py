@@ -104,7 +104,7 @@ def read_npz(
   return content
 
 
-def stored_texts(name: str, array: np.ndarray) -> dict[str, str]:
+def stored_texts(name: str, array: np.ndarray) -> dict[str, Any]:
   """The texts by name that an `.npz` holds as JSON in one of its arrays.
 
   Args:
