@@ -5,8 +5,10 @@ import importlib.util
 import json
 import pathlib
 import unittest
+from unittest import mock
 
 from absl.testing import absltest, parameterized
+import jax
 import numpy as np
 import pytest
 
@@ -49,6 +51,10 @@ def _overlap(box: np.ndarray, other: np.ndarray) -> float:
   shared = np.prod(np.maximum(sides, 0))
   areas = [np.prod(b[2:] - b[:2]) for b in (box, other)]
   return float(shared / (sum(areas) - shared))
+
+
+class _Traced(Exception):
+  """Enough is known without running the program."""
 
 
 class ReferenceTest(parameterized.TestCase):
@@ -104,6 +110,20 @@ class DetectorTest(parameterized.TestCase):
     empty, again = single.detect([np.zeros_like(beside), face])
     self.assertEmpty(empty.boxes)
     np.testing.assert_allclose(again.boxes, alone.boxes, atol=0.01)
+
+  def test_with_64_bits_it_stays_in_float32(self):
+    _detector("package")  # Skips where it cannot be loaded.
+    detector = Detector(_settings("package"), side=64, most_photos=1)
+    program, traced = detector._programs, []
+
+    def trace(*arguments, **named):
+      traced.extend(jax.eval_shape(program, *arguments, **named))
+      raise _Traced
+
+    with jax.enable_x64(True), self.assertRaises(_Traced):
+      with mock.patch.object(detector, "_programs", trace):
+        detector.detect([np.zeros((64, 64, 3), np.uint8)])
+    self.assertEqual([str(array.dtype) for array in traced], ["float32"] * 3)
 
   def test_a_photo_smaller_than_a_window_has_no_face(self):
     detector = _detector("package")
