@@ -107,7 +107,6 @@ def _positions(
   ends: Array, side: Array, size: int
 ) -> tuple[Array, Array, Array]:
   """Whole pixel, fraction, and whether it is inside, `[P, size]` each."""
-  # A quotient of integers would be of the default width.
   side = side[:, None].astype(jnp.float32)
   ends = ends * ((side - 1) / side)
   step = (ends[:, 1:] - ends[:, :1]) / (size - 1)
