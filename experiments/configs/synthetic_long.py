@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from experiments.configs import demo
 
 BATCH_SIZE = 64
-# Six epochs of phase I; half of one of phase III.
+# Eight epochs of phase I; half of one of phase III.
 STEPS_PER_EPOCH = 1_875
-LATENT_STEPS = 6 * STEPS_PER_EPOCH
+LATENT_STEPS = 8 * STEPS_PER_EPOCH
 JOINT_STEPS = 500
 
 
