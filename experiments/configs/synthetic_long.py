@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
   config.augmentation.flip = 0.5
   config.log_every = 100
   config.checkpoint_every = 500
-  config.evaluators.reconstruction.every = STEPS_PER_EPOCH
+  config.evaluators.verification.every = STEPS_PER_EPOCH
 
   demo.lengthen(
     config,
