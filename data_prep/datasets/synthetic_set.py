@@ -254,9 +254,10 @@ _true_coefficients = jax.jit(true_coefficients)
 
 
 @jax.jit
-def _photos_without_shapes(
+def photos_without_shapes(
   world: SyntheticWorld, seed: jax.Array, indices: jax.Array
 ) -> SyntheticPhotos:
+  """Photos on the device; their shapes, which are large, are not made."""
   none = jnp.zeros((len(indices), 0, 3), jnp.float32)
   photos = render_photos(world, seed, indices)
   return photos.replace(shape=none, identity_shape=none)
@@ -267,7 +268,7 @@ def photos_of(
 ) -> SyntheticPhotos:
   """Photos on the host, without their shapes; one program for any number."""
   return in_batches(
-    lambda batch: _photos_without_shapes(world, jnp.uint32(seed), batch),
+    lambda batch: photos_without_shapes(world, jnp.uint32(seed), batch),
     indices,
     render_batch(),
   )

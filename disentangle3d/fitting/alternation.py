@@ -370,8 +370,6 @@ def _scatter(
   if observed.noise is not None:
     return whitened_scatter(observed.noise, points, residuals)
   both = jnp.einsum(
-    "snal,snil->snai",
-    jnp.concatenate([points, residuals], -2),
-    share * points,
+    "snal,snil->snai", jnp.concatenate([points, residuals], -2), share * points
   )
   return PointScatter(points=both[..., :3, :], residuals=both[..., 3:, :])

@@ -206,11 +206,6 @@ def device_plan(sizes: Int[np.ndarray, "S"]) -> tuple[BatchShape, ...]:
   )
 
 
-def fit_programs() -> int:
-  """How many sizes of batches this process has compiled the fit for."""
-  return _fit_batch._cache_size()
-
-
 def _fit_images(
   fits: ImageFits,
   model: FitModel,

@@ -211,7 +211,7 @@ def image_axes(
 def small_product(
   one: Float[Array, "... A K"], other: Float[Array, "... K B"]
 ) -> Float[Array, "... A B"]:
-  """one @ other for tiny matrices, written out.
+  """The product of tiny matrices, written out.
 
   As a sum it is a part of the loop around it; an accelerator's compiler tunes
   each product by itself, which takes it seconds.
@@ -344,9 +344,8 @@ def _turn(vector: Array) -> Array:
   cosc = jnp.where(small, 0.5 - square / 24, (1 - jnp.cos(angle)) / angle**2)
   axes = jnp.asarray(_CROSS).reshape((1,) * (vector.ndim - 1) + _CROSS.shape)
   cross = jnp.sum(vector[..., None, None] * axes, -3)
-  return (
-    sinc[..., None, None] * cross
-    + cosc[..., None, None] * small_product(cross, cross)
+  return sinc[..., None, None] * cross + cosc[..., None, None] * small_product(
+    cross, cross
   )
 
 

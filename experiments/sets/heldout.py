@@ -75,7 +75,7 @@ def heldout_people(
   indices = plan.indices()
   photos = photos_of(world, settings.seed, indices)
   small = label_model(fitter, world.jaw)
-  shapes = _fit_shapes(plan.photos_per_person)
+  shapes = fit_shapes(plan.photos_per_person)
 
   def fit(people: Int[np.ndarray, "P"]) -> ImageFits:
     return fit_labels(
@@ -93,7 +93,7 @@ def heldout_people(
   )
 
 
-def _fit_shapes(photos_per_person: int) -> tuple[BatchShape, BatchShape]:
+def fit_shapes(photos_per_person: int = 1) -> tuple[BatchShape, BatchShape]:
   """Sizes of batches that all synthetic sets share: two programs in all."""
   more = 1 if jax.default_backend() == "cpu" else 8
   widest = max(_MOST_PHOTOS, photos_per_person)

@@ -8,12 +8,9 @@ from absl.testing import absltest
 import pytest
 
 from experiments.configs import paper_scale
-from experiments.study.stages import (
-  Measuring,
-  check_order,
-  open_study,
-  run_study,
-)
+from experiments.study.evaluation import Measuring
+from experiments.study.order import run_study
+from experiments.study.stages import check_order, open_study
 from tests.fixtures import REPOSITORY
 
 _VERTICES = 1_500
@@ -66,9 +63,7 @@ class OpenStudyTest(absltest.TestCase):
 
   def test_too_few_people_are_told_before_the_training(self):
     study = _open(self.workdir, test_people=3)
-    run = functools.partial(
-      run_study, study, "all", ["paper"], seed=0, minutes=0.0
-    )
+    run = functools.partial(run_study, study, "all", ["paper"], seed=0)
     with self.assertRaisesRegex(ValueError, "--test_people: expected 4 or"):
       run(measuring=Measuring())
     with self.assertRaisesRegex(ValueError, "--validation_people: .* got 2"):
