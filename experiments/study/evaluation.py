@@ -143,7 +143,9 @@ def _timing_and_bases(
 ) -> dict[str, Findings]:
   """Table 4 and Fig. 9, of the furthest network of the paper's run."""
   best = paper_network(list(networks))
-  shown = {name: networks[name] for name in {AFTER_PRETRAINING: 0, best: 0}}
+  shown = {
+    name: networks[name] for name in dict.fromkeys((AFTER_PRETRAINING, best))
+  }
   bases = bases_section(shown, count=_BASES, size_px=_PICTURE_PX)
   findings = {"pictures": Findings("Pictures", [bases], {})}
   if images:

@@ -2,6 +2,7 @@ import pathlib
 
 from absl.testing import absltest, parameterized
 import numpy as np
+import pytest
 
 from disentangle3d.types import CASIA_NUM_IMAGES
 from experiments.configs import paper_scale
@@ -104,6 +105,7 @@ class OrderTest(absltest.TestCase):
 
 
 class RatesTest(absltest.TestCase):
+  @pytest.mark.slow
   def test_everything_takes_time_and_the_scale_follows(self):
     config = paper_scale.get_config()
     config.model.trunk, config.batch_size = "tiny", 4
