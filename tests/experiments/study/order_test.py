@@ -78,7 +78,8 @@ class EndedTest(absltest.TestCase):
     # In the middle of phase I: how far it came, and whether codes saturate.
     done, page = self._until(self._exists("paper-0/metrics.jsonl"))
     self.assertFalse(done)
-    self.assertRegex(page, r"\| paper-0 \| latents \| \d of 6 \| [^–]* \|\n")
+    shares = r"[\d.]+ \| [\d.]+ \| [\d.]+ \|"
+    self.assertRegex(page, r"\| paper-0 \| latents \| \d of 6 \| " + shares)
     self.assertIn("identity saturated, %", page)
     self.assertIn("(stopped)", page)
     self.assertIn("Nothing was measured yet", page)
