@@ -22,8 +22,10 @@ demo: $(INSTALLED)
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-# Khronos' validator of GLB files; without npm the tests that want it are skipped.
+# Khronos' validator of GLB files, and a server that speaks S3's protocol; without
+# them the tests that want them are skipped.
 test-slow: $(VENV)/.installed-dev
+	-$(PIP) "moto[server]>=5.0" "s3fs>=2024.6"
 	-npm install --silent --prefix $(VENV) gltf-validator@2.0.0-dev.3.10
 	$(BIN)/python -m pytest -m slow
 

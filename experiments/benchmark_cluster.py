@@ -1,13 +1,13 @@
 r"""Data preparation on Ray: what it costs on one machine, and what many take.
 
     python -m experiments.benchmark_cluster --photos=photos.zip \
-      --num_photos=512 --output=runs/cluster
+      --num_photos=4000 --output=runs/cluster
     python -m experiments.benchmark_cluster --simulate --output=runs/cluster
 
-The first runs detect_faces, locate_landmarks and align_faces on this machine
-with either engine, in turn, with as many cores for one of Ray's workers as the
-machine has, so that both compute alike: what is more is Ray's. The start of the
-local cluster and of its worker is told apart.
+The first runs prepare_dataset on this machine with either engine, in turn, each
+time from the start of the process, so that the start of Ray's cluster and of a
+worker a stage counts. With as many cores for one worker as the machine has
+(--worker_cpus) both compute alike: what is more is Ray's.
 
 --simulate predicts, from the core time of each stage (--core_ms; the defaults
 are those of docs/measurements), what --million_photos take on --nodes, and what
@@ -16,13 +16,18 @@ simulation of events (`experiments/benchmarks/cluster.py`), not a measurement.
 """
 
 import itertools
+import os
 
 from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.extras import require
 from data_prep.stages.flag_values import numbers_of
-from data_prep.stages.flag_words import define_path
+from data_prep.stages.flag_words import (
+  INSTEAD_OF_PROCEDURAL,
+  define_morphable_model,
+  define_path,
+)
 from disentangle3d.types import UserError
 from experiments.benchmarks.cluster import (
   Machines,
@@ -57,7 +62,14 @@ def define_flags() -> None:
   )
   define_path("photos", "The photographs to run on.")
   flags.DEFINE_integer(
-    "num_photos", 512, "How many of --photos are taken.", lower_bound=2
+    "num_photos", 4000, "How many of --photos are taken.", lower_bound=2
+  )
+  define_morphable_model(INSTEAD_OF_PROCEDURAL)
+  flags.DEFINE_integer(
+    "worker_cpus",
+    None,
+    "How many cores one of Ray's workers has; all where it is not given.",
+    lower_bound=1,
   )
   flags.DEFINE_integer("rounds", 3, "How often each runs.", lower_bound=1)
   flags.DEFINE_list(
@@ -101,10 +113,14 @@ def main() -> None:
   )
 
   times = measure_engines(
-    values.photos, num_photos=values.num_photos, rounds=values.rounds
+    values.photos,
+    num_photos=values.num_photos,
+    rounds=values.rounds,
+    worker_cpus=values.worker_cpus or os.cpu_count() or 1,
+    morphable_model=values.morphable_model,
   )
   publish(
-    "Stages by either engine",
+    "Photographs to a dataset by either engine",
     [overhead_table(times)],
     times,
     output=values.output,

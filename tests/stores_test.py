@@ -11,11 +11,16 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 import numpy as np
 
 from data_prep.files.archives import TarArchive, ZipArchive
+from data_prep.files.recordio import RecordFile
 from data_prep.photos.photo_sets import list_photos, read_encoded
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import new_file, replace_file, replace_npz
 from disentangle3d.stores import absolute, as_path, in_store, joined, relative
 from disentangle3d.types import UserError, UserFileNotFoundError
+from tests.data_prep.files.record_files import (
+  insightface_payloads,
+  write_records,
+)
 
 
 class _CountedFile(AbstractBufferedFile):
@@ -31,6 +36,8 @@ class CountedStore(AbstractFileSystem):
   asked: list[tuple[int, int]] = []
 
   def info(self, path, **_):
+    if path.endswith("property"):
+      raise FileNotFoundError(path)
     if not path.endswith("set"):
       return {"name": path, "size": len(self.content), "type": "file"}
     return {"name": path, "size": 0, "type": "directory"}
@@ -165,6 +172,29 @@ class ArchiveTest(parameterized.TestCase):
     self.assertEqual(archive.read("p3/3.png"), photos["p3/3.png"])
     ((start, end),) = CountedStore.asked
     self.assertEqual(end - start, 20_000)
+
+  def test_of_a_rec_labels_are_heads_and_a_photo_is_one_range(self):
+    rng = np.random.default_rng(0)
+    images = [rng.bytes(20_000 + i) for i in range(60)]
+    payloads = insightface_payloads([images[:40], images[40:]])
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    write_records(folder / "train.rec", payloads)
+    for place in folder.iterdir():
+      as_path(f"memory://set/{place.name}").write_bytes(place.read_bytes())
+    CountedStore.content = (folder / "train.rec").read_bytes()
+    records = RecordFile(as_path("memory://set/train.rec"))
+    records.path = as_path("counted://set/train.rec")
+    CountedStore.asked.clear()
+    self.assertLen(records.photo_labels(), 60)
+    read = sum(end - start for start, end in CountedStore.asked)
+    self.assertLess(read, 60 * 100)
+    CountedStore.asked.clear()
+    self.assertEqual(records.read("17"), images[16])
+    ((start, end),) = CountedStore.asked
+    self.assertBetween(end - start, 20_016, 20_100)
+    found = list_photos("memory://set")
+    self.assertEqual([photo.subject for photo in found[39:41]], ["0", "1"])
+    self.assertEqual(read_encoded(found[59].path), images[59])
 
   @parameterized.parameters(".zip", ".tar", ".tar.gz")
   def test_photos_of_archives_in_a_store(self, suffix):

@@ -20,7 +20,8 @@ Beside the `.rec` there may be `.lst` (names) and `property` ("classes,height,
 width"); where they are, they must agree with it.
 """
 
-from collections.abc import Mapping
+import bisect
+from collections.abc import Iterator, Mapping, Sequence
 import os
 import pathlib
 import struct
@@ -29,6 +30,7 @@ import numpy as np
 
 from data_prep.files.text_files import parse_numbers, read_text
 from disentangle3d.input_files import existing_file
+from disentangle3d.stores import read_range, read_ranges
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 _MAGIC = struct.pack("<I", 0xCED7230A)
@@ -36,6 +38,11 @@ _LENGTH_BITS = 29
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _HEADER = struct.Struct("<IfQQ")
 _MOST_LABELS = 1 << 16
+# An insightface image has one or two labels.
+_HEAD_BYTES = 8 + _HEADER.size + 8
+_AT_ONCE = 4096
+# As in archives: no photo is larger.
+_MOST_BYTES = 1 << 28
 
 
 class RecordFile:
@@ -57,6 +64,7 @@ class RecordFile:
     self.path = existing_file(path)
     self._size = self.path.stat().st_size
     self._offsets = _read_index(self.path.with_suffix(".idx"))
+    self._edges = sorted({*self._offsets.values(), self._size})
 
   def photo_labels(self) -> dict[int, int]:
     """The label of every photo, by its record's key.
@@ -68,8 +76,8 @@ class RecordFile:
     keys = self._photo_keys()
     classes = _read_num_classes(self.path.with_name("property"))
     found = {}
-    for key in keys:
-      labels, _ = self._open_record(key, head_only=True)
+    for key, head in self._heads(keys):
+      labels, _ = self._open_record(key, head)
       label = float(labels[0])
       if not (label.is_integer() and 0 <= label < classes):
         raise self._error(
@@ -120,11 +128,20 @@ class RecordFile:
         )
     return list(wanted)
 
+  def _heads(self, keys: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """The first bytes of records, which have the labels of most."""
+    for first in range(0, len(keys), _AT_ONCE):
+      some = keys[first : first + _AT_ONCE]
+      starts = [self._offsets[key] for key in some]
+      sizes = [min(self._room(start), _HEAD_BYTES) for start in starts]
+      ranges = zip(starts, sizes, strict=True)
+      yield from zip(some, read_ranges(self.path, [*ranges]), strict=True)
+
   def _open_record(
-    self, key: int, *, head_only: bool = False
+    self, key: int, head: bytes | None = None
   ) -> tuple[np.ndarray, bytes]:
-    """Labels and image; with `head_only` the image may be cut off."""
-    content = self._payload(key, head_only)
+    """Labels and image; of a head that is given, the image is cut off."""
+    content = self._payload(key, head)
     if len(content) < _HEADER.size:
       raise self._error(
         key, f"expected a header of {_HEADER.size} bytes, got {len(content)}"
@@ -135,7 +152,7 @@ class RecordFile:
       raise self._error(
         key, f"expected at most {_MOST_LABELS} labels, got {flag}"
       )
-    if end > len(content) and head_only:
+    if end > len(content) and head is not None:
       return self._open_record(key)
     if end > len(content):
       raise self._error(
@@ -146,46 +163,56 @@ class RecordFile:
       labels = np.frombuffer(content, "<f4", flag, _HEADER.size)
     return labels, content[end:]
 
-  def _payload(self, key: int, head_only: bool) -> bytes:
-    start = offset = self._offsets[key]
+  def _payload(self, key: int, head: bytes | None) -> bytes:
+    """A record's bytes; of a head that is given, its own if it is whole."""
+    start, offset = self._offsets[key], 0
+    size = self._room(start)
+    content = read_range(self.path, start, size) if head is None else head
     parts: list[bytes] = []
-    with self.path.open("rb") as file:
-      while True:
-        file.seek(offset)
-        head = file.read(8)
-        if len(head) < 8 or head[:4] != _MAGIC:
-          raise self._error(
-            key,
-            f"expected the magic ced7230a and a length, got"
-            f" {head.hex() or 'the end of the file'}",
-            offset,
-          )
-        word = struct.unpack("<I", head[4:])[0]
-        kind, length = word >> _LENGTH_BITS, word & ((1 << _LENGTH_BITS) - 1)
-        expected = (_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)
-        if kind not in expected:
-          raise self._error(
-            key,
-            f"expected a part of kind {expected[0]} or {expected[1]}, got"
-            f" {kind}",
-            offset,
-          )
-        if offset + 8 + length > self._size:
-          raise self._error(
-            key,
-            f"expected {length} bytes, got {self._size - offset - 8} to the"
-            " end of the file",
-            offset,
-          )
-        if head_only and kind == _WHOLE:
-          # An insightface image has one or two labels.
-          return file.read(min(length, _HEADER.size + 8))
-        parts.append(file.read(length))
-        if kind in (_WHOLE, _LAST):
-          return _MAGIC.join(parts)
-        offset += 8 + (length + 3) // 4 * 4
-        if offset - start > self._size:
-          raise self._error(key, "expected the record's last part", offset)
+    while True:
+      kind, length = self._part(key, content, offset, size, bool(parts))
+      if head is not None and kind != _WHOLE:
+        return self._payload(key, None)
+      offset += 8
+      parts.append(content[offset : offset + length])
+      if kind in (_WHOLE, _LAST):
+        return _MAGIC.join(parts)
+      offset += (length + 3) // 4 * 4
+
+  def _part(
+    self, key: int, content: bytes, offset: int, size: int, follows: bool
+  ) -> tuple[int, int]:
+    """Kind and length of the part of a record that begins at an offset."""
+    at = self._offsets[key] + offset
+    head = content[offset : offset + 8]
+    if len(head) < 8 or head[:4] != _MAGIC:
+      raise self._error(
+        key,
+        f"expected the magic ced7230a and a length, got"
+        f" {head.hex() or 'the end of the file'}",
+        at,
+      )
+    word = struct.unpack("<I", head[4:])[0]
+    kind, length = word >> _LENGTH_BITS, word & ((1 << _LENGTH_BITS) - 1)
+    expected = (_MIDDLE, _LAST) if follows else (_WHOLE, _FIRST)
+    if kind not in expected:
+      raise self._error(
+        key,
+        f"expected a part of kind {expected[0]} or {expected[1]}, got {kind}",
+        at,
+      )
+    left = size - offset - 8
+    if length > left:
+      raise self._error(
+        key, f"expected {length} bytes, got {left} to the record's end", at
+      )
+    return kind, length
+
+  def _room(self, start: int) -> int:
+    """How many bytes are a record's, to where the next begins."""
+    after = bisect.bisect_right(self._edges, start)
+    end = self._edges[after] if after < len(self._edges) else start
+    return min(end, max(self._size, start), start + _MOST_BYTES) - start
 
   def _error(
     self, key: int, problem: str, offset: int | None = None

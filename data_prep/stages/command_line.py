@@ -13,6 +13,7 @@ from typing import NoReturn, TextIO, cast
 from absl import app, flags, logging
 
 from data_prep.stages.compiled_programs import (
+  ENVIRONMENT,
   FLAG,
   define_compilation_cache,
   keep_programs,
@@ -86,7 +87,10 @@ def run(
       _fail(f"expected flags only (--name=value), got {argv[1]!r}")
     with _errors_told():
       if keeps_programs:
-        keep_programs(flags.FLAGS[FLAG].value)
+        asked = flags.FLAGS[FLAG].value
+        keep_programs(asked)
+        # What this process starts keeps them there, too.
+        os.environ.update({ENVIRONMENT: asked} if asked else {})
       main()
 
   app.run(checked, flags_parser=parsed)

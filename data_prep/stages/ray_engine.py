@@ -18,10 +18,12 @@ import contextlib
 import dataclasses
 import logging as python_logging
 import os
+import time
 from typing import Any
 
 from absl import logging
 
+from data_prep.stages.compiled_programs import ENVIRONMENT, keep_programs
 from data_prep.stages.engine import Progress, ShardWork
 from data_prep.stages.extras import require
 from data_prep.stages.shard_rows import ShardRows
@@ -35,6 +37,7 @@ _TRIES_OF_A_PHOTO = 2
 _LOOK_AGAIN_S = 5.0
 _MOST_DEATHS = 4 * _TRIES
 GIVEN_UP = "kills the process that works on it"
+STARTED = "the first worker has started: %.1f s"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +118,9 @@ def _total(ray: Any, resource: str) -> float:
 class _Worker:
   """What runs in a worker's process."""
 
-  def __init__(self, make: Any):
+  def __init__(self, make: Any, programs: str | None = None):
+    """Takes a stage's work, and where the driver keeps compiled programs."""
+    keep_programs(programs)
     self._make = make
 
   def ready(self) -> None:
@@ -157,7 +162,7 @@ class _Pool:
 
   def start(self) -> Any:
     """Asks for another worker, which comes when there is room."""
-    worker = self._kind.remote(self._make)
+    worker = self._kind.remote(self._make, os.environ.get(ENVIRONMENT))
     self.workers.add(worker)
     return worker
 
@@ -190,6 +195,7 @@ class _Run:
     self._deaths: collections.Counter[int | None] = collections.Counter()
     self._given_up: dict[int, dict[int, str]] = {}
     self._searches: dict[concurrent.futures.Future[None], int] = {}
+    self._begun, self._started = time.monotonic(), False
 
   def go(self) -> None:
     """Makes all; raises what a worker raised."""
@@ -239,6 +245,9 @@ class _Run:
       return
     if shard is not None:
       self._progress(count)
+    elif not self._started:
+      self._started = True
+      logging.info(STARTED, time.monotonic() - self._begun)
     self._idle.append(worker)
 
   def _give(self, worker: Any, shard: int) -> None:

@@ -42,7 +42,7 @@ _SET = SyntheticSet(
   photos_per_person=512,
   heldout_people=1,
   heldout_photos_per_person=2,
-  num_vertices=300,
+  num_vertices=500,
   identity_modes=4,
   expression_modes=2,
 )
@@ -136,26 +136,27 @@ class RayStagesTest(parameterized.TestCase):
 
   @parameterized.parameters(*_STAGES)
   def test_a_node_lost_in_the_middle_changes_no_byte(self, name):
+    # A folder as deep as `local`, with the stages before: rows have paths.
+    beside = self.folder / f"lost_{name}"
+    beside.mkdir()
     for stage, make in _STAGES.items():
       if not (self.local / stage).exists():
         make(self.local, self.local / stage, LOCAL)
       if stage == name:
         break
-    output = self.folder / "ray" / name
-    # A folder beside has no more than the stage before.
-    if not output.parent.exists():
-      output.parent.mkdir()
+      (beside / stage).symlink_to(self.local / stage)
     killer = threading.Thread(
       target=ray_nodes.kill_node_after,
-      args=(self.cluster, output, "manifest-*"),
+      args=(self.cluster, beside / name, "manifest-*"),
       daemon=True,
     )
     killer.start()
-    before = self.local
-    _STAGES[name](before, output, RayEngine(self.cluster.address))
+    engine = RayEngine(self.cluster.address)
+    _STAGES[name](beside, beside / name, engine)
     killer.join(30)
+    self.assertFalse(killer.is_alive())
     ray_nodes.add_node(self.cluster, num_cpus=1)
-    self.assertEqual(_files(output), _files(self.local / name))
+    self.assertEqual(_files(beside / name), _files(self.local / name))
 
 
 @pytest.mark.slow

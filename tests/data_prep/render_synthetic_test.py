@@ -26,6 +26,7 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.faces.synthetic import render_photos
 from disentangle3d.fitting.batched_fitting import fit_model, fit_subjects
 from disentangle3d.fitting.landmark_fitting import FitOptions
+from disentangle3d.stores import as_path
 from disentangle3d.training.dataset import MANIFEST, open_dataset, read_manifest
 from disentangle3d.training.input_pipeline import RecordReader, decode_image
 from tests.fixtures import random_calibration, random_morphable_model
@@ -155,6 +156,12 @@ class RenderSyntheticTest(absltest.TestCase):
     self.assertEqual(manifest, read_manifest(self.folder))
     self.assertEqual(_modified(self.folder, "*"), before)
 
+  def test_a_store_has_the_same_bytes(self):
+    store = as_path("memory://rendered/set")
+    render_dataset(store, SETTINGS, self.world, self.fitter)
+    stored = {name: (store / name).read_bytes() for name in store.names()}
+    self.assertEqual(stored, _contents(self.folder))
+
   def test_other_settings_are_refused(self):
     other = dataclasses.replace(SETTINGS, seed=8)
     with self.assertRaisesRegex(ValueError, "begun with seed 7.* got 8"):
@@ -238,7 +245,12 @@ class ResumeTest(absltest.TestCase):
     self.assertLessEqual(done.items(), _modified(killed, "manifest-*").items())
     counts = render_aligned(self.root / "whole", SETTINGS, self.world)
     self.assertEqual(counts, {"ok": 16})
-    self.assertEqual(_contents(killed), _contents(self.root / "whole"))
+    whole = _contents(self.root / "whole")
+    self.assertEqual(_contents(killed), whole)
+    store = as_path("memory://rendered/aligned")
+    render_aligned(store, SETTINGS, self.world)
+    stored = {name: (store / name).read_bytes() for name in store.names()}
+    self.assertEqual(stored, whole)
 
 
 def _modified(folder: pathlib.Path, pattern: str) -> dict[str, int]:

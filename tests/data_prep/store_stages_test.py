@@ -1,13 +1,17 @@
 """The stages in an object store: the bytes that they write on a disk."""
 
+import os
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
+import chex
 import fsspec
 import numpy as np
 from PIL import Image
+import pytest
 
 from data_prep.datasets.building import build_dataset
 from data_prep.faces.alignment import align_faces
@@ -17,9 +21,14 @@ from data_prep.faces.locators import PtsLocator
 from data_prep.fitting.shards import FitSettings
 from data_prep.fitting.stage import fit_faces
 from data_prep.photos.photo_sets import list_photos
+from data_prep.stages.engine import LOCAL, Engine
+from data_prep.stages.ray_engine import RayEngine
 from disentangle3d.geometry import five_points
 from disentangle3d.stores import as_path
+from disentangle3d.training.dataset import open_dataset
+from disentangle3d.training.input_pipeline import RecordReader
 from experiments.benchmarks.known_faces import known_faces
+from tests.data_prep import ray_nodes
 from tests.fixtures import random_morphable_model
 
 _PEOPLE, _PHOTOS = 3, 2
@@ -53,26 +62,42 @@ def _prepare(
   texts: pathlib.Path,
   output: pathlib.Path,
   crops: str = "files",
+  engine: Engine = LOCAL,
 ):
   detect_faces(
     list_photos(photos),
     output / "detected",
     list_source(texts / "list.txt"),
     photos_per_shard=4,
+    engine=engine,
   )
   locate_landmarks(
     rows_of_stage(output / "detected"),
     output / "located",
     PtsLocator(texts / "points", licence="mine"),
+    engine=engine,
   )
-  align_faces(output / "located", output / "aligned", crops=crops)
+  align_faces(
+    output / "located", output / "aligned", crops=crops, engine=engine
+  )
   fit_faces(
     output / "aligned",
     _MODEL,
     output / "fitted",
     settings=FitSettings(contour="off", images_per_shard=4),
+    engine=engine,
   )
-  build_dataset(output / "fitted", output / "dataset", heldout="1")
+  build_dataset(
+    output / "fitted", output / "dataset", heldout="1", engine=engine
+  )
+
+
+def _files(folder: pathlib.Path) -> dict[str, bytes]:
+  return {
+    path.relative_to(folder).as_posix(): path.read_bytes()
+    for path in folder.rglob("*")
+    if path.is_file()
+  }
 
 
 class StoreStagesTest(absltest.TestCase):
@@ -90,11 +115,7 @@ class StoreStagesTest(absltest.TestCase):
       _prepare(pathlib.Path(set_zip), folder, folder / "out")
       _prepare(photos, folder, as_path("memory://bucket/out"))
       names = as_path("memory://bucket/out").names()
-      expected = {
-        path.relative_to(folder / "out").as_posix(): path.read_bytes()
-        for path in (folder / "out").rglob("*")
-        if path.is_file()
-      }
+      expected = _files(folder / "out")
       self.assertEqual(set(names), set(expected))
       for name, content in expected.items():
         stored = as_path(f"memory://bucket/out/{name}").read_bytes()
@@ -130,6 +151,50 @@ class StoreStagesTest(absltest.TestCase):
       self.assertEqual(
         lost.read_bytes(), expected["located/manifest-00001-of-00002.jsonl"]
       )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class S3Test(absltest.TestCase):
+  """S3's own protocol, spoken with a server on this machine."""
+
+  def test_workers_on_ray_write_the_bytes_of_a_disk(self):
+    for package in ("s3fs", "moto"):
+      pytest.importorskip(package)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    self.addCleanup(server.stop)
+    # Ray's processes inherit it.
+    environment = {
+      "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+      "AWS_ACCESS_KEY_ID": "anyone",
+      "AWS_SECRET_ACCESS_KEY": "anything",
+      "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    self.enterContext(mock.patch.dict(os.environ, environment))
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+    store.mkdir("bucket")
+    folder = pathlib.Path(self.create_tempdir().full_path)
+    _write_photos(folder)
+    set_zip = shutil.make_archive(str(folder / "set"), "zip", folder, "photos")
+    store.put_file(set_zip, "bucket/set.zip")
+    _prepare(pathlib.Path(set_zip), folder, folder / "out", crops="tar")
+    out = as_path("s3://bucket/out")
+    with ray_nodes.two_nodes() as cluster:
+      engine = RayEngine(cluster.address)
+      _prepare(as_path("s3://bucket/set.zip"), folder, out, "tar", engine)
+    expected = _files(folder / "out")
+    self.assertEqual(set(out.names()), set(expected))
+    for name, content in expected.items():
+      self.assertEqual((out / name).read_bytes(), content, name)
+    disk, s3 = (
+      RecordReader(open_dataset(where, "train"))
+      for where in (folder / "out/dataset", "s3://bucket/out/dataset")
+    )
+    every = range(len(disk))
+    chex.assert_trees_all_equal(s3.read(every), disk.read(every))
 
 
 if __name__ == "__main__":

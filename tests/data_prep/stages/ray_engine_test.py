@@ -4,8 +4,10 @@ import threading
 import time
 
 from absl.testing import absltest
+import jax
 import pytest
 
+from data_prep.stages import ray_engine
 from data_prep.stages.engine import LOCAL, ShardWork
 from data_prep.stages.folder import ALONE, digest, open_stage
 from data_prep.stages.ray_engine import GIVEN_UP, RayEngine
@@ -85,6 +87,18 @@ class RayEngineTest(absltest.TestCase):
       self._fill("lost", RayEngine(cluster.address), wait_s=0.5)
       killer.join()
     self.assertEqual(self._files("lost"), self._files("local"))
+
+  def test_a_worker_takes_programs_from_where_its_driver_does(self):
+    for name in (
+      "jax_compilation_cache_dir",
+      "jax_persistent_cache_min_compile_time_secs",
+      "jax_persistent_cache_min_entry_size_bytes",
+    ):
+      self.addCleanup(jax.config.update, name, getattr(jax.config, name))
+    jax.config.update("jax_compilation_cache_dir", None)
+    ray_engine._Worker(None, str(self.folder))
+    (kind,) = self.folder.iterdir()
+    self.assertEqual(jax.config.jax_compilation_cache_dir, str(kind))
 
   @pytest.mark.slow
   @pytest.mark.timeout(900)

@@ -1,7 +1,10 @@
 import dataclasses
 
+from absl import logging
 from absl.testing import absltest
 
+from data_prep.datasets.preparation import STAGES
+from data_prep.stages.ray_engine import STARTED
 from experiments.benchmarks.cluster import (
   Machines,
   StageCost,
@@ -10,7 +13,12 @@ from experiments.benchmarks.cluster import (
   simulate,
   simulate_stage,
 )
-from experiments.benchmarks.ray_overhead import EngineTimes, overhead_table
+from experiments.benchmarks.ray_overhead import (
+  WHOLE,
+  EngineTimes,
+  overhead_table,
+  told_seconds,
+)
 
 _COST = StageCost("detect_faces", 10.0, 0.0, 0.0, 0.0)
 # Nothing but cores is waited for.
@@ -107,16 +115,31 @@ class ClusterTest(absltest.TestCase):
 
 
 class OverheadTest(absltest.TestCase):
-  def test_the_table_adds_medians_up(self):
+  def test_the_table_has_medians(self):
     times = [
-      EngineTimes("detect_faces", 100, [2.0, 1.0, 3.0], [2.2] * 3, True),
-      EngineTimes("align_faces", 100, [2.0], [2.0], False),
+      EngineTimes("align_faces", 9, [2.0, 1.0, 3.0], [2.2] * 3, [0.2], True),
+      EngineTimes(WHOLE, 9, [2.0], [2.0], [0.5], False),
     ]
     table = overhead_table(times)
     self.assertEqual(
-      table.rows[0], ("detect_faces", "50.0", "45.5", "+10.0%", "yes")
+      table.rows,
+      [
+        ("align_faces", "2.0", "2.2", "0.2", "+10.0%", "+0.0%", "yes"),
+        (WHOLE, "2.0", "2.0", "0.5", "+0.0%", "-25.0%", "no"),
+      ],
     )
-    self.assertEqual(table.rows[2], ("all", "25.0", "23.8", "+5.0%", "no"))
+
+  def test_what_prepare_dataset_logs_is_read(self):
+    with self.assertLogs() as logs:
+      for number, (stage, *_) in enumerate(STAGES):
+        if number % 2:
+          logging.info(STARTED, 0.25)
+        logging.info("%s: %d of %d photos, %.1f/s", stage, 7, 8, 9.0)
+        logging.info("%s: %.1f s", stage, number + 0.5)
+    log = "\n".join(f"I1 x.py:1] {r.getMessage()}" for r in logs.records)
+    told = told_seconds(log)
+    self.assertEqual(list(told.stages.values()), [0.5, 1.5, 2.5, 3.5, 4.5])
+    self.assertEqual(list(told.starts.values()), [0.0, 0.2, 0.0, 0.2, 0.0])
 
 
 if __name__ == "__main__":
