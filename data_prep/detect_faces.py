@@ -19,6 +19,7 @@ from data_prep.faces.detection import (
   PAPER,
   PHOTOS_PER_SHARD,
   SECOND_THRESHOLDS,
+  FaceSource,
   detect_faces,
   list_source,
   mtcnn_source,
@@ -109,24 +110,33 @@ def _three(flag: str, words: Sequence[str]) -> tuple[float, float, float]:
   return first, second, third
 
 
+def _source_from_flags() -> FaceSource:
+  values = flags.FLAGS
+  if values.five_points:
+    return list_source(as_path(values.five_points))
+  return mtcnn_source(
+    settings_from_flags(),
+    second_thresholds=(
+      _three("second_thresholds", values.second_thresholds)
+      if values.second_thresholds
+      else None
+    ),
+    faces=values.faces,
+    side=values.detection_side,
+    most_megapixels=values.most_megapixels,
+  )
+
+
+def check_flags() -> None:
+  """Makes what looks for faces."""
+  _source_from_flags()
+
+
 def main() -> None:
   """Detects and reports."""
   values = flags.FLAGS
   share, engine = parse_share(values.shard), engine_from_flags()
-  if values.five_points:
-    source = list_source(as_path(values.five_points))
-  else:
-    source = mtcnn_source(
-      settings_from_flags(),
-      second_thresholds=(
-        _three("second_thresholds", values.second_thresholds)
-        if values.second_thresholds
-        else None
-      ),
-      faces=values.faces,
-      side=values.detection_side,
-      most_megapixels=values.most_megapixels,
-    )
+  source = _source_from_flags()
   found = list_set(values.photos)
   found.passed_over.tell(values.photos)
   for name, terms in source.licences.items():
@@ -144,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, define_flags)
+  command_line.run(main, define_flags, check=check_flags)

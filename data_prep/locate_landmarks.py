@@ -21,6 +21,7 @@ from data_prep.faces.fan_locator import FanLocator
 from data_prep.faces.location import (
   LOCATORS,
   PHOTOS_PER_SHARD,
+  check_locator_flags,
   locate_landmarks,
   make_locator,
   rows_of_photos,
@@ -100,13 +101,22 @@ def _locator_from_flags() -> Iterator[Locator]:
 
 def check_flags() -> None:
   """Makes the locator."""
+  _check_locator()
   with _locator_from_flags():
     pass
+
+
+def _check_locator() -> None:
+  values = flags.FLAGS
+  check_locator_flags(
+    [values.locator], [name for name in values if values[name].present]
+  )
 
 
 def main() -> None:
   """Locates and reports."""
   values = flags.FLAGS
+  _check_locator()
   share, engine = parse_share(values.shard), engine_from_flags()
   if bool(values.photos) == bool(values.detected):
     raise UserError("--detected, --photos: expected exactly one of the two")

@@ -1,6 +1,7 @@
 """Input that is there and whole, or an error that says which file is not."""
 
 from collections.abc import Collection
+import json
 import os
 import pathlib
 from typing import Any
@@ -101,3 +102,23 @@ def read_npz(
       f"{path}: expected {what}, got one without {', '.join(missing)}"
     )
   return content
+
+
+def stored_texts(name: str, array: np.ndarray) -> dict[str, Any]:
+  """The texts by name that an `.npz` holds as JSON in one of its arrays.
+
+  Args:
+    name: The array's, for the error.
+    array: A text, or its UTF-8 bytes, as some programs write texts.
+
+  Raises:
+    ValueError: It is no JSON object.
+  """
+  text = array.item() if array.size == 1 else None
+  try:
+    found = json.loads(text) if isinstance(text, str | bytes) else None
+  except ValueError:
+    found = None
+  if not isinstance(found, dict):
+    raise ValueError(f"{name}: expected a JSON object as text, got another")
+  return found

@@ -10,7 +10,7 @@ points are known. AFLW2000-3D is to test on: nothing may be chosen by it.
 
 from absl import flags
 
-from data_prep.faces.location import LOCATORS, make_locator
+from data_prep.faces.location import LOCATORS, check_locator_flags, make_locator
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_path
 from disentangle3d.types import UserError
@@ -59,6 +59,9 @@ def main() -> None:
       raise UserError(
         f"--locator: expected some of {', '.join(_MEASURED)}, got {kind!r}"
       )
+  check_locator_flags(
+    values.locator, [name for name in values if values[name].present]
+  )
   sets = [
     read(folder, photos=values.num_photos)
     for read, folder in (

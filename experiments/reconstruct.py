@@ -129,6 +129,9 @@ def main() -> None:
       raise UserError(
         f"--{name}: expected some of {', '.join(choice)}, got {unknown[0]}"
       )
+  unread = "morphable_model" if values.method == "network" else "network"
+  if values[unread].present:
+    raise UserError(f"--{unread}: not read with --method={values.method}")
   source = method_file(
     values.method,
     network=values.network,

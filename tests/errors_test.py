@@ -121,6 +121,33 @@ class WrongInputTest(parameterized.TestCase):
     with sole_use(folder):
       self._told(words[0], words, f"{folder}: in use by process")
 
+  @parameterized.named_parameters(
+    (
+      "model",
+      ["experiments.reconstruct", "--photos=a.jpg", "--morphable_model=m.npz"],
+      "--morphable_model: not read with --method=network",
+    ),
+    (
+      "network",
+      ["experiments.reconstruct", "--photos=a.jpg", "--network=n"]
+      + ["--method=fit"],
+      "--network: not read with --method=fit",
+    ),
+    (
+      "locator",
+      ["data_prep.locate_landmarks", "--detected=a", "--weights=w"],
+      "--weights: expected with --locator=synthetic, got it with dlib",
+    ),
+    (
+      "locators",
+      ["experiments.evaluate_landmarks", "--points=p"],
+      "--points: expected with --locator=pts, got it with dlib,synthetic",
+    ),
+  )
+  def test_a_flag_that_nobody_reads_is_refused(self, words, message):
+    words.append(f"--output={self.create_tempdir().full_path}/new")
+    self._told(words[0], words, message)
+
   def test_the_other_python_is_looked_for_first(self):
     folder = self.create_tempdir().full_path
     words = ["experiments.benchmark_detection", f"--reference_python={folder}"]

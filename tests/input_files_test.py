@@ -1,10 +1,16 @@
+import json
 import pathlib
 import tempfile
 
 from absl.testing import absltest
 import numpy as np
 
-from disentangle3d.input_files import existing_file, existing_folder, read_npz
+from disentangle3d.input_files import (
+  existing_file,
+  existing_folder,
+  read_npz,
+  stored_texts,
+)
 from disentangle3d.types import UserError, UserFileNotFoundError
 
 
@@ -39,6 +45,14 @@ class InputFilesTest(absltest.TestCase):
       UserError, "a.npz: expected arrays, got one without c, d"
     ):
       read_npz(self.path, "arrays", names=("d", "a", "c"))
+
+  def test_texts_may_be_stored_as_bytes(self):
+    texts = {"licence": "caf\u00e9"}
+    for stored in (json.dumps(texts), json.dumps(texts).encode()):
+      self.assertEqual(stored_texts("about", np.array(stored)), texts)
+    for wrong in (5, "no JSON", b"\xff", "[1]", ["{}", "{}"]):
+      with self.assertRaisesRegex(ValueError, "about: expected a JSON object"):
+        stored_texts("about", np.array(wrong))
 
   def test_what_is_no_npz_or_would_be_unpickled_is_refused(self):
     np.savez(self.path, a=np.array([{}], object))

@@ -1,5 +1,6 @@
 """The launch files: their syntax, what they run, and a preempted job."""
 
+import json
 import os
 import pathlib
 import shlex
@@ -183,7 +184,7 @@ wait $child
     workdir = log.with_name("run")
     workdir.mkdir()
     environment = {
-      "PATH": f"{tools}:{pathlib.Path(sys.executable).parent}",
+      "PATH": f"{pathlib.Path(sys.executable).parent}:{tools}",
       "LOG": str(log),
       "WORKDIR": str(workdir),
       "JAX_PLATFORMS": "cpu",
@@ -199,13 +200,20 @@ wait $child
       "--config.run_phases=('decoders',)",
       "--config.phases.decoders.steps=1000",
       "--config.log_every=20",
+      # What a preemption saves is what there is to go on from.
+      "--config.checkpoint_every=1000",
     )
     first = _bash("launch/slurm.sbatch", *arguments, **environment)
     self.assertEqual(first.returncode, 75, first.stderr)
     self.assertIn("train: stopped in decoders", first.stdout)
+    made = (workdir / "metrics.jsonl").read_text()
     again = _bash("launch/slurm.sbatch", *arguments, **environment)
     self.assertEqual(again.returncode, 0, again.stderr)
     self.assertIn("train: done", again.stdout)
+    # Lines have times, so none of these steps was made again.
+    metrics = (workdir / "metrics.jsonl").read_text()
+    self.assertStartsWith(metrics, made)
+    self.assertEqual(json.loads(metrics.splitlines()[-1])["step"], 1000)
     self.assertEqual(
       [line for line in log.read_text().splitlines() if "requeue" in line],
       [f"scontrol requeue {os.getpid()}"],

@@ -23,7 +23,7 @@ import numpy as np
 
 from data_prep.faces.locators import LocatedFace, NoFaceError, inside_photo
 from data_prep.stages.rows import PhotoRow
-from disentangle3d.types import NUM_LANDMARKS
+from disentangle3d.types import NUM_LANDMARKS, UserError
 
 NAME = "face-alignment (FAN)"
 LICENCES = {
@@ -47,7 +47,7 @@ class FanLocator:
       device: PyTorch's.
 
     Raises:
-      FileNotFoundError: There is no such Python.
+      UserError: There is no such Python, or it cannot be started.
       ChildProcessError: The process ended: the package or its weights are not
         there, say; quotes its last line.
     """
@@ -55,12 +55,19 @@ class FanLocator:
     self._started_with = python, device
     self.licences: Mapping[str, str] = LICENCES
     self._errors = tempfile.TemporaryFile("w+")
-    self._process = subprocess.Popen(
-      [python, str(_SERVER), device],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=self._errors,
-    )
+    try:
+      self._process = subprocess.Popen(
+        [python, str(_SERVER), device],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=self._errors,
+      )
+    except OSError as error:
+      self._errors.close()
+      raise UserError(
+        f"{python}: cannot be started ({error.strerror}); expected the Python"
+        " of an environment with face-alignment"
+      ) from error
     self._input = cast(IO[bytes], self._process.stdin)
     self._output = cast(IO[bytes], self._process.stdout)
     version = str(self._read().get("version"))

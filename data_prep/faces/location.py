@@ -1,6 +1,6 @@
 """The stage `locate_landmarks`: 68 points of found faces, shard by shard."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 import functools
 import operator
@@ -36,6 +36,14 @@ STAGE = "locate_landmarks"
 
 
 LOCATORS = ("dlib", "synthetic", "fan", "pts")
+# Flags that only one locator reads.
+_FLAG_OF = {
+  "fan_python": "fan",
+  "fan_device": "fan",
+  "points": "pts",
+  "points_licence": "pts",
+  "weights": "synthetic",
+}
 
 
 PHOTOS_PER_SHARD = 512
@@ -219,6 +227,24 @@ def locate_landmarks(
       num_photos=faces.num_photos,
       engine=engine,
     )
+
+
+def check_locator_flags(kinds: Sequence[str], given: Collection[str]) -> None:
+  """Checks that no flag is given for a locator that nobody asked for.
+
+  Args:
+    kinds: Of `LOCATORS`, which are asked for.
+    given: The names of the flags that are given.
+
+  Raises:
+    UserError: One is for another locator.
+  """
+  for flag, kind in _FLAG_OF.items():
+    if flag in given and kind not in kinds:
+      raise UserError(
+        f"--{flag}: expected with --locator={kind}, got it with"
+        f" {','.join(kinds)}"
+      )
 
 
 def make_locator(

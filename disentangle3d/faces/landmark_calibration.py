@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from disentangle3d.input_files import read_npz
+from disentangle3d.input_files import read_npz, stored_texts
 from disentangle3d.output_files import replace_npz
 from disentangle3d.types import (
   LANDMARK_MIRROR,
@@ -355,7 +355,7 @@ def _from_arrays(content: Mapping[str, Any]) -> LandmarkCalibration:
     KeyError: Something is missing.
     ValueError: The texts are not JSON.
   """
-  about = json.loads(str(content[_ABOUT]))
+  about = stored_texts(_ABOUT, content[_ABOUT])
   return LandmarkCalibration(
     **{field: content[field] for field in _ARRAYS},
     **{text: about[text] for text in _TEXTS},

@@ -24,7 +24,7 @@ from disentangle3d.faces.landmark_calibration import (
   validate_landmark_calibration,
 )
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
-from disentangle3d.input_files import read_npz
+from disentangle3d.input_files import read_npz, stored_texts
 from disentangle3d.output_files import replace_npz
 from disentangle3d.types import NUM_LANDMARKS, UserError, check_array
 
@@ -301,7 +301,7 @@ def load_morphable_model(path: str | os.PathLike[str]) -> MorphableModel:
     otherwise="; make one with python -m data_prep.convert_morphable_model",
   )
   try:
-    about = json.loads(str(content.pop("about")))
+    about = stored_texts("about", content.pop("about"))
     texts = {field: about[field] for field in PROVENANCE}
     known = _ARRAYS | _OPTIONAL_ARRAYS
     model = MorphableModel(

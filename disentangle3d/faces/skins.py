@@ -6,7 +6,6 @@ hair, brows, beard and eyes as well: whatever the photographs show of the
 surface, its shading divided out.
 """
 
-from collections.abc import Mapping
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ from jaxtyping import Array, Float, UInt8
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.input_files import read_npz
+from disentangle3d.input_files import read_npz, stored_texts
 from disentangle3d.output_files import replace_npz
 from disentangle3d.types import UserError, check_array
 
@@ -92,7 +91,7 @@ def load_skins(path: str | os.PathLike[str]) -> Skins:
   names = ("albedo", "backdrops", "smiles", "about")
   content = read_npz(path, "skins of data_prep.make_skins", names=names)
   try:
-    about: Mapping[str, str] = json.loads(str(content["about"]))
+    about = stored_texts("about", content["about"])
     if about["format"] != _FORMAT:
       raise UserError(f'expected "format": "{_FORMAT}", got {about["format"]}')
     skins = Skins(

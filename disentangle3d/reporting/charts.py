@@ -14,7 +14,10 @@ from jaxtyping import Array, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 import numpy as np
+
+from disentangle3d.output_files import readable
 
 # Okabe and Ito's palette without its yellow, which print loses.
 _COLORS = (
@@ -201,7 +204,7 @@ def bar_chart(
     # Many bars are too narrow for their values side by side.
     turn = 90 if len(series) > 4 else 0
     axes.bar_label(bars, texts, padding=2, fontsize=7, rotation=turn)
-  axes.set_xticks(place, groups)
+  axes.set_xticks(place, [readable(group) for group in groups])
   axes.grid(False, axis="x")
   axes.margins(y=0.12)
   if all(np.nanmin(np.append(0.0, v)) >= 0 for v in series.values()):
@@ -275,6 +278,7 @@ def running_mean(
 def figure_png(figure: Figure, *, dots_per_inch: int = FIGURE_DPI) -> bytes:
   """The figure as a PNG file."""
   FigureCanvasAgg(figure)
+  _make_readable(figure)
   content = io.BytesIO()
   figure.savefig(content, format="png", dpi=dots_per_inch, facecolor="white")
   return content.getvalue()
@@ -285,9 +289,16 @@ def figure_image(
 ) -> UInt8[np.ndarray, "H W 3"]:
   """The figure as a picture."""
   canvas = FigureCanvasAgg(figure)
+  _make_readable(figure)
   figure.set_dpi(dots_per_inch)
   canvas.draw()
   return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _make_readable(figure: Figure) -> None:
+  """Writes out bytes of files' names that are no text, which none can draw."""
+  for text in figure.findobj(Text):
+    text.set_text(readable(text.get_text()))
 
 
 def new_chart(

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, UInt8
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from disentangle3d.output_files import readable
 from disentangle3d.types import check_array
 
 Color = tuple[float, float, float]
@@ -141,7 +142,7 @@ def contact_sheet(
     )
     sheet.paste(Image.fromarray(np.ascontiguousarray(image)), corner)
     if labels:
-      text = _cut_short(labels[i], font, width)
+      text = _cut_short(_one_line(labels[i]), font, width)
       pen.text(
         (x + width / 2, y + height + line / 2), text, "black", font, "mm"
       )
@@ -196,6 +197,14 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
   folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
   return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size)
+
+
+def _one_line(text: str) -> str:
+  """The text with what cannot be drawn written out: no font has a new line."""
+  return "".join(
+    letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+    for letter in readable(text)
+  )
 
 
 def _cut_short(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -1,7 +1,9 @@
 """Photographs to a dataset by the local engine and by Ray, in turn."""
 
-from collections.abc import Mapping, Sequence
+import collections
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
+import os
 import pathlib
 import re
 import statistics
@@ -16,8 +18,9 @@ from data_prep.stages.ray_engine import STARTED
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.output_files import replace_file
-from disentangle3d.reporting.html_page import Row, Table
+from disentangle3d.reporting.html_page import Table
 from disentangle3d.types import UserError
+from experiments.benchmarks.core_time import core_time
 
 # The line of the whole command.
 WHOLE = "whole command"
@@ -29,23 +32,36 @@ _SHARDS = 16
 
 @dataclasses.dataclass(frozen=True)
 class EngineTimes:
-  """What a stage took by either engine.
+  """What a stage took by either engine; a list has each round.
 
   Attributes:
     stage: The binary, or `WHOLE`.
     photos: How many.
-    local_s: Each round, from the start of its process to the end.
-    ray_s: Same, with its workers' start; of `WHOLE` with the cluster's.
-    start_s: What of that went by until the first worker was there.
+    local: From the start of its process to the end.
+    ray: Same, with its workers' start; of `WHOLE` with the cluster's.
     same: Whether both wrote the same bytes.
   """
 
   stage: str
   photos: int
-  local_s: Sequence[float]
-  ray_s: Sequence[float]
-  start_s: Sequence[float]
+  local: Sequence["Seconds"]
+  ray: Sequence["Seconds"]
   same: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Seconds:
+  """What a stage took.
+
+  Attributes:
+    wall: By the clock, which other work on the machine makes longer.
+    cores: Of all cores, of all processes.
+    start: Of `wall`, until the first of Ray's workers had its models.
+  """
+
+  wall: float
+  cores: float
+  start: float = 0.0
 
 
 def measure_engines(
@@ -68,7 +84,7 @@ def measure_engines(
   """
   ray = ("--engine=ray", f"--worker_cpus={worker_cpus}")
   engines: Mapping[str, Sequence[str]] = {"local": (), "ray": ray}
-  times: dict[str, list[RunSeconds]] = {name: [] for name in engines}
+  times: dict[str, list[dict[str, Seconds]]] = {name: [] for name in engines}
   with tempfile.TemporaryDirectory() as scratch:
     folder = pathlib.Path(scratch)
     count = _copy_photos(photos, folder / "photos", num_photos)
@@ -94,9 +110,8 @@ def measure_engines(
     EngineTimes(
       stage,
       count,
-      local_s=[run.stages[stage] for run in times["local"]],
-      ray_s=[run.stages[stage] for run in times["ray"]],
-      start_s=[run.starts.get(stage, 0.0) for run in times["ray"]],
+      local=[run[stage] for run in times["local"]],
+      ray=[run[stage] for run in times["ray"]],
       same=same[stage],
     )
     for stage in same
@@ -115,42 +130,55 @@ def _copy_photos(photos: str, folder: pathlib.Path, most: int) -> int:
   return len(chosen)
 
 
-@dataclasses.dataclass(frozen=True)
-class RunSeconds:
-  """What each stage of a run took, and of it its workers' start; by name."""
-
-  stages: dict[str, float]
-  starts: dict[str, float]
-
-
-def _prepare(*flags: str) -> RunSeconds:
-  """Seconds of each stage of a run, and of the whole."""
-  start = time.perf_counter()
-  done = subprocess.run(
-    [sys.executable, "-m", "data_prep.prepare_dataset", *flags],
-    stderr=subprocess.PIPE,
-    text=True,
-    check=False,
+def _prepare(*flags: str) -> dict[str, Seconds]:
+  """What each stage of a run took, and the whole."""
+  begun, lines = time.perf_counter(), collections.deque[str](maxlen=1)
+  with (
+    core_time() as cores,
+    subprocess.Popen(
+      [sys.executable, "-m", "data_prep.prepare_dataset", *flags],
+      env=os.environ | cores.environment,
+      stderr=subprocess.PIPE,
+      text=True,
+    ) as process,
+  ):
+    told = told_seconds(_kept(process.stderr or (), lines), cores.seconds)
+  whole = Seconds(
+    time.perf_counter() - begun,
+    cores.seconds(),
+    sum(one.start for one in told.values()),
   )
-  seconds = time.perf_counter() - start
-  if done.returncode:
-    raise UserError(f"prepare_dataset: {done.stderr.strip().splitlines()[-1]}")
-  told = told_seconds(done.stderr)
-  told.stages[WHOLE] = seconds
-  told.starts[WHOLE] = sum(told.starts.values())
-  return told
+  if process.returncode:
+    raise UserError(f"prepare_dataset: {''.join(lines).strip()}")
+  return told | {WHOLE: whole}
 
 
-def told_seconds(log: str) -> RunSeconds:
-  """What each stage took, by what prepare_dataset and its stages log."""
+def _kept(lines: Iterable[str], last: collections.deque[str]) -> Iterator[str]:
+  """The same lines, of which the last is kept."""
+  for line in lines:
+    last.append(line)
+    yield line
+
+
+def told_seconds(
+  log: Iterable[str], cores: Callable[[], float]
+) -> dict[str, Seconds]:
+  """What each stage took.
+
+  Args:
+    log: The lines of prepare_dataset and its stages, as they come.
+    cores: Says how many core seconds all have taken so far.
+  """
   names = {stage for stage, *_ in STAGES}
-  told, start = RunSeconds({}, {}), 0.0
-  for line in log.splitlines():
-    if started := _STARTED.search(line):
-      start = float(started[1])
+  told: dict[str, Seconds] = {}
+  start, before = 0.0, 0.0
+  for line in log:
+    if begun := _STARTED.search(line):
+      start = float(begun[1])
     elif (ended := _TOLD.search(line)) and ended[1] in names:
-      told.stages[ended[1]], told.starts[ended[1]] = float(ended[2]), start
-      start = 0.0
+      now = cores()
+      told[ended[1]] = Seconds(float(ended[2]), now - before, start)
+      start, before = 0.0, now
   return told
 
 
@@ -168,26 +196,28 @@ def _alike(one: pathlib.Path, other: pathlib.Path) -> bool:
 def overhead_table(times: Sequence[EngineTimes]) -> Table:
   """A line a stage, and one of the whole command."""
 
-  def line(one: EngineTimes) -> Row:
-    local_s, ray_s, start_s = map(
-      statistics.median, (one.local_s, one.ray_s, one.start_s)
+  def more(one: EngineTimes, name: str) -> tuple[str, str, str]:
+    local, ray = (
+      statistics.median(getattr(seconds, name) for seconds in rounds)
+      for rounds in (one.local, one.ray)
     )
-    return (
-      *(one.stage, f"{local_s:.1f}", f"{ray_s:.1f}", f"{start_s:.1f}"),
-      *(
-        f"{ray_s / local_s - 1:+.1%}",
-        f"{(ray_s - start_s) / local_s - 1:+.1%}",
-      ),
-      "yes" if one.same else "no",
-    )
+    return f"{local:.1f}", f"{ray:.1f}", f"{ray / local - 1:+.0%}"
 
   return Table(
     (
-      *("stage", "local, s", "Ray, s", "of it start, s", "more time"),
-      *("without the start", "same bytes"),
+      *("stage", "local, core s", "Ray, core s", "more"),
+      *("local, s", "Ray, s", "more", "until a worker, s", "same bytes"),
     ),
-    [line(one) for one in times],
-    text_columns=(0, 6),
+    [
+      (
+        *(one.stage, *more(one, "cores"), *more(one, "wall")),
+        f"{statistics.median(seconds.start for seconds in one.ray):.1f}",
+        "yes" if one.same else "no",
+      )
+      for one in times
+    ],
+    text_columns=(0, 8),
     caption=f"{times[0].photos} photographs, medians; from the start of each"
-    " process to its end. The start: until the first worker has its models.",
+    " process to its end. Other work on the machine makes seconds longer, core"
+    " seconds hardly.",
   )

@@ -118,7 +118,7 @@ class PaperScaleTest(absltest.TestCase):
       cwd=REPOSITORY,
       capture_output=True,
       text=True,
-      timeout=900,
+      timeout=1800,
       check=False,
     )
     self.assertEqual(done.returncode, 0, done.stderr[-3000:])

@@ -74,6 +74,19 @@ class ChartTest(parameterized.TestCase):
       charts.figure_png(figure, dots_per_inch=50), b"\x89PNG"
     )
 
+  def test_bytes_of_a_files_name_are_drawn_as_written_out(self):
+    pictures = []
+    for name in ("Jos\udce9", r"Jos\xe9"):
+      line = charts.line_chart(
+        {name: charts.Series([0, 1], [0, 1]), "b": charts.Series([0], [0])},
+        x_label="x",
+        y_label="y",
+      )
+      bars = charts.bar_chart([name], {name: [1.0]}, y_label="y")
+      pictures.append([charts.figure_image(figure) for figure in (line, bars)])
+    for one, other in zip(*pictures, strict=True):
+      np.testing.assert_array_equal(one, other)
+
   def test_no_global_figure_is_made(self):
     charts.line_chart(
       {"a": charts.Series([0, 1], [0, 1])}, x_label="x", y_label="y"

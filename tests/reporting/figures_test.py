@@ -220,6 +220,14 @@ class PicturesTest(parameterized.TestCase):
     self.assertTrue(inked[24:, 4:64].any())
     self.assertFalse(inked[:, 66:].any())
 
+  def test_what_no_font_has_is_drawn_as_written_out(self):
+    image = np.full((20, 60, 3), 255, np.uint8)
+    sheets = [
+      figures.contact_sheet([image], columns=1, labels=[label])
+      for label in ("Jos\udce9\n", r"Jos\xe9\n")
+    ]
+    np.testing.assert_array_equal(*sheets)
+
   def test_errors_name_the_argument(self):
     image = np.zeros((4, 4, 3), np.uint8)
     with self.assertRaisesRegex(ValueError, "images, columns: .* 0, 2"):

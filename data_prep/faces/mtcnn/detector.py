@@ -290,8 +290,12 @@ def _look_at_strips(
     )
 
   shape = (len(strips), STRIP_ROWS, pnet_map_size(strips.shape[2]))
-  empty = (jnp.zeros((), count.dtype), jnp.zeros(shape), jnp.zeros((*shape, 4)))
-  return jax.lax.while_loop(lambda state: state[0] < count, step, empty)[1:]
+  start = jnp.zeros((), count.dtype)
+  scores = jnp.zeros(shape, jnp.float32)
+  offsets = jnp.zeros((*shape, 4), jnp.float32)
+  return jax.lax.while_loop(
+    lambda state: state[0] < count, step, (start, scores, offsets)
+  )[1:]
 
 
 def _propose(

@@ -107,7 +107,7 @@ def _positions(
   ends: Array, side: Array, size: int
 ) -> tuple[Array, Array, Array]:
   """Whole pixel, fraction, and whether it is inside, `[P, size]` each."""
-  side = side[:, None]
+  side = side[:, None].astype(jnp.float32)
   ends = ends * ((side - 1) / side)
   step = (ends[:, 1:] - ends[:, :1]) / (size - 1)
   place = ends[:, :1] + step * jnp.arange(size, dtype=jnp.float32)[None]

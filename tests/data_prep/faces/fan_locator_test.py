@@ -15,6 +15,7 @@ import numpy as np
 from data_prep.faces.fan_locator import FanLocator
 from data_prep.faces.locators import NoFaceError
 from data_prep.stages.rows import PhotoRow
+from disentangle3d.types import UserError
 
 # Landmarks on the box's diagonal, the first at the photo's brightest pixel.
 _PACKAGE = """
@@ -108,7 +109,7 @@ class FanLocatorTest(absltest.TestCase):
         locator.locate(np.full((9, 9, 3), 255, np.uint8), self._row())
 
   def test_a_missing_python_is_named(self):
-    with self.assertRaisesRegex(FileNotFoundError, "no_python"):
+    with self.assertRaisesRegex(UserError, "^/no_python: cannot be started"):
       FanLocator("/no_python")
 
 

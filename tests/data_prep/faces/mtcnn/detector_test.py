@@ -3,7 +3,10 @@
 import functools
 import importlib.util
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import unittest
 
 from absl.testing import absltest, parameterized
@@ -19,10 +22,24 @@ from data_prep.faces.mtcnn.detector import (
 )
 from data_prep.photos.photo_sets import read_photo
 from tests.data_prep import orl_faces
+from tests.fixtures import REPOSITORY
 
 _REFERENCE = json.loads(
   pathlib.Path(__file__).with_name("reference.json").read_text()
 )
+
+# Traces the program of a small canvas, and does not run it.
+_TRACED = """
+import jax, numpy as np
+from data_prep.faces.mtcnn.detector import Detector
+detector = Detector(side=64, most_photos=1)
+program = detector._programs
+def trace(*arguments, **named):
+  print(*(a.dtype for a in jax.eval_shape(program, *arguments, **named)))
+  raise SystemExit
+detector._programs = trace
+detector.detect([np.zeros((64, 64, 3), np.uint8)])
+"""
 
 
 @functools.cache
@@ -104,6 +121,18 @@ class DetectorTest(parameterized.TestCase):
     empty, again = single.detect([np.zeros_like(beside), face])
     self.assertEmpty(empty.boxes)
     np.testing.assert_allclose(again.boxes, alone.boxes, atol=0.01)
+
+  @pytest.mark.slow
+  def test_with_64_bits_it_stays_in_float32(self):
+    _detector("package")  # Skips where it cannot be loaded.
+    run = subprocess.run(
+      [sys.executable, "-c", _TRACED],
+      cwd=REPOSITORY,
+      env=os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"},
+      capture_output=True,
+      text=True,
+    )
+    self.assertEqual(run.stdout.split(), ["float32"] * 3, run.stderr)
 
   def test_a_photo_smaller_than_a_window_has_no_face(self):
     detector = _detector("package")
