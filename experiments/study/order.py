@@ -9,7 +9,7 @@ from experiments.study.evaluation import (
   is_evaluated,
   sizes_of,
 )
-from experiments.study.page import evaluated, evaluation_of, read_stages
+from experiments.study.page import evaluated, evaluation_of, read_stage_log
 from experiments.study.plan import Budget, evaluation_seconds
 from experiments.study.runs import (
   Stopped,
@@ -20,7 +20,7 @@ from experiments.study.runs import (
 )
 from experiments.study.stages import (
   check_order,
-  evaluate_all,
+  evaluate_everyone,
   evaluate_some,
   fit,
   in_order,
@@ -35,7 +35,7 @@ STAGES = ("all", _FIT, _TRAIN, _EVALUATE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class StudyStep:
   """A part of a study that is done or not.
 
   Attributes:
@@ -52,22 +52,26 @@ class Step:
     return f"{self.stage} {self.name or f'on {self.people} people'}"
 
 
-def steps_by_worth(names: Sequence[str], sizes: Sequence[int]) -> list[Step]:
+def steps_by_worth(
+  names: Sequence[str], sizes: Sequence[int]
+) -> list[StudyStep]:
   """What is worth most comes first.
 
   Args:
     names: Variants, in their order.
     sizes: Of how many people an evaluation is worth while, ascending.
   """
-  small, everyone = (Step(_EVALUATE, people=n) for n in (sizes[0], sizes[-1]))
+  small, everyone = (
+    StudyStep(_EVALUATE, people=n) for n in (sizes[0], sizes[-1])
+  )
   core = [name for name in names if name in (PAPER, CONTROL)]
-  steps: list[Step] = []
+  steps: list[StudyStep] = []
   for name in core:
-    steps += [Step(_FIT, name), Step(_TRAIN, name), small]
+    steps += [StudyStep(_FIT, name), StudyStep(_TRAIN, name), small]
   steps.append(everyone)
   for name in names:
     if name not in core:
-      steps += [Step(_FIT, name), Step(_TRAIN, name), everyone]
+      steps += [StudyStep(_FIT, name), StudyStep(_TRAIN, name), everyone]
   return steps
 
 
@@ -111,7 +115,7 @@ def run_study(
       for name in names:
         train_one(study, name, seed, signalled)
   if stage in ("all", _EVALUATE):
-    evaluate_all(study, seed, measuring)
+    evaluate_everyone(study, seed, measuring)
 
 
 def _run_within(
@@ -152,7 +156,7 @@ def _run_within(
 
 def _do(
   study: Study,
-  step: Step,
+  step: StudyStep,
   seed: int,
   measuring: Measuring,
   budget: Budget,
@@ -175,7 +179,9 @@ def _do(
         raise
 
 
-def _is_done(study: Study, step: Step, seed: int, measuring: Measuring) -> bool:
+def _is_done(
+  study: Study, step: StudyStep, seed: int, measuring: Measuring
+) -> bool:
   if step.stage == _FIT:
     return fits_file(study, VARIANTS[step.name]).is_file()
   if step.stage == _TRAIN:
@@ -183,13 +189,13 @@ def _is_done(study: Study, step: Step, seed: int, measuring: Measuring) -> bool:
   return is_evaluated(study, seed, measuring, step.people)
 
 
-def _evaluation_seconds(study: Study, step: Step) -> float:
+def _evaluation_seconds(study: Study, step: StudyStep) -> float:
   """As the last one took here, else as the machine's rates say."""
   if study.plan is None:
     return 0.0
   rates = study.plan.rates
   expected = evaluation_seconds(rates, step.people)
-  for line in reversed(read_stages(study.workdir)):
+  for line in reversed(read_stage_log(study.workdir)):
     before = evaluation_of(line)
     if before is not None:
       took = line["seconds"] - evaluation_seconds(rates, before)

@@ -71,7 +71,7 @@ def evaluation_of(line: Mapping[str, Any]) -> int | None:
   return int(found[1]) if found else None
 
 
-def read_stages(workdir: pathlib.Path) -> list[dict[str, Any]]:
+def read_stage_log(workdir: pathlib.Path) -> list[dict[str, Any]]:
   """What `log_stage` wrote, in order."""
   path = workdir / STAGES
   if not path.is_file():
@@ -226,7 +226,7 @@ def _stages(study: Study) -> Table:
         line["machine"],
         line["jax"],
       )
-      for line in read_stages(study.workdir)
+      for line in read_stage_log(study.workdir)
     ],
     text_columns=(0, 3, 4, 5),
     digits=1,

@@ -240,7 +240,7 @@ def train_one(
       raise Stopped
 
 
-def evaluate_all(study: Study, seed: int, measuring: Measuring) -> None:
+def evaluate_everyone(study: Study, seed: int, measuring: Measuring) -> None:
   """Measures everything there is of a seed on everyone, and says where."""
   everyone = sizes_of(study, measuring)[-1]
   evaluate_some(study, seed, measuring, everyone)

@@ -64,7 +64,7 @@ class EndedTest(absltest.TestCase):
     return (self.workdir / path).is_file
 
   @pytest.mark.slow
-  @pytest.mark.timeout(900)
+  @pytest.mark.timeout(2000)
   def test_there_is_a_page_at_every_end_and_the_same_command_goes_on(self):
     self.workdir = pathlib.Path(self.create_tempdir().full_path) / "study"
     programs = _fit_batch._cache_size()
