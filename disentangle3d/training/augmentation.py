@@ -1,4 +1,4 @@
-"""Augmentation on the device: flips, shifts, colours, occlusion.
+"""Augmentation on the device: new shapes, flips, shifts, colours, occlusion.
 
 Every function is pure and takes one example; crops are `[112, 96, 3]` uint8
 before and after. What is drawn comes from the example's key alone, so neither
@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from disentangle3d.geometry import Camera
 from disentangle3d.training.batches import TrainBatch, example_keys
+from disentangle3d.training.reshaping import changed_coefficients, reshaped_crop
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 # Rec. 601, of gamma-coded values as crops are.
@@ -26,6 +28,10 @@ class Augmentation:
   """What is done to examples at random; the defaults do nothing.
 
   Attributes:
+    new_identity: Largest share of the variance of the identity coefficients
+      that is drawn anew, the crop changed with it: see `reshaping`. Somebody
+      else's face then: not where people are told apart.
+    new_expression: Same of the expression coefficients.
     flip: Probability that a face becomes its mirror image, targets too.
     translation_px: Largest shift along x and along y, whole pixels.
     brightness: Largest change, as a share of 255, up or down.
@@ -36,6 +42,8 @@ class Augmentation:
       is uniform from a tenth of it.
   """
 
+  new_identity: float = 0.0
+  new_expression: float = 0.0
   flip: float = 0.0
   translation_px: int = 0
   brightness: float = 0.0
@@ -45,7 +53,13 @@ class Augmentation:
   occlusion_area: float = 0.15
 
   def __post_init__(self):
-    for name in ("flip", "brightness", "occlusion"):
+    for name in (
+      "new_identity",
+      "new_expression",
+      "flip",
+      "brightness",
+      "occlusion",
+    ):
       if not 0 <= getattr(self, name) <= 1:
         raise UserError(
           f"augmentation.{name}: expected 0 to 1, got {getattr(self, name)}"
@@ -75,6 +89,11 @@ class Augmentation:
     )
 
   @property
+  def changes_shapes(self) -> bool:
+    """Whether faces become others."""
+    return bool(self.new_identity or self.new_expression)
+
+  @property
   def changes_colours(self) -> bool:
     """Whether anything photometric is done."""
     return bool(self.brightness or self.contrast or self.saturation)
@@ -89,13 +108,15 @@ def augment_batch(
     key: The key of the step; the examples' come from it and their positions.
     setting: What to do.
     batch: With images, or with features if faces are mirrored at most; where
-      they are also with coefficients, and a basis that says how.
+      they are also with coefficients, and a basis that says how; where shapes
+      are changed with cameras too.
 
   Returns:
     `batch`, changed; unchanged, to the bit, where the setting does nothing.
 
   Raises:
-    ValueError: Faces are to be mirrored, and the basis does not say how.
+    ValueError: Faces are to be mirrored or changed, and the basis does not say
+      how, or there are no cameras.
   """
   if setting == Augmentation():
     return batch
@@ -103,9 +124,10 @@ def augment_batch(
     raise UserError(
       "augmentation: expected flips only where features stand for crops"
     )
-  keys = jax.vmap(lambda one: jax.random.split(one, 4))(
-    example_keys(key, batch.position)
-  )
+  each = example_keys(key, batch.position)
+  if setting.changes_shapes:
+    batch = _reshaped(setting, each, batch)
+  keys = jax.vmap(lambda one: jax.random.split(one, 4))(each)
   if setting.flip:
     batch = _maybe_mirrored(setting.flip, keys[:, 0], batch)
   image = batch.image
@@ -199,6 +221,41 @@ def random_rectangle(
   in_rows = (rows >= first_row) & (rows < first_row + height)
   in_columns = (columns >= first_column) & (columns < first_column + width)
   return in_rows[:, None] & in_columns[None]
+
+
+def _reshaped(
+  setting: Augmentation, keys: Array, batch: TrainBatch
+) -> TrainBatch:
+  if batch.basis is None or batch.basis.control is None or batch.camera is None:
+    raise UserError(
+      "augmentation.new_identity, new_expression: expected examples with"
+      " cameras and a basis with control points, got some without; see"
+      " target_basis"
+    )
+  control = batch.basis.control
+
+  def change(
+    key: Array, image: Array, camera: Camera, alpha: Array, beta: Array
+  ) -> tuple[Array, Array, Array]:
+    # The other changes take the first four.
+    keys = jax.random.split(jax.random.fold_in(key, 4))
+    new_alpha = changed_coefficients(keys[0], alpha, setting.new_identity)
+    new_beta = changed_coefficients(keys[1], beta, setting.new_expression)
+    crop = reshaped_crop(
+      control, image, camera, (alpha, beta), (new_alpha, new_beta)
+    )
+    return crop, new_alpha, new_beta
+
+  image, alpha, beta = jax.vmap(change)(
+    keys,
+    batch.image,
+    batch.camera,
+    batch.identity_coefficients,
+    batch.expression_coefficients,
+  )
+  return batch.replace(
+    image=image, identity_coefficients=alpha, expression_coefficients=beta
+  )
 
 
 def _maybe_mirrored(

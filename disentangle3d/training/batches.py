@@ -15,6 +15,7 @@ import numpy as np
 
 from disentangle3d.faces.mirroring import Mirroring, mirroring_of
 from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
+from disentangle3d.training.reshaping import ControlPoints, control_points
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, LATENT_SCALE
 
 
@@ -26,11 +27,13 @@ class TargetBasis:
     identity: `[I, 3V]`, mm a standard deviation.
     expression: `[E, 3V]`, mm a standard deviation.
     mirroring: How coefficients of a face are mirrored; None where no face is.
+    control: What moves with a face's shape; None where no shape is changed.
   """
 
   identity: Float[Array, "*D I V3"]
   expression: Float[Array, "*D E V3"]
   mirroring: Mirroring | None = None
+  control: ControlPoints | None = None
 
 
 class TrainBatch(flax.struct.PyTreeNode):
@@ -42,6 +45,7 @@ class TrainBatch(flax.struct.PyTreeNode):
     label: Classes, `[B]` int32, in [0, K).
     identity_coefficients: alpha, `[B, I]`, standard deviations.
     expression_coefficients: beta, `[B, E]`, standard deviations.
+    camera: Of the crops, `Camera` of `[B]`.
     basis: `TargetBasis`, what target shapes are made of; the same every step.
     index: Which examples of `held` these are, `[B]` int32.
     held: `HeldExamples` that the step takes them from; the same every step.
@@ -56,6 +60,7 @@ class TrainBatch(flax.struct.PyTreeNode):
   label: Int[Any, "*B"] = None
   identity_coefficients: Float[Any, "*B I"] = None
   expression_coefficients: Float[Any, "*B E"] = None
+  camera: Any = None
   basis: Any = None
   index: Int[Any, "*B"] = None
   held: Any = None
@@ -81,24 +86,26 @@ class HeldExamples(Protocol):
 
 
 def target_basis(
-  model: MorphableModel, *, mirrored: bool = False
+  model: MorphableModel, *, mirrored: bool = False, reshaped: bool = False
 ) -> TargetBasis:
   """The bases of a 3DMM as rows of flat shapes.
 
   Args:
     model: The 3DMM.
     mirrored: Whether faces are to be mirrored.
+    reshaped: Whether shapes are to be changed.
 
   Returns:
     The bases.
 
   Raises:
-    ValueError: See `mirroring_of`.
+    ValueError: See `mirroring_of` and `control_points`.
   """
   return TargetBasis(
     identity=flatten_basis(jnp.asarray(model.identity_basis)),
     expression=flatten_basis(jnp.asarray(model.expression_basis)),
     mirroring=mirroring_of(model) if mirrored else None,
+    control=control_points(model) if reshaped else None,
   )
 
 

@@ -16,6 +16,7 @@ import grain
 import jax
 import numpy as np
 
+from disentangle3d.geometry import Camera
 from disentangle3d.stores import in_store
 from disentangle3d.training.batches import TrainBatch as TrainBatch
 from disentangle3d.training.dataset import DatasetSplit
@@ -230,10 +231,23 @@ def _as_batch(
     position=np.empty(0, np.int32),
     image=images,
     label=np.array([record["label"] for record in records], np.int32),
+    camera=_cameras(records),
     **{
       name: np.array([r[name] for r in records], np.float32).reshape(-1, size)
       for name, size in _sizes(split).items()
     },
+  )
+
+
+def _cameras(records: Sequence[dict[str, Any]]) -> Camera:
+  def column(name: str, *shape: int) -> np.ndarray:
+    values = [record[f"camera_{name}"] for record in records]
+    return np.array(values, np.float32).reshape(-1, *shape)
+
+  return Camera(
+    scale=column("scale"),
+    rotation=column("rotation", 3, 3),
+    translation=column("translation", 2),
   )
 
 

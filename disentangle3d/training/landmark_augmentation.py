@@ -15,6 +15,7 @@ import scipy.fft
 from disentangle3d.faces.landmark_photos import FACE_PX, PHOTO_PX
 from disentangle3d.geometry import apply_affine, invert_affine
 from disentangle3d.network.landmark_network import CROP_PX
+from disentangle3d.training.resampling import bilinear
 from disentangle3d.types import LANDMARK_MIRROR, NUM_CONTOUR
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -166,24 +167,11 @@ def _tint(key: Array) -> Float[Array, "1 1 3"]:
 
 
 def _sample(photo: Array, matrix: Array) -> Array:
-  """A crop of a uint8 photo, bilinear; the border goes on outside."""
-  size = photo.shape[0]
+  """A crop of a uint8 photo."""
   at = jnp.arange(CROP_PX, dtype=jnp.float32)
   grid = jnp.stack(jnp.meshgrid(at, at), -1).reshape(-1, 2)
-  source = jnp.clip(apply_affine(invert_affine(matrix), grid), 0, size - 1.001)
-  low = jnp.floor(source).astype(jnp.int32)
-  share = source - low
-  flat = photo.reshape(size * size, -1)
-
-  def at_place(place: Array) -> Array:
-    return flat[place].astype(jnp.float32) / 255
-
-  place = low[:, 1] * size + low[:, 0]
-  right, down = share[:, :1], share[:, 1:]
-  top = at_place(place) * (1 - right) + at_place(place + 1) * right
-  place = place + size
-  bottom = at_place(place) * (1 - right) + at_place(place + 1) * right
-  return (top * (1 - down) + bottom * down).reshape(CROP_PX, CROP_PX, -1)
+  values = bilinear(photo, apply_affine(invert_affine(matrix), grid)) / 255
+  return values.reshape(CROP_PX, CROP_PX, -1)
 
 
 def _occlusion(key: Array) -> Float[Array, "64 64"]:

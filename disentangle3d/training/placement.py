@@ -62,6 +62,7 @@ def map_step(
   held_axis = None if held is None else held.mapped_axis
   batch = TrainBatch(
     *(0, 0, 0, 0, 0),
+    camera=0,
     basis=None,
     index=0,
     held=held_axis,

@@ -73,6 +73,7 @@ class RenderedExamples(flax.struct.PyTreeNode):
         label=photos.person,
         identity_coefficients=identity,
         expression_coefficients=expression,
+        camera=photos.camera,
       )
     fitted = jax.tree.map(lambda leaf: leaf[at], self.fitted)
     photos = render_photos(self.world, self.seed, fitted.photo)
@@ -81,6 +82,7 @@ class RenderedExamples(flax.struct.PyTreeNode):
       label=fitted.label,
       identity_coefficients=fitted.identity_coefficients,
       expression_coefficients=fitted.expression_coefficients,
+      camera=photos.camera,
     )
 
   def class_targets(self) -> tuple[np.ndarray, np.ndarray]:

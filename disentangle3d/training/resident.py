@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
+from disentangle3d.geometry import Camera
 from disentangle3d.training.batches import TrainBatch
 from disentangle3d.training.input_pipeline import Examples, read_chunks
 from disentangle3d.training.placement import (
@@ -53,6 +54,7 @@ class ResidentExamples(flax.struct.PyTreeNode):
     label: `[D, R]` int32.
     identity_coefficients: `[D, R, I]`, standard deviations.
     expression_coefficients: `[D, R, E]`, standard deviations.
+    camera: Of the crops, `Camera` of `[D, R]`; None where it is not known.
     num_examples: n.
   """
 
@@ -60,6 +62,7 @@ class ResidentExamples(flax.struct.PyTreeNode):
   label: Int[Array, "*D R"]
   identity_coefficients: Float[Array, "*D R I"]
   expression_coefficients: Float[Array, "*D R E"]
+  camera: Camera | None
   num_examples: int = flax.struct.field(pytree_node=False)
 
   @property
@@ -73,7 +76,10 @@ class ResidentExamples(flax.struct.PyTreeNode):
 
   def examples(self, batch: TrainBatch) -> TrainBatch:
     """See `HeldExamples`."""
-    taken = {name: _taken(getattr(self, name), batch.index) for name in _FIELDS}
+    taken = jax.tree.map(
+      lambda leaf: _taken(leaf, batch.index),
+      {name: getattr(self, name) for name in (*_FIELDS, "camera")},
+    )
     return batch.replace(
       **taken | {"image": taken["image"].reshape(-1, *_CROP)}
     )
@@ -250,12 +256,14 @@ def _write(rows: TrainBatch, chunk: TrainBatch, first: Array) -> TrainBatch:
 def _joined(
   parts: Sequence[TrainBatch], devices: Sequence[jax.Device], total: int
 ) -> ResidentExamples:
+  def placed(name: str) -> Any:
+    return jax.tree.map(
+      lambda *leaves: place_shards(leaves, devices),
+      *(getattr(part, name) for part in parts),
+    )
+
   return ResidentExamples(
-    num_examples=total,
-    **{
-      name: place_shards([getattr(part, name) for part in parts], devices)
-      for name in _FIELDS
-    },
+    num_examples=total, **{name: placed(name) for name in (*_FIELDS, "camera")}
   )
 
 

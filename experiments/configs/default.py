@@ -170,6 +170,10 @@ def _examples() -> ConfigDict:
 def _augmentation() -> ConfigDict:
   """Nothing, as in the paper; where a phase's examples are "dataset"."""
   config = ConfigDict()
+  # Another face's coefficients, the crop pulled along: the largest share of
+  # their variance drawn anew. Of identity in phase I alone: who it is changes.
+  config.new_identity = 0.0
+  config.new_expression = 0.0
   config.flip = 0.0  # probability of the mirror image, targets mirrored too
   config.translation_px = 0  # largest shift along x and y
   config.brightness = 0.0  # largest change, as a share of 255

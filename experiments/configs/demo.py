@@ -52,3 +52,17 @@ def get_config() -> ConfigDict:
     schedule.kind = "warmup_cosine"
     schedule.decay_steps = JOINT_STEPS
   return config
+
+
+def lengthen(
+  config: ConfigDict, *, batch_size: int, latent_steps: int, joint_steps: int
+) -> None:
+  """Gives phase I and the two of phase III other lengths, rates with them."""
+  latents = config.phases.latents
+  latents.steps, latents.batch_size = latent_steps, batch_size
+  latents.optimizers.encoder.schedule.decay_steps = latent_steps
+  for name in default.JOINT:
+    joint = config.phases[name]
+    joint.steps, joint.batch_size = joint_steps, batch_size
+  for optimizer in config.phases.joint_reconstruction.optimizers.values():
+    optimizer.schedule.decay_steps = joint_steps

@@ -12,7 +12,7 @@ Command: python -m experiments.train \
 
 from ml_collections import ConfigDict
 
-from experiments.configs import default, demo, photographs
+from experiments.configs import demo, photographs
 
 BATCH_SIZE = 64
 STEPS_PER_EPOCH = 327
@@ -28,12 +28,10 @@ def get_config() -> ConfigDict:
     config.model[name] = sizes[name]
   config.augmentation.flip = 0.5
   config.log_every = 50
-  latents = config.phases.latents
-  latents.steps, latents.batch_size = LATENT_STEPS, BATCH_SIZE
-  latents.optimizers.encoder.schedule.decay_steps = LATENT_STEPS
-  for name in default.JOINT:
-    joint = config.phases[name]
-    joint.steps, joint.batch_size = JOINT_STEPS, BATCH_SIZE
-  for optimizer in config.phases.joint_reconstruction.optimizers.values():
-    optimizer.schedule.decay_steps = JOINT_STEPS
+  demo.lengthen(
+    config,
+    batch_size=BATCH_SIZE,
+    latent_steps=LATENT_STEPS,
+    joint_steps=JOINT_STEPS,
+  )
   return config

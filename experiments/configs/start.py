@@ -39,16 +39,14 @@ def get_config() -> ConfigDict:
   config.evaluators.reconstruction.every = STEPS_PER_EPOCH
   config.evaluators.verification.every = STEPS_PER_EPOCH
 
-  latents = config.phases.latents
-  latents.steps, latents.batch_size = LATENT_STEPS, BATCH_SIZE
-  latents.optimizers.encoder = default.warmup_cosine(
-    "adam", 2e-3, warmup_steps=100, decay_steps=LATENT_STEPS
+  demo.lengthen(
+    config,
+    batch_size=BATCH_SIZE,
+    latent_steps=LATENT_STEPS,
+    joint_steps=JOINT_STEPS,
   )
+  config.phases.latents.optimizers.encoder.schedule.warmup_steps = 100
   # Recognition from photographs is what synthetic shapes teach least.
   for name, weight in zip(default.JOINT, (0.2, 0.5), strict=True):
-    joint = config.phases[name]
-    joint.steps, joint.batch_size = JOINT_STEPS, BATCH_SIZE
-    joint.weights.reconstruction = weight
-  for optimizer in config.phases.joint_reconstruction.optimizers.values():
-    optimizer.schedule.decay_steps = JOINT_STEPS
+    config.phases[name].weights.reconstruction = weight
   return config

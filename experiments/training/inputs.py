@@ -186,7 +186,10 @@ def _phase_input(
 ) -> PhaseInput:
   # Phases on the prior or on noise mirror nothing.
   mirrored = bool(sources) and config.augmentation.flip > 0
-  basis = target_basis(morphable_model, mirrored=mirrored)
+  reshaped = bool(sources) and any(
+    phase.augmentation.changes_shapes for phase in phases_of(config)
+  )
+  basis = target_basis(morphable_model, mirrored=mirrored, reshaped=reshaped)
   return PhaseInput(
     num_examples=num_examples,
     num_classes=num_classes,

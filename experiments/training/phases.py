@@ -108,16 +108,22 @@ def _phase_of(
     accumulate=phase.accumulate,
     average_decay=phase.average_decay,
     gradient_dtype=phase.gradient_dtype,
-    augmentation=_augmentation_of(config.augmentation),
+    augmentation=_augmentation_of(
+      config.augmentation, same_people=name in JOINT
+    ),
     **joint,
   )
 
 
-def _augmentation_of(config: ConfigDict) -> Augmentation:
+def _augmentation_of(config: ConfigDict, *, same_people: bool) -> Augmentation:
+  """What is done to the examples; `same_people` where they are told apart."""
   try:
-    return Augmentation(**config)
+    setting = Augmentation(**config)
   except TypeError as error:
     raise UserError(f"config.augmentation: {error}") from error
+  return (
+    dataclasses.replace(setting, new_identity=0.0) if same_people else setting
+  )
 
 
 def _weights_of(config: ConfigDict) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from disentangle3d.faces.procedural import procedural_face_model
+from disentangle3d.geometry import Camera
 from disentangle3d.training.augmentation import (
   Augmentation,
   adjust_colours,
@@ -30,6 +31,8 @@ from tests.training.cases import (
 )
 
 _ALL = Augmentation(
+  new_identity=0.5,
+  new_expression=0.5,
   flip=0.5,
   translation_px=4,
   brightness=0.2,
@@ -55,7 +58,12 @@ def _batch(count=16):
     label=jnp.arange(count),
     identity_coefficients=rng.normal(size=(count, 12)).astype(np.float32),
     expression_coefficients=rng.normal(size=(count, 5)).astype(np.float32),
-    basis=target_basis(model, mirrored=True),
+    camera=Camera(
+      scale=np.full(count, 0.6, np.float32),
+      rotation=np.broadcast_to(np.eye(3, dtype=np.float32), (count, 3, 3)),
+      translation=np.full((count, 2), 50, np.float32),
+    ),
+    basis=target_basis(model, mirrored=True, reshaped=True),
   )
 
 
@@ -173,7 +181,9 @@ class BatchTest(parameterized.TestCase):
   @pytest.mark.slow
   def test_the_curve_is_the_same_on_any_number_of_devices(self):
     root = pathlib.Path(self.create_tempdir().full_path)
-    phase_input = tiny_input(write_tiny_dataset(root / "dataset"))
+    phase_input = tiny_input(
+      write_tiny_dataset(root / "dataset"), reshaped=True
+    )
     plain = tiny_phases(2)[0]
     # The random 3DMM has no mirror image.
     setting = dataclasses.replace(_ALL, flip=0.0)
@@ -213,6 +223,8 @@ class BatchTest(parameterized.TestCase):
     batch = _batch().replace(basis=target_basis(MORPHABLE_MODEL))
     with self.assertRaisesRegex(ValueError, "augmentation.flip: expected a"):
       augment_batch(jax.random.key(0), Augmentation(flip=0.5), batch)
+    with self.assertRaisesRegex(ValueError, "examples with cameras"):
+      augment_batch(jax.random.key(0), Augmentation(new_identity=0.5), batch)
 
 
 if __name__ == "__main__":

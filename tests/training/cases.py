@@ -66,14 +66,14 @@ def write_tiny_dataset(folder: pathlib.Path, **kwargs: Any) -> pathlib.Path:
   return folder
 
 
-def tiny_input(folder: pathlib.Path) -> PhaseInput:
+def tiny_input(folder: pathlib.Path, *, reshaped: bool = False) -> PhaseInput:
   """What `train_phase` draws on, from the tiny dataset."""
   split = open_dataset(folder, "train")
   return PhaseInput(
     reader=open_reader(split, cache_bytes=1 << 30),
     num_examples=split.num_records,
     num_classes=split.num_classes,
-    basis=target_basis(MORPHABLE_MODEL),
+    basis=target_basis(MORPHABLE_MODEL, reshaped=reshaped),
   )
 
 

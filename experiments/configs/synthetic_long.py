@@ -1,0 +1,38 @@
+r"""What a small trunk learns of the synthetic world in an hour or two on a CPU.
+
+What: tiny trunk, the procedural world's sizes, on 120,000 photos of 15,000
+people with their true coefficients: beyond a few thousand people a network
+learns from the truth what landmarks do not say (docs/measurements/learning.md).
+The world: python -m data_prep.render_synthetic --labels=true --people=15000 \
+  --photos_per_person=8 --output=set
+Command: python -m experiments.train --config=synthetic_long \
+  --workdir=<folder> --config.examples.path=set
+Accuracy: docs/measurements/learning.md.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import demo
+
+BATCH_SIZE = 64
+# Six epochs of phase I; half of one of phase III.
+STEPS_PER_EPOCH = 1_875
+LATENT_STEPS = 6 * STEPS_PER_EPOCH
+JOINT_STEPS = 500
+
+
+def get_config() -> ConfigDict:
+  """The demo's rates."""
+  config = demo.get_config()
+  config.augmentation.flip = 0.5
+  config.log_every = 100
+  config.checkpoint_every = 500
+  config.evaluators.reconstruction.every = STEPS_PER_EPOCH
+
+  demo.lengthen(
+    config,
+    batch_size=BATCH_SIZE,
+    latent_steps=LATENT_STEPS,
+    joint_steps=JOINT_STEPS,
+  )
+  return config
