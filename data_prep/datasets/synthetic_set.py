@@ -1,6 +1,6 @@
 """What a synthetic set of photos is made of, and its photos on the host."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 from typing import Any
@@ -30,6 +30,7 @@ from disentangle3d.fitting.batched_fitting import (
   fit_model,
   fit_subjects,
 )
+from disentangle3d.fitting.batches import BatchShape
 from disentangle3d.fitting.calibration_choice import NONE, calibrated_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from disentangle3d.training.dataset import MANIFEST
@@ -174,6 +175,7 @@ def fit_labels(
   visibility: Float[Array | np.ndarray, "M 68"],
   people: Int[Array | np.ndarray, "M"],
   *,
+  shapes: Sequence[BatchShape] | None = None,
   progress: Callable[[int], None] | None = None,
 ) -> ImageFits:
   """Fits every person to all their photos: what networks are taught.
@@ -183,7 +185,8 @@ def fit_labels(
     landmarks: As `fit_subjects` takes them.
     visibility: Same.
     people: Who is in each photo.
-    progress: See `fit_subjects`.
+    shapes: Same.
+    progress: Same.
   """
   return fit_subjects(
     fitter,
@@ -191,6 +194,7 @@ def fit_labels(
     np.asarray(visibility),
     np.asarray(people),
     options=FitOptions(),
+    shapes=shapes,
     visible_contour=np.full(len(people), fitter.contour is not None),
     progress=progress,
   )
@@ -250,9 +254,10 @@ _true_coefficients = jax.jit(true_coefficients)
 
 
 @jax.jit
-def _photos_without_shapes(
+def photos_without_shapes(
   world: SyntheticWorld, seed: jax.Array, indices: jax.Array
 ) -> SyntheticPhotos:
+  """Photos on the device; their shapes, which are large, are not made."""
   none = jnp.zeros((len(indices), 0, 3), jnp.float32)
   photos = render_photos(world, seed, indices)
   return photos.replace(shape=none, identity_shape=none)
@@ -263,7 +268,7 @@ def photos_of(
 ) -> SyntheticPhotos:
   """Photos on the host, without their shapes; one program for any number."""
   return in_batches(
-    lambda batch: _photos_without_shapes(world, jnp.uint32(seed), batch),
+    lambda batch: photos_without_shapes(world, jnp.uint32(seed), batch),
     indices,
     render_batch(),
   )

@@ -17,6 +17,7 @@ from disentangle3d.fitting.camera import (
   PointScatter,
   image_axes,
   refine_camera,
+  small_product,
   start_camera,
 )
 from disentangle3d.fitting.extrapolation import (
@@ -60,7 +61,8 @@ class Estimate:
     scale: `[S, N]`.
     rotation: `[S, N, 3, 3]`.
     scatter: Of points and residuals under the cameras, `[S, N]`.
-    points: `[S, N, 3, P]`, mm.
+    person: Points of the mean with the identity's part, `[S, 3, P]`, mm.
+    points: With the expressions' part too, `[S, N, 3, P]`, mm.
     residuals: About their weighted mean, `[S, N, 2, P]`, px.
     objective: `[S]`.
   """
@@ -70,6 +72,7 @@ class Estimate:
   scale: Float[Array, "S N"]
   rotation: Float[Array, "S N 3 3"]
   scatter: PointScatter
+  person: Float[Array, "S 3 P"]
   points: Float[Array, "S N 3 P"]
   residuals: Float[Array, "S N 2 P"]
   objective: Float[Array, "S"]
@@ -103,19 +106,20 @@ def start(
 ) -> State:
   """The prior's means and the closed-form cameras of their shapes."""
   subjects, images = observed.weights.shape[:2]
-  points = jnp.broadcast_to(
-    basis.mean[..., None, :, :], (subjects, images, *basis.mean.shape[-2:])
-  )
+  sides = basis.mean.shape[-2:]
+  person = jnp.broadcast_to(basis.mean, (subjects, *sides))
+  points = jnp.broadcast_to(person[:, None], (subjects, images, *sides))
   scatter = _scatter(observed, points, observed.landmarks)
   scale, rotation = start_camera(scatter.points, scatter.residuals)
   observed = with_noise(basis, observed, scale, rotation, options)
   estimate = _evaluate(
-    basis,
     observed,
     jnp.zeros((subjects, basis.identity.shape[0]), jnp.float32),
     jnp.zeros((subjects, images, basis.expression.shape[0]), jnp.float32),
     scale,
     rotation,
+    person,
+    points,
     options,
   )
   iterate = _iterate(observed, estimate)
@@ -143,12 +147,13 @@ def alternate(basis: LandmarkBasis, state: State, options: FitOptions) -> State:
   if not are_fixed(basis, options):
     observed = _reweigh(basis, state, options)
     old = _evaluate(
-      basis,
       observed,
       old.identity,
       old.expression,
       old.scale,
       old.rotation,
+      old.person,
+      old.points,
       options,
     )
   new = _round(basis, observed, old, options)
@@ -181,12 +186,14 @@ def _go_on(
   proposal = extrapolate(
     _iterate(observed, new), past, prior=options.landmark_std_px**2
   )
+  person = _person(basis, proposal.identity)
   further = _evaluate(
-    basis,
     observed,
     proposal.identity,
     proposal.expression,
     *scaled_rotation(proposal.axes),
+    person,
+    person[:, None] + combine(proposal.expression, basis.expression),
     options,
   )
   return _select(further.objective < new.objective, further, new)
@@ -246,14 +253,14 @@ def _round(
     tolerance=options.solver_tolerance,
     max_iterations=options.max_solver_iterations,
   )
-  points = old.points
   expression = step(
     basis.expression,
     _metric(observed, axes),
-    _force(observed, axes, _residuals(observed, axes, points)),
+    _force(observed, axes, _residuals(observed, axes, old.points)),
     old.expression,
   )
-  points = points + combine(expression - old.expression, basis.expression)
+  moved = combine(expression, basis.expression)
+  points = old.person[:, None] + moved
   force = _force(observed, axes, _residuals(observed, axes, points))
   identity = step(
     basis.identity,
@@ -261,21 +268,29 @@ def _round(
     jnp.sum(force, 1),
     old.identity,
   )
+  person = _person(basis, identity)
   return _evaluate(
-    basis, observed, identity, expression, scale, rotation, options
+    observed,
+    identity,
+    expression,
+    scale,
+    rotation,
+    person,
+    person[:, None] + moved,
+    options,
   )
 
 
 def _evaluate(
-  basis: LandmarkBasis,
   observed: Observed,
   identity: Array,
   expression: Array,
   scale: Array,
   rotation: Array,
+  person: Array,
+  points: Array,
   options: FitOptions,
 ) -> Estimate:
-  points = _landmark_shapes(basis, identity, expression)
   residuals = _residuals(observed, image_axes(scale, rotation), points)
   cost = robust_cost(squared_distances(observed, residuals), options)
   prior = jnp.sum(identity**2, -1) + jnp.sum(expression**2, (-2, -1))
@@ -285,6 +300,7 @@ def _evaluate(
     scale=scale,
     rotation=rotation,
     scatter=_scatter(observed, points, residuals),
+    person=person,
     points=points,
     residuals=residuals,
     objective=jnp.sum(observed.visible * cost, (-2, -1))
@@ -292,13 +308,10 @@ def _evaluate(
   )
 
 
-def _landmark_shapes(
-  basis: LandmarkBasis, identity: Array, expression: Array
-) -> Array:
-  """Landmarks of all images, `[S, N, 3, P]`, mm."""
-  person = combine(identity, basis.identity)
-  person = person + jnp.broadcast_to(basis.mean, person.shape)
-  return person[:, None] + combine(expression, basis.expression)
+def _person(basis: LandmarkBasis, identity: Array) -> Array:
+  """The points of each subject at rest, `[S, 3, P]`, mm."""
+  moved = combine(identity, basis.identity)
+  return moved + jnp.broadcast_to(basis.mean, moved.shape)
 
 
 def _residuals(observed: Observed, axes: Array, points: Array) -> Array:
@@ -324,7 +337,7 @@ def _metric(observed: Observed, axes: Array) -> Array:
   """What moving a landmark in 3D costs, w axes^T axes, `[S, N, 3, 3, P]`."""
   if observed.noise is not None:
     return pulled_back(observed.noise, axes)
-  metric = jnp.einsum("snai,snaj->snij", axes, axes)
+  metric = small_product(jnp.swapaxes(axes, -1, -2), axes)
   return metric[..., None] * observed.weights[..., None, None, :]
 
 
@@ -332,7 +345,7 @@ def _summed_metric(observed: Observed, axes: Array) -> Array:
   """`_metric` summed over a subject's images, `[S, 3, 3, P]`."""
   if observed.noise is not None:
     return jnp.sum(pulled_back(observed.noise, axes), 1)
-  metric = jnp.einsum("snai,snaj->snij", axes, axes)
+  metric = small_product(jnp.swapaxes(axes, -1, -2), axes)
   return jnp.einsum("snij,snl->sijl", metric, observed.weights)
 
 
@@ -356,8 +369,7 @@ def _scatter(
   points = points - jnp.sum(share * points, -1)[..., None]
   if observed.noise is not None:
     return whitened_scatter(observed.noise, points, residuals)
-  weighted = share * points
-  return PointScatter(
-    points=jnp.einsum("snil,snjl->snij", points, weighted),
-    residuals=jnp.einsum("snal,snil->snai", residuals, weighted),
+  both = jnp.einsum(
+    "snal,snil->snai", jnp.concatenate([points, residuals], -2), share * points
   )
+  return PointScatter(points=both[..., :3, :], residuals=both[..., 3:, :])

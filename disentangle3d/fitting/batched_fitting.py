@@ -14,6 +14,8 @@ from disentangle3d.faces.morphable_model import (
   identity_calibration,
 )
 from disentangle3d.fitting.batches import (
+  BATCH_IMAGES,
+  IMAGES_A_PROGRAM,
   BatchShape,
   image_batches,
   plan_batches,
@@ -30,6 +32,9 @@ from disentangle3d.types import NUM_CONTOUR, NUM_LANDMARKS, check_array
 
 # Beyond 110 degrees from the front: as a mirrored photo is fitted.
 _FACING_AWAY = -0.34
+# An accelerator holds more images, and fits some 100,000 of them a second
+# where its compiler takes ten seconds or more for a program.
+_ACCELERATOR_BATCH_IMAGES, _ACCELERATOR_IMAGES_A_PROGRAM = 65_536, 2_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,7 +136,7 @@ def fit_subjects(
     visibility: `[M, 68]`; an image without any visible landmark gets zeros.
     subjects: Who is in each image, `[M]`: numbers or names, in any order.
     options: Of `fit_landmarks`.
-    shapes: Sizes of batches (`plan_batches`); None plans for these subjects.
+    shapes: Sizes of batches; None plans for these subjects (`device_plan`).
     visible_contour: Which images' contours follow the silhouette, `[M]`; needs
       a `FitModel` with contours. None is none.
     identity_mean: Of the identity's prior by each image, `[M, I]`, see
@@ -162,7 +167,7 @@ def fit_subjects(
   landmarks = np.asarray(landmarks, np.float32)
   visibility = np.asarray(visibility, np.float32)
   if shapes is None:
-    shapes = plan_batches(np.unique(subjects, return_counts=True)[1])
+    shapes = device_plan(np.unique(subjects, return_counts=True)[1])
   fits = _empty_fits(len(landmarks), small.model)
   fit = functools.partial(
     _fit_images,
@@ -184,6 +189,21 @@ def fit_subjects(
     if again.size:
       fit(again, np.where(fits.rejected[:, None], 0, visibility), None)
   return fits
+
+
+def device_plan(sizes: Int[np.ndarray, "S"]) -> tuple[BatchShape, ...]:
+  """`plan_batches` as suits JAX's default backend.
+
+  Args:
+    sizes: Images of each subject.
+  """
+  batch_images, images_a_program = BATCH_IMAGES, IMAGES_A_PROGRAM
+  if jax.default_backend() != "cpu":
+    batch_images = _ACCELERATOR_BATCH_IMAGES
+    images_a_program = _ACCELERATOR_IMAGES_A_PROGRAM
+  return plan_batches(
+    sizes, batch_images=batch_images, images_a_program=images_a_program
+  )
 
 
 def _fit_images(

@@ -16,7 +16,7 @@ import numpy as np
 # for their memory (about 25 kB an image).
 BATCH_IMAGES = 3072
 # Compiling takes about as long as fitting so many images.
-_IMAGES_A_PROGRAM = 20_000
+IMAGES_A_PROGRAM = 20_000
 _MOST_PROGRAMS = 8
 
 
@@ -37,12 +37,15 @@ def plan_batches(
   sizes: Sequence[int] | Int[np.ndarray, "S"],
   *,
   batch_images: int = BATCH_IMAGES,
+  images_a_program: int = IMAGES_A_PROGRAM,
 ) -> tuple[BatchShape, ...]:
   """The sizes of batches for subjects with so many images.
 
   Args:
     sizes: Images of each subject, all at least 1, `[S]`.
     batch_images: Images of a batch, about: bounds the memory.
+    images_a_program: How many images are fitted in the time that compiling
+      for one more size takes.
 
   Returns:
     At most eight sizes, ascending; a subject belongs to the first that its
@@ -67,7 +70,7 @@ def plan_batches(
     choice = np.zeros(len(widths) + 1, int)
     for end in range(1, len(widths) + 1):
       padded = widths[end - 1] * (before[end] - before[:end])
-      total = costs[-1][:end] + padded + _IMAGES_A_PROGRAM
+      total = costs[-1][:end] + padded + images_a_program
       choice[end] = np.argmin(total)
       wanted[end] = total[choice[end]]
     costs.append(wanted)

@@ -26,10 +26,13 @@ from disentangle3d.faces.morphable_model import MorphableModel, synthesize_shape
 from disentangle3d.faces.synthetic import SyntheticPhotos, render_photos
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import ImageFits
+from disentangle3d.fitting.batches import BatchShape
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.training.export import Network
 
+# Of a person, in most sets (see `sets/synthetic.py`).
+_MOST_PHOTOS = 20
 MEAN_SHAPE = "mean shape"
 SINGLE_FIT = "landmark fit, this photo only"
 MULTI_FIT = "landmark fit, all photos of the person"
@@ -72,9 +75,12 @@ def heldout_people(
   indices = plan.indices()
   photos = photos_of(world, settings.seed, indices)
   small = label_model(fitter, world.jaw)
+  shapes = fit_shapes(plan.photos_per_person)
 
   def fit(people: Int[np.ndarray, "P"]) -> ImageFits:
-    return fit_labels(small, photos.landmarks, photos.visibility, people)
+    return fit_labels(
+      small, photos.landmarks, photos.visibility, people, shapes=shapes
+    )
 
   return HeldOut(
     world=world,
@@ -85,6 +91,13 @@ def heldout_people(
     single=fit(np.arange(len(indices))),
     multi=fit(np.asarray(photos.person)),
   )
+
+
+def fit_shapes(photos_per_person: int = 1) -> tuple[BatchShape, BatchShape]:
+  """Sizes of batches that all synthetic sets share: two programs in all."""
+  more = 1 if jax.default_backend() == "cpu" else 8
+  widest = max(_MOST_PHOTOS, photos_per_person)
+  return BatchShape(1, 128 * more), BatchShape(widest, 8 * more)
 
 
 def photo_names(heldout: HeldOut) -> list[str]:

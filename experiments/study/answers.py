@@ -23,6 +23,7 @@ from experiments.study.results import (
   AFTER_PRETRAINING,
   HALF_WEIGHT,
   PaperResults,
+  paper_network,
 )
 from experiments.study.variants import CONTROL, PAPER, VARIANTS
 
@@ -33,6 +34,7 @@ _CONTROL = VARIANTS[CONTROL].title
 def answers(results: PaperResults) -> list[Section]:
   """One section a question of the paper that can be asked of what is there."""
   names = list(results.decoders)
+  best = paper_network(names)
   asked = [
     (
       "Does joint training make the identity code recognise people?",
@@ -40,7 +42,7 @@ def answers(results: PaperResults) -> list[Section]:
         _auc(results, albedo, IDENTITY, AFTER, other)
         for albedo in ALBEDOS
         for other in (AFTER_PRETRAINING, _CONTROL)
-        if other in names
+        if {AFTER, other} <= set(names)
       ],
     ),
     (
@@ -54,7 +56,7 @@ def answers(results: PaperResults) -> list[Section]:
     (
       "Is the network better than its own labels, and than one photo's fit?",
       [
-        _rmse(results, name, "within", AFTER, other)
+        _rmse(results, name, "within", best, other)
         for name in (OUTDOOR, YAW, EXPRESSION)
         for other in (MULTI_FIT, SINGLE_FIT)
       ],
@@ -73,7 +75,7 @@ def answers(results: PaperResults) -> list[Section]:
       [
         difference
         for one in names
-        if one not in (AFTER_PRETRAINING, HALF_WEIGHT, AFTER)
+        if one not in (AFTER_PRETRAINING, HALF_WEIGHT, AFTER) and AFTER in names
         for difference in (
           _auc(results, ALBEDOS[0], IDENTITY, one, AFTER),
           _rmse(results, OUTDOOR, "within", one, AFTER),

@@ -15,10 +15,10 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 from scipy.stats import norm
 
-from data_prep.datasets.synthetic_set import fit_labels
+from data_prep.datasets.synthetic_set import fit_labels, photos_without_shapes
 from data_prep.stages.progress import progress
 from disentangle3d.evaluation.rows import in_batches
-from disentangle3d.faces.synthetic import render_photos, true_coefficients
+from disentangle3d.faces.synthetic import true_coefficients
 from disentangle3d.faces.synthetic_world import SyntheticWorld
 from disentangle3d.fitting.batched_fitting import FitModel
 from disentangle3d.input_files import read_npz
@@ -132,31 +132,21 @@ def render_people(
     for start in range(0, total, batch):
       # The last batch is as large as the others, and overlaps the one before.
       start = min(start, total - batch)
-      images, found, seen = _render_into(
-        images, world, jnp.uint32(seed), indices[start : start + batch], start
-      )
-      landmarks[start : start + batch] = found
-      visibility[start : start + batch] = seen
+      chosen = slice(start, start + batch)
+      # The program that held-out people are rendered by too.
+      photos = photos_without_shapes(world, jnp.uint32(seed), indices[chosen])
+      images = _put(images, photos.image, start)
+      landmarks[chosen] = photos.landmarks
+      visibility[chosen] = photos.visibility
       update(start + batch - done)
       done = start + batch
   return RenderedPeople(images, landmarks, visibility)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _render_into(
-  images: Array,
-  world: SyntheticWorld,
-  seed: Array,
-  indices: Array,
-  start: Array,
-) -> tuple[Array, Array, Array]:
-  photos = render_photos(world, seed, indices)
-  flat = photos.image.reshape(len(indices), -1)
-  return (
-    jax.lax.dynamic_update_slice_in_dim(images, flat, start, 0),
-    photos.landmarks,
-    photos.visibility,
-  )
+def _put(images: Array, photos: Array, start: Array) -> Array:
+  flat = photos.reshape(len(photos), -1)
+  return jax.lax.dynamic_update_slice_in_dim(images, flat, start, 0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

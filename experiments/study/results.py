@@ -1,7 +1,8 @@
 """Everything that is measured on people a study never trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
+import pathlib
 
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -12,7 +13,8 @@ from disentangle3d.evaluation.pair_plans import PairPlan
 from disentangle3d.evaluation.rows import evenly
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.geometry import flatten_vertices
-from disentangle3d.training.export import Network, load_network
+from disentangle3d.training.export import FOLDER, Network, load_network
+from disentangle3d.types import UserFileNotFoundError
 from experiments.measures.disentanglement import (
   Disentanglement,
   measure_disentanglement,
@@ -23,7 +25,7 @@ from experiments.sets.faces import MOST_LEARNT, albedo_sets
 from experiments.sets.heldout import HeldOut
 from experiments.sets.synthetic import EXPRESSION, OUTDOOR, TEST_SETS, YAW
 from experiments.study.people import MOST_PHOTOS
-from experiments.study.runs import Study, is_trained, run_folder
+from experiments.study.runs import Study, is_exported, run_folder
 from experiments.study.variants import PAPER, VARIANTS
 
 AFTER_PRETRAINING, HALF_WEIGHT = "after I + II", "after III, λ_R 0.5"
@@ -71,26 +73,44 @@ class DecoderFindings:
 
 
 def trained_networks(study: Study, seed: int) -> dict[str, Network]:
-  """The networks that were trained with a seed, by the names tables print.
+  """The networks that a seed has so far, by the names tables print.
 
   Raises:
-    FileNotFoundError: The paper's run is not done.
+    UserFileNotFoundError: The paper's run has none.
   """
-  paper = run_folder(study, PAPER, seed) / "export"
-  networks = {
-    AFTER_PRETRAINING: load_network(paper / "decoders"),
-    HALF_WEIGHT: load_network(paper / "joint_recognition"),
+  folders = network_folders(study, seed)
+  if AFTER_PRETRAINING not in folders:
+    raise UserFileNotFoundError(
+      f"{run_folder(study, PAPER, seed)}: no network yet; run --stage=train"
+      " first"
+    )
+  return {name: load_network(folder) for name, folder in folders.items()}
+
+
+def network_folders(study: Study, seed: int) -> dict[str, pathlib.Path]:
+  """Where those networks are; the paper's run leaves one a phase."""
+  paper = run_folder(study, PAPER, seed) / FOLDER
+  folders = {
+    AFTER_PRETRAINING: paper / "decoders",
+    HALF_WEIGHT: paper / "joint_recognition",
+  } | {
+    variant.title: run_folder(study, name, seed) / FOLDER
+    for name, variant in VARIANTS.items()
   }
-  for name, variant in VARIANTS.items():
-    if name == PAPER or is_trained(run_folder(study, name, seed)):
-      networks[variant.title] = load_network(run_folder(study, name, seed))
-  return networks
+  return {name: path for name, path in folders.items() if is_exported(path)}
+
+
+def paper_network(names: Sequence[str]) -> str:
+  """Of the networks there are the furthest of the paper's run."""
+  stages = (AFTER_PRETRAINING, HALF_WEIGHT, VARIANTS[PAPER].title)
+  return [name for name in stages if name in names][-1]
 
 
 def measure_study(
   study: Study,
   networks: Mapping[str, Network],
   *,
+  people: int,
   bound_people: int,
   protocol_photos: int,
 ) -> PaperResults:
@@ -99,8 +119,9 @@ def measure_study(
   Args:
     study: Whose world.
     networks: By name.
-    bound_people: See `measure_set`.
-    protocol_photos: See `measure_set`, of the first set.
+    people: See `measure_set`.
+    bound_people: Same.
+    protocol_photos: Same, of the first set.
 
   Raises:
     ValueError: There are too few people.
@@ -112,7 +133,7 @@ def measure_study(
       study.world,
       study.fitter,
       networks,
-      people=0,
+      people=people,
       bound_people=bound_people,
       protocol_photos=protocol_photos if place == 0 else 0,
     )

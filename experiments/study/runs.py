@@ -24,6 +24,7 @@ from experiments.study.people import (
   save_targets,
   true_targets,
 )
+from experiments.study.plan import Plan
 from experiments.study.variants import PAPER, VARIANTS, Variant, config_of
 from experiments.training.runs import train
 
@@ -45,6 +46,7 @@ class Study:
     config: The paper's, of `experiments/configs/paper_scale.py`.
     scale: Share of the paper's people and photos.
     render: Renders the photos of `people`, or has them.
+    plan: What was expected of this machine; None where no time was set.
   """
 
   workdir: pathlib.Path
@@ -55,6 +57,7 @@ class Study:
   config: ConfigDict
   scale: float
   render: Callable[[], RenderedPeople]
+  plan: Plan | None = None
 
 
 def run_folder(study: Study, name: str, seed: int) -> pathlib.Path:

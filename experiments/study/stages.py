@@ -1,6 +1,6 @@
 """The study's stages: fit, train, evaluate; each goes on where it stopped."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -17,9 +17,7 @@ from data_prep.datasets.synthetic_set import (
   render_batch,
   world_of,
 )
-from disentangle3d.evaluation.pair_plans import LEAST_PEOPLE
 from disentangle3d.output_files import check_folder, replace_file
-from disentangle3d.training.export import Network
 from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
   CASIA_NUM_CLASSES,
@@ -27,17 +25,28 @@ from disentangle3d.types import (
   UserError,
   UserFileNotFoundError,
 )
-from experiments.benchmarks.speed import timing_findings
 from experiments.configs.paper_scale import with_steps
-from experiments.pages.bases import bases_section
-from experiments.pages.findings import Findings
-from experiments.study.page import log_stage, save_results, write_study_page
-from experiments.study.people import MOST_PHOTOS, render_people, training_people
-from experiments.study.results import (
-  AFTER_PRETRAINING,
-  measure_study,
-  trained_networks,
+from experiments.study.evaluation import (
+  Measuring,
+  evaluate,
+  measured_study,
+  sizes_of,
 )
+from experiments.study.page import log_stage, results_folder, write_study_page
+from experiments.study.people import MOST_PHOTOS, render_people, training_people
+from experiments.study.plan import (
+  Budget,
+  Plan,
+  Rates,
+  keep_plan,
+  kept_plan,
+  plan_of,
+  plan_text,
+  scale_for,
+  setting_of,
+  training_of,
+)
+from experiments.study.rates import measure_rates
 from experiments.study.runs import (
   Stopped,
   Study,
@@ -50,167 +59,119 @@ from experiments.study.runs import (
   train_variant,
 )
 from experiments.study.variants import PAPER, VARIANTS
-from experiments.training.host import stop_on_signals
 from experiments.training.inputs import face_model_of
 
-_BASES, _PICTURE_PX = 4, 256
-_TIMED_BATCHES = (1, 8, 32)
-STAGES = ("all", "fit", "train", "evaluate")
-PEOPLE = ("test", "validation")
+_STUDY = "study.json"
 _logger = logging.getLogger("disentangle3d.paper_scale")
-
-
-@dataclasses.dataclass(frozen=True)
-class Measuring:
-  """What to measure, and on whom.
-
-  Attributes:
-    people: One of `PEOPLE`.
-    validation_people: How many come after the test people, to choose rates by.
-    bound_people: People whose true shapes are projected.
-    protocol_photos: Photos to compare by every protocol.
-    timed_images: Reconstructions to time, at least.
-  """
-
-  people: str = "test"
-  validation_people: int = 200
-  bound_people: int = 4
-  protocol_photos: int = 10
-  timed_images: int = 700
 
 
 def open_study(
   workdir: str | os.PathLike[str],
   config: ConfigDict,
   *,
-  scale: float,
+  scale: float | None,
   morphable_model: str | None,
   num_vertices: int,
   test_people: int,
   world_seed: int,
   render_batch_size: int = 0,
+  budget: Budget | None = None,
 ) -> Study:
   """World, people and config of a workdir, as its first command made them.
 
   Args:
     workdir: Where everything goes.
     config: Of `experiments/configs/paper_scale.py`.
-    scale: Share of the paper's people and photos, above 0, at most 1.
+    scale: Share of the paper's people and photos, above 0, at most 1; None
+      takes the workdir's, else what fits into the budget, else 1.
     morphable_model: An .npz to take instead of the procedural model.
     num_vertices: Of the procedural model.
     test_people: Never trained on.
     world_seed: Of people and photos.
     render_batch_size: Photos at a time; 0 takes what suits the machine.
+    budget: Time that is planned for, if it ends.
 
   Raises:
     UserError: `scale` is out of range, or the workdir holds another study.
     UserFileNotFoundError: There is no such 3DMM.
   """
   check_folder(workdir)
-  if not 0 < scale <= 1:
+  if scale is not None and not 0 < scale <= 1:
     raise UserError(f"--scale: expected above 0, at most 1, got {scale}")
-  people = training_people(
-    max(2, round(CASIA_NUM_CLASSES * scale)),
-    max(4, round(CASIA_NUM_IMAGES * scale)),
-    seed=world_seed,
-  )
+  workdir = pathlib.Path(workdir)
   settings = SyntheticSet(
-    people=len(people.counts),
     photos_per_person=MOST_PHOTOS,
     heldout_people=test_people,
     seed=world_seed,
     morphable_model=morphable_model,
     num_vertices=num_vertices,
   )
-  workdir = pathlib.Path(workdir)
+  world, fitter = world_of(settings)
+  batch = render_batch_size or render_batch()
+
+  scale, plan = _planned(
+    workdir,
+    scale,
+    setting_of(config, num_vertices),
+    budget or Budget(0),
+    lambda: measure_rates(config, world, fitter, seed=world_seed, batch=batch),
+    config,
+  )
+  people = training_people(
+    max(2, round(CASIA_NUM_CLASSES * scale)),
+    max(4, round(CASIA_NUM_IMAGES * scale)),
+    seed=world_seed,
+  )
+  settings = dataclasses.replace(settings, people=len(people.counts))
+  # Late, so that a command that is refused leaves no folder behind.
+  _keep_settings(workdir, {"scale": scale} | dataclasses.asdict(settings))
+  if plan is not None:
+    keep_plan(workdir, plan)
+    print(f"paper_scale: {plan_text(plan)}", flush=True)
   config = with_steps(config, people.num_photos)
   config.model.dtype = face_model_of(config).dtype
-  world, fitter = world_of(settings)
-  # Last, so that a command that is refused leaves no folder behind.
-  _keep_settings(workdir, {"scale": scale} | dataclasses.asdict(settings))
-  batch = render_batch_size or render_batch()
 
   @functools.cache
   def render():
     with _timed(workdir, "rendering"):
       return render_people(world, people, seed=settings.seed, batch=batch)
 
-  return Study(workdir, settings, world, fitter, people, config, scale, render)
-
-
-def run_study(
-  study: Study,
-  stage: str,
-  names: Sequence[str],
-  *,
-  seed: int,
-  minutes: float,
-  measuring: Measuring,
-) -> None:
-  """Runs the stages; those that are done are not done again.
-
-  Args:
-    study: Whose.
-    stage: One of `STAGES`.
-    names: Variants to fit and train; all that is trained is measured.
-    seed: Of the training.
-    minutes: Stops training, saved, after so long; 0: never.
-    measuring: What to measure.
-
-  Raises:
-    Stopped: Ctrl-C or SIGTERM came, or the time was up.
-    UserFileNotFoundError: A variant lacks what it starts from.
-    UserError: There are too few people to measure on.
-  """
-  end = time.monotonic() + 60 * minutes if minutes else None
-  if stage in ("all", "evaluate"):
-    _check_measuring(_measured(study, measuring), measuring)
-  if stage in ("all", "train"):
-    check_order(study, names, seed)
-  if stage in ("all", "fit"):
-    fit(study, names)
-  if stage in ("all", "train"):
-    with stop_on_signals() as signalled:
-
-      def stop() -> bool:
-        return signalled() or (end is not None and time.monotonic() > end)
-
-      train_variants(study, names, seed, stop)
-  if stage in ("all", "evaluate"):
-    evaluate(study, seed, measuring)
-
-
-def _measured(study: Study, measuring: Measuring) -> Study:
-  """The study whose held-out people are measured."""
-  if measuring.people != "validation":
-    return study
-  settings = dataclasses.replace(
-    study.settings,
-    # They come after the test people.
-    people=study.settings.people + study.settings.heldout_people,
-    heldout_people=measuring.validation_people,
+  return Study(
+    workdir, settings, world, fitter, people, config, scale, render, plan
   )
-  return dataclasses.replace(study, settings=settings)
 
 
-def _check_measuring(measured: Study, measuring: Measuring) -> None:
-  """What would else be told after the training."""
-  people = measured.settings.heldout_people
-  photos = people * measured.settings.heldout_photos_per_person
-  if people < LEAST_PEOPLE:
-    raise UserError(
-      f"--{measuring.people}_people: expected {LEAST_PEOPLE} or more to verify"
-      f" faces, got {people}"
-    )
-  if measuring.protocol_photos > photos:
-    raise UserError(
-      f"--protocol_photos: expected at most the {photos} photos of the"
-      f" {measuring.people} people, got {measuring.protocol_photos}"
-    )
+def _planned(
+  workdir: pathlib.Path,
+  scale: float | None,
+  setting: str,
+  budget: Budget,
+  measure: Callable[[], Rates],
+  config: ConfigDict,
+) -> tuple[float, Plan | None]:
+  """The scale of a study, and where time is set the plan for it.
+
+  A scale that was given stays, and so does the workdir's; rates are measured
+  once a machine.
+  """
+  scale = scale or _kept_scale(workdir)
+  if not budget.limited:
+    return scale or 1.0, None
+  plan = kept_plan(workdir)
+  if plan is None or (plan.setting, plan.scale) != (setting, scale):
+    rates = measure()
+    scale = scale or scale_for(rates, config, budget.left)
+    plan = plan_of(rates, config, setting=setting, scale=scale)
+  return plan.scale, plan
+
+
+def _kept_scale(workdir: pathlib.Path) -> float | None:
+  path = workdir / _STUDY
+  return json.loads(path.read_text())["scale"] if path.is_file() else None
 
 
 def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
-  path = workdir / "study.json"
+  path = workdir / _STUDY
   settings = json.loads(json.dumps(settings))
   if not path.is_file():
     workdir.mkdir(parents=True, exist_ok=True)
@@ -256,64 +217,51 @@ def fit(study: Study, names: Sequence[str]) -> None:
         fit_variant(study, VARIANTS[name])
 
 
-def train_variants(
-  study: Study, names: Sequence[str], seed: int, stop: Callable[[], bool]
+def in_order(names: Sequence[str]) -> list[str]:
+  """Variants, each once, the paper's run first and then its control."""
+  return sorted(set(names), key=list(VARIANTS).index)
+
+
+def train_one(
+  study: Study, name: str, seed: int, stop: Callable[[], bool]
 ) -> None:
-  """Trains variants that are not done, the paper's run first.
+  """Trains a variant, unless that is done.
 
   Raises:
     Stopped: It was asked to; what was done is saved.
   """
-  for name in sorted(set(names), key=list(VARIANTS).index):
-    if is_trained(run_folder(study, name, seed)):
-      _logger.info("%s, seed %d: done before", name, seed)
-      continue
-    study.render()
-    with _timed(study.workdir, f"training, {name}, seed {seed}"):
-      outcome: Outcome = train_variant(study, name, seed, should_stop=stop)
-      if not outcome.complete:
-        raise Stopped
+  if is_trained(run_folder(study, name, seed)):
+    _logger.info("%s, seed %d: done before", name, seed)
+    return
+  study.render()
+  with _timed(study.workdir, f"{training_of(name)} seed {seed}"):
+    outcome: Outcome = train_variant(study, name, seed, should_stop=stop)
+    if not outcome.complete:
+      raise Stopped
 
 
-def evaluate(study: Study, seed: int, measuring: Measuring) -> None:
-  """Measures everything there is of a seed, and writes the pages."""
-  people, measured = measuring.people, _measured(study, measuring)
-  with _timed(study.workdir, f"evaluation, {people}, seed {seed}"):
-    networks = trained_networks(study, seed)
-    results = measure_study(
-      measured,
-      networks,
-      bound_people=measuring.bound_people,
-      protocol_photos=measuring.protocol_photos,
-    )
-    folder = save_results(
-      measured,
-      results,
-      people,
-      seed,
-      _timing_and_bases(networks, measuring.timed_images),
-    )
-  page = write_study_page(measured, people)
-  print(f"paper_scale: read {page}")
+def evaluate_everyone(study: Study, seed: int, measuring: Measuring) -> None:
+  """Measures everything there is of a seed on everyone, and says where."""
+  everyone = sizes_of(study, measuring)[-1]
+  evaluate_some(study, seed, measuring, everyone)
+  tell_page(study, measuring)
+  folder = results_folder(study, measuring.people, seed)
   print(f"paper_scale: python -m experiments.report --workdir={folder}")
 
 
-def _timing_and_bases(
-  networks: Mapping[str, Network], images: int
-) -> dict[str, Findings]:
-  """Table 4 and Fig. 9, of the paper's run."""
-  paper = VARIANTS[PAPER].title
-  shown = {name: networks[name] for name in (AFTER_PRETRAINING, paper)}
-  bases = bases_section(shown, count=_BASES, size_px=_PICTURE_PX)
-  return {
-    "timing": timing_findings(
-      networks[paper].model,
-      networks[paper].params,
-      batches=_TIMED_BATCHES,
-      images=images,
-    ),
-    "pictures": Findings("Pictures", [bases], {}),
-  }
+def evaluate_some(
+  study: Study, seed: int, measuring: Measuring, people: int
+) -> None:
+  """Measures everything there is of a seed on some people."""
+  whose = f"{people} of {measuring.people}"
+  with _timed(study.workdir, f"evaluation, {whose}, seed {seed}"):
+    evaluate(study, seed, measuring, people)
+
+
+def tell_page(study: Study, measuring: Measuring) -> None:
+  """Writes the page and says where."""
+  page = write_study_page(measured_study(study, measuring), measuring.people)
+  print(f"paper_scale: read {page}", flush=True)
 
 
 @contextlib.contextmanager

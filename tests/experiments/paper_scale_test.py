@@ -8,12 +8,9 @@ from absl.testing import absltest
 import pytest
 
 from experiments.configs import paper_scale
-from experiments.study.stages import (
-  Measuring,
-  check_order,
-  open_study,
-  run_study,
-)
+from experiments.study.evaluation import Measuring
+from experiments.study.order import run_study
+from experiments.study.stages import check_order, open_study
 from tests.fixtures import REPOSITORY
 
 _VERTICES = 1_500
@@ -66,9 +63,7 @@ class OpenStudyTest(absltest.TestCase):
 
   def test_too_few_people_are_told_before_the_training(self):
     study = _open(self.workdir, test_people=3)
-    run = functools.partial(
-      run_study, study, "all", ["paper"], seed=0, minutes=0.0
-    )
+    run = functools.partial(run_study, study, "all", ["paper"], seed=0)
     with self.assertRaisesRegex(ValueError, "--test_people: expected 4 or"):
       run(measuring=Measuring())
     with self.assertRaisesRegex(ValueError, "--validation_people: .* got 2"):
@@ -133,19 +128,22 @@ class PaperScaleTest(absltest.TestCase):
   @pytest.mark.timeout(2000)
   def test_stopped_and_gone_on_with_it_ends_in_a_page(self):
     self.workdir = pathlib.Path(self.create_tempdir().full_path) / "study"
-    self.assertIn(
-      "stopped, saved; run the same command", self._run("--minutes=0.02")
-    )
-    self.assertTrue((self.workdir / "fits-199.npz").is_file())
+    said = self._run("--minutes=0.02")
+    self.assertIn("scale 0.0004; expected: rendering", said)
+    self.assertIn("stopped, saved; run the same command", said)
+    path = self.workdir / "paper_scale-test.md"
+    self.assertIn("Nothing was measured yet", path.read_text())
+    self._run("--stage=fit")
     self.assertNotIn("fitting", self._run())
-    page = (self.workdir / "paper_scale-test.md").read_text()
+    page = path.read_text()
     for row in (
       "after I + II",
       "after III, λ_R 0.5",
       "control: III without L_C",
       "best 3DMM projection",
       "landmark fit, this photo only",
-      "training, paper, seed 0 (stopped)",
+      "evaluation, 6 of test, seed 0",
+      "| paper-0 | joint_reconstruction |",
       "Table 4",
     ):
       self.assertIn(row, page)

@@ -1,3 +1,5 @@
+from unittest import mock
+
 from absl.testing import absltest
 import jax
 import numpy as np
@@ -5,6 +7,7 @@ import numpy as np
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.fitting.batched_fitting import (
   _fit_batch,
+  device_plan,
   fit_model,
   fit_subjects,
 )
@@ -12,6 +15,7 @@ from disentangle3d.fitting.batches import BatchShape
 from disentangle3d.fitting.contour import jaw_contour
 from disentangle3d.fitting.landmark_fitting import FitOptions
 from experiments.benchmarks.known_faces import known_faces
+from experiments.study.people import training_people
 from tests.fixtures import random_morphable_model
 
 _OPTIONS = FitOptions(max_iterations=5)
@@ -86,6 +90,37 @@ class FitSubjectsTest(absltest.TestCase):
       options=FitOptions(max_iterations=2, extrapolated_rounds=0),
     )
     self.assertLessEqual(_fit_batch._cache_size() - before, 2)
+
+  def test_where_compiling_is_dear_all_subjects_share_one_program(self):
+    sizes = training_people(634, 29_331, seed=0).counts
+    self.assertGreater(len(device_plan(sizes)), 1)
+    with mock.patch("jax.default_backend", return_value="gpu"):
+      (shape,) = device_plan(sizes)
+    self.assertEqual(shape.images, sizes.max())
+    self.assertLessEqual(shape.images * shape.subjects, 65_536)
+    # At the paper's own size padding is dearer than another program.
+    with mock.patch("jax.default_backend", return_value="gpu"):
+      shapes = device_plan(training_people(10_575, 488_848, seed=0).counts)
+    self.assertBetween(len(shapes), 2, 3)
+
+  def test_a_program_has_few_matrix_products(self):
+    # An accelerator's compiler tunes each by itself.
+    small = fit_model(
+      procedural_face_model(
+        num_vertices=1000, identity_dim=6, expression_dim=3
+      ),
+      moving_contour=True,
+    )
+    lowered = _fit_batch.lower(
+      small.model,
+      np.zeros((2, 3, 68, 2), np.float32),
+      np.ones((2, 3, 68), np.float32),
+      small.contour,
+      np.ones((2, 3), bool),
+      None,
+      options=FitOptions(),
+    )
+    self.assertLessEqual(lowered.as_text().count("stablehlo.dot_general"), 22)
 
   def test_a_rejected_image_does_not_spoil_its_subject(self):
     model = random_morphable_model()
