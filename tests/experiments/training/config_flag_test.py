@@ -12,6 +12,7 @@ from absl import app, flags
 from absl.testing import absltest, parameterized
 
 from data_prep.stages import command_line, flag_words
+from experiments import configs
 
 _SMOKE = "--config=experiments/configs/smoke.py"
 _LATENTS = "--config.phases.latents"
@@ -112,8 +113,11 @@ class ConfigFlagTest(parameterized.TestCase):
     )
     told, config = _start("train", "--config=demo.py")
     self.assertEqual((told, config.own), ("", 3))
+    folder = pathlib.Path(configs.__file__).parent
+    names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
+    self.assertIn("smoke", names)
     self._told(
-      "nope: no such file, nor a config of this name: default, .*smoke, start$",
+      f"nope: no such file, nor a config of this name: {', '.join(names)}$",
       "train",
       "--config=nope",
     )
