@@ -108,13 +108,13 @@ class RatesTest(absltest.TestCase):
   @pytest.mark.slow
   def test_everything_takes_time_and_the_scale_follows(self):
     config = paper_scale.get_config()
-    config.model.trunk, config.batch_size = "tiny", 4
+    config.model.trunk, config.batch_size = "tiny", 8
     study = open_study(
       self.create_tempdir().full_path + "/study",
       config,
       scale=None,
       morphable_model=None,
-      num_vertices=300,
+      num_vertices=500,
       test_people=4,
       world_seed=0,
       budget=Budget(30),
@@ -132,7 +132,7 @@ class RatesTest(absltest.TestCase):
       config,
       scale=None,
       morphable_model=None,
-      num_vertices=300,
+      num_vertices=500,
       test_people=4,
       world_seed=0,
       budget=Budget(1),
