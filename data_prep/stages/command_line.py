@@ -90,7 +90,8 @@ def run(
         asked = flags.FLAGS[FLAG].value
         keep_programs(asked)
         # What this process starts keeps them there, too.
-        os.environ.update({ENVIRONMENT: asked} if asked else {})
+        if asked:
+          os.environ[ENVIRONMENT] = asked
       main()
 
   app.run(checked, flags_parser=parsed)

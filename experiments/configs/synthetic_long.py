@@ -1,8 +1,7 @@
 r"""What a small trunk learns of the synthetic world in an hour or two on a CPU.
 
 What: tiny trunk, the procedural world's sizes, on 120,000 photos of 15,000
-people with their true coefficients: beyond a few thousand people a network
-learns from the truth what landmarks do not say (docs/measurements/learning.md).
+people with their true coefficients.
 The world: python -m data_prep.render_synthetic --labels=true --people=15000 \
   --photos_per_person=8 --output=set
 Command: python -m experiments.train --config=synthetic_long \

@@ -1,3 +1,4 @@
+import functools
 import pathlib
 
 from absl.testing import absltest, parameterized
@@ -109,7 +110,8 @@ class RatesTest(absltest.TestCase):
   def test_everything_takes_time_and_the_scale_follows(self):
     config = paper_scale.get_config()
     config.model.trunk, config.batch_size = "tiny", 8
-    study = open_study(
+    opened = functools.partial(
+      open_study,
       self.create_tempdir().full_path + "/study",
       config,
       scale=None,
@@ -117,8 +119,8 @@ class RatesTest(absltest.TestCase):
       num_vertices=500,
       test_people=4,
       world_seed=0,
-      budget=Budget(30),
     )
+    study = opened(budget=Budget(30))
     rates = study.plan.rates
     for name in ("render", "fit", "step", "compile"):
       self.assertGreater(getattr(rates, name), 0)
@@ -127,16 +129,7 @@ class RatesTest(absltest.TestCase):
     self.assertEqual(study.scale, study.plan.scale)
     self.assertBetween(study.scale, 1e-5, 1)
     # The same command has the same people, without measuring again.
-    again = open_study(
-      study.workdir,
-      config,
-      scale=None,
-      morphable_model=None,
-      num_vertices=500,
-      test_people=4,
-      world_seed=0,
-      budget=Budget(1),
-    )
+    again = opened(budget=Budget(1))
     self.assertEqual(again.plan, study.plan)
     np.testing.assert_array_equal(again.people.counts, study.people.counts)
 
