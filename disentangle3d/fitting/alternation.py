@@ -17,7 +17,6 @@ from disentangle3d.fitting.camera import (
   PointScatter,
   image_axes,
   refine_camera,
-  small_product,
   start_camera,
 )
 from disentangle3d.fitting.extrapolation import (
@@ -61,8 +60,7 @@ class Estimate:
     scale: `[S, N]`.
     rotation: `[S, N, 3, 3]`.
     scatter: Of points and residuals under the cameras, `[S, N]`.
-    person: Points of the mean with the identity's part, `[S, 3, P]`, mm.
-    points: With the expressions' part too, `[S, N, 3, P]`, mm.
+    points: `[S, N, 3, P]`, mm.
     residuals: About their weighted mean, `[S, N, 2, P]`, px.
     objective: `[S]`.
   """
@@ -72,7 +70,6 @@ class Estimate:
   scale: Float[Array, "S N"]
   rotation: Float[Array, "S N 3 3"]
   scatter: PointScatter
-  person: Float[Array, "S 3 P"]
   points: Float[Array, "S N 3 P"]
   residuals: Float[Array, "S N 2 P"]
   objective: Float[Array, "S"]
@@ -106,20 +103,19 @@ def start(
 ) -> State:
   """The prior's means and the closed-form cameras of their shapes."""
   subjects, images = observed.weights.shape[:2]
-  sides = basis.mean.shape[-2:]
-  person = jnp.broadcast_to(basis.mean, (subjects, *sides))
-  points = jnp.broadcast_to(person[:, None], (subjects, images, *sides))
+  points = jnp.broadcast_to(
+    basis.mean[..., None, :, :], (subjects, images, *basis.mean.shape[-2:])
+  )
   scatter = _scatter(observed, points, observed.landmarks)
   scale, rotation = start_camera(scatter.points, scatter.residuals)
   observed = with_noise(basis, observed, scale, rotation, options)
   estimate = _evaluate(
+    basis,
     observed,
     jnp.zeros((subjects, basis.identity.shape[0]), jnp.float32),
     jnp.zeros((subjects, images, basis.expression.shape[0]), jnp.float32),
     scale,
     rotation,
-    person,
-    points,
     options,
   )
   iterate = _iterate(observed, estimate)
@@ -147,13 +143,12 @@ def alternate(basis: LandmarkBasis, state: State, options: FitOptions) -> State:
   if not are_fixed(basis, options):
     observed = _reweigh(basis, state, options)
     old = _evaluate(
+      basis,
       observed,
       old.identity,
       old.expression,
       old.scale,
       old.rotation,
-      old.person,
-      old.points,
       options,
     )
   new = _round(basis, observed, old, options)
@@ -186,14 +181,12 @@ def _go_on(
   proposal = extrapolate(
     _iterate(observed, new), past, prior=options.landmark_std_px**2
   )
-  person = _person(basis, proposal.identity)
   further = _evaluate(
+    basis,
     observed,
     proposal.identity,
     proposal.expression,
     *scaled_rotation(proposal.axes),
-    person,
-    person[:, None] + combine(proposal.expression, basis.expression),
     options,
   )
   return _select(further.objective < new.objective, further, new)
@@ -253,14 +246,14 @@ def _round(
     tolerance=options.solver_tolerance,
     max_iterations=options.max_solver_iterations,
   )
+  points = old.points
   expression = step(
     basis.expression,
     _metric(observed, axes),
-    _force(observed, axes, _residuals(observed, axes, old.points)),
+    _force(observed, axes, _residuals(observed, axes, points)),
     old.expression,
   )
-  moved = combine(expression, basis.expression)
-  points = old.person[:, None] + moved
+  points = points + combine(expression - old.expression, basis.expression)
   force = _force(observed, axes, _residuals(observed, axes, points))
   identity = step(
     basis.identity,
@@ -268,29 +261,21 @@ def _round(
     jnp.sum(force, 1),
     old.identity,
   )
-  person = _person(basis, identity)
   return _evaluate(
-    observed,
-    identity,
-    expression,
-    scale,
-    rotation,
-    person,
-    person[:, None] + moved,
-    options,
+    basis, observed, identity, expression, scale, rotation, options
   )
 
 
 def _evaluate(
+  basis: LandmarkBasis,
   observed: Observed,
   identity: Array,
   expression: Array,
   scale: Array,
   rotation: Array,
-  person: Array,
-  points: Array,
   options: FitOptions,
 ) -> Estimate:
+  points = _landmark_shapes(basis, identity, expression)
   residuals = _residuals(observed, image_axes(scale, rotation), points)
   cost = robust_cost(squared_distances(observed, residuals), options)
   prior = jnp.sum(identity**2, -1) + jnp.sum(expression**2, (-2, -1))
@@ -300,7 +285,6 @@ def _evaluate(
     scale=scale,
     rotation=rotation,
     scatter=_scatter(observed, points, residuals),
-    person=person,
     points=points,
     residuals=residuals,
     objective=jnp.sum(observed.visible * cost, (-2, -1))
@@ -308,10 +292,13 @@ def _evaluate(
   )
 
 
-def _person(basis: LandmarkBasis, identity: Array) -> Array:
-  """The points of each subject at rest, `[S, 3, P]`, mm."""
-  moved = combine(identity, basis.identity)
-  return moved + jnp.broadcast_to(basis.mean, moved.shape)
+def _landmark_shapes(
+  basis: LandmarkBasis, identity: Array, expression: Array
+) -> Array:
+  """Landmarks of all images, `[S, N, 3, P]`, mm."""
+  person = combine(identity, basis.identity)
+  person = person + jnp.broadcast_to(basis.mean, person.shape)
+  return person[:, None] + combine(expression, basis.expression)
 
 
 def _residuals(observed: Observed, axes: Array, points: Array) -> Array:
@@ -337,7 +324,7 @@ def _metric(observed: Observed, axes: Array) -> Array:
   """What moving a landmark in 3D costs, w axes^T axes, `[S, N, 3, 3, P]`."""
   if observed.noise is not None:
     return pulled_back(observed.noise, axes)
-  metric = small_product(jnp.swapaxes(axes, -1, -2), axes)
+  metric = jnp.einsum("snai,snaj->snij", axes, axes)
   return metric[..., None] * observed.weights[..., None, None, :]
 
 
@@ -345,7 +332,7 @@ def _summed_metric(observed: Observed, axes: Array) -> Array:
   """`_metric` summed over a subject's images, `[S, 3, 3, P]`."""
   if observed.noise is not None:
     return jnp.sum(pulled_back(observed.noise, axes), 1)
-  metric = small_product(jnp.swapaxes(axes, -1, -2), axes)
+  metric = jnp.einsum("snai,snaj->snij", axes, axes)
   return jnp.einsum("snij,snl->sijl", metric, observed.weights)
 
 
@@ -369,7 +356,8 @@ def _scatter(
   points = points - jnp.sum(share * points, -1)[..., None]
   if observed.noise is not None:
     return whitened_scatter(observed.noise, points, residuals)
-  both = jnp.einsum(
-    "snal,snil->snai", jnp.concatenate([points, residuals], -2), share * points
+  weighted = share * points
+  return PointScatter(
+    points=jnp.einsum("snil,snjl->snij", points, weighted),
+    residuals=jnp.einsum("snal,snil->snai", residuals, weighted),
   )
-  return PointScatter(points=both[..., :3, :], residuals=both[..., 3:, :])

@@ -140,7 +140,7 @@ def start_camera(
   )
   axes = image_axes(jnp.ones_like(spread), rotation)
   along = jnp.sum(axes * landmarks_scatter, (-2, -1))
-  length = jnp.sum(small_product(axes, points_scatter) * axes, (-2, -1))
+  length = jnp.einsum("...ai,...ij,...aj->...", axes, points_scatter, axes)
   # Points that all project onto one place say nothing about the scale.
   usable = length > _RIDGE * spread
   scale = along / jnp.where(usable, length, 1.0)
@@ -175,7 +175,7 @@ def refine_camera(
     scale, rotation, residuals, damping = state
     change = _gauss_newton(scale, rotation, scatter.points, residuals, damping)
     growth = jnp.expm1(jnp.clip(change[..., 0], -1.0, 1.0))
-    turn = small_product(_turn(change[..., 1:]), rotation)
+    turn = _turn(change[..., 1:]) @ rotation
     # Not the difference of two image_axes: its rounding would decide over
     # the last steps.
     grown = turn + growth[..., None, None] * (rotation + turn)
@@ -206,17 +206,6 @@ def image_axes(
   flip = jnp.asarray([1.0, -1.0], rotation.dtype)
   signs = flip.reshape((1,) * (rotation.ndim - 2) + (2, 1))
   return scale[..., None, None] * signs * rotation[..., :2, :]
-
-
-def small_product(
-  one: Float[Array, "... A K"], other: Float[Array, "... K B"]
-) -> Float[Array, "... A B"]:
-  """The product of tiny matrices, written out.
-
-  As a sum it is a part of the loop around it; an accelerator's compiler tunes
-  each product by itself, which takes it seconds.
-  """
-  return jnp.sum(one[..., :, :, None] * other[..., None, :, :], -2)
 
 
 def solve_positive_definite(
@@ -296,23 +285,18 @@ def _gauss_newton(
 ) -> Array:
   """The damped step `[..., 4]`: log scale, then the rotation vector."""
   # In camera axes, where the tangents are constant 2x3 matrices.
-  back = jnp.swapaxes(rotation, -1, -2)
-  turned_residuals = small_product(residuals, back)
+  turned_residuals = residuals @ jnp.swapaxes(rotation, -1, -2)
   tangents = jnp.asarray(TANGENTS, rotation.dtype)
-  tangents = tangents.reshape((1,) * (rotation.ndim - 2) + tangents.shape)
-  gradient = jnp.sum(tangents * turned_residuals[..., None, :, :], (-2, -1))
+  gradient = jnp.einsum("kai,...ai->...k", tangents, turned_residuals)
   if _has_matrix_weights(points_scatter, residuals):
-    turned = small_product(tangents, rotation[..., None, :, :])
+    turned = jnp.einsum("kai,...ij->...kaj", tangents, rotation)
     normal = jnp.einsum(
       "...kai,...aibj,...mbj->...km", turned, points_scatter, turned
     )
     spread = jnp.einsum("...aiai->...", points_scatter) / 2
   else:
-    turned = small_product(small_product(rotation, points_scatter), back)
-    half = small_product(tangents, turned[..., None, :, :])
-    normal = jnp.sum(
-      half[..., :, None, :, :] * tangents[..., None, :, :, :], (-2, -1)
-    )
+    turned = rotation @ points_scatter @ jnp.swapaxes(rotation, -1, -2)
+    normal = jnp.einsum("kai,...ij,maj->...km", tangents, turned, tangents)
     spread = jnp.trace(points_scatter, axis1=-2, axis2=-1)
   # The floor makes directions that no point determines stand still.
   diagonal = jnp.diagonal(normal, axis1=-2, axis2=-1)
@@ -327,7 +311,7 @@ def _scattered(points_scatter: Array, axes: Array) -> Array:
   """The scatter of `axes` x against the points, `[..., 2, 3]`."""
   if _has_matrix_weights(points_scatter, axes):
     return jnp.einsum("...aibj,...bj->...ai", points_scatter, axes)
-  return small_product(axes, points_scatter)
+  return axes @ points_scatter
 
 
 def _has_matrix_weights(points_scatter: Array, axes: Array) -> bool:
@@ -342,16 +326,13 @@ def _turn(vector: Array) -> Array:
   angle = jnp.sqrt(jnp.where(small, 1.0, square))
   sinc = jnp.where(small, 1 - square / 6, jnp.sin(angle) / angle)
   cosc = jnp.where(small, 0.5 - square / 24, (1 - jnp.cos(angle)) / angle**2)
-  axes = jnp.asarray(_CROSS).reshape((1,) * (vector.ndim - 1) + _CROSS.shape)
-  cross = jnp.sum(vector[..., None, None] * axes, -3)
-  return sinc[..., None, None] * cross + cosc[..., None, None] * small_product(
-    cross, cross
-  )
+  cross = jnp.einsum("...k,kij->...ij", vector, jnp.asarray(_CROSS))
+  return sinc[..., None, None] * cross + cosc[..., None, None] * cross @ cross
 
 
 def _orthonormal(rotation: Array) -> Array:
   """Takes off what rounding added: one Newton step to the nearest rotation."""
   eye = jnp.eye(3, dtype=rotation.dtype)
   eye = eye.reshape((1,) * (rotation.ndim - 2) + (3, 3))
-  gram = small_product(rotation, jnp.swapaxes(rotation, -1, -2))
-  return small_product(0.5 * (3 * eye - gram), rotation)
+  gram = rotation @ jnp.swapaxes(rotation, -1, -2)
+  return 0.5 * (3 * eye - gram) @ rotation

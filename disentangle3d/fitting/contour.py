@@ -124,8 +124,8 @@ def visible_candidates(
   check_array("axes", axes, "... 2 3")
   upwards = axes[..., :, 1]
   across = jnp.stack([-upwards[..., 1], upwards[..., 0]], -1)
-  direction = jnp.sum(across[..., None] * axes, -2)
-  outwards = jnp.sum(direction[..., None, None] * points, -3)
+  direction = jnp.einsum("...a,...ai->...i", across, axes)
+  outwards = jnp.einsum("...i,...ilc->...lc", direction, points)
   # The nose points to the side turned away.
   far = jnp.sign(direction[..., 2])[..., None]
   side = jnp.sign(points[..., 0, :, 0])

@@ -61,15 +61,15 @@ def extrapolate(present: Iterate, past: Iterate, *, prior: float) -> Iterate:
   length = jnp.sqrt(jnp.sum(rows * rows, -1))
   length = jnp.where(length > 0, length, 1.0)
   rows = rows / length[..., None]
-  newest = _rows(jax.tree.map(lambda new: new[:, None], present), prior)
-  products = jnp.einsum(
-    "smk,snk->smn", rows, jnp.concatenate([rows, newest], 1)
-  )
-  gram, target = products[..., :-1], -products[..., -1]
+  gram = jnp.einsum("smk,snk->smn", rows, rows)
   gram = gram + _RIDGE * jnp.eye(gram.shape[-1], dtype=gram.dtype)[None]
+  newest = _rows(jax.tree.map(lambda new: new[:, None], present), prior)
+  target = -jnp.einsum("smk,sk->sm", rows, newest[:, 0])
   weights = solve_positive_definite(gram, target) / length
   return jax.tree.map(
-    lambda new, step: new + _weighted_sum(weights, step), present, steps
+    lambda new, step: new + jnp.einsum("sm,sm...->s...", weights, step),
+    present,
+    steps,
   )
 
 
@@ -110,12 +110,6 @@ def _rows(iterate: Iterate, prior: float) -> Array:
   return jnp.concatenate(
     [part.reshape(*part.shape[:2], -1) for part in parts], -1
   )
-
-
-def _weighted_sum(weights: Array, steps: Array) -> Array:
-  """sum_m weights_m steps_m, `[S, M]` and `[S, M, ...]`."""
-  along = weights.reshape(*weights.shape, *(1,) * (steps.ndim - 2))
-  return jnp.sum(along * steps, 1)
 
 
 def _unit(vector: Array) -> Array:

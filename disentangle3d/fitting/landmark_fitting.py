@@ -205,7 +205,7 @@ def _result(
   translation = (
     observed.mean
     + jnp.sum(share * observed.landmarks, -1)
-    - jnp.sum(axes * centroid[..., None, :], -1)
+    - jnp.einsum("snai,sni->sna", axes, centroid)
   )
   if observed.noise is not None:
     # The residuals' mean is not where the whitened objective wants it.

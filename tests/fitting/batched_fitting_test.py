@@ -103,25 +103,6 @@ class FitSubjectsTest(absltest.TestCase):
       shapes = device_plan(training_people(10_575, 488_848, seed=0).counts)
     self.assertBetween(len(shapes), 2, 3)
 
-  def test_a_program_has_few_matrix_products(self):
-    # An accelerator's compiler tunes each by itself.
-    small = fit_model(
-      procedural_face_model(
-        num_vertices=1000, identity_dim=6, expression_dim=3
-      ),
-      moving_contour=True,
-    )
-    lowered = _fit_batch.lower(
-      small.model,
-      np.zeros((2, 3, 68, 2), np.float32),
-      np.ones((2, 3, 68), np.float32),
-      small.contour,
-      np.ones((2, 3), bool),
-      None,
-      options=FitOptions(),
-    )
-    self.assertLessEqual(lowered.as_text().count("stablehlo.dot_general"), 22)
-
   def test_a_rejected_image_does_not_spoil_its_subject(self):
     model = random_morphable_model()
     faces = known_faces(model, 3, 4, noise_px=0.3)
