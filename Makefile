@@ -22,10 +22,11 @@ demo: $(INSTALLED)
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-# Khronos' validator of GLB files, and a server that speaks S3's protocol; without
-# them the tests that want them are skipped.
+# Khronos' validator of GLB files, and servers that speak the protocols of s3://
+# and gs://; without them the tests that want them are skipped.
 test-slow: $(VENV)/.installed-dev
 	-$(PIP) "moto[server]>=5.0" "s3fs>=2024.6"
+	-$(PIP) "gcp-storage-emulator>=2026.7" "gcsfs>=2024.6"
 	-npm install --silent --prefix $(VENV) gltf-validator@2.0.0-dev.3.10
 	$(BIN)/python -m pytest -m slow
 

@@ -1,6 +1,7 @@
 """Tiny seeded models and paths that several tests share."""
 
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -23,6 +24,13 @@ def run_program(program: str) -> "subprocess.CompletedProcess[str]":
     timeout=200,
     check=False,
   )
+
+
+def free_port() -> int:
+  """A port that nobody listens on now."""
+  with socket.socket() as found:
+    found.bind(("127.0.0.1", 0))
+    return found.getsockname()[1]
 
 
 def random_morphable_model(

@@ -29,7 +29,7 @@ from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.input_pipeline import RecordReader
 from experiments.benchmarks.known_faces import known_faces
 from tests.data_prep import ray_nodes
-from tests.fixtures import random_morphable_model
+from tests.fixtures import free_port, random_morphable_model
 
 _PEOPLE, _PHOTOS = 3, 2
 _MODEL = random_morphable_model(identity_dim=6, expression_dim=3)
@@ -155,10 +155,10 @@ class StoreStagesTest(absltest.TestCase):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-class S3Test(absltest.TestCase):
-  """S3's own protocol, spoken with a server on this machine."""
+class ServerTest(absltest.TestCase):
+  """A store's own protocol, spoken with a server on this machine."""
 
-  def test_workers_on_ray_write_the_bytes_of_a_disk(self):
+  def test_amazons(self):
     for package in ("s3fs", "moto"):
       pytest.importorskip(package)
     from moto.server import ThreadedMotoServer
@@ -166,35 +166,66 @@ class S3Test(absltest.TestCase):
     server = ThreadedMotoServer("127.0.0.1", port=0)
     server.start()
     self.addCleanup(server.stop)
+    self._check(
+      "s3",
+      {
+        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+        "AWS_ACCESS_KEY_ID": "anyone",
+        "AWS_SECRET_ACCESS_KEY": "anything",
+        "AWS_DEFAULT_REGION": "us-east-1",
+      },
+    )
+
+  def test_googles(self):
+    # Read as gcsfs is imported: an emulator speaks no gRPC.
+    self.enterContext(
+      mock.patch.dict(os.environ, GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT="false")
+    )
+    for package in ("gcsfs", "gcp_storage_emulator"):
+      pytest.importorskip(package)
+    from gcp_storage_emulator.server import create_server
+
+    port = free_port()
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    self.addCleanup(server.stop)
+    self._check(
+      "gs",
+      {
+        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+        "FSSPEC_GS_TOKEN": "anon",
+        "FSSPEC_GS_PROJECT": "anything",
+      },
+    )
+
+  def _check(self, scheme: str, environment: dict[str, str]) -> None:
+    """Workers on Ray write the bytes of a disk, and they can be read."""
     # Ray's processes inherit it.
-    environment = {
-      "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-      "AWS_ACCESS_KEY_ID": "anyone",
-      "AWS_SECRET_ACCESS_KEY": "anything",
-      "AWS_DEFAULT_REGION": "us-east-1",
-    }
     self.enterContext(mock.patch.dict(os.environ, environment))
-    store = fsspec.filesystem("s3", skip_instance_cache=True)
+    self.enterContext(mock.patch.dict(fsspec.config.conf))
+    fsspec.config.set_conf_env(fsspec.config.conf)
+    store = fsspec.filesystem(scheme, skip_instance_cache=True)
     store.mkdir("bucket")
     folder = pathlib.Path(self.create_tempdir().full_path)
     _write_photos(folder)
     set_zip = shutil.make_archive(str(folder / "set"), "zip", folder, "photos")
     store.put_file(set_zip, "bucket/set.zip")
     _prepare(pathlib.Path(set_zip), folder, folder / "out", crops="tar")
-    out = as_path("s3://bucket/out")
+    bucket = as_path(f"{scheme}://bucket")
+    out = bucket / "out"
     with ray_nodes.two_nodes() as cluster:
       engine = RayEngine(cluster.address)
-      _prepare(as_path("s3://bucket/set.zip"), folder, out, "tar", engine)
+      _prepare(bucket / "set.zip", folder, out, "tar", engine)
     expected = _files(folder / "out")
     self.assertEqual(set(out.names()), set(expected))
     for name, content in expected.items():
       self.assertEqual((out / name).read_bytes(), content, name)
-    disk, s3 = (
+    disk, stored = (
       RecordReader(open_dataset(where, "train"))
-      for where in (folder / "out/dataset", "s3://bucket/out/dataset")
+      for where in (folder / "out/dataset", f"{bucket}/out/dataset")
     )
     every = range(len(disk))
-    chex.assert_trees_all_equal(s3.read(every), disk.read(every))
+    chex.assert_trees_all_equal(stored.read(every), disk.read(every))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from disentangle3d.training.export import load_network
 from disentangle3d.training.run_files import read_metrics
-from tests.fixtures import REPOSITORY
+from tests.fixtures import REPOSITORY, free_port
 from tests.training.cases import write_tiny_dataset
 
 # Two processes that compile, on a machine with other work.
@@ -31,12 +30,6 @@ _SIZES = (
   "--config.identity_head.sharded=True",
   "--config.log_every=1",
 )
-
-
-def _free_port():
-  with socket.socket() as found:
-    found.bind(("localhost", 0))
-    return found.getsockname()[1]
 
 
 def _start(workdir, dataset, *arguments, devices, environment=None):
@@ -69,7 +62,7 @@ def _start(workdir, dataset, *arguments, devices, environment=None):
 
 
 def _start_two(workdir, dataset, *arguments):
-  address = f"localhost:{_free_port()}"
+  address = f"localhost:{free_port()}"
   return [
     _start(
       workdir,
