@@ -18,7 +18,6 @@ from absl import flags, logging
 from data_prep.faces.detection import (
   PAPER,
   PHOTOS_PER_SHARD,
-  SECOND_THRESHOLDS,
   FaceSource,
   detect_faces,
   list_source,
@@ -26,6 +25,7 @@ from data_prep.faces.detection import (
 )
 from data_prep.faces.detection_rows import CHOICES
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Settings
+from data_prep.faces.second_look import SECOND_THRESHOLDS
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import list_set
 from data_prep.stages import command_line
@@ -67,9 +67,9 @@ def define_flags() -> None:
   )
   flags.DEFINE_list(
     "second_thresholds",
-    [],
-    "The same of a second look at photographs in which no face was found, e.g."
-    f" {','.join(map(str, SECOND_THRESHOLDS))}; empty looks once.",
+    [str(threshold) for threshold in SECOND_THRESHOLDS],
+    "The same of a second look, with a margin around the photograph, where no"
+    " face was found; empty looks once.",
   )
   flags.DEFINE_enum(
     "faces",

@@ -8,8 +8,6 @@ import pathlib
 import types
 from typing import Any
 
-import numpy as np
-
 from data_prep.faces.detection_rows import (
   LIST_NAME,
   NAME,
@@ -21,13 +19,9 @@ from data_prep.faces.detection_rows import (
   row_given_up,
 )
 from data_prep.faces.five_point_lists import read_five_points
-from data_prep.faces.mtcnn.detector import (
-  DETECTION_SIDE,
-  Detector,
-  Faces,
-  Settings,
-)
+from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Settings
 from data_prep.faces.mtcnn.weights import LICENCES
+from data_prep.faces.second_look import SECOND_THRESHOLDS, looking_twice
 from data_prep.photos.decoding import MOST_MEGAPIXELS
 from data_prep.photos.photo_sets import Photo
 from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
@@ -43,11 +37,6 @@ PHOTOS_PER_SHARD = 512
 
 
 PAPER = Settings()
-
-
-# Of a second look, which finds three quarters of the faces that the first
-# misses.
-SECOND_THRESHOLDS = (0.5, 0.6, 0.7)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +64,7 @@ class FaceSource:
 def mtcnn_source(
   settings: Settings = PAPER,
   *,
-  second_thresholds: tuple[float, float, float] | None = None,
+  second_thresholds: tuple[float, float, float] | None = SECOND_THRESHOLDS,
   faces: Choice = "centre",
   side: int = DETECTION_SIDE,
   most_megapixels: float = MOST_MEGAPIXELS,
@@ -98,12 +87,13 @@ def mtcnn_source(
     ValueError: A setting is out of its range.
   """
   given = find
-  find = find or Detector(settings, side=side).detect
   told: dict[str, Any] = {}
-  if second_thresholds is not None:
-    told["second_thresholds"] = second_thresholds
-    again = dataclasses.replace(settings, thresholds=second_thresholds)
-    find = looking_again(find, Detector(again, side=side).detect)
+  if find is None:
+    detector = Detector(settings, side=side)
+    find = detector.detect
+    if second_thresholds is not None:
+      told["second_thresholds"] = second_thresholds
+      find = looking_twice(detector, second_thresholds)
 
   def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
     for loaded in read_ahead(photos, side, most_megapixels):
@@ -128,21 +118,6 @@ def mtcnn_source(
       find=given,
     ),
   )
-
-
-def looking_again(find: FindFaces, again: FindFaces) -> FindFaces:
-  """Finds faces as `find`, and as `again` where that finds none."""
-
-  def both(photos: Sequence[np.ndarray]) -> list[Faces]:
-    found = find(photos)
-    empty = [place for place, one in enumerate(found) if not len(one.boxes)]
-    if empty:
-      second = again([photos[place] for place in empty])
-      for place, one in zip(empty, second, strict=True):
-        found[place] = one
-    return found
-
-  return both
 
 
 def list_source(path: pathlib.Path) -> FaceSource:

@@ -18,6 +18,7 @@ import numpy as np
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Faces
+from data_prep.faces.second_look import looking_twice
 from data_prep.photos.crops import crop_matrix, warp_crop
 from data_prep.photos.loose_photos import read_loose_photo
 from data_prep.stages.rows import PhotoRow
@@ -85,7 +86,7 @@ class FaceFinder:
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed.
     """
-    self._find = find or Detector(side=side, most_photos=1).detect
+    self._find = find or looking_twice(Detector(side=side, most_photos=1))
     self._locate = locate or DlibLocator().locate
 
   def find(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[FoundFace]:

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Float, UInt8
 import numpy as np
 
-from data_prep.faces.detection_rows import choose_faces
+from data_prep.faces.detection_rows import FindFaces, choose_faces
 from data_prep.faces.locators import LocatedFace, NoFaceError, inside_photo
 from data_prep.faces.mtcnn.detector import Detector
+from data_prep.faces.second_look import looking_twice
 from data_prep.photos.crops import Template, warp_crop
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.network.compilation import cpu_compiler_options
@@ -224,12 +225,12 @@ def _given_box(row: PhotoRow | None) -> np.ndarray | None:
 
 
 @functools.cache
-def _detector() -> Detector:
-  return Detector(most_photos=1)
+def _find() -> FindFaces:
+  return looking_twice(Detector(most_photos=1))
 
 
 def _nearest_box(photo: np.ndarray) -> np.ndarray:
-  (faces,) = _detector().detect([photo])
+  (faces,) = _find()([photo])
   chosen = choose_faces(faces, photo.shape[:2], "centre")
   if not chosen:
     raise NoFaceError("no face found")

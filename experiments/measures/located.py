@@ -8,11 +8,11 @@ import time
 from jaxtyping import Bool, Float
 import numpy as np
 
-from data_prep.faces.detection import SECOND_THRESHOLDS, looking_again
 from data_prep.faces.detection_rows import choose_faces
 from data_prep.faces.locators import Locator, NoFaceError
-from data_prep.faces.mtcnn.detector import Detector, Settings
+from data_prep.faces.mtcnn.detector import Detector
 from data_prep.faces.network_locator import box_of_points
+from data_prep.faces.second_look import looking_twice
 from data_prep.stages.progress import progress
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.evaluation.landmark_scores import normalised_errors
@@ -87,11 +87,7 @@ def _detected(faces: LandmarkSet) -> list[np.ndarray | None]:
 
   With a second look where the first finds nothing.
   """
-  first_look, second_look = (
-    Detector(Settings(thresholds=thresholds)).detect
-    for thresholds in (Settings().thresholds, SECOND_THRESHOLDS)
-  )
-  find = looking_again(first_look, second_look)
+  find = looking_twice(Detector())
   boxes: list[np.ndarray | None] = []
   with progress("detect", total=len(faces.images)) as update:
     for first in range(0, len(faces.images), _AT_ONCE):

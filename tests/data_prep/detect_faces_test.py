@@ -6,13 +6,8 @@ from absl.testing import absltest
 import numpy as np
 from PIL import Image
 
-from data_prep.faces.detection import (
-  detect_faces,
-  list_source,
-  looking_again,
-  mtcnn_source,
-)
-from data_prep.faces.mtcnn.detector import Faces, Settings
+from data_prep.faces.detection import detect_faces, list_source, mtcnn_source
+from data_prep.faces.mtcnn.detector import Settings
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages.about import read_licences
 from data_prep.stages.folder import Share
@@ -68,29 +63,6 @@ class DetectFacesTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "begun with factor 0.709"):
       other = mtcnn_source(Settings(factor=0.85))
       detect_faces(everything, self.output, other, photos_per_shard=3)
-
-  def test_a_second_look_is_at_photos_without_a_face_alone(self):
-    def finder(least, seen):
-      def find(photos):
-        seen.extend(int(photo[0, 0, 0]) for photo in photos)
-        kept = [int(photo[0, 0, 0] >= least) for photo in photos]
-        return [
-          Faces(np.ones((n, 4)), np.full((n, 5, 2), least), np.ones(n))
-          for n in kept
-        ]
-
-      return find
-
-    first, second = [], []
-    find = looking_again(finder(100, first), finder(50, second))
-    photos = [np.full((9, 9, 3), v, np.uint8) for v in (200, 70, 10, 120)]
-    found = find(photos)
-    self.assertEqual(first, [200, 70, 10, 120])
-    self.assertEqual(second, [70, 10])
-    self.assertEqual([len(one.boxes) for one in found], [1, 1, 0, 1])
-    self.assertEqual(found[1].points[0, 0, 0], 50)
-    find(photos[:1])
-    self.assertEqual(second, [70, 10])
 
   def test_points_from_a_list_in_shares(self):
     for name in ("1", "2", "3"):

@@ -8,30 +8,18 @@ order of their size.
 
 from collections.abc import Sequence
 import concurrent.futures
+import copy
 import dataclasses
 import functools
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Float, UInt8
 import numpy as np
 
-from data_prep.faces.mtcnn import boxes as box_steps
-from data_prep.faces.mtcnn.networks import (
-  ONET_SIZE,
-  PNET_STRIDE,
-  PNET_WINDOW,
-  RNET_SIZE,
-  onet,
-  pnet,
-  pnet_map_size,
-  prepare_weights,
-  rnet,
-)
-from data_prep.faces.mtcnn.patches import crop_patches, map_present, pack_pixels
+from data_prep.faces.mtcnn.cascade import detect
+from data_prep.faces.mtcnn.networks import PNET_WINDOW, prepare_weights
 from data_prep.faces.mtcnn.pyramid import (
-  STRIP_ROWS,
   PhotoCanvas,
   canvases,
   choose_canvas,
@@ -47,16 +35,6 @@ from disentangle3d.types import UserError
 # photos up to it.
 DETECTION_SIDE = 640
 NUM_CANVASES = 3
-# The package's: how much boxes of one level, of all levels, and after each
-# network may cover each other.
-_PNET_LEVEL_OVERLAP = 0.5
-_OVERLAP = 0.7
-# The best so many boxes of a photo enter the first suppression and leave the
-# second network; a photo of a crowd has more.
-_PROPOSALS = 1024
-_REFINED = 256
-_RNET_AT_ONCE = 64
-_ONET_AT_ONCE = 16
 # Pixels in a batch: memory goes with it, about 1 kB each.
 _BATCH_PIXELS = 1 << 20
 _MOST_PHOTOS = 64
@@ -130,10 +108,19 @@ class Detector:
       factor=settings.factor,
     )
     self._weights = jax.device_put(prepare_weights(load_weights()))
+    # Its own, so that they can be counted.
     self._programs = jax.jit(
-      functools.partial(_detect, settings=settings),
-      compiler_options=cpu_compiler_options(),
+      functools.partial(detect), compiler_options=cpu_compiler_options()
     )
+
+  def with_thresholds(
+    self, thresholds: tuple[float, float, float]
+  ) -> "Detector":
+    """One of other thresholds, which shares the programs."""
+    other = copy.copy(self)
+    other.settings = dataclasses.replace(self.settings, thresholds=thresholds)
+    _check_settings(other.settings)
+    return other
 
   def detect(self, photos: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Faces]:
     """Finds the faces of any number of photos of any sizes.
@@ -201,7 +188,14 @@ class Detector:
       count=count,
     )
     boxes, points, scores = jax.device_get(
-      self._programs(self._weights, images, sizes, **vars(mosaics))
+      self._programs(
+        self._weights,
+        images,
+        sizes,
+        **vars(mosaics),
+        scales=_level_scales(mosaics.ends.shape[1], self.settings),
+        thresholds=np.asarray(self.settings.thresholds, np.float32),
+      )
     )
     return [
       _faces_of(boxes[row], points[row], scores[row], photo.shape, factors)
@@ -219,138 +213,10 @@ def batch_size(canvas: PhotoCanvas) -> int:
   return max(1, min(_MOST_PHOTOS, _BATCH_PIXELS // canvas.pixels))
 
 
-def _detect(
-  weights: dict[str, dict[str, Array]],
-  images: UInt8[Array, "B N 3"],
-  sizes: Int[Array, "B 2"],
-  *,
-  strips: Float[Array, "N P S 3"],
-  inside: Bool[Array, "N P S"],
-  count: Int[Array, ""],
-  windows: Int[Array, "B W"],
-  ends: Int[Array, "B L"],
-  corners: Int[Array, "B L 2"],
-  settings: Settings,
-) -> tuple[Array, Array, Array]:
-  """Boxes `[B, R, 4]`, points `[B, R, 5, 2]`, scores `[B, R]`, 0 if none."""
-  score, offset = _look_at_strips(weights["pnet"], strips, inside, count)
-  boxes, present = _propose(score, offset, windows, ends, corners, settings)
-  photo = pack_pixels(images)
-
-  def judge_rnet(owner: Array, boxes: Array) -> Array:
-    patches = crop_patches(photo, sizes, owner, boxes, RNET_SIZE)
-    score, offsets = rnet(weights["rnet"], patches)
-    return jnp.concatenate([score[:, None], offsets], -1)
-
-  judged = map_present(
-    judge_rnet, boxes, present, columns=5, at_once=_RNET_AT_ONCE
-  )
-  scores = jnp.where(present, judged[..., 0], 0.0)
-  boxes = box_steps.refine(boxes, judged[..., 1:])
-  scores, boxes = _best(scores, _REFINED, boxes)
-  present = box_steps.suppress(
-    boxes, scores > settings.thresholds[1], most=_OVERLAP
-  )
-  boxes = box_steps.square(boxes)
-
-  def judge_onet(owner: Array, boxes: Array) -> Array:
-    patches = crop_patches(photo, sizes, owner, boxes, ONET_SIZE)
-    score, offsets, points = onet(weights["onet"], patches)
-    return jnp.concatenate([score[:, None], offsets, points], -1)
-
-  judged = map_present(
-    judge_onet, boxes, present, columns=15, at_once=_ONET_AT_ONCE
-  )
-  points = box_steps.points_in_photo(boxes, judged[..., 5:])
-  boxes = box_steps.refine(boxes, judged[..., 1:5])
-  scores, boxes, points = _best(
-    jnp.where(present, judged[..., 0], 0.0), _REFINED, boxes, points
-  )
-  present = box_steps.suppress(
-    boxes, scores > settings.thresholds[2], most=_OVERLAP, over="smaller"
-  )
-  return boxes, points, jnp.where(present, scores, 0.0)
-
-
-def _look_at_strips(
-  weights: dict[str, Array],
-  strips: Float[Array, "N P S 3"],
-  inside: Bool[Array, "N P S"],
-  count: Int[Array, ""],
-) -> tuple[Float[Array, "N h w"], Float[Array, "N h w 4"]]:
-  """The proposal network's scores and offsets; one map, strip below strip."""
-
-  def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    place, scores, offsets = state
-    score, offset = pnet(weights, strips[place][None], inside[place][None])
-    return (
-      place + 1,
-      scores.at[place].set(score[0]),
-      offsets.at[place].set(offset[0]),
-    )
-
-  shape = (len(strips), STRIP_ROWS, pnet_map_size(strips.shape[2]))
-  start = jnp.zeros((), count.dtype)
-  scores = jnp.zeros(shape, jnp.float32)
-  offsets = jnp.zeros((*shape, 4), jnp.float32)
-  return jax.lax.while_loop(
-    lambda state: state[0] < count, step, (start, scores, offsets)
-  )[1:]
-
-
-def _propose(
-  score: Float[Array, "N h w"],
-  offset: Float[Array, "N h w 4"],
-  windows: Int[Array, "B W"],
-  ends: Int[Array, "B L"],
-  corners: Int[Array, "B L 2"],
-  settings: Settings,
-) -> tuple[Array, Array]:
-  """Squares where a face may be, `[B, P, 4]`, and which there are."""
-  across = score.shape[-1]
-  number = jnp.arange(windows.shape[1], dtype=jnp.int32)[None]
-  scores = score.reshape(-1)[windows]
-  scores = jnp.where(number < ends[:, -1:], scores, 0.0)
-  scores, window, number = _best(
-    scores, _PROPOSALS, windows, jnp.broadcast_to(number, windows.shape)
-  )
-  offset = offset.reshape(-1, 4)[window]
-  level = jnp.sum(number[..., None] >= ends[:, None], -1)
-  level = jnp.minimum(level, ends.shape[1] - 1)
-  corner = PNET_STRIDE * jnp.stack([window % across, window // across], -1)
-  corner -= jnp.take_along_axis(corners, level[..., None], axis=1)
-  scale = jnp.asarray(_level_scales(ends.shape[1], settings))[level]
-  box = jnp.concatenate([corner + 1, corner + PNET_WINDOW], -1)
-  boxes = (box + offset * (PNET_WINDOW - 1)) / scale[..., None]
-  present = scores > settings.thresholds[0]
-  present = box_steps.suppress(
-    boxes, present, most=_PNET_LEVEL_OVERLAP, group=level
-  )
-  present = box_steps.suppress(boxes, present, most=_OVERLAP)
-  return box_steps.square(boxes), present
-
-
 def _level_scales(count: int, settings: Settings) -> Float[np.ndarray, "L"]:
   """How much photos are shrunk for each level of their pyramid."""
   first = PNET_WINDOW / settings.min_size_px
   return (first * settings.factor ** np.arange(count)).astype(np.float32)
-
-
-def _best(scores: Array, count: int, *arrays: Array) -> tuple[Array, ...]:
-  """The best of each photo in order: scores `[B, count]` and what is theirs.
-
-  Certain proposals have exactly 1.0, and which of them suppresses the others
-  decides the box: the last comes first, as the package sorts them.
-  """
-  last = scores.shape[1] - 1
-  scores, places = jax.lax.top_k(scores[:, ::-1], min(count, last + 1))
-  places = last - places
-  return scores, *(
-    jnp.take_along_axis(
-      array, places.reshape(*places.shape, *(1,) * (array.ndim - 2)), axis=1
-    )
-    for array in arrays
-  )
 
 
 _NO_FACES = Faces(

@@ -163,6 +163,20 @@ class DetectorTest(parameterized.TestCase):
     expected = (alone.points + 0.5) * 8 - 0.5
     np.testing.assert_allclose(found.points, expected, atol=1)
 
+  def test_other_thresholds_share_the_programs(self):
+    settings = Settings(factor=0.5)
+    detector = Detector(settings, side=150, most_photos=1)
+    photo = _astronaut()[30:180, 150:300]
+    (plain,) = detector.detect([photo])
+    strict = detector.with_thresholds((0.6, 0.7, float(plain.scores[0]) + 1e-6))
+    (none,) = strict.detect([photo])
+    self.assertNotEmpty(plain.boxes)
+    self.assertEmpty(none.boxes)
+    self.assertEqual(detector.num_programs(), 1)
+    self.assertEqual(detector.settings, settings)
+    with self.assertRaisesRegex(ValueError, "thresholds: expected three"):
+      detector.with_thresholds((0.5, 0.6, 1.0))
+
   @parameterized.parameters(
     ({"min_size_px": 5.0}, "min_size: expected at least 12"),
     ({"factor": 1.0}, "factor: expected a number between"),
