@@ -28,8 +28,8 @@ def roc_curves(
   figure, axes = new_chart(
     curves,
     title,
-    "false acceptance rate, far (%)",
-    "true acceptance rate, tar (%)",
+    "false acceptance rate, FAR (%)",
+    "true acceptance rate, TAR (%)",
   )
   least = min(float(c.far[c.far > 0].min()) for c in curves.values())
   for (name, curve), (color, dash, _) in zip(
@@ -68,8 +68,8 @@ def det_curves(curves: Mapping[str, RocCurve], *, title: str = "") -> Figure:
   figure, axes = new_chart(
     curves,
     title,
-    "false acceptance rate, far (%)",
-    "false rejection rate, 100 − tar (%)",
+    "false acceptance rate, FAR (%)",
+    "false rejection rate, 100 − TAR (%)",
   )
   shares = [share for c in curves.values() for share in (c.far, 1 - c.tar)]
   least = min(float(s[s > 1e-9].min()) for s in shares if (s > 1e-9).any())
