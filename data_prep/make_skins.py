@@ -76,7 +76,9 @@ def main() -> None:
   skins, smiles, all_photos = [], [], []
   with progress("make_skins", total=len(people)) as update:
     for rows, fits in people:
-      photos = [read_photo(row.image_path) for row in rows]
+      photos = [
+        read_photo(row.image_path, most_megapixels=None) for row in rows
+      ]
       skins.append(
         person_skin(
           mesh,

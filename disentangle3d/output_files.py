@@ -15,6 +15,8 @@ import numpy as np
 from disentangle3d.stores import StorePath, absolute, as_path, in_store
 from disentangle3d.types import UserError
 
+_MOST_BYTES = 220
+
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -193,6 +195,16 @@ def check_output_file(path: str | os.PathLike[str]) -> None:
   check_folder(path.parent)
 
 
+def drop_half_line(path: pathlib.Path) -> None:
+  """Cuts off what a kill or a full disk left of a text file's last line."""
+  if path.is_file():
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+      os.truncate(path, content.rfind(b"\n") + 1)
+
+
 def _partial(path: pathlib.Path) -> pathlib.Path:
   # Machines that share a folder may have processes of the same number.
-  return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+  # A name may have 255 bytes with what is added.
+  name = os.fsdecode(os.fsencode(path.name)[:_MOST_BYTES])
+  return path.with_name(f".{name}.{secrets.token_hex(8)}.partial")

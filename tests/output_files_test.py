@@ -8,6 +8,7 @@ import numpy as np
 from disentangle3d.output_files import (
   check_folder,
   check_output_file,
+  drop_half_line,
   named_errors,
   new_file,
   new_folder,
@@ -31,6 +32,21 @@ class OutputFilesTest(absltest.TestCase):
       self.assertEqual(partial.parent, output.parent)
     self.assertEqual([p.name for p in output.parent.iterdir()], ["b"])
     self.assertEqual((output / "file").read_text(), "x")
+
+  def test_a_name_may_be_as_long_as_any(self):
+    for name in ("x" * 255, "é" * 127):
+      replace_file(self.folder / name, b"content")
+      self.assertEqual((self.folder / name).read_bytes(), b"content")
+
+  def test_half_a_line_goes(self):
+    path = self.folder / "lines"
+    drop_half_line(path)
+    self.assertFalse(path.exists())
+    for content, kept in ((b"", b""), (b"a\nb\n", b"a\nb\n"),
+                          (b"a\nb", b"a\n"), (b"a", b"")):  # fmt: skip
+      path.write_bytes(content)
+      drop_half_line(path)
+      self.assertEqual(path.read_bytes(), kept)
 
   def test_an_empty_folder_may_be_there(self):
     with new_folder(self.folder / "a"):

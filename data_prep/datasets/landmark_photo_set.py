@@ -155,6 +155,11 @@ def read_landmark_photos(
     for number, path in enumerate(paths)
     if keep(number)
   ]
+  if paths and not shards:
+    raise UserError(
+      f"{folder}: expected shards enough to train on some and to hold some out,"
+      f" got {len(paths)}; render more photos"
+    )
   if not shards:
     raise UserError(
       f"{folder}: expected shards of data_prep.render_landmark_photos, got none"

@@ -84,6 +84,8 @@ def _items(value: Any, where: str) -> Sequence[Any]:
 
 def _encoded(item: Any, where: str) -> bytes:
   """An image's bytes; what `cv2.imencode` gives is an array of them."""
+  if item is None:  # Some say so that there was no face.
+    return b""
   if isinstance(item, bytes | bytearray):
     return bytes(item)
   expected = f"{where}: expected the bytes of an image"

@@ -20,7 +20,11 @@ _HEADER = re.compile(r"#VRML V2\.0 utf8\b")
 _TEXT_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*')
 _POINTS = re.compile(r"\bCoordinate\s*\{\s*point\s*\[([^][]*)\]")
 _INDICES = re.compile(r"\bcoordIndex\s*\[([^][]*)\]")
-_MOVED = re.compile(r"\bTransform\s*\{\s*(?!children\b)\w+")
+# Fields come in any order.
+_MOVED = re.compile(
+  r"\bTransform\s*\{\s*(?!children\b)\w+"
+  r"|\]\s*(?:translation|rotation|scale|scaleOrientation|center)\s+[-+.\d]"
+)
 _CLOCKWISE = re.compile(r"\bccw\s+FALSE\b")
 _SEPARATOR = re.compile(r"[\s,]+")
 
@@ -63,7 +67,13 @@ def read_vrml(path: str | os.PathLike[str]) -> Mesh:
     triangles.append(_triangles(index, len(vertices[-1]), here) + offset)
     offset += len(vertices[-1])
   faces = np.concatenate(triangles)
-  if _CLOCKWISE.search(text):
+  clockwise = len(_CLOCKWISE.findall(text))
+  if clockwise not in (0, len(points)):
+    raise UserError(
+      f"{path}: expected ccw FALSE in each IndexedFaceSet or in none, got it in"
+      f" {clockwise} of {len(points)}"
+    )
+  if clockwise:
     faces = faces[:, ::-1]
   return Mesh(
     vertices=np.concatenate(vertices).astype(np.float32),

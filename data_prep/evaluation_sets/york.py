@@ -16,6 +16,7 @@ import pathlib
 import re
 from typing import cast
 
+from absl import logging
 from jaxtyping import Float, Int
 import numpy as np
 
@@ -115,7 +116,8 @@ def list_york(
     if (parts[1] in _DEVELOPMENT) != (wanted == "development"):
       continue
     if name not in photos:
-      raise UserError(f"{meshes[name]}: expected its photograph, found none")
+      logging.warning("%s: left out, it has no photograph", meshes[name])
+      continue
     listed.append(
       YorkFiles(parts[1], name, parts[2], meshes[name], photos[name])
     )
@@ -141,7 +143,7 @@ def read_york(files: YorkFiles) -> PhotoScan:
       f"{files.mesh_path}: expected one texture coordinate (vt) a vertex, got"
       " none or several"
     )
-  height, width = read_photo(files.photo_path).shape[:2]
+  height, width = read_photo(files.photo_path, most_megapixels=None).shape[:2]
   pixels = mesh.texture * [width, -height] + [-0.5, height - 0.5]
   return PhotoScan(mesh.vertices, mesh.triangles, pixels.astype(np.float32))
 

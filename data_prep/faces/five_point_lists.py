@@ -8,6 +8,7 @@ with the person's number between path and points (CASIA's) are read too.
 """
 
 import os
+import re
 
 from jaxtyping import Float
 import numpy as np
@@ -16,6 +17,7 @@ from data_prep.files.text_files import parse_numbers, read_text
 from disentangle3d.types import UserError
 
 _NUMBERS = 10
+_PERSON = re.compile(r"\s+\d+$")
 
 
 def read_five_points(
@@ -33,19 +35,21 @@ def read_five_points(
   """
   found: dict[str, np.ndarray] = {}
   for number, line in enumerate(read_text(path).splitlines(), start=1):
-    words = line.split()
+    # Paths may have blanks in them.
+    words = line.rsplit(maxsplit=_NUMBERS)
     if not words:
       continue
     here = f"{path}, line {number}"
-    if len(words) not in (_NUMBERS + 1, _NUMBERS + 2):
+    if len(words) != _NUMBERS + 1:
       raise UserError(
-        f"{here}: expected a path and {_NUMBERS} numbers, got {len(words)}"
-        " words"
+        f"{here}: expected a path and {_NUMBERS} numbers, got"
+        f" {len(line.split())} words"
       )
-    if words[0] in found:
-      raise UserError(f"{here}: expected each photo once, got {words[0]} again")
-    numbers = parse_numbers(words[-_NUMBERS:], _NUMBERS, here)
-    found[words[0]] = np.array(numbers, np.float32).reshape(5, 2)
+    name = _PERSON.sub("", words[0].strip())
+    if name in found:
+      raise UserError(f"{here}: expected each photo once, got {name} again")
+    numbers = parse_numbers(words[1:], _NUMBERS, here)
+    found[name] = np.array(numbers, np.float32).reshape(5, 2)
   if not found:
     raise UserError(
       f"{path}: expected a list of five points, got an empty file"

@@ -34,7 +34,7 @@ _NUMBERS = {
   **{7: "f4", 9: "f8", 12: "i8", 13: "u8"},
 }
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
-_CELL, _CHAR = 1, 4
+_CELL, _CHAR, _OBJECT = 1, 4, 17
 _NUMERIC = range(6, 16)
 _COMPLEX = 0x08
 _MOST_BYTES = 1 << 28
@@ -200,6 +200,10 @@ def _read_head(part: _Part) -> _Head:
   flags = part.next().numbers()
   if flags.dtype.itemsize != 4 or len(flags) != 2:
     raise part.error("expected a variable's flags")
+  if int(flags[0]) & 0xFF == _OBJECT:
+    # A table, a string, a date: it has no dimensions.
+    name = part.next().raw().decode("latin-1")
+    return _Head(kind=_OBJECT, is_complex=False, shape=(), name=name)
   shape = part.next().numbers()
   if len(shape) < 2 or shape.dtype.kind not in "iu" or (shape < 0).any():
     raise part.error("expected a variable's dimensions")

@@ -15,8 +15,8 @@ import numpy as np
 from data_prep.files.restricted_pickle import Inert, StandIns, load_pickle
 from disentangle3d.types import UserError
 
-# Booleans, integers, floats and Python objects.
-_TYPE_CODE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?|\?)")
+# Booleans, integers, floats, Python objects and bytes.
+_TYPE_CODE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?|\?|S[1-9]\d{0,8})")
 
 
 class PickledArray(Inert):
@@ -28,7 +28,7 @@ class PickledDtype(Inert):
 
 
 class PickledBuffer(Inert):
-  """An array of pickle protocol 5: bytes, dtype, shape, order."""
+  """An array of pickle protocol 5: bytes, dtype, shape, order, perhaps axes."""
 
 
 class PickledScalar(Inert):
@@ -117,7 +117,7 @@ def as_array(value: Any, where: str) -> np.ndarray:
     where: File and key, for messages.
 
   Returns:
-    A numeric or object array; read-only.
+    An array of numbers, objects or bytes; read-only.
 
   Raises:
     UserError: The object is no array, or its parts disagree.
@@ -136,6 +136,9 @@ def _as_array(value: Any) -> np.ndarray:
       return _whole(content, dtype, shape, "F" if fortran else "C")
     case PickledBuffer(arguments=(content, dtype, shape, "C" | "F" as order)):
       return _whole(content, dtype, shape, "F" if order == "F" else "C")
+    case PickledBuffer(arguments=(content, dtype, shape, "K", tuple(axes))):
+      # Neither order: NumPy 2 says how the axes were turned.
+      return _whole(content, dtype, shape, "C").transpose(axes)
     case PickledScalar(arguments=(dtype, content)):
       return _whole(content, dtype, (), "C")
     case ChumpyArray(state={"x": array}):

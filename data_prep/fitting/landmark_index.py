@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.faces.pts import PTS_DETECTOR, read_pts
 from data_prep.photos.crops import crop_matrix
-from data_prep.photos.listing import SUFFIXES
+from data_prep.photos.listing import SUFFIXES, files_in
 from data_prep.stages.about import read_licences, read_stages
 from data_prep.stages.rows import PhotoRow, list_manifests, parse_row
 from disentangle3d.geometry import five_points
@@ -191,9 +191,7 @@ def _parse(raw: bytes, folder: pathlib.Path) -> PhotoRow:
 
 
 def _index_pts(source: pathlib.Path) -> LandmarkIndex:
-  files = sorted(
-    path for path in source.rglob("*.*") if path.suffix.lower() == ".pts"
-  )
+  files = [path for path in files_in(source) if path.suffix.lower() == ".pts"]
   if not files:
     raise UserError(
       f"{source}: expected manifest-*.jsonl as align_faces writes it, or"

@@ -46,7 +46,7 @@ _BLANK = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PLAIN_PNM = re.compile(
   rb"P4|P[56](?:" + _BLANK + rb"\d+){2}" + _BLANK + rb"(?:255|65535)\s"
 )
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 # Rows worked on at once: copies of all of a large photo take much memory.
@@ -217,7 +217,9 @@ def _pillow_pixels(
 ) -> tuple[np.ndarray, list[str]]:
   """Upright pixels as `_opencv_pixels` gives them, and what to say of them."""
   try:
-    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, (8,))
+    white_is_zero = tags.get(_PHOTOMETRIC) == 0
     frames = getattr(image, "n_frames", 1)
     image = ImageOps.exif_transpose(image)
     notes = [f"the first of {frames} pictures"] if frames > 1 else []
@@ -227,6 +229,10 @@ def _pillow_pixels(
       )
     if image.mode.startswith("I"):
       grey = np.array(image).astype(np.uint16)
+      if 8 < max(bits) < 16:
+        grey <<= 16 - max(bits)
+      if white_is_zero:
+        grey = 65535 - grey
       if "transparency" not in image.info:
         return grey, notes
       alpha = np.where(grey == image.info["transparency"], 0, 65535)

@@ -130,6 +130,20 @@ def names_in(folder: pathlib.Path) -> SortedNames:
   return sort_names(list(_walk(folder, "", odd)), odd)
 
 
+def files_in(folder: pathlib.Path) -> list[pathlib.Path]:
+  """All files of a folder of the disk, those in linked folders among them."""
+  return sorted(folder / name for name in _walk(folder, "", []))
+
+
+def other_files(names: Iterable[str], known: tuple[str, ...]) -> PassedOver:
+  """The files that are neither photos nor end as `known` ones do."""
+  others: dict[str, list[str]] = {}
+  for name in names:
+    if not (is_hidden(name) or is_photo(name) or name.endswith(known)):
+      others.setdefault(kind_of(name), []).append(name)
+  return PassedOver(others)
+
+
 def _walk(
   folder: pathlib.Path, place: str, odd: list[tuple[str, str]]
 ) -> Iterator[str]:

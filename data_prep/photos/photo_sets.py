@@ -10,6 +10,7 @@ to a photo may be such a name.
 from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 from typing import cast
@@ -30,6 +31,7 @@ from data_prep.photos.listing import (
   is_photo,
   names_in,
   natural_key,
+  other_files,
   sort_names,
 )
 from disentangle3d.stores import absolute, as_path
@@ -117,7 +119,12 @@ def list_set(source: str | os.PathLike[str]) -> PhotoSet:
   if shards := _tar_shards(path):
     return PhotoSet(
       [photo for shard in shards for photo in _shard_photos(shard)],
-      PassedOver(),
+      other_files(
+        itertools.chain.from_iterable(
+          cast(TarArchive, open_archive(shard)).names() for shard in shards
+        ),
+        known=(".cls", ".json"),
+      ),
     )
   if path.is_dir():
     found, prefix = names_in(path), f"{path}/"

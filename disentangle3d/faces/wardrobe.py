@@ -1,5 +1,7 @@
 """Skins of real people, mixed into skins of people who never were."""
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -154,8 +156,8 @@ def dress(
   )
   jitter = rest[_PARTNERS * (1 + _FIELDS) :]
   whole = jnp.where(uniform[1] < _WHOLE, 100.0, 0.0)
-  ground = jnp.asarray([1.0, *(0.0,) * (_PARTNERS - 1)]) * whole
-  liking = ground[:, None] + taste @ wardrobe.fields / np.sqrt(_FIELDS)
+  ground = jnp.eye(_PARTNERS, dtype=jnp.float32)[0] * whole
+  liking = ground[:, None] + taste @ wardrobe.fields / math.sqrt(_FIELDS)
   share = jax.nn.softmax(_SHARPNESS * liking, 0)
   skin = jnp.mean(wardrobe.tone[partners], 0)
   skin = skin * jnp.exp(0.12 * jitter[0] + 0.04 * jitter[1:4])

@@ -27,6 +27,7 @@ CROP_PX = 64
 WIDTHS, BLOCKS = (16, 32, 64, 128), (1, 2, 2, 1)
 HIDDEN = 256
 _SLOPE = 0.1
+_MIDDLE = (CROP_PX - 1) / 2
 # Logarithms of spreads in pixels: where training begins, and their limits.
 _LOG_SPREAD, _LOG_SPREADS = 2.0, (-2.5, 3.0)
 # x, y, depth, logarithm of the spread, visibility; of the silhouette x, y and
@@ -122,7 +123,7 @@ def _read(out: Float[Array, "B outputs"]) -> FacePoints:
   each = out[:, :split].reshape(batch, NUM_LANDMARKS, _PER_POINT)
   contour = out[:, split:].reshape(batch, NUM_CONTOUR, _PER_SILHOUETTE)
   half = CROP_PX / 2
-  middle = jnp.asarray([(CROP_PX - 1) / 2, (CROP_PX - 1) / 2, 0.0])
+  middle = jnp.asarray([_MIDDLE, _MIDDLE, 0.0], jnp.float32)
   return FacePoints(
     points=half * each[..., :3] + middle[None, None],
     spread_px=_spread(each[..., 3]),
@@ -139,8 +140,8 @@ def _spread(out: Array) -> Array:
 def mirrored_points(found: FacePoints) -> FacePoints:
   """What was found in a crop's mirror image, in the crop."""
   batch = found.spread_px.ndim * (1,)
-  right = jnp.asarray([CROP_PX - 1.0, 0.0, 0.0]).reshape(*batch, 3)
-  flip = jnp.asarray([-1.0, 1.0, 1.0]).reshape(*batch, 3)
+  right = jnp.asarray([CROP_PX - 1, 0, 0], jnp.float32).reshape(*batch, 3)
+  flip = jnp.asarray([-1, 1, 1], jnp.float32).reshape(*batch, 3)
   contour = LANDMARK_MIRROR[:NUM_CONTOUR]
   return FacePoints(
     points=(found.points * flip + right)[..., LANDMARK_MIRROR, :],

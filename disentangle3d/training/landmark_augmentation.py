@@ -5,6 +5,8 @@ is behind the head and before it, out of another photo; light, blur, noise and
 JPEG's blocks. Crops are float RGB in [0, 1].
 """
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -110,8 +112,8 @@ def training_crop(
 
 def mirror(crop: LandmarkExample) -> LandmarkExample:
   """The mirror image of a crop, its points renamed."""
-  flip = jnp.asarray([-1.0, 1.0, 1.0])[None]
-  shift = jnp.asarray([CROP_PX - 1.0, 0.0, 0.0])[None]
+  flip = jnp.asarray([-1, 1, 1], jnp.float32)[None]
+  shift = jnp.asarray([CROP_PX - 1, 0, 0], jnp.float32)[None]
   return crop.replace(
     image=crop.image[:, ::-1],
     points=(crop.points * flip + shift)[LANDMARK_MIRROR],
@@ -134,7 +136,9 @@ def _crop(example: LandmarkExample, matrix: Array) -> LandmarkExample:
 def _crop_from_photo(jitter: Jitter, key: Array) -> Float[Array, "2 3"]:
   uniform, normal = jax.random.split(key)
   side, wide, roll = jax.random.uniform(uniform, (3,), jnp.float32)
-  shift_x, shift_y, turn = jnp.clip(jax.random.normal(normal, (3,)), -2.5, 2.5)
+  shift_x, shift_y, turn = jnp.clip(
+    jax.random.normal(normal, (3,), jnp.float32), -2.5, 2.5
+  )
   side = jitter.least_side * (jitter.most_side / jitter.least_side) ** side
   angle = jnp.where(
     wide < jitter.wide_share,
@@ -162,7 +166,9 @@ def _texture_matrix(key: Array) -> Array:
 
 
 def _tint(key: Array) -> Float[Array, "1 1 3"]:
-  grey, *colour = jax.random.uniform(jax.random.fold_in(key, 1), (4,))
+  grey, *colour = jax.random.uniform(
+    jax.random.fold_in(key, 1), (4,), jnp.float32
+  )
   return ((0.3 + 1.2 * grey) * (0.7 + 0.6 * jnp.stack(colour)))[None, None]
 
 
@@ -217,9 +223,9 @@ def _degrade(image: Array, key: Array) -> Array:
   weights = jnp.exp(-0.5 * ((at[:, None] - at[None]) / sigma) ** 2)
   weights = weights / jnp.sum(weights, -1, keepdims=True)
   image = jnp.einsum("hy,yxc,wx->hwc", weights, image, weights)
-  amount = 0.04 * strength**2 * np.sqrt(12)
+  amount = 0.04 * strength**2 * math.sqrt(12)
   image = image + amount * (
-    jax.random.uniform(noise, (CROP_PX, CROP_PX, 1)) - 0.5
+    jax.random.uniform(noise, (CROP_PX, CROP_PX, 1), jnp.float32) - 0.5
   )
   return _compress(jnp.clip(image, 0, 1), 0.004 + 0.02 * quality**2)
 

@@ -107,7 +107,7 @@ def changed_coefficients(
     N(0, 1) still does.
   """
   which, what = jax.random.split(key)
-  share = largest_share * jax.random.uniform(which)
+  share = largest_share * jax.random.uniform(which, (), coefficients.dtype)
   new = jax.random.normal(what, coefficients.shape, coefficients.dtype)
   return jnp.sqrt(1 - share) * coefficients + jnp.sqrt(share) * new
 

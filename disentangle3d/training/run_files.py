@@ -15,7 +15,11 @@ from tensorboardX.proto import event_pb2
 
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.machine import package_versions
-from disentangle3d.output_files import named_errors, replace_file
+from disentangle3d.output_files import (
+  drop_half_line,
+  named_errors,
+  replace_file,
+)
 from disentangle3d.training.phases import OLD_NAMES
 from disentangle3d.types import UserError, UserFileNotFoundError
 
@@ -46,6 +50,7 @@ class MetricLog:
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / METRICS
+    drop_half_line(self._path)
     self._lines = self._path.open("a")
     self._folder = workdir / "tensorboard"
     self._folder.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
+import re
 import tempfile
 import threading
 
@@ -19,6 +20,8 @@ from disentangle3d.training.dataset import SplitFile, check_checksum
 from disentangle3d.types import UserError
 
 _GIB = 1 << 30
+# What `staged` calls its copies; other files in the folder are not ours.
+_COPY = re.compile(r"[0-9a-f]{16}-.+")
 
 
 class Staging:
@@ -86,6 +89,8 @@ class Staging:
     """Removes copies until another of a size has room."""
     copies = []
     for place in self._folder.iterdir():
+      if not _COPY.fullmatch(place.name):
+        continue
       with contextlib.suppress(FileNotFoundError):
         about = place.stat()
         copies.append((about.st_mtime_ns, about.st_size, place))

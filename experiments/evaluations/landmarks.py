@@ -1,13 +1,13 @@
 """Measures locators of landmarks and writes the findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import pathlib
 
 from data_prep.faces.locators import Locator
 from disentangle3d.evaluation.landmark_scores import balanced_mean, by_yaw
 from disentangle3d.reporting.html_page import Section
 from experiments.measures.located import measure_landmarks
-from experiments.pages.findings import PAGE, join_findings, save_findings
+from experiments.pages.findings import PAGE, save_as_found
 from experiments.pages.landmarks import landmark_sections
 from experiments.pages.paper_tables import Measured
 from experiments.sets.landmark_sets import LandmarkSet
@@ -26,10 +26,15 @@ def evaluate_landmarks(
   Returns:
     The page in that folder.
   """
-  parts: list[tuple[list[Section], Measured]] = []
+  save_as_found(output, "Landmarks", _found(sets, locators))
+  return pathlib.Path(output) / PAGE
+
+
+def _found(
+  sets: Sequence[LandmarkSet], locators: Mapping[str, Locator]
+) -> Iterator[tuple[list[Section], Measured]]:
   for faces in sets:
     results = measure_landmarks(faces, locators)
-    parts.append((landmark_sections(results), {}))
     for name, errors in results.errors.items():
       bins = by_yaw(errors, faces.yaw_deg)
       means = " / ".join(f"{one.mean:.2f}" for one in bins)
@@ -38,5 +43,4 @@ def evaluate_landmarks(
         f" {balanced_mean(bins):.2f} %",
         flush=True,
       )
-  save_findings(output, join_findings("Landmarks", parts))
-  return pathlib.Path(output) / PAGE
+    yield landmark_sections(results), {}

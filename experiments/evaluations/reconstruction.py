@@ -19,10 +19,10 @@ from disentangle3d.training.dataset import read_manifest
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.evaluations.crops import write_crops
-from experiments.evaluations.york import YorkTest, evaluate_york
+from experiments.evaluations.york import YorkTest, check_york, evaluate_york
 from experiments.measures.reconstruction import measure_set
 from experiments.measures.scans import make_maker, measure_scans
-from experiments.pages.findings import PAGE, join_findings, save_findings
+from experiments.pages.findings import PAGE, save_as_found
 from experiments.pages.paper_tables import Measured
 from experiments.pages.reconstruction import paper_rows, set_sections
 from experiments.pages.scans import scan_rows, scan_sections
@@ -89,12 +89,13 @@ def evaluate_reconstruction(
   pairs = list(itertools.combinations(reversed(list(networks)), 2))
   fitter = _read_fitter(test, networks)
   meshes = _read_meshes(test, networks, fitter)
+  check_york(test.york)
   parts = itertools.chain(
     _synthetic(test, networks, meshes, pairs),
     _scans(test, networks, fitter, meshes, pairs),
     evaluate_york(test.york, networks, fitter, meshes, test.write_photos),
   )
-  save_findings(output, join_findings("Reconstruction", parts))
+  save_as_found(output, "Reconstruction", parts)
   return pathlib.Path(output) / PAGE
 
 

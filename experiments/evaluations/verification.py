@@ -1,15 +1,17 @@
 """Verifies faces by networks and their rivals, and writes the findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import pathlib
 
 import numpy as np
 
+from disentangle3d.reporting.html_page import Section
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.measures.screening import KnownPeople
 from experiments.measures.verification import Describe, measure_faces
-from experiments.pages.findings import PAGE, join_findings, save_findings
+from experiments.pages.findings import PAGE, save_as_found
+from experiments.pages.paper_tables import Measured
 from experiments.pages.verification import (
   face_rows,
   face_sections,
@@ -46,7 +48,18 @@ def evaluate_verification(
   """
   if other_scores and len(sets) > 1:
     raise UserError(f"--scores: expected one set of faces, got {len(sets)}")
-  parts = []
+  found = _found(networks, sets, described, other_scores, trained_on)
+  save_as_found(output, "Verification", found)
+  return pathlib.Path(output) / PAGE
+
+
+def _found(
+  networks: Mapping[str, Network],
+  sets: Sequence[FaceSet],
+  described: Mapping[str, Describe],
+  other_scores: Mapping[str, np.ndarray],
+  trained_on: KnownPeople | None,
+) -> Iterator[tuple[list[Section], Measured]]:
   for faces in sets:
     results = measure_faces(
       faces, networks, described=described, other_scores=other_scores
@@ -54,11 +67,9 @@ def evaluate_verification(
     sections = face_sections(results)
     if trained_on is not None:
       sections.append(screened_section(results, trained_on))
-    parts.append((sections, face_rows(results)))
     for name, scored in results.rows.items():
       auc = scored.result.auc
       print(
         f"{faces.name}: {name}: AUC {auc.mean:.2f} ± {auc.std:.2f}", flush=True
       )
-  save_findings(output, join_findings("Verification", parts))
-  return pathlib.Path(output) / PAGE
+    yield sections, face_rows(results)

@@ -6,14 +6,20 @@ import functools
 
 import numpy as np
 
+from data_prep.fitting.eos_fitter import EosFitter
 from disentangle3d.evaluation.side_by_side import OUTLINE_MEDIAN, OUTLINE_RMSE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
 )
-from disentangle3d.fitting.calibration_choice import AUTO, calibrated_model
+from disentangle3d.fitting.calibration_choice import (
+  AUTO,
+  NONE,
+  calibrated_model,
+)
 from disentangle3d.reporting.html_page import Section, interval
 from disentangle3d.training.export import Network
+from disentangle3d.types import UserError
 from experiments.evaluations.crops import write_crops
 from experiments.measures.processes import map_in_processes
 from experiments.measures.scans import Maker, make_maker
@@ -61,6 +67,22 @@ class YorkTest:
   parts: bool = False
   people: int = 0
   processes: int | None = None
+
+
+def check_york(test: YorkTest) -> None:
+  """Refuses what `evaluate_york` would after the other sets are measured.
+
+  Raises:
+    UserFileNotFoundError, UserError: --eos_model is no such file; or parts of
+      a calibration are to be scored, and there is to be none.
+    UserModuleNotFoundError: eos-py is not installed.
+  """
+  if not test.sources:
+    return
+  if test.parts and test.landmark_calibration == NONE:
+    raise UserError("--york_parts: expected a landmark calibration, got none")
+  if test.eos_model:
+    EosFitter(load_morphable_model(test.eos_model))
 
 
 def evaluate_york(

@@ -127,6 +127,24 @@ def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
   fresh.rename(folder)
 
 
+def save_as_found(
+  folder: str | os.PathLike[str],
+  title: str,
+  parts: Iterable[tuple[Sequence[Section], Measured]],
+) -> None:
+  """Writes the findings after each part, so that a kill loses one alone.
+
+  Raises:
+    UserError: `folder` holds something else.
+  """
+  done: list[tuple[Sequence[Section], Measured]] = []
+  for part in parts:
+    done.append(part)
+    save_findings(folder, join_findings(title, done))
+  if not done:
+    save_findings(folder, join_findings(title, done))
+
+
 def load_findings(folder: str | os.PathLike[str]) -> Findings:
   """Reads what `save_findings` wrote.
 

@@ -55,7 +55,7 @@ def face_sections(results: FaceResults) -> list[Section]:
     f"{faces.name}: percent, mean ± std over {folds} folds,"
     f" {len(pairs.same):,} pairs, half of them genuine; a residual code should"
     " not tell people apart (AUC 50). A dash: too few impostor pairs a fold."
-    + missing_note(faces.policy, faces.missing)
+    + missing_note(faces.policy, faces.missing, faces.unreadable)
   )
   of_rows = {name: scored.result for name, scored in rows.items()}
   key = _TABLES.get(faces.name)

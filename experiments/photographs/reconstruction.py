@@ -37,7 +37,7 @@ from experiments.photographs.shapes import (
 )
 from experiments.photographs.sightings import Finder
 from experiments.photographs.solving import Solved, solve_together
-from experiments.photographs.work import Work, finished_rows, open_work
+from experiments.photographs.work import VIEWER, Work, finished_rows, open_work
 from experiments.photographs.writing import Writer, open_writer
 
 _CHUNK = 8
@@ -146,7 +146,7 @@ def _finish(
   if shown := work.shown():
     faces = "1 face" if len(shown) == 1 else f"{len(shown)} faces"
     layout = maker.layout
-    pages["viewer.html"] = viewer_page(
+    pages[VIEWER] = viewer_page(
       shown,
       layout.mesh.vertices(maker.mean_shape),
       layout.mesh.triangles,

@@ -16,8 +16,8 @@ from disentangle3d.reporting.viewer import ViewerFace
 from disentangle3d.types import UserError
 from experiments.photographs.lines import Lines, SeenPhotos
 
-RESULTS = "results.json"
-_FOLDER = ".work"
+RESULTS, VIEWER = "results.json", "viewer.html"
+_FOLDER, _SETTINGS = ".work", "settings.json"
 # A face takes half a megabyte of the page.
 _MOST_SHOWN = 24
 
@@ -138,13 +138,15 @@ def open_work(
       settings, or is in use; says which.
   """
   with sole_use(output):
-    told = output / _FOLDER / "settings.json"
-    if told.is_file():
-      _check_same(output, json.loads(told.read_text("utf-8")), settings)
-    elif any(
+    told = output / _FOLDER / _SETTINGS
+    others = any(
       not is_mark(path.name) and path.name != _FOLDER
       for path in output.iterdir()
-    ):
+    )
+    # Settings may change as long as nothing is written.
+    if told.is_file() and (others or _has_rows(output / _FOLDER)):
+      _check_same(output, _begun(told), settings)
+    elif others:
       raise UserError(
         f"{output}: expected a new or an empty folder to write to, got one"
         " with files in it"
@@ -153,6 +155,21 @@ def open_work(
       told.parent.mkdir(exist_ok=True)
       replace_file(told, json.dumps(settings))
     yield Work(output, settings)
+
+
+def _begun(told: pathlib.Path) -> dict[str, Any]:
+  try:
+    settings: dict[str, Any] = json.loads(told.read_text("utf-8"))
+    return settings
+  except ValueError as error:
+    raise UserError(
+      f"{told}: expected the settings of the run, got no JSON; give another"
+      " folder"
+    ) from error
+
+
+def _has_rows(folder: pathlib.Path) -> bool:
+  return any(path.name != _SETTINGS for path in folder.iterdir())
 
 
 def finished_rows(
@@ -189,10 +206,12 @@ def folder_name(photo: str, taken: set[str]) -> str:
   E.g. `photo` or `photo-2`; frames have their number: `film-000012`.
   """
   path, _, frame = photo.partition("::")
-  stem = re.sub(r"[^\w.-]+", "_", pathlib.Path(path).stem) or "photo"
+  stem = re.sub(r"[^\w.-]+", "_", pathlib.Path(path).stem)
+  # Not `..`, nor one of the names that begin with a dot here.
+  stem = stem.lstrip(".") or "photo"
   wanted = f"{stem}-{int(frame):06d}" if frame.isdecimal() else stem
   name, count = wanted, 1
-  while name in taken:
+  while name in (*taken, RESULTS, VIEWER):
     count += 1
     name = f"{wanted}-{count}"
   return name

@@ -22,7 +22,7 @@ class CropFiles:
     Args:
       rows: The photos.
       scale: Of `centre_crop`, for those without a face; None leaves them
-        black.
+        black, as are those that cannot be read.
     """
     self._rows, self._scale = rows, scale
 
@@ -36,7 +36,7 @@ class CropFiles:
     """Reads some.
 
     Raises:
-      UserFileNotFoundError: A crop is gone, or a photo without one.
+      UserFileNotFoundError: A crop is gone.
       UserError: One is no image of 112 x 96; names it.
     """
     return np.stack([self._read(self._rows[row]) for row in rows])
@@ -45,7 +45,10 @@ class CropFiles:
     if not is_ok(row):
       if self._scale is None:
         return BLACK
-      return centre_crop(row.image_path, self._scale)
+      try:
+        return centre_crop(row.image_path, self._scale)
+      except (ValueError, OSError):  # One of `unreadable_units`.
+        return BLACK
     path = row.crop_path
     if path is None:
       raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")

@@ -67,6 +67,7 @@ class FaceSet:
     training_images: Crops of other people, for methods that learn.
     missing: Which units have no face that was found, `[U]`; None for none.
     policy: What became of those, one of `missing.MISSING`.
+    unreadable: Which of those have no picture that can be read; None for none.
   """
 
   name: str
@@ -78,11 +79,12 @@ class FaceSet:
   training_images: UInt8[np.ndarray, "T 112 96 3"] | None = None
   missing: Bool[np.ndarray, "U"] | None = None
   policy: str = CROP
+  unreadable: Bool[np.ndarray, "U"] | None = None
 
   @property
   def refused(self) -> Bool[np.ndarray, "U"] | None:
     """The units whose pairs get the lowest score, `[U]`; None for none."""
-    return self.missing if self.policy == SCORE else None
+    return self.missing if self.policy == SCORE else self.unreadable
 
   def pool(
     self, codes: Float[Array | np.ndarray, "P D"]

@@ -64,8 +64,37 @@ def centre_crop(
     UserFileNotFoundError: The photo is gone.
     UserError: It cannot be read.
   """
-  photo = read_photo(path)
+  photo = read_photo(path, most_megapixels=None)
   return warp_crop(photo, centre_matrix(photo.shape[1], photo.shape[0], scale))
+
+
+def unreadable_units(
+  without_face: Bool[np.ndarray, "U"], photos: Sequence[Sequence[pathlib.Path]]
+) -> Bool[np.ndarray, "U"] | None:
+  """Which units have no face, and no photo of which the middle could be taken.
+
+  Args:
+    without_face: Which have no face.
+    photos: Those of each unit.
+
+  Returns:
+    `[U]`; None for none.
+  """
+  none = np.array(
+    [
+      bool(missing) and not any(map(_is_readable, paths))
+      for missing, paths in zip(without_face, photos, strict=True)
+    ]
+  )
+  return none if none.any() else None
+
+
+def _is_readable(path: pathlib.Path) -> bool:
+  try:
+    read_photo(path, most_megapixels=None)
+  except (ValueError, OSError):
+    return False
+  return True
 
 
 def centre_matrix(
@@ -77,7 +106,11 @@ def centre_matrix(
   return np.concatenate([scale * np.eye(2), shift[:, None]], 1)
 
 
-def missing_note(policy: str, missing: Bool[np.ndarray, "U"] | None) -> str:
+def missing_note(
+  policy: str,
+  missing: Bool[np.ndarray, "U"] | None,
+  unreadable: Bool[np.ndarray, "U"] | None = None,
+) -> str:
   """A sentence on how many had no face, for a caption; empty for none."""
   if missing is None or not missing.any():
     return ""
@@ -86,4 +119,10 @@ def missing_note(policy: str, missing: Bool[np.ndarray, "U"] | None) -> str:
     SCORE: "their pairs have the lowest score",
   }[policy]
   count = f"{missing.sum():,} of {len(missing):,}"
-  return f" No face was found in {count} photos or videos: {done}."
+  note = f" No face was found in {count} photos or videos: {done}."
+  if policy == CROP and unreadable is not None:
+    note += (
+      f" {unreadable.sum():,} of these cannot be read: their pairs have the"
+      " lowest score."
+    )
+  return note

@@ -37,7 +37,12 @@ from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 from experiments.sets.alignment import PhotoSource, aligned_folder
 from experiments.sets.crop_files import BLACK, crops_of, is_ok
 from experiments.sets.faces import FaceSet, photo_set, synthetic_sets
-from experiments.sets.missing import CROP, SCORE, check_missing
+from experiments.sets.missing import (
+  CROP,
+  SCORE,
+  check_missing,
+  unreadable_units,
+)
 from experiments.sets.rivals import Rivals
 
 # As tables print the two sets of the paper's Table 3.
@@ -218,6 +223,9 @@ def _photos_set(
   photos = [rows[place] for place in places]
   without_face = np.array([not is_ok(row) for row in photos])
   check_missing(listed.names, without_face, missing, str(aligned))
+  unreadable = unreadable_units(
+    without_face, [[row.image_path] for row in photos]
+  )
   return FaceSet(
     name=name,
     images=crops_of(photos, rows, missing),
@@ -225,6 +233,7 @@ def _photos_set(
     people=_people(listed),
     missing=without_face,
     policy=missing,
+    unreadable=unreadable,
     **rivals.of_photos(photos),
   )
 
@@ -276,6 +285,9 @@ def ytf_set(
     frames=np.split(np.arange(ends[-1]), ends[:-1]),
     missing=without_face,
     policy=missing,
+    unreadable=unreadable_units(
+      without_face, [[rows[i].image_path for i in video] for video in kept]
+    ),
     **rivals.of_photos(photos),
   )
 

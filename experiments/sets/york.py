@@ -144,7 +144,9 @@ def york_yaw_set(faces: YorkSet) -> YorkSet:
       surface.triangles.astype(np.int32),
       photo.scan.landmarks,
       YAW_STEPS_DEG,
-      texture=PhotoTexture(read_photo(photo.photo_path), photo.pixels),
+      texture=PhotoTexture(
+        read_photo(photo.photo_path, most_megapixels=None), photo.pixels
+      ),
     )
     photos += [
       dataclasses.replace(

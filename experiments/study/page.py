@@ -12,7 +12,11 @@ from typing import Any
 import jax
 
 from disentangle3d.machine import machine_name
-from disentangle3d.output_files import named_errors, replace_file
+from disentangle3d.output_files import (
+  drop_half_line,
+  named_errors,
+  replace_file,
+)
 from disentangle3d.reporting.html_page import Paragraph, Section, Table
 from disentangle3d.reporting.markdown import markdown
 from disentangle3d.training.run_files import METRICS, read_metrics
@@ -89,6 +93,7 @@ def log_stage(workdir: pathlib.Path, stage: str, seconds: float) -> None:
     "jax": jax.__version__,
   }
   path = workdir / STAGES
+  drop_half_line(path)
   with named_errors(path), path.open("a") as file:
     file.write(json.dumps(line) + "\n")
 

@@ -33,7 +33,12 @@ from disentangle3d.network.landmark_network import (
   LandmarkNetwork,
   find_points,
 )
-from disentangle3d.output_files import replace_file
+from disentangle3d.output_files import (
+  check_folder,
+  drop_half_line,
+  named_errors,
+  replace_file,
+)
 from disentangle3d.training.landmark_augmentation import (
   Jitter,
   LandmarkExample,
@@ -195,10 +200,21 @@ def train_locator(
   Returns:
     Whether the last step is done and the export written.
   """
+  _check_settings(settings)
+  check_folder(workdir)
   train, heldout = (read_stores(settings, heldout=h) for h in (False, True))
   initial = _initial(settings)
   with sole_use(workdir):
     return _run(settings, workdir, initial, train, heldout, should_stop)
+
+
+def _check_settings(settings: LocatorSettings) -> None:
+  folders = settings.landmark_photos
+  if settings.batch_size < len(folders):
+    raise UserError(
+      f"batch_size: expected a photo of each of {len(folders)} folders or more,"
+      f" got {settings.batch_size}"
+    )
 
 
 def _run(
@@ -348,7 +364,9 @@ def _evaluate(params: Any, photos: PhotoStore) -> list[YawBin]:
 
 def _log(workdir: pathlib.Path, numbers: dict[str, float]) -> None:
   logging.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
-  with (workdir / _METRICS).open("a", encoding="utf-8") as file:
+  path = workdir / _METRICS
+  drop_half_line(path)
+  with named_errors(path), path.open("a", encoding="utf-8") as file:
     file.write(json.dumps(numbers) + "\n")
 
 

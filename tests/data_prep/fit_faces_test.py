@@ -292,6 +292,9 @@ class FitFacesTest(absltest.TestCase):
         path.parent.mkdir(parents=True, exist_ok=True)
         body = "\n".join(f"{x + 1:.4f} {y + 1:.4f}" for x, y in row.landmarks)
         path.write_text(f"version: 1\nn_points: 68\n{{\n{body}\n}}\n")
+    # A person's folder may be a link.
+    (points / "p1").rename(self.folder / "elsewhere")
+    (points / "p1").symlink_to(self.folder / "elsewhere")
     (points / "loose.pts").write_text("version: 1\nn_points: 68\n{\n}\n")
     with self.assertRaisesRegex(ValueError, "loose.pts: .*unknown subject"):
       fit_faces(points, _MODEL, self.output, settings=_SETTINGS)

@@ -111,6 +111,13 @@ class TrainLocatorTest(absltest.TestCase):
     self.assertIn("loss", logged[0])
 
   def test_what_it_needs_is_asked_for(self):
+    with self.assertRaisesRegex(ValueError, "batch_size: expected a photo of"):
+      train_locator(
+        _settings(batch_size=1, landmark_photos=(str(FOLDER),) * 2),
+        self.folder / "run",
+      )
+    with self.assertRaisesRegex(ValueError, "and to hold some out, got 3"):
+      train_locator(_settings(heldout_every=4), self.folder / "run")
     with self.assertRaisesRegex(ValueError, "expected shards of"):
       train_locator(
         _settings(landmark_photos=(str(self.folder),)), self.folder / "run"

@@ -338,6 +338,7 @@ class ReadTest(parameterized.TestCase):
     ("wide", "int", "255 51 0"),
     ("deep", "ushort", "65535 13107 0"),
     ("shares", "float", "1 0.2 0"),
+    ("shares_beyond_1", "float", "1.02 0.2 0"),
     ("shares_of_255", "double", "255.0 51.0 0"),
   )
   def test_colours_of_a_ply_are_read_by_their_range(self, kind, color):

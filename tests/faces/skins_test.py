@@ -114,6 +114,13 @@ class DressTest(absltest.TestCase):
       lambda one: wardrobe.dress(self.worn, self.canvas, self.palette, one)
     )(jnp.asarray(normal))
 
+  def test_they_stay_float32_under_x64(self):
+    normal = np.zeros((2, wardrobe.SKIN_DRAWS), np.float32)
+    with jax.enable_x64(True):
+      dress = jax.eval_shape(self.dresses, normal)
+    floats = {leaf.dtype for leaf in jax.tree.leaves(dress)}
+    self.assertNotIn(jnp.dtype(jnp.float64), floats)
+
   def test_skins_are_ordered_by_tone(self):
     self.assertTrue((np.diff(np.asarray(self.worn.tone).sum(1)) > 0).all())
 

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.faces.landmark_photos import PHOTO_PX
-from disentangle3d.network.landmark_network import CROP_PX, FacePoints
+from disentangle3d.network.landmark_network import (
+  CROP_PX,
+  FacePoints,
+  LandmarkNetwork,
+  find_points,
+  mirrored_points,
+)
 from disentangle3d.training import landmark_augmentation
 from disentangle3d.training.landmark_augmentation import (
   Jitter,
@@ -48,6 +54,26 @@ class CropTest(absltest.TestCase):
       light = np.asarray(crop.image[..., 0]) + 127.5 / 128
       found = [(light * axis).sum() / light.sum() for axis in (x, y)]
       np.testing.assert_allclose(found, crop.points[MARKED, :2], atol=0.1)
+
+  def test_crops_and_what_is_found_in_them_stay_float32_under_x64(self):
+    network = LandmarkNetwork()
+    params = network.init(
+      jax.random.key(0), jnp.zeros((1, CROP_PX, CROP_PX, 3), jnp.float32)
+    )["params"]
+    photo = _photo()
+    with jax.enable_x64(True):
+      crop = jax.eval_shape(
+        lambda key: training_crop(key, photo, photo.image, Jitter()),
+        jax.random.key(0),
+      )
+      found = jax.eval_shape(
+        lambda crops: mirrored_points(find_points(params, crops)),
+        jax.ShapeDtypeStruct((1, CROP_PX, CROP_PX, 3), jnp.float32),
+      )
+    self.assertEqual(
+      {leaf.dtype for leaf in jax.tree.leaves((crop, found))},
+      {jnp.dtype(jnp.float32)},
+    )
 
   def test_depth_scales_with_the_crop(self):
     photo = _photo()

@@ -92,6 +92,13 @@ class ReshapedCropTest(absltest.TestCase):
 
 
 class ChangedCoefficientsTest(absltest.TestCase):
+  def test_they_stay_float32_under_x64(self):
+    with jax.enable_x64(True):
+      changed = changed_coefficients(
+        jax.random.key(0), jnp.ones(4, jnp.float32), 0.5
+      )
+    self.assertEqual(changed.dtype, jnp.float32)
+
   def test_the_prior_stays_and_the_old_face_is_kept_in_part(self):
     keys = jax.random.split(jax.random.key(0), 20_000)
     old = jax.random.normal(jax.random.key(1), (20_000, 2))

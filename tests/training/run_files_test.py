@@ -36,6 +36,18 @@ class RunFilesTest(absltest.TestCase):
     super().setUp()
     self.workdir = pathlib.Path(self.create_tempdir().full_path) / "run"
 
+  def test_half_a_line_of_metrics_does_not_spoil_the_next(self):
+    self.workdir.mkdir()
+    whole = '{"phase": "I", "step": 1, "loss": 2.0}\n'
+    (self.workdir / "metrics.jsonl").write_text(whole + '{"phase": "I", "st')
+    with MetricLog(self.workdir) as log:
+      log.write("I", 2, {"loss": 1.0})
+    steps = [
+      json.loads(line)["step"]
+      for line in (self.workdir / "metrics.jsonl").read_text().splitlines()
+    ]
+    self.assertEqual(steps, [1, 2])
+
   def _write(
     self,
     config,

@@ -48,6 +48,16 @@ class StagingTest(absltest.TestCase):
         # What is read stays, and all that is read at once has to fit.
         self.assertTrue(held.exists())
 
+  def test_files_of_others_stay(self):
+    copies = self.folder / "copies"
+    (copies / "folder").mkdir(parents=True)
+    (copies / "thesis.doc").write_text("x" * 20)
+    staging = Staging(copies, most_bytes=5)
+    for name in "ab":
+      with staging.staged(self._file(name, 4)):
+        pass
+    self.assertEqual(self._names(), {"b", "folder", "thesis.doc"})
+
   def test_what_does_not_fit_or_is_another_file_is_refused(self):
     staging = Staging(self.folder / "copies", most_bytes=10)
     large = self._file("a", 11)

@@ -45,6 +45,14 @@ class VerificationBinTest(parameterized.TestCase):
       np.testing.assert_array_equal(found.same, SAME)
       self.assertEqual(found.same.dtype, bool)
 
+  def test_images_in_an_array_of_bytes_and_none_for_no_face(self):
+    images = [IMAGES[1], IMAGES[2]] * 2
+    self.path.write_bytes(pickle.dumps((np.array(images), [True, False])))
+    self.assertEqual(read_verification_bin(self.path).images, tuple(images))
+    images[2] = None
+    self.path.write_bytes(pickle.dumps((images, [True, False])))
+    self.assertEqual(read_verification_bin(self.path).images[2], b"")
+
   @parameterized.product(
     protocol=list(range(pickle.HIGHEST_PROTOCOL + 1)), numpy_core=[1, 2]
   )

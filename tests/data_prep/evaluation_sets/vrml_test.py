@@ -98,6 +98,10 @@ class VrmlTest(parameterized.TestCase):
     ("line", lambda t: t.replace("0, 1, 2", "0, 1"), "3 corners, got 2"),
     ("moved", lambda t: t.replace("Shape", "Transform { scale 1 2 3 children ["
      " Shape"), "expected shapes in place, got Transform { scale"),
+    ("moved_after", lambda t: t.replace("Shape", "Transform { children [ Shape")
+     + "] scale 9 9 9 }", "expected shapes in place, got .* scale 9"),
+    ("some_clockwise", lambda t: t + t[t.index("Shape") :].replace(
+     "    coordIndex", "ccw FALSE coordIndex"), "or in none, got it in 1 of 2"),
   )  # fmt: skip
   def test_what_is_malformed_is_named(self, change, problem):
     with self.assertRaisesRegex(ValueError, f"F3D.wrl: .*{problem}"):

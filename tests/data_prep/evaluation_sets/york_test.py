@@ -161,14 +161,24 @@ class ListTest(absltest.TestCase):
     path.with_suffix(".obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     with self.assertRaisesRegex(UserError, f"{self.names[0]}.*texture"):
       york.read_york(york.list_york([self.folder], self._split(0))[0])
-    path.with_suffix(".jpg").unlink()
-    with self.assertRaisesRegex(UserError, f"{self.names[0]}.*photograph"):
-      york.list_york([self.folder], self._split(0))
     empty = self.create_tempdir("empty").full_path
     with self.assertRaisesRegex(UserError, "scans of the test people.* none"):
       york.list_york([empty])
     with self.assertRaisesRegex(ValueError, "split: .*development, test"):
       york.list_york([self.folder], "train")
+
+  def test_a_scan_without_its_photograph_is_left_out_and_told(self):
+    split = self._split(0)
+    listed = york.list_york([self.folder], split)
+    (self.folder / self.names[0]).with_suffix(".jpg").unlink()
+    with self.assertLogs(level="WARNING") as told:
+      found = york.list_york([self.folder], split)
+    gone = self.names[0].rpartition("/")[2]
+    self.assertIn(f"{gone}.obj: left out, it has no photograph", str(told))
+    self.assertEqual(
+      [one.name for one in found],
+      [one.name for one in listed if gone not in str(one.mesh_path)],
+    )
 
   def _split(self, place):
     person = self.names[place].split("/")[0]

@@ -31,6 +31,15 @@ class FivePointListsTest(parameterized.TestCase):
     )
     self.assertEqual(points["ann/1.jpg"].dtype, np.float32)
 
+  def test_paths_may_have_blanks(self):
+    numbers = "1 2 3 4 5 6 7 8 9 10"
+    self.path.write_text(
+      f"Ann Lee/1 a.jpg {numbers}\nAnn Lee/2.jpg\t7\t{numbers}\n"
+    )
+    points = read_five_points(self.path)
+    self.assertEqual(list(points), ["Ann Lee/1 a.jpg", "Ann Lee/2.jpg"])
+    np.testing.assert_array_equal(points["Ann Lee/2.jpg"][4], [9, 10])
+
   @parameterized.parameters(
     ("ann/1.jpg 1 2 3", "line 1: expected a path and 10 numbers, got 4 words"),
     (f"{_LINE}\n{_LINE}", "line 2: expected each photo once, got ann/1.jpg"),

@@ -68,6 +68,22 @@ class MatlabTest(parameterized.TestCase):
       self.assertEqual(found[name].dtype, np.float64)
       np.testing.assert_array_equal(found[name], value, err_msg=name)
 
+  def test_objects_of_matlabs_own_are_passed_over(self):
+    # A table, as MATLAB writes it: names in place of dimensions.
+    thing = element(
+      14,
+      element(6, struct.pack("<2I", 17, 0))
+      + element(1, b"t")
+      + element(1, b"MCOS")
+      + element(1, b"table")
+      + variable(b"", (1, 1), element(6, struct.pack("<I", 1)), kind=13),
+    )
+    numbers = variable(b"x", (1, 2), element(9, struct.pack("<2d", 1, 2)))
+    self.path.write_bytes(mat_bytes(thing, numbers))
+    np.testing.assert_array_equal(
+      read_mat(self.path, ("x",))["x"], scipy.io.loadmat(self.path)["x"]
+    )
+
   @parameterized.named_parameters(("plain", False), ("compressed", True))
   def test_texts_and_cells_are_those_that_scipy_wrote(self, compressed):
     names = ["Aaron_Eckhart/0", "a", "Zoë/3", ""]

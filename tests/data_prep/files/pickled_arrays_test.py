@@ -28,6 +28,8 @@ class AsArrayTest(parameterized.TestCase):
       np.array([True, False]),
       np.float32(2.5),
       np.zeros((0, 3)),
+      np.arange(24.0).reshape(2, 3, 4).transpose(1, 2, 0),
+      np.array([b"a\xff", b"bcd"]),
       np.array([{"a": 1}, None, "text"], object),
     ),
   )

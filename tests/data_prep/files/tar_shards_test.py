@@ -12,7 +12,7 @@ from data_prep.files.tar_shards import (
   new_tar_shard,
   read_labels,
 )
-from data_prep.photos.photo_sets import list_photos, read_encoded
+from data_prep.photos.photo_sets import list_photos, list_set, read_encoded
 from disentangle3d.types import UserError
 
 
@@ -73,6 +73,17 @@ class TarShardsTest(parameterized.TestCase):
     )
     self.assertEqual([read_encoded(p.path) for p in found], [b"a", b"b", b"c"])
     self.assertEqual(list_photos(self.folder / "x-00.tar"), found[:1])
+
+  def test_what_is_no_photo_in_a_shard_is_counted(self):
+    self._write(
+      "a.tar",
+      ("0", {"jpg": b"a", "cls": 3}),
+      ("1", {"jp2": b"b", "cls": 3}),
+      ("2", {"txt": b"a note", "jpg": b"c", "json": {"subject": "ann"}}),
+    )
+    found = list_set(self.folder / "a.tar")
+    self.assertLen(found.photos, 2)
+    self.assertEqual(found.passed_over.counts(), {".jp2": 1, ".txt": 1})
 
   @parameterized.parameters(
     ({"png": b"x"}, "1.png: expected a .cls or a .json with the subject"),

@@ -319,5 +319,33 @@ class SizeTest(absltest.TestCase):
     self.assertEqual(Image.MAX_IMAGE_PIXELS, before)
 
 
+def _grey_tiff(bits: int, data: bytes, photometric: int) -> bytes:
+  """A baseline TIFF of 8 x 8 px in one strip."""
+  fields = {256: 8, 257: 8, 258: bits, 259: 1, 262: photometric, 277: 1, 278: 8}
+  offset = 8 + 2 + 12 * (len(fields) + 2) + 4
+  fields |= {273: offset, 279: len(data)}
+  head = b"II*\0" + struct.pack("<IH", 8, len(fields))
+  entries = [
+    struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, fields[tag])
+    for tag in sorted(fields)
+  ]
+  return head + b"".join(entries) + bytes(4) + data
+
+
+class GreyTiffTest(parameterized.TestCase):
+  """A grey of 200 of 255, in what a TIFF may hold."""
+
+  @parameterized.named_parameters(
+    ("8_bits", 8, bytes([200] * 64), 1),
+    ("8_bits_white_is_0", 8, bytes([55] * 64), 0),
+    ("16_bits", 16, struct.pack("<64H", *[200 * 257] * 64), 1),
+    ("16_bits_white_is_0", 16, struct.pack("<64H", *[55 * 257] * 64), 0),
+    ("12_bits", 12, bytes([0xC8, 0x8C, 0x88] * 32), 1),
+  )
+  def test_it_is_as_bright_as_it_says(self, bits, data, photometric):
+    image = decode_photo(_grey_tiff(bits, data, photometric), "a.tif").image
+    np.testing.assert_array_equal(image, np.full((8, 8, 3), 200))
+
+
 if __name__ == "__main__":
   absltest.main()

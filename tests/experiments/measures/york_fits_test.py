@@ -5,6 +5,7 @@ import numpy as np
 
 from disentangle3d.faces.morphable_model import identity_calibration
 from disentangle3d.types import UserError
+from experiments.evaluations.york import YorkTest, check_york
 from experiments.measures.york_fits import PARTS, fit_parts
 from tests.fixtures import random_morphable_model
 
@@ -32,6 +33,13 @@ class FitPartsTest(absltest.TestCase):
     self.assertEqual(
       [one.noise for one in options], ["isotropic"] * 3 + ["calibrated"]
     )
+
+  def test_what_would_be_refused_is_refused_before_anything_is_measured(self):
+    check_york(YorkTest(parts=True, landmark_calibration="none"))
+    with self.assertRaisesRegex(UserError, "--york_parts: expected a landmark"):
+      check_york(YorkTest(("york",), parts=True, landmark_calibration="none"))
+    with self.assertRaisesRegex(UserError, "gone.npz: no such file"):
+      check_york(YorkTest(("york",), eos_model="gone.npz"))
 
   def test_without_a_calibration_there_are_no_parts(self):
     with self.assertRaisesRegex(UserError, "--york_parts: expected a landmark"):

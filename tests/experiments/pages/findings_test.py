@@ -22,6 +22,7 @@ from experiments.pages.findings import (
   Findings,
   check_output,
   load_findings,
+  save_as_found,
   save_findings,
 )
 from experiments.pages.paper_tables import (
@@ -45,6 +46,23 @@ def _findings():
   ]
   measured = {TABLE_2: {"ours": (np.float64(2.5),)}, LFW: {"ours": [None] * 5}}
   return Findings("It", [Section("Part", blocks)], measured)
+
+
+class SaveAsFoundTest(absltest.TestCase):
+  def test_what_was_found_before_a_failure_is_there(self):
+    folder = pathlib.Path(self.create_tempdir().full_path) / "found"
+    whole = _findings()
+
+    def parts():
+      yield whole.sections, whole.measured
+      raise KeyError("the second set")
+
+    with self.assertRaises(KeyError):
+      save_as_found(folder, "It", parts())
+    there = load_findings(folder)
+    self.assertEqual([one.title for one in there.sections], ["Part"])
+    save_as_found(folder, "It", [(whole.sections, whole.measured)] * 2)
+    self.assertLen(load_findings(folder).sections, 2)
 
 
 class FindingsTest(absltest.TestCase):

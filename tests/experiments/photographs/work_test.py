@@ -61,6 +61,24 @@ class FinishedTest(absltest.TestCase):
     with open_work(self.output, _SETTINGS) as work:
       self.assertLen(work.rows, 1)
 
+  def test_settings_may_change_until_something_is_written(self):
+    other = _SETTINGS | {"photos": "3 files"}
+    with open_work(self.output, _SETTINGS):
+      pass
+    with open_work(self.output, other) as work:
+      work.finish_photo("a.jpg", [], "no face found")
+    with self.assertRaisesRegex(UserError, "begun with photos 3 files, got 2"):
+      with open_work(self.output, _SETTINGS):
+        pass
+
+  def test_settings_that_a_power_cut_left_empty_are_named(self):
+    with open_work(self.output, _SETTINGS) as work:
+      work.finish_photo("a.jpg", [], "no face found")
+    (self.output / ".work" / "settings.json").write_text("")
+    with self.assertRaisesRegex(UserError, "settings.json: expected the sett"):
+      with open_work(self.output, _SETTINGS):
+        pass
+
 
 class FolderTest(absltest.TestCase):
   def test_photos_of_one_name_and_frames_get_folders_of_their_own(self):
@@ -69,11 +87,21 @@ class FolderTest(absltest.TestCase):
       ("a/x y.jpg", "x_y"),
       ("b/x y.png", "x_y-2"),
       ("film.mp4::12", "film-000012"),
-      ("c/.jpg", ".jpg"),
+      ("c/.jpg", "jpg"),
       ("d/x_y", "x_y-3"),
     ):
       self.assertEqual(folder_name(photo, taken), folder)
       taken.add(folder)
+
+  def test_no_photo_is_written_over_the_output_or_what_is_in_it(self):
+    for photo, folder in (
+      ("...jpg", "photo"),
+      ("..jpg", "photo"),
+      (".work.jpg", "work"),
+      ("results.json.jpg", "results.json-2"),
+      ("viewer.html.png", "viewer.html-2"),
+    ):
+      self.assertEqual(folder_name(photo, set()), folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """LFW where a photograph has no face, from zip and lists to the caption."""
 
+import dataclasses
 import pathlib
+from unittest import mock
 import zipfile
 
 from absl.testing import absltest
@@ -9,6 +11,7 @@ import numpy as np
 from data_prep.faces.alignment import align_faces
 from data_prep.faces.detection import detect_faces, list_source
 from data_prep.photos.photo_sets import list_photos
+from data_prep.stages.rows import read_rows
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.types import CROP_TEMPLATE
 from experiments.measures.verification import measure_faces
@@ -89,6 +92,22 @@ class MissingFacesTest(absltest.TestCase):
       found.scores[~without], expected.scores[~without]
     )
     self.assertLess(found.result.accuracy.mean, expected.result.accuracy.mean)
+
+  def test_a_photo_that_cannot_be_read_has_no_middle(self):
+    rows = list(read_rows(self.some))
+    (place,) = (i for i, row in enumerate(rows) if "Bob_0003" in row.image_id)
+    broken = self.folder / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0broken")
+    rows[place] = dataclasses.replace(rows[place], image_path=broken)
+    with mock.patch.object(published_sets, "read_rows", lambda aligned: rows):
+      faces = self._lfw(self.some, missing="crop")
+    np.testing.assert_array_equal(faces.refused, faces.missing)
+    self.assertEqual(faces.images[np.flatnonzero(faces.missing)].max(), 0)
+    results = measure_faces(faces, {})
+    self.assertIn(
+      "1 of these cannot be read: their pairs have the lowest score.",
+      face_sections(results)[0].blocks[0].caption,
+    )
 
   def test_the_caption_says_how_many(self):
     for how, said in (
