@@ -82,8 +82,8 @@ class LocatorSettings:
   """
 
   landmark_photos: tuple[str, ...]
-  steps: int = 12_000
-  batch_size: int = 32
+  steps: int = 30_000
+  batch_size: int = 48
   learning_rate: float = 1.2e-3
   seed: int = 0
   init_from: str | None = None
