@@ -131,7 +131,9 @@ def names_in(folder: pathlib.Path) -> SortedNames:
 
 
 def files_in(folder: pathlib.Path) -> list[pathlib.Path]:
-  """All files of a folder of the disk, those in linked folders among them."""
+  """All files of a folder, those in linked folders among them."""
+  if isinstance(folder, StorePath):
+    return sorted(folder / name for name in folder.names())
   return sorted(folder / name for name in _walk(folder, "", []))
 
 

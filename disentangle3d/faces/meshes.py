@@ -364,9 +364,8 @@ def _color_bytes(colors: np.ndarray) -> UInt8[np.ndarray, "V 3"]:
   """
   peak = np.nanmax(colors, initial=0)
   most = 255 if peak <= 255 else 65535
-  # Light may overshoot 1 a little; bytes are whole numbers.
-  fractions = np.nanmax(colors % 1, initial=0) > 0
-  if colors.dtype.kind == "f" and (peak <= 1 or (peak < 2 and fractions)):
+  # Light may overshoot 1 a little.
+  if colors.dtype.kind == "f" and peak < 2:
     most = 1
   share = np.nan_to_num(colors / most)
   return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)

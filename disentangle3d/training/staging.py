@@ -13,6 +13,7 @@ import pathlib
 import re
 import tempfile
 import threading
+import time
 
 from disentangle3d.output_files import new_file
 from disentangle3d.stores import download, in_store
@@ -20,8 +21,11 @@ from disentangle3d.training.dataset import SplitFile, check_checksum
 from disentangle3d.types import UserError
 
 _GIB = 1 << 30
-# What `staged` calls its copies; other files in the folder are not ours.
-_COPY = re.compile(r"[0-9a-f]{16}-.+")
+# What `staged` calls its copies, and `new_file` those that are not whole; other
+# files in the folder are not ours.
+_COPY = re.compile(r"\.?[0-9a-f]{16}-.+")
+# A copy that nobody has written to for so long is a killed process's.
+_LEFT_S = 3600
 
 
 class Staging:
@@ -93,6 +97,9 @@ class Staging:
         continue
       with contextlib.suppress(FileNotFoundError):
         about = place.stat()
+        being_written = time.time() - about.st_mtime < _LEFT_S
+        if place.name.startswith(".") and being_written:
+          continue
         copies.append((about.st_mtime_ns, about.st_size, place))
     taken = sum(one for _, one, _ in copies)
     for _, one, place in sorted(copies):

@@ -36,7 +36,7 @@ class CropFiles:
     """Reads some.
 
     Raises:
-      UserFileNotFoundError: A crop is gone.
+      UserFileNotFoundError: A crop is gone, or a photo without one.
       UserError: One is no image of 112 x 96; names it.
     """
     return np.stack([self._read(self._rows[row]) for row in rows])
@@ -45,10 +45,8 @@ class CropFiles:
     if not is_ok(row):
       if self._scale is None:
         return BLACK
-      try:
-        return centre_crop(row.image_path, self._scale)
-      except (ValueError, OSError):  # One of `unreadable_units`.
-        return BLACK
+      crop = centre_crop(row.image_path, self._scale)
+      return BLACK if crop is None else crop
     path = row.crop_path
     if path is None:
       raise UserError(f"{row.image_id}: expected an aligned photo, got no crop")

@@ -49,7 +49,7 @@ def usual_scale(rows: Sequence[PhotoRow]) -> float:
 
 def centre_crop(
   path: pathlib.Path, scale: float
-) -> UInt8[np.ndarray, "112 96 3"]:
+) -> UInt8[np.ndarray, "112 96 3"] | None:
   """The crop of a face in the middle of a photo.
 
   Args:
@@ -58,13 +58,14 @@ def centre_crop(
 
   Returns:
     What `align_faces` makes where the mean of the five points is the photo's
-    centre.
+    centre; None where the photo cannot be read.
 
   Raises:
     UserFileNotFoundError: The photo is gone.
-    UserError: It cannot be read.
   """
-  photo = read_photo(path, most_megapixels=None)
+  photo = _photo(path)
+  if photo is None:
+    return None
   return warp_crop(photo, centre_matrix(photo.shape[1], photo.shape[0], scale))
 
 
@@ -79,22 +80,27 @@ def unreadable_units(
 
   Returns:
     `[U]`; None for none.
+
+  Raises:
+    UserFileNotFoundError: A photo is gone.
   """
   none = np.array(
     [
-      bool(missing) and not any(map(_is_readable, paths))
+      bool(missing) and all(_photo(path) is None for path in paths)
       for missing, paths in zip(without_face, photos, strict=True)
     ]
   )
   return none if none.any() else None
 
 
-def _is_readable(path: pathlib.Path) -> bool:
+def _photo(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"] | None:
+  """A photo, however large, as a stage has looked at it; None if damaged."""
   try:
-    read_photo(path, most_megapixels=None)
-  except (ValueError, OSError):
-    return False
-  return True
+    return read_photo(path, most_megapixels=None)
+  except FileNotFoundError:
+    raise
+  except ValueError:
+    return None
 
 
 def centre_matrix(

@@ -227,6 +227,7 @@ def _run(
 ) -> bool:
   """From the checkpoint, or the state where none is there; see above."""
   state = _restored(workdir, state)
+  drop_half_line(workdir / _METRICS)
   step = _train_step(settings)
   metrics: list[Any] = []
   while int(state.step) < settings.steps:
@@ -365,7 +366,6 @@ def _evaluate(params: Any, photos: PhotoStore) -> list[YawBin]:
 def _log(workdir: pathlib.Path, numbers: dict[str, float]) -> None:
   logging.info("%s", "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
   path = workdir / _METRICS
-  drop_half_line(path)
   with named_errors(path), path.open("a", encoding="utf-8") as file:
     file.write(json.dumps(numbers) + "\n")
 

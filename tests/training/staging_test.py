@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 from absl.testing import absltest
@@ -57,6 +58,18 @@ class StagingTest(absltest.TestCase):
       with staging.staged(self._file(name, 4)):
         pass
     self.assertEqual(self._names(), {"b", "folder", "thesis.doc"})
+
+  def test_what_a_killed_process_left_goes(self):
+    copies = self.folder / "copies"
+    copies.mkdir()
+    old, new = (copies / f".{16 * 'a'}-{name}.0.partial" for name in "xy")
+    for path in (old, new):
+      path.write_text("x" * 4)
+    os.utime(old, (0, 0))
+    with Staging(copies, most_bytes=5).staged(self._file("a", 4)):
+      pass
+    self.assertFalse(old.exists())
+    self.assertTrue(new.exists())
 
   def test_what_does_not_fit_or_is_another_file_is_refused(self):
     staging = Staging(self.folder / "copies", most_bytes=10)

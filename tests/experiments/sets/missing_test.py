@@ -101,6 +101,10 @@ class MissingFacesTest(absltest.TestCase):
     rows[place] = dataclasses.replace(rows[place], image_path=broken)
     with mock.patch.object(published_sets, "read_rows", lambda aligned: rows):
       faces = self._lfw(self.some, missing="crop")
+      broken.unlink()
+      with self.assertRaisesRegex(FileNotFoundError, "broken.jpg"):
+        self._lfw(self.some, missing="crop")
+      broken.write_bytes(b"\xff\xd8\xff\xe0broken")
     np.testing.assert_array_equal(faces.refused, faces.missing)
     self.assertEqual(faces.images[np.flatnonzero(faces.missing)].max(), 0)
     results = measure_faces(faces, {})
