@@ -13,6 +13,7 @@ Wants large photographs in even light; people who did not agree to it should
 not lend strangers their skin.
 """
 
+from collections.abc import Sequence
 import itertools
 import pathlib
 
@@ -28,7 +29,7 @@ from data_prep.fitting.fit_files import (
   read_fits,
 )
 from data_prep.fitting.skin_sampling import SkinMesh, person_skin
-from data_prep.photos.photo_sets import read_photo
+from data_prep.photos.photo_sets import PhotoFiles
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_output_file, define_path
 from data_prep.stages.progress import progress
@@ -73,16 +74,13 @@ def main() -> None:
   model = load_morphable_model(fitted / MORPHABLE_MODEL)
   people = _people(fitted)
   mesh = SkinMesh(model)
-  skins, smiles, all_photos = [], [], []
+  skins, smiles = [], []
   with progress("make_skins", total=len(people)) as update:
     for rows, fits in people:
-      photos = [
-        read_photo(row.image_path, most_megapixels=None) for row in rows
-      ]
       skins.append(
         person_skin(
           mesh,
-          photos,
+          list(_photos(rows)),
           [np.asarray(row.landmarks) for row in rows],
           fits.identity_coefficients[0],
           fits.expression_coefficients,
@@ -90,23 +88,25 @@ def main() -> None:
         )
       )
       smiles.append(_smiles(fits))
-      all_photos += photos
       update(1)
+  photos = _photos([row for rows, _ in people for row in rows])
   name = values.photos_name or fitted.resolve().name
   save_skins(
     output,
     Skins(
       albedo=np.stack(skins),
-      backdrops=shuffled_backdrops(
-        all_photos, values.backdrops, seed=values.seed
-      ),
+      backdrops=shuffled_backdrops(photos, values.backdrops, seed=values.seed),
       smiles=np.concatenate(smiles),
       model=model.name,
-      source=f"{len(all_photos)} photographs of {len(people)} people, {name}",
+      source=f"{len(photos)} photographs of {len(people)} people, {name}",
       licence=f"{values.photo_licence}; the mesh: {model.licence}",
     ),
   )
   logging.info("%s: skins of %d people", output, len(people))
+
+
+def _photos(rows: Sequence[PhotoRow]) -> PhotoFiles:
+  return PhotoFiles([row.image_path for row in rows], most_megapixels=None)
 
 
 def _people(fitted: pathlib.Path) -> list[tuple[list[PhotoRow], Fits]]:

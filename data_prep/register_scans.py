@@ -13,7 +13,7 @@ York's set are taken; the others are to test on.
 
 import pathlib
 
-from absl import flags, logging
+from absl import flags
 
 from data_prep.evaluation_sets.york import SPLITS
 from data_prep.fitting.registration import register_scans
@@ -49,17 +49,14 @@ def define_flags() -> None:
 
 
 def main() -> None:
-  """Registers and reports."""
-  output = pathlib.Path(flags.FLAGS.output)
-  counts = register_scans(
+  """Registers; says what is ok and what is not."""
+  register_scans(
     flags.FLAGS.york,
     pathlib.Path(flags.FLAGS.aligned),
     load_morphable_model(flags.FLAGS.morphable_model),
-    output,
+    pathlib.Path(flags.FLAGS.output),
     split=flags.FLAGS.york_split,
   )
-  for kind, count in counts.items():
-    logging.info("%s: %d %s", output, count, kind)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from data_prep.stages.flag_words import (
 from disentangle3d.inference import load_params
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.network.trunks import TRUNKS
-from experiments.benchmarks.speed import timing_findings
-from experiments.pages.findings import PAGE, check_output, save_findings
+from experiments.benchmarks.speed import TITLE, timing_findings
+from experiments.pages.findings import PAGE, output_of, save_findings
 
 
 def define_flags() -> None:
@@ -49,7 +49,12 @@ def define_flags() -> None:
 def main() -> None:
   """Reads the flags, times, writes the folder, prints the table."""
   values = flags.FLAGS
-  check_output(values.output)
+  with output_of(values.output, TITLE):
+    page = _timed(values)
+  print(f"benchmark_speed: open {page}")
+
+
+def _timed(values: flags.FlagValues) -> pathlib.Path:
   if values.network is not None:
     model, params = load_params(values.network)
   else:
@@ -63,7 +68,7 @@ def main() -> None:
   )
   output = pathlib.Path(values.output)
   save_findings(output, findings)
-  print(f"benchmark_speed: open {output / PAGE}")
+  return output / PAGE
 
 
 if __name__ == "__main__":

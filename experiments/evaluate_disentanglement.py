@@ -11,14 +11,19 @@ On people of the synthetic world never trained on. The paper shows this in
 pictures only.
 """
 
+import pathlib
+
 from absl import flags
 
 from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_dataset, define_networks
 from disentangle3d.machine import keep_freed_memory
-from experiments.evaluations.disentanglement import evaluate_disentanglement
+from experiments.evaluations.disentanglement import (
+  TITLE,
+  evaluate_disentanglement,
+)
 from experiments.evaluations.flags import define_findings, define_people
-from experiments.pages.findings import check_output
+from experiments.pages.findings import output_of
 from experiments.sets.networks import read_networks
 
 
@@ -40,15 +45,19 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the table."""
   values = flags.FLAGS
   keep_freed_memory()
-  check_output(values.output)
-  page = evaluate_disentanglement(
+  with output_of(values.output, TITLE):
+    page = _evaluate(values)
+  print(f"evaluate_disentanglement: open {page}")
+
+
+def _evaluate(values: flags.FlagValues) -> pathlib.Path:
+  return evaluate_disentanglement(
     values.output,
     read_networks(values.network),
     values.dataset,
     people=values.people,
     swaps=values.swaps,
   )
-  print(f"evaluate_disentanglement: open {page}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ finds, and on photos of render_landmark_photos (--synthetic_photos), whose
 points are known. AFLW2000-3D is to test on: nothing may be chosen by it.
 """
 
+import pathlib
+
 from absl import flags
 
 from data_prep.faces.location import LOCATORS, check_locator_flags, make_locator
@@ -15,8 +17,8 @@ from data_prep.stages import command_line
 from data_prep.stages.flag_words import define_path
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
-from experiments.evaluations.landmarks import evaluate_landmarks
-from experiments.pages.findings import check_output
+from experiments.evaluations.landmarks import TITLE, evaluate_landmarks
+from experiments.pages.findings import output_of
 from experiments.sets.landmark_sets import aflw2000_set, synthetic_set
 
 _MEASURED = tuple(kind for kind in LOCATORS if kind != "fan")
@@ -53,7 +55,12 @@ def define_flags() -> None:
 def main() -> None:
   """Reads the flags, measures, writes the folder."""
   values = flags.FLAGS
-  check_output(values.output)
+  with output_of(values.output, TITLE):
+    page = _evaluate(values)
+  print(f"evaluate_landmarks: open {page}")
+
+
+def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   for kind in values.locator:
     if kind not in _MEASURED:
       raise UserError(
@@ -78,8 +85,7 @@ def main() -> None:
     kind: make_locator(kind, points=values.points, weights=values.weights)
     for kind in values.locator
   }
-  page = evaluate_landmarks(values.output, sets, locators)
-  print(f"evaluate_landmarks: open {page}")
+  return evaluate_landmarks(values.output, sets, locators)
 
 
 if __name__ == "__main__":

@@ -47,11 +47,12 @@ from experiments.evaluations.flags import (
   define_slow_parts,
 )
 from experiments.evaluations.reconstruction import (
+  TITLE,
   ReconstructionTest,
   evaluate_reconstruction,
 )
 from experiments.evaluations.york import YorkTest
-from experiments.pages.findings import check_output
+from experiments.pages.findings import output_of
 from experiments.sets.alignment import PhotoSource
 from experiments.sets.networks import read_networks
 from experiments.sets.scans import ScanFolders
@@ -165,10 +166,15 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the means."""
   values = flags.FLAGS
   keep_freed_memory()
-  check_output(values.output)
+  with output_of(values.output, TITLE):
+    page = _evaluate(values)
+  print(f"evaluate_reconstruction: open {page}")
+
+
+def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   _check(values)
   check_inputs(values, *_INPUTS)
-  page = evaluate_reconstruction(
+  return evaluate_reconstruction(
     values.output,
     read_networks(values.network),
     ReconstructionTest(
@@ -205,7 +211,6 @@ def main() -> None:
       write_photos=values.write_photos,
     ),
   )
-  print(f"evaluate_reconstruction: open {page}")
 
 
 def _check(values: flags.FlagValues) -> None:

@@ -15,6 +15,8 @@ fits and of eigenfaces to published sets. A photograph without a face does not
 stop the tables: see `--missing`.
 """
 
+import pathlib
+
 from absl import flags
 
 from data_prep.stages import command_line
@@ -33,9 +35,9 @@ from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings
 from experiments.evaluations.textures import read_textures
-from experiments.evaluations.verification import evaluate_verification
+from experiments.evaluations.verification import TITLE, evaluate_verification
 from experiments.measures.screening import KnownPeople, known_people
-from experiments.pages.findings import check_output
+from experiments.pages.findings import output_of
 from experiments.sets.alignment import ALIGNED_BY, LANDMARKS, PhotoSource
 from experiments.sets.faces import training_images
 from experiments.sets.missing import CROP, MISSING
@@ -174,17 +176,22 @@ def main() -> None:
   """Reads the flags, measures, writes the folder, prints the AUCs."""
   values = flags.FLAGS
   keep_freed_memory()
+  with output_of(values.output, TITLE):
+    page = _evaluate(values)
+  print(f"evaluate_verification: open {page}")
+
+
+def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   if not (values.network or values.trunk or values.dlib):
     raise UserError("expected at least one of --network, --trunk, --dlib")
   if values.trained_on and not values.trunk:
     raise UserError("--trunk: expected beside --trained_on")
-  check_output(values.output)
   check_inputs(values, *_INPUTS)
   networks = read_networks(values.network)
   textures = read_textures(values.trunk, with_dlib=values.dlib)
   scores = read_scores(values.scores)
   # What is detected and aligned takes hours, so it comes last.
-  page = evaluate_verification(
+  return evaluate_verification(
     values.output,
     networks,
     read_face_sets(
@@ -201,7 +208,6 @@ def main() -> None:
     other_scores=scores,
     trained_on=_trained_on(values),
   )
-  print(f"evaluate_verification: open {page}")
 
 
 def _rivals(values: flags.FlagValues) -> Rivals:

@@ -25,8 +25,8 @@ from data_prep.stages.flag_words import (
 from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings, define_meshes
-from experiments.evaluations.pictures import draw_pictures
-from experiments.pages.findings import check_output
+from experiments.evaluations.pictures import TITLE, draw_pictures
+from experiments.pages.findings import output_of
 from experiments.sets.networks import read_networks
 from experiments.sets.published import genuine_photos
 
@@ -66,7 +66,12 @@ def main() -> None:
   """Reads the flags, renders, writes the folder."""
   values = flags.FLAGS
   keep_freed_memory()
-  check_output(values.output)
+  with output_of(values.output, TITLE):
+    page = _evaluate(values)
+  print(f"visualize: open {page}")
+
+
+def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   if values.meshes and not values.dataset:
     raise UserError("--meshes: expected --dataset beside it")
   if (values.lfw_pairs is None) != (values.lfw_aligned is None):
@@ -76,7 +81,7 @@ def main() -> None:
     if values.lfw_pairs
     else []
   )
-  page = draw_pictures(
+  return draw_pictures(
     values.output,
     read_networks(values.network),
     datasets=values.dataset,
@@ -87,7 +92,6 @@ def main() -> None:
     people=values.people,
     size_px=values.size_px,
   )
-  print(f"visualize: open {page}")
 
 
 if __name__ == "__main__":

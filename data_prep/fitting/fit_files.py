@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import Float
 import numpy as np
 
+from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.input_files import read_npz
 from disentangle3d.output_files import replace_npz
 from disentangle3d.stores import as_path
@@ -41,6 +42,25 @@ class Fits:
   rmse_px: Float[np.ndarray, "P"]
   relative_error: Float[np.ndarray, "P"]
   outliers: Float[np.ndarray, "P"]
+
+
+def no_fits(model: MorphableModel) -> Fits:
+  """Of no image, with coefficients of `model`."""
+
+  def none(*shape: int) -> np.ndarray:
+    return np.zeros((0, *shape), np.float32)
+
+  return Fits(
+    image_id=np.zeros(0, "U1"),
+    identity_coefficients=none(model.identity_dim),
+    expression_coefficients=none(model.expression_dim),
+    camera_scale=none(),
+    camera_rotation=none(3, 3),
+    camera_translation=none(2),
+    rmse_px=none(),
+    relative_error=none(),
+    outliers=none(),
+  )
 
 
 def fits_path(manifest: str | os.PathLike[str]) -> pathlib.Path:

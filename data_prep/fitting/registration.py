@@ -4,10 +4,13 @@ What it writes is what `fit_faces` writes, so that a dataset is made of it in
 the same way: its labels have depth, and no prior decides them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
+import itertools
 import os
 import pathlib
 
+from absl import logging
 import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
@@ -18,13 +21,15 @@ from data_prep.fitting.fit_files import (
   MORPHABLE_MODEL,
   Fits,
   fits_path,
+  no_fits,
   write_fits,
 )
 from data_prep.fitting.landmark_index import index_landmarks
 from data_prep.fitting.shards import landmarks_in_crop
-from data_prep.stages.folder import ALONE, digest, open_stage
-from data_prep.stages.progress import progress
+from data_prep.stages.engine import Progress, ShardWork
+from data_prep.stages.folder import ALONE, StageFolder, digest, open_stage
 from data_prep.stages.rows import PhotoRow, read_rows, write_manifest
+from data_prep.stages.shard_loop import fill_shards, split_shards
 from disentangle3d.evaluation.scan_projection import (
   ScanProjection,
   project_scan,
@@ -44,7 +49,6 @@ from disentangle3d.fitting.calibration_choice import (
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.fitting.landmark_fitting import FACE_SIZE_MM
 from disentangle3d.geometry import project
-from disentangle3d.types import UserError
 
 STAGE = "register_scans"
 
@@ -56,6 +60,7 @@ def register_scans(
   output: pathlib.Path,
   *,
   split: str = "development",
+  people_a_shard: int = 8,
 ) -> dict[str, int]:
   """Lays a 3DMM over every scan of a split.
 
@@ -63,50 +68,88 @@ def register_scans(
     sources: Of the University of York's scans, see `list_york`.
     aligned: What align_faces made of the split's photographs.
     model: Whose coefficients are wanted.
-    output: The folder to write, as fit_faces does; new or empty.
+    output: The folder to write, as fit_faces does; new, empty, or of an
+      earlier run, which goes on.
     split: "development" or "test".
+    people_a_shard: A kill loses the scans of so many at most.
 
   Returns:
     How many photos are ok, how many rejected for which reason.
 
   Raises:
     UserFileNotFoundError: A folder is missing.
-    UserError: A file is malformed, or no scan is left.
+    UserError: A file is malformed, or no scan is left; says why.
   """
   index = index_landmarks(aligned)
   model = calibrated_model(model, AUTO, detectors=index.detectors)
   listed = {files.name: files for files in list_york(sources, split)}
-  rows = [
-    row
-    for row in read_rows(aligned)
-    if row.image_id.rsplit(".", 1)[0] in listed
+  rows = [row for row in read_rows(aligned) if _scan_name(row) in listed]
+  if missing := sorted(set(listed) - {_scan_name(row) for row in rows}):
+    logging.info(
+      "%s: without %d of %d scans, e.g. %s: no row of theirs is there.",
+      aligned,
+      len(missing),
+      len(listed),
+      missing[0],
+    )
+  people = [
+    list(own)
+    for _, own in itertools.groupby(
+      sorted(rows, key=_subject_of), key=_subject_of
+    )
   ]
+  shards = split_shards(len(people), people_a_shard)
   with open_stage(
     output,
     STAGE,
-    num_shards=1,
+    num_shards=len(shards),
     settings={"split": split, "model": model.name},
     licences=index.licences | licences_of(model),
     inputs=digest([index.sha256.encode()]),
     stages_before=index.stages,
   ) as folder:
-    if folder.pending(ALONE):
-      found: list[tuple[PhotoRow, ScanProjection]] = []
-      with progress(STAGE, total=len(rows)) as update:
-        for place, row in enumerate(rows):
-          try:
-            files = listed[row.image_id.rsplit(".", 1)[0]]
-            found.append((row, _registered(row, files, model)))
-          except RejectedScanError as error:
-            rows[place] = row.rejected(str(error))
-          update(1)
-      if not found:
-        raise UserError(f"{aligned}: expected a photo with a usable scan")
+    if not folder.is_begun():
       save_morphable_model(output / MORPHABLE_MODEL, model)
-      path = folder.manifest(0)
-      write_fits(fits_path(path), fits_of(found, model))
-      write_manifest(path, rows)
-    return folder.finish()
+    work = ShardWork(
+      _MakeShard(folder, listed, model),
+      part=lambda shard: [row for i in shards[shard] for row in people[i]],
+    )
+    counts = fill_shards(folder, ALONE, work, num_photos=len(rows))
+    return counts or {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _MakeShard:
+  """Lays the model over the scans of some people's photos, `part`'s rows."""
+
+  folder: StageFolder
+  listed: Mapping[str, YorkFiles]
+  model: MorphableModel
+
+  def __call__(
+    self, shard: int, part: Sequence[PhotoRow], progress: Progress
+  ) -> None:
+    rows = list(part)
+    found: list[tuple[PhotoRow, ScanProjection]] = []
+    for place, row in enumerate(rows):
+      try:
+        files = self.listed[_scan_name(row)]
+        found.append((row, _registered(row, files, self.model)))
+      except RejectedScanError as error:
+        rows[place] = row.rejected(str(error))
+      progress(1)
+    path = self.folder.manifest(shard)
+    fits = fits_of(found, self.model) if found else no_fits(self.model)
+    write_fits(fits_path(path), fits)
+    write_manifest(path, rows)
+
+
+def _subject_of(row: PhotoRow) -> str:
+  return row.subject
+
+
+def _scan_name(row: PhotoRow) -> str:
+  return row.image_id.rsplit(".", 1)[0]
 
 
 def _registered(

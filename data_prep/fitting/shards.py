@@ -5,12 +5,11 @@ import dataclasses
 
 import numpy as np
 
-from data_prep.fitting.fit_files import Fits, fits_path, write_fits
+from data_prep.fitting.fit_files import Fits, fits_path, no_fits, write_fits
 from data_prep.fitting.landmark_index import LandmarkIndex, read_entries
 from data_prep.fitting.plan import FitShard
 from data_prep.stages.folder import StageFolder
 from data_prep.stages.rows import PhotoRow, write_manifest
-from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.fitting.batched_fitting import (
   FitModel,
   ImageFits,
@@ -177,7 +176,7 @@ def fit_shard(
         rows[place] = rows[place].rejected(_reason(fits, where, settings))
     write_fits(fits_path(path), _fits_file(fits, image_ids))
   else:
-    write_fits(fits_path(path), _no_fits(model.model))
+    write_fits(fits_path(path), no_fits(model.model))
   write_manifest(path, rows)
 
 
@@ -215,21 +214,4 @@ def _fits_file(fits: ImageFits, image_ids: list[str]) -> Fits:
     rmse_px=fits.rmse_px,
     relative_error=fits.relative_error,
     outliers=fits.outliers.astype(np.float32),
-  )
-
-
-def _no_fits(model: MorphableModel) -> Fits:
-  def none(*shape: int) -> np.ndarray:
-    return np.zeros((0, *shape), np.float32)
-
-  return Fits(
-    image_id=np.zeros(0, "U1"),
-    identity_coefficients=none(model.identity_dim),
-    expression_coefficients=none(model.expression_dim),
-    camera_scale=none(),
-    camera_rotation=none(3, 3),
-    camera_translation=none(2),
-    rmse_px=none(),
-    relative_error=none(),
-    outliers=none(),
   )

@@ -258,8 +258,8 @@ def _turn(
   if header.format == "TIFF":
     return None, []
   # Pillow would decode a whole PNG to look for a tag behind the pixels.
-  if header.format == "PNG" and not (
-    b"eXIf" in content or b"Raw profile type" in content
+  if header.format == "PNG" and not any(
+    word in content for word in (b"eXIf", b"Raw profile type", b"adobe.xmp")
   ):
     return None, []
   try:

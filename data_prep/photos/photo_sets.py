@@ -7,7 +7,7 @@ named `set.zip::ann/1.png`, or `train.rec::17` by its record's key; every path
 to a photo may be such a name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import itertools
@@ -185,6 +185,30 @@ def read_photo(
   """
   content = read_encoded(path)
   return decode_photo(content, path, most_megapixels=most_megapixels).image
+
+
+class PhotoFiles(Sequence[UInt8[np.ndarray, "H W 3"]]):
+  """Photos by their paths, each read when it is looked at, as `read_photo`.
+
+  So that as many as there are need no memory. A slice is read at once.
+  """
+
+  def __init__(
+    self,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    most_megapixels: float | None = MOST_MEGAPIXELS,
+  ) -> None:
+    self._paths = paths
+    self._most_megapixels = most_megapixels
+
+  def __len__(self) -> int:
+    return len(self._paths)
+
+  def __getitem__(self, place):  # type: ignore[no-untyped-def, override]
+    if isinstance(place, slice):
+      return [self[at] for at in range(*place.indices(len(self)))]
+    return read_photo(self._paths[place], most_megapixels=self._most_megapixels)
 
 
 def read_encoded(path: str | os.PathLike[str]) -> bytes:

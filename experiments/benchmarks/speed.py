@@ -19,6 +19,8 @@ from experiments.benchmarks.timing import Timing, time_calls
 from experiments.pages.findings import Findings
 from experiments.pages.paper_tables import TABLE_4, paper_table
 
+TITLE = "Timing"
+
 _WARM_UP = 3
 _PERCENTILES = (25, 50, 75, 95)
 
@@ -141,4 +143,4 @@ def timing_findings(
     timing_table(found),
     paper_table(TABLE_4, rows),
   ]
-  return Findings("Timing", [Section("Timing", blocks)], {TABLE_4: rows})
+  return Findings(TITLE, [Section(TITLE, blocks)], {TABLE_4: rows})

@@ -14,6 +14,8 @@ from experiments.sets.heldout import heldout_people
 from experiments.sets.networks import check_vertices
 from experiments.sets.synthetic import EXPRESSION, OUTDOOR, YAW, world_of_set
 
+TITLE = "Disentanglement"
+
 
 def evaluate_disentanglement(
   output: str,
@@ -57,5 +59,5 @@ def evaluate_disentanglement(
         f"{name}: {code} code: AUC {auc.mean:.2f} ± {auc.std:.2f}", flush=True
       )
   section = Section("Disentanglement", disentanglement_blocks(found, outdoor))
-  save_findings(output, Findings("Disentanglement", [section], {}))
+  save_findings(output, Findings(TITLE, [section], {}))
   return pathlib.Path(output) / PAGE

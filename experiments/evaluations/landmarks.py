@@ -12,6 +12,8 @@ from experiments.pages.landmarks import landmark_sections
 from experiments.pages.paper_tables import Measured
 from experiments.sets.landmark_sets import LandmarkSet
 
+TITLE = "Landmarks"
+
 
 def evaluate_landmarks(
   output: str, sets: Sequence[LandmarkSet], locators: Mapping[str, Locator]
@@ -26,7 +28,7 @@ def evaluate_landmarks(
   Returns:
     The page in that folder.
   """
-  save_as_found(output, "Landmarks", _found(sets, locators))
+  save_as_found(output, TITLE, _found(sets, locators))
   return pathlib.Path(output) / PAGE
 
 

@@ -23,6 +23,8 @@ from experiments.pages.visual_sections import (
 from experiments.sets.meshes import MeshFolder, read_mesh_folders
 from experiments.sets.synthetic import EXPRESSION, OUTDOOR
 
+TITLE = "Pictures"
+
 
 def draw_pictures(
   output: str,
@@ -98,7 +100,7 @@ def draw_pictures(
     )
   print("visualize: galleries drawn", flush=True)
   sections.insert(0, bases_section(networks, count=bases, size_px=size_px))
-  save_findings(output, Findings("Pictures", sections, {}))
+  save_findings(output, Findings(TITLE, sections, {}))
   return pathlib.Path(output) / PAGE
 
 

@@ -32,6 +32,8 @@ from experiments.sets.networks import check_vertices
 from experiments.sets.scans import ScanFolders, read_scan_sets
 from experiments.sets.synthetic import TEST_SETS
 
+TITLE = "Reconstruction"
+
 _Part = tuple[list[Section], Measured]
 
 
@@ -95,7 +97,7 @@ def evaluate_reconstruction(
     _scans(test, networks, fitter, meshes, pairs),
     evaluate_york(test.york, networks, fitter, meshes, test.write_photos),
   )
-  save_as_found(output, "Reconstruction", parts)
+  save_as_found(output, TITLE, parts)
   return pathlib.Path(output) / PAGE
 
 

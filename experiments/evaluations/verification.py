@@ -19,6 +19,8 @@ from experiments.pages.verification import (
 )
 from experiments.sets.faces import FaceSet
 
+TITLE = "Verification"
+
 
 def evaluate_verification(
   output: str,
@@ -49,7 +51,7 @@ def evaluate_verification(
   if other_scores and len(sets) > 1:
     raise UserError(f"--scores: expected one set of faces, got {len(sets)}")
   found = _found(networks, sets, described, other_scores, trained_on)
-  save_as_found(output, "Verification", found)
+  save_as_found(output, TITLE, found)
   return pathlib.Path(output) / PAGE
 
 

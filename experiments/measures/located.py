@@ -1,10 +1,12 @@
 """Locates the landmarks of photos whose points are known."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
 import dataclasses
 import pathlib
 import time
 
+from absl import logging
 from jaxtyping import Bool, Float
 import numpy as np
 
@@ -16,6 +18,7 @@ from data_prep.faces.second_look import looking_twice
 from data_prep.stages.progress import progress
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.evaluation.landmark_scores import normalised_errors
+from disentangle3d.types import UserError, UserFileNotFoundError
 from experiments.sets.landmark_sets import LandmarkSet
 
 _AT_ONCE = 64
@@ -30,7 +33,8 @@ class LandmarkResults:
 
   Attributes:
     set: Where.
-    found: Whether the detector has found the face, `[N]`.
+    found: Whether the detector has found the face, `[N]`; of a damaged photo
+      it has not.
     another: Whether it has taken another, `[N]`.
     landmarks: By locator, `[N, 68, 2]`, NaN where there are none.
     errors: By locator, of `normalised_errors`, `[N]`.
@@ -65,9 +69,7 @@ def measure_landmarks(
   )
   landmarks, milliseconds = {}, {}
   for name, locator in locators.items():
-    start = time.perf_counter()
-    landmarks[name] = _located(faces, locator, boxes, found & ~another)
-    seconds = time.perf_counter() - start
+    landmarks[name], seconds = _located(faces, locator, boxes, found & ~another)
     milliseconds[name] = 1000 * seconds / max(int((found & ~another).sum()), 1)
   return LandmarkResults(
     set=faces,
@@ -88,15 +90,35 @@ def _detected(faces: LandmarkSet) -> list[np.ndarray | None]:
   With a second look where the first finds nothing.
   """
   find = looking_twice(Detector())
-  boxes: list[np.ndarray | None] = []
-  with progress("detect", total=len(faces.images)) as update:
-    for first in range(0, len(faces.images), _AT_ONCE):
-      images = list(faces.images[first : first + _AT_ONCE])
-      for image, one in zip(images, find(images), strict=True):
-        chosen = choose_faces(one, image.shape[:2], "centre")
-        boxes.append(one.boxes[chosen[0]] if chosen else None)
-      update(len(images))
+  count = len(faces.images)
+  boxes: list[np.ndarray | None] = [None] * count
+  with progress("detect", total=count) as update:
+    for first in range(0, count, _AT_ONCE):
+      places = range(first, min(first + _AT_ONCE, count))
+      images = dict(_readable(faces, places))
+      found = find(list(images.values()))
+      for (place, image), one in zip(images.items(), found, strict=True):
+        if chosen := choose_faces(one, image.shape[:2], "centre"):
+          boxes[place] = one.boxes[chosen[0]]
+      update(len(places))
   return boxes
+
+
+def _readable(
+  faces: LandmarkSet, places: Iterable[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+  """The photos that can be read, by place; of the others a line is logged.
+
+  Raises:
+    UserFileNotFoundError: One is gone.
+  """
+  for place in places:
+    try:
+      yield place, faces.images[place]
+    except UserFileNotFoundError:
+      raise
+    except UserError as error:
+      logging.warning("%s; counted as not found", error)
 
 
 def _is_another(box: np.ndarray, best: np.ndarray) -> bool:
@@ -110,8 +132,10 @@ def _located(
   locator: Locator,
   boxes: list[np.ndarray | None],
   chosen: np.ndarray,
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
+  """The landmarks, and the seconds it took, reading left out."""
   landmarks = np.full(faces.points.shape, np.nan, np.float32)
+  seconds = 0.0
   for place in np.flatnonzero(chosen).tolist():
     row = PhotoRow(
       image_path=pathlib.Path(faces.image_ids[place]),
@@ -120,8 +144,9 @@ def _located(
       status="ok",
       box=boxes[place],
     )
-    try:
-      landmarks[place] = locator.locate(faces.images[place], row).landmarks
-    except NoFaceError:
-      continue
-  return landmarks
+    image = faces.images[place]
+    start = time.perf_counter()
+    with contextlib.suppress(NoFaceError):
+      landmarks[place] = locator.locate(image, row).landmarks
+    seconds += time.perf_counter() - start
+  return landmarks, seconds

@@ -6,7 +6,8 @@ themselves. Written under another name and renamed, so a folder is whole or
 not there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+import contextlib
 import dataclasses
 import io
 import json
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 import numpy as np
 from PIL import Image
 
+from disentangle3d.folder_use import sole_use
 from disentangle3d.input_files import existing_file
 from disentangle3d.output_files import check_folder, new_folder
 from disentangle3d.reporting.charts import figure_png
@@ -70,22 +72,49 @@ def join_findings(
   return Findings(title, sections, measured)
 
 
-def check_output(folder: str | os.PathLike[str]) -> None:
-  """Refuses a folder that `save_findings` would refuse after all the work.
+@contextlib.contextmanager
+def output_of(folder: str | os.PathLike[str], title: str) -> Iterator[None]:
+  """Keeps the folder of an evaluation from all others while it runs.
+
+  What `save_findings` would refuse after all the work is refused at once.
+
+  Args:
+    folder: New, empty, or an earlier evaluation's of the same title.
+    title: What is evaluated.
 
   Raises:
-    UserError: `folder` holds something else than findings, or cannot be
-      written to.
+    UserError: `folder` holds something else, cannot be written to, or is
+      another process's at the moment.
   """
+  _check_output(folder, title)
+  folder = pathlib.Path(os.path.abspath(folder))
+  # Findings replace their folder, so that the mark lies beside it.
+  with sole_use(folder.with_name(f".{folder.name}.in-use")):
+    yield
+
+
+def _check_output(folder: str | os.PathLike[str], title: str) -> None:
+  """Refuses what holds something else than findings of this title."""
   check_folder(folder)
   folder = pathlib.Path(folder)
+  expected = (
+    f"{folder}: expected a new or an empty folder, or one of an earlier"
+    " evaluation of the same kind, got"
+  )
   if (folder / FILE).is_file():
-    return
-  if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-    raise UserError(
-      f"{folder}: expected a new or an empty folder, or one of an earlier"
-      " evaluation, got another"
-    )
+    if (earlier := _title(folder / FILE)) not in (None, title):
+      raise UserError(f"{expected} one of {earlier!r}; give another --output")
+  elif folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    raise UserError(f"{expected} another")
+
+
+def _title(path: pathlib.Path) -> str | None:
+  """Of the findings in a file; None where it is damaged."""
+  try:
+    title = json.loads(path.read_text())["title"]
+  except (ValueError, KeyError, TypeError):
+    return None
+  return title if isinstance(title, str) else None
 
 
 def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
@@ -94,7 +123,7 @@ def save_findings(folder: str | os.PathLike[str], findings: Findings) -> None:
   Raises:
     UserError: `folder` holds something else.
   """
-  check_output(folder)
+  _check_output(folder, findings.title)
   folder = pathlib.Path(folder)
   # The earlier findings go when the new ones are whole.
   fresh = folder.with_name(f".{folder.name}.new")

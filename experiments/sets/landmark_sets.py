@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.datasets.landmark_photo_set import read_landmark_photos
 from data_prep.evaluation_sets.aflw2000 import read_aflw2000
-from data_prep.photos.photo_sets import read_photo
+from data_prep.photos.photo_sets import PhotoFiles
 
 AFLW2000, SYNTHETIC = "AFLW2000-3D", "synthetic"
 
@@ -22,7 +22,7 @@ class LandmarkSet:
   Attributes:
     name: As tables print it.
     image_ids: Names of the photos.
-    images: RGB, `[H, W, 3]` each.
+    images: RGB, `[H, W, 3]` each; may be read when looked at.
     points: `[N, 68, 2]`, photo pixels; the jaw is the true one.
     yaw_deg: `[N]`.
     searched: Whether a detector finds the faces; else the box is the truth's.
@@ -42,14 +42,14 @@ def aflw2000_set(
   """AFLW2000-3D, or its first so many photos.
 
   Raises:
-    UserFileNotFoundError, UserError: As `read_aflw2000` and `read_photo`.
+    UserFileNotFoundError, UserError: As `read_aflw2000`.
   """
   listed = read_aflw2000(folder)
   count = photos or len(listed.photos)
   return LandmarkSet(
     name=AFLW2000,
     image_ids=[photo.image_id for photo in listed.photos[:count]],
-    images=[read_photo(photo.path) for photo in listed.photos[:count]],
+    images=PhotoFiles([photo.path for photo in listed.photos[:count]]),
     points=listed.points[:count],
     yaw_deg=listed.yaw_deg[:count],
     searched=True,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import tempfile
+import zipfile
 from unittest import mock
 
 from absl.testing import absltest
@@ -164,10 +165,24 @@ class EvaluateLandmarksTest(absltest.TestCase):
       )
       self.assertIn("Cumulative errors", page.read_text("utf-8"))
 
+  def test_a_damaged_photo_is_told_and_counts_as_not_found(self):
+    with tempfile.TemporaryDirectory() as folder:
+      write_aflw2000(pathlib.Path(folder), yaws=[0.0, 50.0])
+      with zipfile.ZipFile(folder + "/photos.zip", "w") as archive:
+        for number in range(2):
+          archive.writestr(f"image{number:05d}.jpg", b"no picture")
+      faces = aflw2000_set(folder)
+      with self.assertLogs(level="WARNING") as logs:
+        results = measure_landmarks(faces, {"any": _Truth(faces.points, 0.0)})
+    self.assertRegex(logs.output[1], "image00001.jpg: .*counted as not found")
+    self.assertFalse(results.found.any())
+    self.assertTrue(np.isnan(results.errors["any"]).all())
+
   def test_a_small_tree_of_aflw2000_is_read(self):
     with tempfile.TemporaryDirectory() as folder:
       points = write_aflw2000(pathlib.Path(folder), yaws=[0.0, 50.0, -80.0])
       faces = aflw2000_set(folder, photos=2)
+      self.assertLen(list(faces.images), 2)
     self.assertEqual(faces.image_ids, ["image00000.jpg", "image00001.jpg"])
     np.testing.assert_array_equal(faces.points, points[:2, :, :2])
     self.assertTrue(faces.searched)

@@ -91,12 +91,34 @@ class RegisterScansTest(absltest.TestCase):
     self._register(split="test")
     self.assertLen(read_rows(self.root / "registered"), 2)
 
-  def test_without_a_usable_scan_nothing_is_written(self):
+  def test_without_a_usable_scan_it_says_why(self):
     broken = [scanned(step=20.0, extra=False)] * 2
     self._write(self.names[:2], broken)
-    with self.assertRaisesRegex(UserError, "a photo with a usable scan"):
+    with self.assertRaisesRegex(UserError, "2 rejected, fewer than 1500"):
       self._register()
-    self.assertEmpty(list(self.root.glob("registered/manifest*")))
+
+  def test_a_kill_loses_some_people_and_ends_in_the_same_bytes(self):
+    self._write(self.names[1:3], [scanned(), scanned(6.0)])
+    self._register(people_a_shard=1)
+    registered = self.root / "registered"
+    whole = {path: path.read_bytes() for path in registered.iterdir()}
+    self.assertLen(list(registered.glob("manifest-*-of-00002*")), 2)
+    fits_path(manifest_path(registered, 1, 2)).unlink()
+    manifest_path(registered, 1, 2).unlink()
+    self._register(people_a_shard=1)
+    self.assertEqual(
+      whole, {path: path.read_bytes() for path in registered.iterdir()}
+    )
+
+  def test_scans_without_a_row_are_told(self):
+    broken = scanned(step=20.0, extra=False)
+    self._write(self.names[:2], [broken] * 2)
+    write_york(self.root / "york", dict.fromkeys(self.names[2:], broken))
+    with self.assertLogs(level="INFO") as logs, self.assertRaises(UserError):
+      self._register()
+    self.assertRegex(
+      "".join(logs.output), f"without 2 of 4 scans, e.g. {self.names[2]}"
+    )
 
 
 if __name__ == "__main__":

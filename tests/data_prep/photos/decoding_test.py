@@ -9,7 +9,7 @@ import zlib
 from absl.testing import absltest, parameterized
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 import pytest
 
 from data_prep.photos.decoding import decode_photo
@@ -81,6 +81,15 @@ def _png(picture: np.ndarray, *, color: int, extra: bytes = b"") -> bytes:
     + _chunk(b"IDAT", zlib.compress(rows))
     + _chunk(b"IEND", b"")
   )
+
+
+# What Adobe's programs write: "turn by a quarter to be upright".
+_XMP = (
+  b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF'
+  b' xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+  b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+  b' tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
 
 
 def _exif(orientation: int) -> bytes:
@@ -164,6 +173,21 @@ class OrientationTest(parameterized.TestCase):
     content = _saved(stored, kind, exif=exif, **options)
     image = decode_photo(content, "a").image
     np.testing.assert_allclose(image, _seen(upright), atol=6)
+
+  @parameterized.parameters("JPEG", "PNG", "TIFF", "WEBP", "AVIF")
+  def test_an_orientation_in_xmp_alone_counts_in_every_format(self, kind):
+    upright = np.zeros((64, 32, 3), np.uint8)
+    upright[:32, :16], upright[:32, 16:] = 255, 128  # bright, grey, dark
+    options = {"xmp": _XMP}
+    if kind == "PNG":
+      options = {"pnginfo": PngImagePlugin.PngInfo()}
+      options["pnginfo"].add_itxt("XML:com.adobe.xmp", _XMP.decode())
+    elif kind == "TIFF":
+      options = {"tiffinfo": {700: _XMP}}
+    content = _saved(_STORED[6](upright), kind, **options)
+    np.testing.assert_allclose(
+      decode_photo(content, "a").image, upright, atol=9
+    )
 
   def test_a_tag_behind_the_pixels_counts_and_a_broken_one_is_told_of(self):
     upright = _picture(False, 8)

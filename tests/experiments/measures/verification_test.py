@@ -32,6 +32,7 @@ from experiments.measures.verification import (
 from experiments.pages.paper_tables import FUSION, LFW
 from experiments.pages.verification import face_rows, face_sections
 from experiments.sets import published as published_sets
+from experiments.sets.bin_files import bin_set
 from experiments.sets.scores import read_scores
 from tests.fixtures import random_morphable_model
 
@@ -200,38 +201,54 @@ class PublishedSetsTest(absltest.TestCase):
       same.append(pair % 2 == 0)
     path = self.folder / "some.bin"
     path.write_bytes(pickle.dumps((images, same), protocol=2))
-    faces = published_sets.bin_set(path)
+    faces = bin_set(path)
     np.testing.assert_array_equal(faces.images[7], _face(3, 0))
     self.assertEqual(np.bincount(faces.pairs.fold).tolist(), [2] * 10)
     path.write_bytes(pickle.dumps((images[:-2], same[:-1]), protocol=2))
     with self.assertRaisesRegex(ValueError, "some.bin: .*10 divides.* got 19"):
-      published_sets.bin_set(path)
+      bin_set(path)
     path.write_bytes(pickle.dumps((images, [1] * 11 + [0] * 9), protocol=2))
     with self.assertRaisesRegex(ValueError, "some.bin: .* got 11 and 9"):
-      published_sets.bin_set(path)
+      bin_set(path)
 
   def test_an_empty_image_of_a_bin_file_is_a_missing_face(self):
     images = [picture_png(_face(place // 2, 0)) for place in range(80)]
     same = [pair % 2 == 0 for pair in range(40)]
     path = self.folder / "some.bin"
     path.write_bytes(pickle.dumps((images, same)))
-    self.assertFalse(published_sets.bin_set(path).missing.any())
+    self.assertFalse(bin_set(path).missing.any())
     images[5] = b""
     path.write_bytes(pickle.dumps((images, same)))
     for missing in ("crop", "score"):
-      faces = published_sets.bin_set(path, missing=missing)
+      faces = bin_set(path, missing=missing)
       self.assertEqual(np.flatnonzero(faces.refused).tolist(), [5])
       scores = measure_faces(faces, {}).rows["raw pixels"].scores
       self.assertEqual(np.flatnonzero(scores == -1).tolist(), [2])
     with self.assertRaisesRegex(ValueError, "1 have none, the first 'image 5'"):
-      published_sets.bin_set(path, missing="fail")
+      bin_set(path, missing="fail")
+
+  def test_a_damaged_image_of_a_bin_file_is_told_and_has_the_lowest_score(self):
+    images = [picture_png(_face(place // 2, 0)) for place in range(80)]
+    same = [pair % 2 == 0 for pair in range(40)]
+    images[7] = images[7][:60]
+    path = self.folder / "some.bin"
+    path.write_bytes(pickle.dumps((images, same)))
+    with self.assertLogs(level="WARNING") as logs:
+      faces = bin_set(path)
+    self.assertRegex(logs.output[0], "some.bin: image 7: cannot be read")
+    self.assertEqual(np.flatnonzero(faces.refused).tolist(), [7])
+    with self.assertRaisesRegex(ValueError, "1 have none, the first 'image 7'"):
+      bin_set(path, missing="fail")
+    path.write_bytes(pickle.dumps(([b"text"] * 80, same)))
+    with self.assertRaisesRegex(ValueError, "none of 80 can be read"):
+      bin_set(path)
 
   def test_a_bin_file_sorted_by_kind_has_both_kinds_in_every_fold(self):
     picture = picture_png(_face(0, 0))
     path = self.folder / "sorted.bin"
     for same in ([1] * 23 + [0] * 17, [0] * 12 + [1] * 28):
       path.write_bytes(pickle.dumps(([picture] * 80, same)))
-      pairs = published_sets.bin_set(path).pairs
+      pairs = bin_set(path).pairs
       self.assertEqual(pairs.same.tolist(), [kind == 1 for kind in same])
       self.assertEqual(np.bincount(pairs.fold).tolist(), [4] * 10)
       for kind in (True, False):

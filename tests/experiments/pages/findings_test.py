@@ -20,8 +20,8 @@ from experiments.benchmarks.timing import Timing
 from experiments.pages import report
 from experiments.pages.findings import (
   Findings,
-  check_output,
   load_findings,
+  output_of,
   save_as_found,
   save_findings,
 )
@@ -91,10 +91,33 @@ class FindingsTest(absltest.TestCase):
   def test_nothing_else_is_overwritten(self):
     self.folder.mkdir()
     (self.folder / "precious").touch()
-    for refuse in (check_output, lambda f: save_findings(f, _findings())):
+    for refuse in (
+      lambda: output_of(self.folder, "It").__enter__(),
+      lambda: save_findings(self.folder, _findings()),
+    ):
       with self.assertRaisesRegex(ValueError, "it: expected a new or an empty"):
-        refuse(self.folder)
+        refuse()
     self.assertTrue((self.folder / "precious").exists())
+
+  def test_findings_of_another_kind_are_not_replaced(self):
+    save_findings(self.folder, _findings())
+    other = dataclasses.replace(_findings(), title="Other")
+    for refuse in (
+      lambda: output_of(self.folder, "Other").__enter__(),
+      lambda: save_findings(self.folder, other),
+    ):
+      with self.assertRaisesRegex(ValueError, "same kind, got one of 'It'"):
+        refuse()
+    self.assertEqual(load_findings(self.folder).title, "It")
+
+  def test_two_evaluations_at_once_do_not_share_a_folder(self):
+    with output_of(self.folder, "It"):
+      with self.assertRaisesRegex(ValueError, "in use by process"):
+        output_of(self.folder, "It").__enter__()
+      save_findings(self.folder, _findings())
+    self.assertEqual([p.name for p in self.folder.parent.iterdir()], ["it"])
+    with output_of(self.folder, "It"):
+      pass
 
   def test_findings_that_cannot_be_written_leave_the_earlier_ones(self):
     save_findings(self.folder, _findings())
@@ -107,7 +130,8 @@ class FindingsTest(absltest.TestCase):
       load_findings(self.folder).measured[TABLE_2], {"ours": [2.5]}
     )
     self.assertEqual([p.name for p in self.folder.parent.iterdir()], ["it"])
-    check_output(self.folder)
+    with output_of(self.folder, "It"):
+      pass
 
   def test_damage_is_named(self):
     with self.assertRaisesRegex(FileNotFoundError, "section.json"):
