@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
+from disentangle3d.faces.occluders import FRINGE_DRAWS, more_glasses
 from disentangle3d.faces.synthetic import (
   SyntheticWorld,
   draw_numbers,
@@ -39,7 +40,10 @@ _MAX_YAW, _MAX_PITCH, _PITCH, _ROLL = 95.0, 60.0, 17.0, 10.0
 # Faces vary more than any one model's: wider modes, and stretched axes.
 _WIDER_IDENTITY, _STRETCH = 1.2, 0.05
 _STRONGEST_EXPRESSION = 1.2
-_PURPOSE = 16  # of keys: nothing here is drawn as in `render_photos`
+# Standard deviations by which more faces wear glasses.
+_MORE_GLASSES = 0.75
+# Of keys: nothing here is drawn as in `render_photos`.
+_PURPOSE, _FRINGE = 16, 17
 
 
 class LandmarkPhotos(flax.struct.PyTreeNode):
@@ -84,7 +88,13 @@ def render_landmark_photos(
   check_array("indices", indices, "B", dtype="integer")
   person = indices // world.photos_per_person
   by_person, by_photo, sensor_keys = draw_numbers(world, seed, person, indices)
-  wild = _wild_numbers(seed, indices)
+  wild = _uniform(seed, indices, _PURPOSE, 8)
+  by_photo |= {
+    "worn": more_glasses(by_photo["worn"], _MORE_GLASSES),
+    "fringe": jax.scipy.stats.norm.ppf(
+      _uniform(seed, indices, _FRINGE, FRINGE_DRAWS)
+    ),
+  }
   shape = _shapes(world, by_person, by_photo, wild)
   rotation = _rotations(wild)
   camera, points, silhouette, vertices = _photograph(world, shape, rotation)
@@ -112,11 +122,15 @@ def render_landmark_photos(
   )
 
 
-def _wild_numbers(seed: int | Array, indices: Array) -> Float[Array, "B 8"]:
-  """Uniform numbers of each photo beside the world's own draws."""
-  root = jax.random.fold_in(jax.random.key(seed), _PURPOSE)
+def _uniform(
+  seed: int | Array, indices: Array, purpose: int, count: int
+) -> Float[Array, "B N"]:
+  """Numbers of each photo beside the world's own draws."""
+  root = jax.random.fold_in(jax.random.key(seed), purpose)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(root, indices)
-  return jax.vmap(lambda key: jax.random.uniform(key, (8,), jnp.float32))(keys)
+  return jax.vmap(lambda key: jax.random.uniform(key, (count,), jnp.float32))(
+    keys
+  )
 
 
 def _shapes(

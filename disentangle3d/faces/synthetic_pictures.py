@@ -70,7 +70,8 @@ def develop(
     camera: Into the crops, `[B]`.
     vertices: Of the landmarks, `[B, 68]`.
     by_person: Normal numbers of each photo's person, by what they are for.
-    by_photo: The same of each photo.
+    by_photo: The same of each photo; `fringe` is only where hair is to hang
+      into faces.
     sensor_keys: Of the noise, `[B]`.
     frame: Of the photos; the aligned crop's where it is not given.
 
@@ -179,9 +180,13 @@ def _snapshots(
   )
   eyes = shape[:, jnp.asarray(world.model.landmark_vertices)[36:48]]
   eyes = eyes.reshape(-1, 2, 6, 3).mean(2)
+  things = by_photo["worn"]
+  fringe = by_photo.get("fringe")
+  if fringe is None:
+    fringe = jnp.zeros((shape.shape[0], occluders.FRINGE_DRAWS), jnp.float32)
   image = map_images(
     lambda *one: _exposed(frame, *one),
-    *(sensor_keys, seen.image, wider, eyes, dresses, by_photo["worn"], shots),
+    *(sensor_keys, seen.image, wider, eyes, dresses, fringe, things, shots),
   )
   visibility = _landmark_visibility(world, seen, shape, vertices, wider)
   return image, visibility, _head(seen, frame)
@@ -227,10 +232,13 @@ def _exposed(
   camera: Camera,
   eyes: Array,
   dress: wardrobe.Dress,
+  fringe: Array,
   things: Array,
   shot: snapshots.Shot,
 ) -> Array:
   """One crop of what one camera sees."""
+  hair = 0.6 * dress.hair / snapshots.HEADROOM
+  picture = occluders.draw_fringe(picture, camera, eyes, hair, fringe)
   hand = 0.7 * dress.skin / snapshots.HEADROOM
   picture = occluders.draw_before(picture, camera, eyes, hand, things)
   return snapshots.expose(key, picture, shot, margin=frame.margin)

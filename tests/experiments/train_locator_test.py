@@ -4,8 +4,8 @@ import dataclasses
 import json
 import pathlib
 import tempfile
-import zipfile
 from unittest import mock
+import zipfile
 
 from absl.testing import absltest
 import chex
