@@ -89,12 +89,13 @@ def render_landmark_photos(
   person = indices // world.photos_per_person
   by_person, by_photo, sensor_keys = draw_numbers(world, seed, person, indices)
   wild = _uniform(seed, indices, _PURPOSE, 8)
-  by_photo |= {
-    "worn": more_glasses(by_photo["worn"], _MORE_GLASSES),
-    "fringe": jax.scipy.stats.norm.ppf(
-      _uniform(seed, indices, _FRINGE, FRINGE_DRAWS)
-    ),
-  }
+  if world.wardrobe is not None:
+    by_photo |= {
+      "worn": more_glasses(by_photo["worn"], _MORE_GLASSES),
+      "fringe": jax.scipy.stats.norm.ppf(
+        _uniform(seed, indices, _FRINGE, FRINGE_DRAWS)
+      ),
+    }
   shape = _shapes(world, by_person, by_photo, wild)
   rotation = _rotations(wild)
   camera, points, silhouette, vertices = _photograph(world, shape, rotation)

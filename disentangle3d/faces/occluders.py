@@ -191,7 +191,8 @@ def _glasses(
   sky = jnp.exp(-(((y - 0.4 * ry) / (0.3 * ry)) ** 2)) * uniform[6] ** 4
   shade = 0.012 + 0.05 * uniform[5] ** 2 * (1 - y / ry)
   shaded = (shade + 0.25 * sky)[..., None]
-  tint = shaded * (1 + 0.5 * (uniform[4] - 0.5) * jnp.asarray([-1.0, 0, 1]))
+  warmth = jnp.asarray([[[-1.0, 0, 1]]])
+  tint = shaded * (1 + 0.5 * (uniform[4] - 0.5) * warmth)
   tint = jnp.where(dark, tint, 0.6)
   worn = uniform[0] < _GLASSES
   color = jnp.stack([0.03, 0.025, 0.02]) + 0.25 * uniform[6] ** 4

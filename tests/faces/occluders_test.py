@@ -68,6 +68,45 @@ class PhotographerTest(absltest.TestCase):
     self.assertGreater(hat[15, 64], 0.05)
     self.assertEqual(hat[70:].max(), 0)
 
+  def test_more_glasses_are_as_many_as_it_says(self):
+    draws = jax.random.normal(
+      jax.random.key(0), (20_000, occluders.OCCLUDER_DRAWS)
+    )
+    more = occluders.more_glasses(draws, 0.75)
+    changed = np.flatnonzero(np.any(np.asarray(more != draws), 0))
+    self.assertEqual(changed.tolist(), [4])
+    has = jax.scipy.stats.norm.cdf(more[:, 4])
+    self.assertAlmostEqual(float(jnp.mean(has < 0.02)), 0.10, delta=0.01)
+    self.assertAlmostEqual(float(jnp.mean(has < 0.14)), 0.37, delta=0.01)
+
+  def test_hair_hangs_over_brows_and_beside_the_eyes_or_not_at_all(self):
+    camera = Camera(
+      scale=jnp.float32(0.6),
+      rotation=jnp.eye(3),
+      translation=jnp.asarray([64.0, 80.0]),
+    )
+    eyes = jnp.asarray([[-31.0, 39, 0], [31.0, 39, 0]])
+    grey = jnp.full((144, 128, 3), 0.5, jnp.float32)
+
+    def drawn(**values):
+      photo = np.zeros(occluders.FRINGE_DRAWS, np.float32)
+      for number, value in values.items():
+        photo[int(number[1:])] = value
+      picture = occluders.draw_fringe(
+        grey, camera, eyes, jnp.full((3,), 0.05), jnp.asarray(photo)
+      )
+      return np.abs(np.asarray(picture) - 0.5).max(-1)
+
+    self.assertEqual(drawn().max(), 0)
+    # The brows are 20 mm over the eyes, whose middle is at y = 80 - 39 * 0.6.
+    fringe = drawn(n0=-4.0, n1=-4.0)
+    self.assertGreater(fringe[45, 45:84].min(), 0.3)
+    self.assertEqual(fringe[60:].max(), 0)
+    # One side's lock, 53 mm from the middle.
+    lock = drawn(n3=-4.0, n6=4.0)
+    self.assertGreater(lock[57, 64 + 36], 0.3)
+    self.assertEqual(lock[:, :80].max(), 0)
+
 
 if __name__ == "__main__":
   absltest.main()
