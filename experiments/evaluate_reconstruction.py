@@ -44,6 +44,7 @@ from experiments.evaluations.flags import (
   define_findings,
   define_meshes,
   define_people,
+  define_set_locator,
   define_slow_parts,
 )
 from experiments.evaluations.reconstruction import (
@@ -144,6 +145,7 @@ def _define_york() -> None:
     "The folder in which the photographs of --york are aligned, where"
     " --york_aligned is not given; a later run takes what is there.",
   )
+  define_set_locator()
   flags.DEFINE_bool(
     "york_yaw",
     False,
@@ -196,7 +198,10 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
         sources=values.york or (),
         split=values.york_split,
         crops=PhotoSource(
-          "york", aligned=values.york_aligned, workdir=values.workdir
+          "york",
+          aligned=values.york_aligned,
+          workdir=values.workdir,
+          locator=values.locator,
         ),
         landmark_calibration=values.landmark_calibration,
         eos_model=values.eos_model,

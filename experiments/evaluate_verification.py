@@ -33,7 +33,7 @@ from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.machine import keep_freed_memory
 from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
-from experiments.evaluations.flags import define_findings
+from experiments.evaluations.flags import define_findings, define_set_locator
 from experiments.evaluations.textures import read_textures
 from experiments.evaluations.verification import TITLE, evaluate_verification
 from experiments.measures.screening import KnownPeople, known_people
@@ -151,10 +151,11 @@ def _define_lfw_and_cfp() -> None:
     "aligned_by",
     LANDMARKS,
     ALIGNED_BY,
-    "What the photographs of --workdir are aligned by: dlib's landmarks, as the"
-    " photographs of a dataset, or the five points of the detector or the list"
-    " themselves.",
+    "What the photographs of --workdir are aligned by: the landmarks of"
+    " --locator, as the photographs of a dataset, or the five points of the"
+    " detector or the list themselves.",
   )
+  define_set_locator()
 
 
 def _define_ytf() -> None:
@@ -258,6 +259,7 @@ def _source(
     aligned=getattr(values, f"{flag}_aligned"),
     workdir=values.workdir,
     aligned_by=values.aligned_by,
+    locator=values.locator,
     **others,
   )
 

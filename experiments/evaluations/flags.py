@@ -3,6 +3,7 @@
 from absl import flags
 
 from data_prep.stages.flag_words import define_output, define_paths
+from experiments.sets.alignment import LOCATED_BY
 
 flags.disclaim_key_flags()
 
@@ -37,6 +38,16 @@ def define_slow_parts() -> None:
     "How many photographs of the first synthetic set, and of each set of scans,"
     " are compared by every protocol, which is slow.",
     lower_bound=0,
+  )
+
+
+def define_set_locator() -> None:
+  """Defines `--locator`, for the photographs of `--workdir`."""
+  flags.DEFINE_enum(
+    "locator",
+    LOCATED_BY[0],
+    LOCATED_BY,
+    "What finds the 68 landmarks of the photographs of --workdir.",
   )
 
 

@@ -15,9 +15,11 @@ from data_prep.faces.location import (
 from data_prep.photos.photo_sets import Photo
 from disentangle3d.types import UserError
 
-# What a crop's five points are taken from: dlib's 68 landmarks, as in a
-# dataset of prepare_dataset, or the detector itself.
+# What a crop's five points are taken from: 68 landmarks, as in a dataset of
+# prepare_dataset, or the detector itself.
 LANDMARKS, FIVE_POINTS = ALIGNED_BY = ("landmarks", "five_points")
+# What may find them; the first is prepare_dataset's default.
+LOCATED_BY = ("dlib", "synthetic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class PhotoSource:
     five_points: A published list of them, in place of MTCNN.
     workdir: The folder for the stages, which goes on where it stopped.
     aligned_by: One of `ALIGNED_BY`.
+    locator: One of `LOCATED_BY`.
   """
 
   flag: str
@@ -40,6 +43,7 @@ class PhotoSource:
   five_points: str | None = None
   workdir: str | None = None
   aligned_by: str = LANDMARKS
+  locator: str = LOCATED_BY[0]
 
   def check(self) -> None:
     """Checks what can be known before anything is read.
@@ -84,8 +88,8 @@ def aligned_folder(
     where=f"the photographs of --{source.flag}",
   )
   folder = pathlib.Path(str(source.workdir)) / source.flag
-  detected, located = folder / "detected", folder / "located"
-  aligned = folder / f"aligned_by_{source.aligned_by}"
+  other = "" if source.locator == LOCATED_BY[0] else f"_{source.locator}"
+  detected, located = folder / "detected", folder / f"located{other}"
   points = source.five_points
   detect_faces(
     [photos[place] for place in sorted(places)],
@@ -93,8 +97,12 @@ def aligned_folder(
     list_source(pathlib.Path(points)) if points else mtcnn_source(),
   )
   if source.aligned_by == FIVE_POINTS:
+    aligned = folder / "aligned_by_five_points"
     align_faces(detected, aligned)
     return aligned
-  locate_landmarks(rows_of_stage(detected), located, make_locator("dlib"))
+  aligned = folder / f"aligned_by_landmarks{other}"
+  locate_landmarks(
+    rows_of_stage(detected), located, make_locator(source.locator)
+  )
   align_faces(located, aligned)
   return aligned

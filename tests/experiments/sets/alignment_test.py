@@ -4,8 +4,12 @@ import pathlib
 
 from absl.testing import absltest, parameterized
 import numpy as np
+from PIL import Image
+import skimage.data
 
+from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.crops import crop_matrix, warp_crop
+from data_prep.photos.photo_sets import list_photos
 from data_prep.stages.rows import read_rows
 from experiments.measures.verification import measure_faces
 from experiments.sets.alignment import PhotoSource, aligned_folder
@@ -101,6 +105,20 @@ class AlignmentTest(parameterized.TestCase):
       [row.image_id for row in rows],
       ["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/Bob_0001.jpg"],
     )
+
+  def test_the_locator_that_is_asked_for_aligns(self):
+    photo = skimage.data.astronaut()[:256, 96:352]
+    path = self.folder / "photos" / "Ann" / "Ann_0001.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(photo).save(path)
+    source = PhotoSource("lfw", workdir=str(self.folder), locator="synthetic")
+    names = ["Ann/Ann_0001"]
+    photos = list_photos(self.folder / "photos")
+    aligned = aligned_folder(source, names, photos)
+    self.assertEqual(aligned.name, "aligned_by_landmarks_synthetic")
+    (row,) = read_rows(aligned)
+    located = NetworkLocator().locate(photo, row)
+    np.testing.assert_allclose(row.landmarks, located.landmarks, atol=0.1)
 
   @parameterized.parameters(
     ({"photos": "p", "aligned": "a"}, "--cfp_aligned, --cfp_photos: .*one of"),
