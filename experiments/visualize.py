@@ -12,6 +12,8 @@ two photographs of each of `--people` people of LFW, which align_faces aligned
 (`--lfw_aligned`). Writes a folder for `experiments.report`.
 """
 
+import pathlib
+
 from absl import flags
 
 from data_prep.stages import command_line
