@@ -3,7 +3,7 @@
 Out of a square crop around a face: where every point is, how deep, how sure
 that is, and whether the face itself hides it; the jaw in both conventions, on
 the mesh (points 0 to 16) and along the silhouette. Residual 3x3 convolutions
-down to a 4x4 map and two dense layers; no batch norm, as in this project's
+down to a 6x6 map and two dense layers; no batch norm, as in this project's
 other trunks.
 """
 
@@ -22,7 +22,7 @@ from disentangle3d.types import (
   check_array,
 )
 
-CROP_PX = 64
+CROP_PX = 96
 # Residual blocks after each halving, and their width.
 WIDTHS, BLOCKS = (16, 32, 64, 128), (1, 2, 2, 1)
 HIDDEN = 256
@@ -62,11 +62,11 @@ class LandmarkNetwork(nn.Module):
   """The network; its params are all that decides what it finds."""
 
   @nn.compact
-  def __call__(self, crops: Float[Array, "B 64 64 3"]) -> FacePoints:
+  def __call__(self, crops: Float[Array, "B 96 96 3"]) -> FacePoints:
     """Finds the points.
 
     Args:
-      crops: RGB, mapped to [-1, 1], `[B, 64, 64, 3]`.
+      crops: RGB, mapped to [-1, 1], `[B, 96, 96, 3]`.
 
     Returns:
       `FacePoints`, batch dimensions `[B]`.
@@ -96,7 +96,7 @@ class LandmarkNetwork(nn.Module):
     return _read(nn.Dense(outputs, kernel_init=small, name="out")(_activate(x)))
 
 
-def find_points(params: Any, crops: Float[Array, "B 64 64 3"]) -> FacePoints:
+def find_points(params: Any, crops: Float[Array, "B 96 96 3"]) -> FacePoints:
   """What the network of these params says of mapped crops."""
   return cast(FacePoints, LandmarkNetwork().apply({"params": params}, crops))
 
@@ -154,7 +154,7 @@ def mirrored_points(found: FacePoints) -> FacePoints:
   )
 
 
-def mapped_crops(crops: Array) -> Float[Array, "*B 64 64 3"]:
+def mapped_crops(crops: Array) -> Float[Array, "*B 96 96 3"]:
   """uint8 crops as the network takes them."""
   return (crops.astype(jnp.float32) - 127.5) / 128
 

@@ -23,6 +23,8 @@ from disentangle3d.types import LANDMARK_MIRROR, NUM_CONTOUR
 _LUMA = (0.299, 0.587, 0.114)
 _OCCLUDERS = 2
 _BLOCK = 8
+# Lengths below are in 64ths of the crop.
+_UNIT = CROP_PX / 64
 
 
 class LandmarkExample(flax.struct.PyTreeNode):
@@ -30,7 +32,7 @@ class LandmarkExample(flax.struct.PyTreeNode):
 
   Attributes:
     image: RGB, and the head's opacity in a photo: `[112, 112, 4]` uint8; of
-      a crop `[64, 64, 3]`, mapped as the network takes it.
+      a crop `[96, 96, 3]`, mapped as the network takes it.
     points: `[68, 3]`.
     silhouette: `[17, 2]`.
     visibility: `[68]`.
@@ -180,7 +182,7 @@ def _sample(photo: Array, matrix: Array) -> Array:
   return values.reshape(CROP_PX, CROP_PX, -1)
 
 
-def _occlusion(key: Array) -> Float[Array, "64 64"]:
+def _occlusion(key: Array) -> Float[Array, "96 96"]:
   """1 where something is before the face: ellipses, boxes, none in most."""
   numbers = jax.random.uniform(key, (_OCCLUDERS, 7), jnp.float32)
   at = jnp.arange(CROP_PX, dtype=jnp.float32)
@@ -189,8 +191,12 @@ def _occlusion(key: Array) -> Float[Array, "64 64"]:
   def one(u: Array) -> Array:
     angle = 2 * jnp.pi * u[0]
     dx, dy = x - CROP_PX * u[1], y - CROP_PX * u[2]
-    across = (jnp.cos(angle) * dx + jnp.sin(angle) * dy) / (3 + 22 * u[3] ** 2)
-    along = (jnp.cos(angle) * dy - jnp.sin(angle) * dx) / (3 + 22 * u[4] ** 2)
+    across = (jnp.cos(angle) * dx + jnp.sin(angle) * dy) / (
+      _UNIT * (3 + 22 * u[3] ** 2)
+    )
+    along = (jnp.cos(angle) * dy - jnp.sin(angle) * dx) / (
+      _UNIT * (3 + 22 * u[4] ** 2)
+    )
     across, along = across * across, along * along
     box, ellipse = jnp.maximum(across, along), across + along
     return (jnp.where(u[5] < 0.5, ellipse, box) < 1) & (u[6] < 0.3)
@@ -219,7 +225,7 @@ def _degrade(image: Array, key: Array) -> Array:
   numbers, noise = jax.random.split(key)
   blur, strength, quality = jax.random.uniform(numbers, (3,), jnp.float32)
   at = jnp.arange(CROP_PX, dtype=jnp.float32)
-  sigma = 0.2 + 1.2 * blur**2
+  sigma = 0.2 + 1.2 * _UNIT * blur**2
   weights = jnp.exp(-0.5 * ((at[:, None] - at[None]) / sigma) ** 2)
   weights = weights / jnp.sum(weights, -1, keepdims=True)
   image = jnp.einsum("hy,yxc,wx->hwc", weights, image, weights)
@@ -249,7 +255,7 @@ def _compress(image: Array, step: Array) -> Array:
 def _cut_off(image: Array, key: Array) -> Array:
   """Black beyond the edges that some photos have inside the crop."""
   margins = jax.random.uniform(key, (5,), jnp.float32)
-  depth = jnp.where(margins[:4] < 0.35, 14 * margins[:4] / 0.35, 0.0)
+  depth = jnp.where(margins[:4] < 0.35, 14 * _UNIT * margins[:4] / 0.35, 0.0)
   depth = jnp.where(margins[4] < 0.5, depth, 0.0)
   at = jnp.arange(CROP_PX, dtype=jnp.float32)
   rows = (at >= depth[0]) & (at < CROP_PX - depth[1])
