@@ -190,7 +190,7 @@ def read_photo(
 class PhotoFiles(Sequence[UInt8[np.ndarray, "H W 3"]]):
   """Photos by their paths, each read when it is looked at, as `read_photo`.
 
-  So that as many as there are need no memory. A slice is read at once.
+  So that as many as there are need no memory. There are no slices of them.
   """
 
   def __init__(
@@ -205,9 +205,9 @@ class PhotoFiles(Sequence[UInt8[np.ndarray, "H W 3"]]):
   def __len__(self) -> int:
     return len(self._paths)
 
-  def __getitem__(self, place):  # type: ignore[no-untyped-def, override]
-    if isinstance(place, slice):
-      return [self[at] for at in range(*place.indices(len(self)))]
+  def __getitem__(  # type: ignore[override]
+    self, place: int
+  ) -> UInt8[np.ndarray, "H W 3"]:
     return read_photo(self._paths[place], most_megapixels=self._most_megapixels)
 
 

@@ -9,6 +9,17 @@ from disentangle3d.faces import occluders, snapshots
 from disentangle3d.geometry import Camera
 
 
+def setUpModule():
+  global CAMERA, EYES, GREY
+  CAMERA = Camera(
+    scale=jnp.float32(0.6),
+    rotation=jnp.eye(3),
+    translation=jnp.asarray([64.0, 80.0]),
+  )
+  EYES = jnp.asarray([[-31.0, 39, 0], [31.0, 39, 0]])
+  GREY = jnp.full((144, 128, 3), 0.5, jnp.float32)
+
+
 class PhotographerTest(absltest.TestCase):
   def test_a_shadow_has_an_edge(self):
     shot = jax.tree.map(
@@ -42,19 +53,12 @@ class PhotographerTest(absltest.TestCase):
     self.assertGreater(over, right + 30)
 
   def test_glasses_sit_on_the_eyes_of_some(self):
-    camera = Camera(
-      scale=jnp.float32(0.6),
-      rotation=jnp.eye(3),
-      translation=jnp.asarray([64.0, 80.0]),
-    )
-    eyes = jnp.asarray([[-31.0, 39, 0], [31.0, 39, 0]])
-    grey = jnp.full((144, 128, 3), 0.5, jnp.float32)
     draws = np.zeros(occluders.OCCLUDER_DRAWS, np.float32)
 
     def drawn(number, value):
       photo = jnp.asarray(draws).at[4 + number].set(value)
       picture = occluders.draw_before(
-        grey, camera, eyes, jnp.full((3,), 0.3), photo
+        GREY, CAMERA, EYES, jnp.full((3,), 0.3), photo
       )
       return np.abs(np.asarray(picture) - 0.5).max(-1)
 
@@ -80,20 +84,13 @@ class PhotographerTest(absltest.TestCase):
     self.assertAlmostEqual(float(jnp.mean(has < 0.14)), 0.37, delta=0.01)
 
   def test_hair_hangs_over_brows_and_beside_the_eyes_or_not_at_all(self):
-    camera = Camera(
-      scale=jnp.float32(0.6),
-      rotation=jnp.eye(3),
-      translation=jnp.asarray([64.0, 80.0]),
-    )
-    eyes = jnp.asarray([[-31.0, 39, 0], [31.0, 39, 0]])
-    grey = jnp.full((144, 128, 3), 0.5, jnp.float32)
 
     def drawn(**values):
       photo = np.zeros(occluders.FRINGE_DRAWS, np.float32)
       for number, value in values.items():
         photo[int(number[1:])] = value
       picture = occluders.draw_fringe(
-        grey, camera, eyes, jnp.full((3,), 0.05), jnp.asarray(photo)
+        GREY, CAMERA, EYES, jnp.full((3,), 0.05), jnp.asarray(photo)
       )
       return np.abs(np.asarray(picture) - 0.5).max(-1)
 
