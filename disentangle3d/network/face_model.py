@@ -38,35 +38,47 @@ class Encoder(nn.Module):
     identity_dim: I.
     residual_dim: E.
     dtype: Precision of the trunk; parameters and latents are float32.
+    identity_from_map: Whether the identity code is made of the trunk's last
+      map as well as of its feature.
+    residual_from_map: Whether the residual code is.
   """
 
   trunk: str
   identity_dim: int
   residual_dim: int
   dtype: str = "float32"
+  identity_from_map: bool = False
+  residual_from_map: bool = False
 
   @nn.compact
   def __call__(
     self, images: Float[Array, "B 112 96 3"] | Float[Array, "B feature"]
   ) -> Latents:
     """Latents of mapped crops, or of a trunk's features of them."""
+    with_map = self.identity_from_map or self.residual_from_map
     stored = self.variables.get("params", {}).get("trunk", {})
     if images.ndim == 2:
-      check_array("features", images, f"B {feature_dim(self.trunk)}")
+      expected = feature_dim(self.trunk, with_map=with_map)
+      check_array("features", images, f"B {expected}")
       features = images
     elif winograd.is_prepared(stored):
-      features = winograd.fast_trunk(stored, images, preset=self.trunk)
+      features = winograd.fast_trunk(
+        stored, images, preset=self.trunk, with_map=with_map
+      )
     else:
-      features = make_trunk(self.trunk, self.dtype, name="trunk")(images)
+      features = make_trunk(
+        self.trunk, self.dtype, with_map=with_map, name="trunk"
+      )(images)
     # The two small layers stay in float32: in bfloat16 codes would move in
     # steps of 0.004, near a tenth of the spread between people.
     features = features.astype(jnp.float32)
+    alone = features[:, : feature_dim(self.trunk)]
     identity = nn.Dense(
       self.identity_dim, kernel_init=xavier, name="identity_fc"
-    )(features)
+    )(features if self.identity_from_map else alone)
     residual = nn.Dense(
       self.residual_dim, kernel_init=xavier, name="residual_fc"
-    )(features)
+    )(features if self.residual_from_map else alone)
     return Latents(identity=jnp.tanh(identity), residual=jnp.tanh(residual))
 
 
@@ -80,6 +92,9 @@ class FaceModel(nn.Module):
     num_vertices: V.
     dtype: Precision of the computation; parameters, latents and shapes are
       float32.
+    identity_from_map: Whether the identity code is made of the trunk's last
+      map as well as of its feature; False: the paper.
+    residual_from_map: Whether the residual code is.
   """
 
   trunk: str = "sphere20"
@@ -87,11 +102,23 @@ class FaceModel(nn.Module):
   residual_dim: int = RESIDUAL_DIM
   num_vertices: int = NUM_VERTICES
   dtype: str = "float32"
+  identity_from_map: bool = False
+  residual_from_map: bool = False
+
+  @property
+  def with_map(self) -> bool:
+    """Whether the encoder needs the trunk's last map."""
+    return self.identity_from_map or self.residual_from_map
 
   def setup(self) -> None:
     """Names the top level of the parameters, `mean_shape` aside."""
     self.encoder = Encoder(
-      self.trunk, self.identity_dim, self.residual_dim, self.dtype
+      self.trunk,
+      self.identity_dim,
+      self.residual_dim,
+      self.dtype,
+      self.identity_from_map,
+      self.residual_from_map,
     )
     self.identity_decoder = LinearDecoder(self.num_vertices, self.dtype)
     self.residual_decoder = LinearDecoder(self.num_vertices, self.dtype)
@@ -107,7 +134,8 @@ class FaceModel(nn.Module):
 
     Args:
       images: Crops, `[B, 112, 96, 3]`, mapped by `sphereface.scale_images`; or
-        what `trunks.trunk_features` makes of them, `[B, feature_dim]`.
+        what `trunks.trunk_features` makes of them, `with_map` if the model
+        needs it.
 
     Returns:
       Latents, `[B, I]` and `[B, E]`, each entry in [-1, 1].
@@ -199,6 +227,35 @@ def init_params(
   images = jax.ShapeDtypeStruct((1, IMAGE_HEIGHT, IMAGE_WIDTH, 3), jnp.float32)
   params = dict(model.lazy_init(key, images)["params"])
   return params | {"mean_shape": mean_shape}
+
+
+def widen_to_map(
+  params: dict[str, Any], start: FaceModel, model: FaceModel
+) -> dict[str, Any]:
+  """A network's params for one that makes codes of the map as well.
+
+  Args:
+    params: Of `start`.
+    start: A network whose codes are made of the feature alone.
+    model: The same network, one or both of whose codes see the map.
+
+  Returns:
+    Params of `model`, which computes what `start` does until it is trained.
+  """
+  rows = feature_dim(model.trunk, with_map=True) - feature_dim(model.trunk)
+  encoder = dict(params["encoder"])
+  for name, before, after in (
+    ("identity_fc", start.identity_from_map, model.identity_from_map),
+    ("residual_fc", start.residual_from_map, model.residual_from_map),
+  ):
+    if after and not before:
+      kernel = encoder[name]["kernel"]
+      nothing = jnp.zeros((rows, kernel.shape[1]), kernel.dtype)
+      encoder[name] = {
+        **encoder[name],
+        "kernel": jnp.concatenate([kernel, nothing]),
+      }
+  return {**params, "encoder": encoder}
 
 
 def _check_sizes(model: FaceModel, morphable_model: MorphableModel) -> None:

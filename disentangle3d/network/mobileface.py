@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from disentangle3d.network.depthwise import depthwise_convolution
+from disentangle3d.network.feature_maps import join_map
 from disentangle3d.network.prelu import PReLU
 from disentangle3d.network.sphereface import xavier
 from disentangle3d.types import check_array, check_choice
@@ -146,10 +147,13 @@ class MobileFace(nn.Module):
   Attributes:
     trunk: Key of `FEATURE_DIMS`.
     dtype: Precision of the computation; parameters are float32.
+    with_map: Whether the last bottleneck's map comes behind the feature
+      (`join_map`).
   """
 
   trunk: str = "mobile"
   dtype: str = "float32"
+  with_map: bool = False
 
   @nn.compact
   def __call__(
@@ -161,7 +165,7 @@ class MobileFace(nn.Module):
       images: Crops, `[B, 112, 96, 3]`, in [-1, 1].
 
     Returns:
-      Features, `[B, feature_dim]`, of `dtype`.
+      Features, `[B, trunks.feature_dim(...)]`, of `dtype`.
 
     Raises:
       ValueError: `images` has another shape, or there is no such trunk.
@@ -189,6 +193,7 @@ class MobileFace(nn.Module):
           self.dtype,
           name=f"bottleneck{number}_{place + 1}",
         )(x)
+    last_map = x
     last = nn.Dense(
       LAST_WIDTH, dtype=self.dtype, kernel_init=_keep_variance, name="conv6"
     )
@@ -199,6 +204,7 @@ class MobileFace(nn.Module):
       "global_kernel", xavier, (*x.shape[1:3], 1, LAST_WIDTH), jnp.float32
     )
     x = jnp.einsum("bhwc,hwc->bc", x, kernel[:, :, 0].astype(self.dtype))
-    return nn.Dense(
+    feature = nn.Dense(
       FEATURE_DIMS[self.trunk], dtype=self.dtype, kernel_init=xavier, name="fc7"
     )(x)
+    return join_map(feature, last_map) if self.with_map else feature

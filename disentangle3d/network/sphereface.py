@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from disentangle3d.network.feature_maps import join_map
 from disentangle3d.network.prelu import PReLU
 from disentangle3d.types import check_array, check_choice
 
@@ -94,10 +95,12 @@ class SphereFace(nn.Module):
   Attributes:
     preset: Key of `PRESETS`.
     dtype: Precision of the computation; parameters are float32.
+    with_map: Whether the last map comes behind the feature (`join_map`).
   """
 
   preset: str = "sphere20"
   dtype: str = "float32"
+  with_map: bool = False
 
   @nn.compact
   def __call__(
@@ -109,7 +112,7 @@ class SphereFace(nn.Module):
       images: Crops, `[B, 112, 96, 3]`, in [-1, 1].
 
     Returns:
-      Features, `[B, feature_dim]`, of `dtype`.
+      Features, `[B, trunks.feature_dim(...)]`, of `dtype`.
 
     Raises:
       ValueError: `images` has another shape, or there is no such preset.
@@ -127,10 +130,11 @@ class SphereFace(nn.Module):
         x = x + self._convolve(inner, width, f"{stage}_{2 * unit + 3}")
     # [B, 7 * 6 * width], (h, w, c); written out, as -1 has no size to infer
     # where B is 0.
-    x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
-    return nn.Dense(
+    flat = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+    feature = nn.Dense(
       trunk.feature_dim, dtype=self.dtype, kernel_init=xavier, name="fc5"
-    )(x)
+    )(flat)
+    return join_map(feature, x) if self.with_map else feature
 
   def _convolve(
     self, x: Array, width: int, place: str, *, stride: int = 1

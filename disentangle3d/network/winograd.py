@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
+from disentangle3d.network.feature_maps import join_map
 from disentangle3d.network.sphereface import Trunk, find_trunk
 from disentangle3d.types import check_array
 
@@ -90,7 +91,11 @@ def is_prepared(params: dict[str, Any]) -> bool:
 
 
 def fast_trunk(
-  params: dict[str, Any], images: Float[Array, "B 112 96 3"], *, preset: str
+  params: dict[str, Any],
+  images: Float[Array, "B 112 96 3"],
+  *,
+  preset: str,
+  with_map: bool = False,
 ) -> Float[Array, "B feature"]:
   """What `sphereface.SphereFace` computes, up to rounding.
 
@@ -98,9 +103,10 @@ def fast_trunk(
     params: From `prepare_trunk`.
     images: Mapped crops, `[B, 112, 96, 3]`.
     preset: Of the trunk.
+    with_map: Whether the last map comes behind the feature.
 
   Returns:
-    Features, `[B, feature_dim]`.
+    Features, `[B, trunks.feature_dim(...)]`.
 
   Raises:
     ValueError: `images` has another shape, or there is no such preset.
@@ -120,7 +126,8 @@ def fast_trunk(
   flat = x.reshape(x.shape[0], math.prod(x.shape[1:]))
   last = params["fc5"]
   product = jnp.einsum("bk,fk->bf", flat, last[_TRANSPOSED])
-  return product + last["bias"].reshape(1, -1)
+  feature = product + last["bias"].reshape(1, -1)
+  return join_map(feature, x) if with_map else feature
 
 
 def winograd_convolution(

@@ -162,6 +162,11 @@ def _identity_shape(forward: Forward) -> Float[Array, "B"]:
   )
 
 
+def _residual_shape(forward: Forward) -> Float[Array, "B"]:
+  made = forward.face.shape - forward.face.identity_shape
+  return shape_loss(made, unflatten_vertices(forward.components[1]))
+
+
 def _identification(forward: Forward) -> Float[Array, "B"]:
   codes = forward.latents.identity
   lengths = jax.lax.stop_gradient(code_lengths(codes))
@@ -207,6 +212,7 @@ LOSSES: Mapping[str, Loss] = types.MappingProxyType(
     "residual_decoder": _residual_decoder,
     "reconstruction": _reconstruction,
     "identity_shape": _identity_shape,
+    "residual_shape": _residual_shape,
     "identification": _identification,
     "residual_correlation": _residual_correlation,
     "residual_likeness": _residual_likeness,

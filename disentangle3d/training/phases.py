@@ -34,6 +34,7 @@ _NEED_IMAGES = (
   "latent",
   "reconstruction",
   "identity_shape",
+  "residual_shape",
   "identification",
   "residual_correlation",
   "residual_likeness",

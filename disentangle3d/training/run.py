@@ -14,7 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.network.face_model import (
+  FaceModel,
+  init_params,
+  widen_to_map,
+)
 from disentangle3d.network.identity_heads import (
   class_means,
   cosine_head_from_means,
@@ -270,7 +274,8 @@ def load_start(
 
   Args:
     init_from: An export, or a workdir with one.
-    model: The run's network, which it must be.
+    model: The run's network, which it must be, but that its codes may be made
+      of the map where the run's begin to.
     morphable_model: The run's 3DMM, whose mean shape it must have.
 
   Raises:
@@ -278,7 +283,15 @@ def load_start(
     UserError: It is damaged, or of another network or 3DMM.
   """
   loaded = export_lib.load_network(init_from)
-  if loaded.model != model:
+  seeing = loaded.model.clone(
+    identity_from_map=model.identity_from_map,
+    residual_from_map=model.residual_from_map,
+  )
+  forgets = any(
+    getattr(loaded.model, name) and not getattr(model, name)
+    for name in ("identity_from_map", "residual_from_map")
+  )
+  if seeing != model or forgets:
     raise UserError(
       f"init_from: expected an export of {model}, got {loaded.model} in"
       f" {init_from}"
@@ -292,7 +305,8 @@ def load_start(
       f" {morphable_model.name!r}, got one with {loaded.name!r},"
       f" whose mean shape is up to {far:.3g} mm off, in {init_from}"
     )
-  return loaded
+  params = widen_to_map(loaded.params, loaded.model, model)
+  return dataclasses.replace(loaded, model=model, params=params)
 
 
 def _fit_head(

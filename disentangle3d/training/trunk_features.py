@@ -42,9 +42,10 @@ def features_of_examples(
     progress: Told how many more are done.
 
   Returns:
-    `[n, F]` float32.
+    `[n, F]` float32; float16 with the map behind, of a model that needs it.
   """
-  run = _program(model.trunk, model.dtype)
+  dtype = np.float16 if model.with_map else np.float32
+  run = _program(model.trunk, model.dtype, model.with_map)
   there = jax.device_put(trunk)
   ranges = [
     range(first, min(first + _TURN, len(reader)))
@@ -54,14 +55,15 @@ def features_of_examples(
   for chunk, wanted in zip(read_chunks(reader, ranges), ranges, strict=True):
     crops = chunk.image[:, :, ::-1] if mirrored else chunk.image
     made = run(there, scale_images(_filled(crops)))
-    parts.append(np.asarray(made, np.float32)[: len(wanted)])
+    parts.append(np.asarray(made)[: len(wanted)].astype(dtype))
     progress(len(wanted))
   return np.concatenate(parts)
 
 
 def trunk_digest(trunk: dict[str, Any], model: FaceModel) -> str:
   """Stands for all that decides a crop's feature."""
-  digest = hashlib.sha256(f"{model.trunk} {model.dtype}".encode())
+  seen = " with its map" if model.with_map else ""
+  digest = hashlib.sha256(f"{model.trunk}{seen} {model.dtype}".encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(trunk):
     digest.update(jax.tree_util.keystr(path).encode())
     # A step without an update makes 0 of -0.
@@ -70,9 +72,11 @@ def trunk_digest(trunk: dict[str, Any], model: FaceModel) -> str:
 
 
 @functools.cache
-def _program(trunk: str, dtype: str) -> Callable[..., Array]:
+def _program(trunk: str, dtype: str, with_map: bool) -> Callable[..., Array]:
   return jax.jit(
-    functools.partial(trunk_features, trunk=trunk, dtype=dtype),
+    functools.partial(
+      trunk_features, trunk=trunk, dtype=dtype, with_map=with_map
+    ),
     compiler_options=inference_compiler_options(),
   )
 

@@ -18,6 +18,7 @@ from experiments.benchmarks.torch_network import (
   convolution_tensors,
   decode,
   dense_tensors,
+  join_map,
   pixels_of,
   sphereface,
   sphereface_tensors,
@@ -108,16 +109,17 @@ def torch_trunk(
     place: Is given each of its tensors, once, and gives what computes.
   """
   if model.trunk in FEATURE_DIMS:
-    return _mobile(params, place)
+    return _mobile(params, place, with_map=model.with_map)
   layers = sphereface_tensors(params)
   return functools.partial(
     sphereface,
     {name: [place(one) for one in layer] for name, layer in layers.items()},
     units=PRESETS[model.trunk].units,
+    with_map=model.with_map,
   )
 
 
-def _mobile(params: Mapping[str, Any], place: _Place) -> Any:
+def _mobile(params: Mapping[str, Any], place: _Place, *, with_map: bool) -> Any:
   def layer(name: str, slopes: str | None, *, at: Any = params) -> Any:
     """A convolution of any kind, and its PReLU."""
     kernel = np.asarray(at[name]["kernel"])
@@ -158,7 +160,8 @@ def _mobile(params: Mapping[str, Any], place: _Place) -> Any:
     for (expand, depthwise, project), stride in bottlenecks:
       inner = project(depthwise(expand(x), stride))
       x = inner if stride > 1 else x + inner
-    x = functional.conv2d(last(x), weights, groups=len(weights))
-    return functional.linear(x.flatten(1), *fc7)
+    summed = functional.conv2d(last(x), weights, groups=len(weights))
+    feature = functional.linear(summed.flatten(1), *fc7)
+    return join_map(feature, x) if with_map else feature
 
   return trunk

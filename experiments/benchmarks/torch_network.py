@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from disentangle3d.network.feature_maps import MAP_PIXELS
+
 _HEADS = ("identity_fc", "residual_fc")
 
 
@@ -57,9 +59,13 @@ def pixels_of(images: torch.Tensor) -> torch.Tensor:
 
 
 def sphereface(
-  layers: Mapping[str, Any], pixels: torch.Tensor, units: Sequence[int]
+  layers: Mapping[str, Any],
+  pixels: torch.Tensor,
+  units: Sequence[int],
+  *,
+  with_map: bool = False,
 ) -> torch.Tensor:
-  """Features `[B, 512]`."""
+  """Features `[B, 512]`, the last map behind them if asked."""
 
   def layer(x: torch.Tensor, place: str, stride: int) -> torch.Tensor:
     weight, bias, slope = layers[place]
@@ -72,15 +78,26 @@ def sphereface(
     for unit in range(count):
       inner = layer(x, f"{stage}_{2 * unit + 2}", 1)
       x = x + layer(inner, f"{stage}_{2 * unit + 3}", 1)
-  return functional.linear(x.flatten(1), *layers["fc5"])
+  feature = functional.linear(x.flatten(1), *layers["fc5"])
+  return join_map(feature, x) if with_map else feature
+
+
+def join_map(feature: torch.Tensor, last_map: torch.Tensor) -> torch.Tensor:
+  """As `feature_maps.join_map`; the map is channel-first, `[B, C, 7, 6]`."""
+  flat = last_map.permute(0, 2, 3, 1).flatten(1)
+  return torch.cat([feature, flat / MAP_PIXELS], 1)
 
 
 def codes_of(
-  encoder: Mapping[str, Any], feature: torch.Tensor
+  encoder: Mapping[str, Any], seen: torch.Tensor
 ) -> list[torch.Tensor]:
-  """Identity and residual codes of a trunk's features."""
+  """Identity and residual codes of a trunk's features.
+
+  A code that is not made of the map sees what stands before it.
+  """
   return [
-    torch.tanh(functional.linear(feature, *encoder[name])) for name in _HEADS
+    torch.tanh(functional.linear(seen[:, : weight.shape[1]], weight, bias))
+    for weight, bias in (encoder[name] for name in _HEADS)
   ]
 
 

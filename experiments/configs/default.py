@@ -89,6 +89,9 @@ def get_config() -> ConfigDict:
   config.model.residual_dim = RESIDUAL_DIM  # 3.3.1
   config.model.num_vertices = NUM_VERTICES  # 3.3.1
   config.model.dtype = "float32"  # of the computation; "bfloat16" on GPU, TPU
+  # Codes of the trunk's last map as well as of its feature; False: the paper.
+  config.model.identity_from_map = False
+  config.model.residual_from_map = False
 
   config.examples = _examples()
   config.augmentation = _augmentation()
@@ -118,7 +121,9 @@ def get_config() -> ConfigDict:
     joint.optimizers.identity_head = optimizer("sgd", 0.01)
     joint.weights.reconstruction = weight  # lambda_R, 3.3.3
     joint.weights.identification = 1.0  # Eq. 5; 0 is the control
-    joint.weights.identity_shape = 0.0  # not in the paper: ties c_id to the fit
+    # Not in the paper: L_R of each part by itself, which ties it to the fit's.
+    joint.weights.identity_shape = 0.0
+    joint.weights.residual_shape = 0.0
     joint.head_sharpness = 20.0  # start from class means; 0: a cold head
     joint.takes_over = name == "joint_reconstruction"  # optimizer memory
     joint.plateau = ConfigDict()

@@ -16,7 +16,7 @@ from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.network.compilation import inference_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import scale_images
-from disentangle3d.network.trunks import trunk_features
+from disentangle3d.network.trunks import feature_dim, trunk_features
 from disentangle3d.training.export import Network
 from disentangle3d.training.trunk_features import trunk_digest
 from disentangle3d.types import Latents
@@ -39,7 +39,7 @@ def encode_crops(
     images: The crops.
     mirrored: Of the crops turned left to right.
   """
-  features = encode_trunk(network, images, mirrored=mirrored)
+  features = _seen_by(network, images, mirrored=mirrored)
   encoder = jax.tree.map(jnp.asarray, network.params["encoder"])
   latents: Latents = in_batches(
     lambda rows: _codes(encoder, features[rows], model=network.model),
@@ -52,7 +52,15 @@ def encode_crops(
 def encode_trunk(
   network: Network, images: Images, *, mirrored: bool = False
 ) -> Float[np.ndarray, "P F"]:
-  """The trunk's own features of any number of crops; as `encode_crops`.
+  """The trunk's own features of any number of crops; as `encode_crops`."""
+  seen = _seen_by(network, images, mirrored=mirrored)
+  return seen[:, : feature_dim(network.model.trunk)]
+
+
+def _seen_by(
+  network: Network, images: Images, *, mirrored: bool
+) -> Float[np.ndarray, "P seen"]:
+  """What a network's two layers see.
 
   What was made last is kept for as long as the same array of crops is asked
   about.
@@ -63,7 +71,7 @@ def encode_trunk(
     if known == digest and crops is images and turned == mirrored:
       return features
   there = jax.tree.map(jnp.asarray, trunk)
-  run = _program(network.model.trunk, network.model.dtype)
+  run = _program(network.model)
 
   def made(rows: np.ndarray) -> Array:
     crops = images[rows]
@@ -77,9 +85,15 @@ def encode_trunk(
 
 
 @functools.cache
-def _program(trunk: str, dtype: str) -> Any:
-  def run(params: dict[str, Any], crops: Array) -> Float[Array, "B F"]:
-    features = trunk_features(params, crops, trunk=trunk, dtype=dtype)
+def _program(model: FaceModel) -> Any:
+  def run(params: dict[str, Any], crops: Array) -> Float[Array, "B seen"]:
+    features = trunk_features(
+      params,
+      crops,
+      trunk=model.trunk,
+      dtype=model.dtype,
+      with_map=model.with_map,
+    )
     return features.astype(jnp.float32)
 
   return jax.jit(run, compiler_options=inference_compiler_options())

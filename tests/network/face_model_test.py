@@ -70,6 +70,8 @@ class SizeTest(parameterized.TestCase):
         "residual_dim": 29,
         "num_vertices": 29_495,
         "dtype": "float32",
+        "identity_from_map": False,
+        "residual_from_map": False,
       },
     )
 

@@ -100,6 +100,25 @@ class FeaturesTest(parameterized.TestCase):
         moved = np.abs(encoder[layer]["kernel"] - start[layer]["kernel"])
         self.assertGreater(moved.max(), 1e-4)
 
+  def test_a_code_made_of_the_map_learns_the_same(self):
+    curves = []
+    for kind in ("grain", "trunk_features"):
+      config = self._config(kind)
+      config.model.residual_from_map = True
+      train(config, self.root / kind)
+      curves.append([row["loss"] for row in read_metrics(self.root / kind)])
+    # The map is kept in half precision.
+    np.testing.assert_allclose(*curves, rtol=1e-3)
+    network = load_network(self.root / "grain")
+    self.assertTrue(network.model.residual_from_map)
+    kernel = network.params["encoder"]["residual_fc"]["kernel"]
+    # Its rows were 0 when the run began.
+    self.assertGreater(np.abs(kernel[256:]).max(), 1e-4)
+    config = self._config("grain")
+    config.init_from = str(self.root / "grain")
+    with self.assertRaisesRegex(ValueError, "init_from: expected an export of"):
+      train(config, self.root / "forgets")
+
   def test_features_are_the_trunks(self):
     config = self._kept()
     split = open_dataset(self.root / "dataset", "train")

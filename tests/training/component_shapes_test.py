@@ -1,6 +1,6 @@
-"""The term that ties the identity component to the fitted identity shape."""
+"""The terms that tie each component to the fitted one."""
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from experiments.training.phases import phases_of
 from tests.training.cases import MODEL, MORPHABLE_MODEL, forward_of
 
 
-class IdentityShapeTest(absltest.TestCase):
+class ComponentShapesTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     rng = np.random.default_rng(0)
@@ -29,32 +29,42 @@ class IdentityShapeTest(absltest.TestCase):
     )
     self.params = init_params(jax.random.key(0), MODEL, MORPHABLE_MODEL)
 
-  def _loss(self, params):
-    return LOSSES["identity_shape"](forward_of(params, self.batch))
+  @parameterized.parameters("identity", "residual")
+  def test_value_and_where_its_gradient_goes(self, part):
+    def loss(params):
+      return LOSSES[f"{part}_shape"](forward_of(params, self.batch))
 
-  def test_value_and_where_its_gradient_goes(self):
     @jax.jit
     def value_slopes_and_shape(params):
       made = reconstruct(params, self.batch.image, model=MODEL)
       # Differentiating the trunk as well would take long to compile.
       decoders = {k: v for k, v in params.items() if k.endswith("decoder")}
       value, slopes = jax.value_and_grad(
-        lambda some: jnp.mean(self._loss(params | some))
+        lambda some: jnp.mean(loss(params | some))
       )(decoders)
-      return value, slopes, made.identity_shape
+      return value, slopes, made
 
     value, pull, made = value_slopes_and_shape(self.params)
-    fitted = MORPHABLE_MODEL.mean_shape + np.einsum(
-      "vic,bc->bvi", MORPHABLE_MODEL.identity_basis, self.alpha
-    )
-    square = np.sum((np.asarray(made) - fitted) ** 2, -1)
+    made = jax.tree.map(np.asarray, made)
+    identity = made.identity_shape - MORPHABLE_MODEL.mean_shape
+    got, fitted = {
+      "identity": (
+        identity,
+        np.einsum("vic,bc->bvi", MORPHABLE_MODEL.identity_basis, self.alpha),
+      ),
+      "residual": (
+        made.shape - made.identity_shape,
+        np.sum(MORPHABLE_MODEL.expression_basis, -1)[None],
+      ),
+    }[part]
+    square = np.sum((got - fitted) ** 2, -1)
     np.testing.assert_allclose(value, square.mean(), rtol=1e-4)
 
     def moved(entry):
       return any(np.any(leaf) for leaf in jax.tree.leaves(entry))
 
-    self.assertTrue(moved(pull["identity_decoder"]))
-    self.assertFalse(moved(pull["residual_decoder"]))
+    for name in ("identity", "residual"):
+      self.assertEqual(moved(pull[f"{name}_decoder"]), name == part)
 
   def test_weight_0_is_the_paper(self):
     config = default.get_config()
