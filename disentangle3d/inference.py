@@ -250,5 +250,7 @@ def _apply(
 def _describe(model: FaceModel) -> str:
   return (
     f"FaceModel(trunk={model.trunk!r}, identity_dim={model.identity_dim},"
-    f" residual_dim={model.residual_dim}, num_vertices={model.num_vertices})"
+    f" residual_dim={model.residual_dim}, num_vertices={model.num_vertices},"
+    f" identity_from_map={model.identity_from_map},"
+    f" residual_from_map={model.residual_from_map})"
   )

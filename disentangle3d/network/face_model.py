@@ -60,25 +60,25 @@ class Encoder(nn.Module):
     if images.ndim == 2:
       expected = feature_dim(self.trunk, with_map=with_map)
       check_array("features", images, f"B {expected}")
-      features = images
+      seen = images
     elif winograd.is_prepared(stored):
-      features = winograd.fast_trunk(
+      seen = winograd.fast_trunk(
         stored, images, preset=self.trunk, with_map=with_map
       )
     else:
-      features = make_trunk(
+      seen = make_trunk(
         self.trunk, self.dtype, with_map=with_map, name="trunk"
       )(images)
     # The two small layers stay in float32: in bfloat16 codes would move in
     # steps of 0.004, near a tenth of the spread between people.
-    features = features.astype(jnp.float32)
-    alone = features[:, : feature_dim(self.trunk)]
+    seen = seen.astype(jnp.float32)
+    feature = seen[:, : feature_dim(self.trunk)]
     identity = nn.Dense(
       self.identity_dim, kernel_init=xavier, name="identity_fc"
-    )(features if self.identity_from_map else alone)
+    )(seen if self.identity_from_map else feature)
     residual = nn.Dense(
       self.residual_dim, kernel_init=xavier, name="residual_fc"
-    )(features if self.residual_from_map else alone)
+    )(seen if self.residual_from_map else feature)
     return Latents(identity=jnp.tanh(identity), residual=jnp.tanh(residual))
 
 
@@ -236,8 +236,8 @@ def widen_to_map(
 
   Args:
     params: Of `start`.
-    start: A network whose codes are made of the feature alone.
-    model: The same network, one or both of whose codes see the map.
+    start: A network.
+    model: The same, but that more of its codes see the map.
 
   Returns:
     Params of `model`, which computes what `start` does until it is trained.

@@ -28,5 +28,5 @@ def join_map(
   Returns:
     `[B, F + 42 C]`.
   """
-  flat = last_map.reshape(len(last_map), math.prod(last_map.shape[1:]))
+  flat = last_map.reshape(last_map.shape[0], math.prod(last_map.shape[1:]))
   return jnp.concatenate([feature, flat / MAP_PIXELS], axis=-1)

@@ -81,4 +81,4 @@ def feature_dim(trunk: str, *, with_map: bool = False) -> int:
   else:
     feature = mobileface.FEATURE_DIMS[trunk]
     channels = mobileface.STAGES[-1].width
-  return feature + with_map * MAP_PIXELS * channels
+  return feature + MAP_PIXELS * channels if with_map else feature

@@ -50,7 +50,7 @@ class TrainBatch(flax.struct.PyTreeNode):
     index: Which examples of `held` these are, `[B]` int32.
     held: `HeldExamples` that the step takes them from; the same every step.
     feature: In place of crops, what a trunk that stands still makes of them,
-      `[B, F]`.
+      `[B, F]`; with its last map behind it, float16, where codes see that.
     mirrored_feature: Of the mirrored crops, `[B, F]`; None where no face is
       mirrored.
   """

@@ -65,7 +65,7 @@ def sphereface(
   *,
   with_map: bool = False,
 ) -> torch.Tensor:
-  """Features `[B, 512]`, the last map behind them if asked."""
+  """Features `[B, F]`, the last map behind them if asked."""
 
   def layer(x: torch.Tensor, place: str, stride: int) -> torch.Tensor:
     weight, bias, slope = layers[place]

@@ -217,6 +217,8 @@ def _about(network: Network, platforms: Sequence[str]) -> dict[str, Any]:
       "identity_dim": model.identity_dim,
       "residual_dim": model.residual_dim,
       "num_vertices": model.num_vertices,
+      "identity_from_map": model.identity_from_map,
+      "residual_from_map": model.residual_from_map,
     },
     "input": {_INPUT: "[B, 112, 96, 3] uint8, RGB, aligned crops"},
     "outputs": OUTPUTS,

@@ -1,9 +1,11 @@
 """Codes and trunks' features of any number of crops.
 
 A trunk sees a set of crops once: networks that share one, as those of a
-published trunk that stands still do, share what it makes of them.
+published trunk that stands still do, share what it makes of them, where they
+need its map alike.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -16,7 +18,7 @@ from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.network.compilation import inference_compiler_options
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import scale_images
-from disentangle3d.network.trunks import feature_dim, trunk_features
+from disentangle3d.network.trunks import trunk_features
 from disentangle3d.training.export import Network
 from disentangle3d.training.trunk_features import trunk_digest
 from disentangle3d.types import Latents
@@ -53,8 +55,10 @@ def encode_trunk(
   network: Network, images: Images, *, mirrored: bool = False
 ) -> Float[np.ndarray, "P F"]:
   """The trunk's own features of any number of crops; as `encode_crops`."""
-  seen = _seen_by(network, images, mirrored=mirrored)
-  return seen[:, : feature_dim(network.model.trunk)]
+  plain = network.model.clone(identity_from_map=False, residual_from_map=False)
+  return _seen_by(
+    dataclasses.replace(network, model=plain), images, mirrored=mirrored
+  )
 
 
 def _seen_by(
@@ -71,7 +75,9 @@ def _seen_by(
     if known == digest and crops is images and turned == mirrored:
       return features
   there = jax.tree.map(jnp.asarray, trunk)
-  run = _program(network.model)
+  run = _program(
+    network.model.trunk, network.model.dtype, network.model.with_map
+  )
 
   def made(rows: np.ndarray) -> Array:
     crops = images[rows]
@@ -85,14 +91,10 @@ def _seen_by(
 
 
 @functools.cache
-def _program(model: FaceModel) -> Any:
+def _program(trunk: str, dtype: str, with_map: bool) -> Any:
   def run(params: dict[str, Any], crops: Array) -> Float[Array, "B seen"]:
     features = trunk_features(
-      params,
-      crops,
-      trunk=model.trunk,
-      dtype=model.dtype,
-      with_map=model.with_map,
+      params, crops, trunk=trunk, dtype=dtype, with_map=with_map
     )
     return features.astype(jnp.float32)
 

@@ -32,6 +32,7 @@ _UNITS = {
   "latent": "squared distance over all latents",
   "reconstruction": "mm²",
   "identity_shape": "mm²",
+  "residual_shape": "mm²",
   "identity_decoder": "mm²",
   "residual_decoder": "mm²",
   "identification": "nats",

@@ -51,8 +51,8 @@ def open_features(
     model: The network.
 
   Returns:
-    A reader, all in memory: `[n, F]` float32, twice if mirrored; and K, the
-    number of classes.
+    A reader, all in memory: `[n, F]`, twice if mirrored, float32, float16
+    where codes see the map behind them; and K, the number of classes.
 
   Raises:
     UserError: A phase trains the trunk or changes crops otherwise than by
@@ -208,7 +208,8 @@ def _kept(path: pathlib.Path | None, digest: str) -> dict[str, np.ndarray]:
   content = read_npz(path, "a file of features", names=(_DIGEST,))
   if str(content.pop(_DIGEST)) != digest:
     raise UserError(
-      f"{path}: expected features of these crops by this trunk, got others;"
-      " give another config.examples.features_file, or remove it"
+      f"{path}: expected features of these crops by this trunk, with its map"
+      " where config.model sees that, got others; give another"
+      " config.examples.features_file, or remove it"
     )
   return content

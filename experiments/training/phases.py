@@ -76,6 +76,16 @@ def todays_phases(names: Sequence[str]) -> tuple[str, ...]:
   return tuple(ByPhase.TODAY.get(name, name) for name in names)
 
 
+def exported_phases(config: ConfigDict) -> tuple[str, ...]:
+  """What `config.export_phases` names and `config.run_phases` runs.
+
+  A name that no phase has stays, to be refused.
+  """
+  run = todays_phases(config.run_phases)
+  named = todays_phases(config.export_phases)
+  return tuple(name for name in named if name in run or name not in PHASES)
+
+
 def _phase_of(
   name: str, config: ConfigDict, optimizers: Mapping[str, Optimizer]
 ) -> Phase:

@@ -105,7 +105,7 @@ def train(
   """
   with _held(workdir):
     phases = phases_of(config, optimizers or {})
-    export_phases = todays_phases(config.export_phases)
+    export_phases = exported_phases(config)
     every_loss = {**LOSSES, **(losses or {})}
     _check_weights(phases, losses or {})
     devices = jax.devices()

@@ -131,9 +131,9 @@ class TrainedTest(parameterized.TestCase):
   importlib.util.find_spec("torch"), "PyTorch is not installed"
 )
 class TorchTest(parameterized.TestCase):
-  @parameterized.parameters("tiny", "mobile")
-  def test_pytorch_makes_the_same_faces(self, trunk):
-    model = MODEL.clone(trunk=trunk)
+  @parameterized.product(trunk=("tiny", "mobile"), residual_from_map=(0, 1))
+  def test_pytorch_makes_the_same_faces(self, trunk, residual_from_map):
+    model = MODEL.clone(trunk=trunk, residual_from_map=bool(residual_from_map))
     params = strong_params(model)
     from experiments.benchmarks.torch_inference import torch_method
 

@@ -90,6 +90,7 @@ class FeatureMapTest(parameterized.TestCase):
   def test_widened_a_network_computes_what_it_did(self):
     params = random_params(PLAIN)
     for model in (
+      PLAIN.clone(identity_from_map=True),
       PLAIN.clone(residual_from_map=True),
       PLAIN.clone(identity_from_map=True, residual_from_map=True),
     ):

@@ -148,7 +148,8 @@ class TermsTest(absltest.TestCase):
     self.assertEqual(joint.weights["residual_correlation"], 0.5)
     both = {"reconstruction", "identification"}
     self.assertEqual(
-      set(last.weights), both | {"identity_shape", "residual_correlation"}
+      set(last.weights),
+      both | {"identity_shape", "residual_shape", "residual_correlation"},
     )
     with self.assertRaisesRegex(ValueError, "no images for residual_likeness"):
       dataclasses.replace(decoders, weights={"residual_likeness": 1.0})

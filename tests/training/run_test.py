@@ -131,6 +131,17 @@ class StartTest(absltest.TestCase):
     after = _run(self.root / "a", [self.decoders, second], **init).params
     _assert_same(after["encoder"], fresh["encoder"])
 
+  def test_init_from_half_precision_starts_at_the_3dmms_mean(self):
+    params = _run(self.root / "a", [self.decoders]).params
+    save_network(
+      self.root / "x", MODEL, params, MORPHABLE_MODEL, phase="x", half=True
+    )
+    mean = np.asarray(MORPHABLE_MODEL.mean_shape)
+    kept = load_network(self.root / "x").params["mean_shape"]
+    self.assertGreater(np.abs(kept - mean).max(), 0.01)
+    got = _run(self.root / "b", [self.decoders], init_from=str(self.root / "x"))
+    np.testing.assert_array_equal(got.params["mean_shape"], mean)
+
   def test_init_from_another_network_or_3dmm_is_refused(self):
     params = _run(self.root / "a", [self.decoders]).params
     moved = params | {"mean_shape": params["mean_shape"] + 1}

@@ -12,6 +12,7 @@ from data_prep.datasets.writer import write_dataset
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import SphereFace, scale_images
+from disentangle3d.network.trunks import feature_dim
 from disentangle3d.training.batches import TrainBatch
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.export import (
@@ -113,7 +114,7 @@ class FeaturesTest(parameterized.TestCase):
     self.assertTrue(network.model.residual_from_map)
     kernel = network.params["encoder"]["residual_fc"]["kernel"]
     # Its rows were 0 when the run began.
-    self.assertGreater(np.abs(kernel[256:]).max(), 1e-4)
+    self.assertGreater(np.abs(kernel[feature_dim("tiny") :]).max(), 1e-4)
     config = self._config("grain")
     config.init_from = str(self.root / "grain")
     with self.assertRaisesRegex(ValueError, "init_from: expected an export of"):
@@ -144,6 +145,8 @@ class FeaturesTest(parameterized.TestCase):
     reader, _ = open_features(config, split, model)
     self.assertIsNone(reader.read([0]).mirrored_feature)
     path = config.examples.features_file
+    with self.assertRaisesRegex(ValueError, "with its map where .* got others"):
+      open_features(config, split, model.clone(residual_from_map=True))
     self.assertEqual(set(np.load(path)), {"feature", "sha256"})
     config.augmentation.flip = 0.5
     open_features(config, split, model)
