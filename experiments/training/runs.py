@@ -40,7 +40,11 @@ from experiments.configs import default
 from experiments.training import features
 from experiments.training.evaluators import evaluators_of
 from experiments.training.inputs import face_model_of, open_input
-from experiments.training.phases import phases_of, todays_phases
+from experiments.training.phases import (
+  exported_phases,
+  phases_of,
+  todays_phases,
+)
 from experiments.training.summary import saturation_warning, write_summary
 
 # What makes a run another one.

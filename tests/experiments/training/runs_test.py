@@ -15,6 +15,7 @@ from disentangle3d.training.run_files import read_metrics
 from disentangle3d.types import UserError
 from experiments.configs import smoke
 from experiments.training import runs
+from experiments.training.phases import exported_phases
 from experiments.training.runs import _todays_config, train
 
 
@@ -53,6 +54,19 @@ class TrainTest(absltest.TestCase):
         + 0.5 * line["length"],
         delta=1e-5 * line["loss"],
       )
+
+  def test_phases_that_do_not_run_are_not_exported(self):
+    config = smoke.get_config()
+    config.export_phases = ("decoders", "joint_recognition")
+    for run, exported in (
+      (("latents", "decoders"), ("decoders",)),
+      (("joint_recognition",), ("joint_recognition",)),
+    ):
+      config.run_phases = run
+      self.assertEqual(exported_phases(config), exported)
+    config.export_phases = ("decoder",)
+    with self.assertRaisesRegex(ValueError, "export_phases: .* got decoder"):
+      train(config, self.root / "run")
 
   def test_losses_that_do_not_go_together_are_refused(self):
     config = _config()
