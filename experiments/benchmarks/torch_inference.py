@@ -18,7 +18,7 @@ from experiments.benchmarks.torch_network import (
   convolution_tensors,
   decode,
   dense_tensors,
-  join_map,
+  feature_and_map,
   pixels_of,
   sphereface,
   sphereface_tensors,
@@ -162,6 +162,6 @@ def _mobile(params: Mapping[str, Any], place: _Place, *, with_map: bool) -> Any:
       x = inner if stride > 1 else x + inner
     summed = functional.conv2d(last(x), weights, groups=len(weights))
     feature = functional.linear(summed.flatten(1), *fc7)
-    return join_map(feature, x) if with_map else feature
+    return feature_and_map(feature, x) if with_map else feature
 
   return trunk

@@ -79,10 +79,12 @@ def sphereface(
       inner = layer(x, f"{stage}_{2 * unit + 2}", 1)
       x = x + layer(inner, f"{stage}_{2 * unit + 3}", 1)
   feature = functional.linear(x.flatten(1), *layers["fc5"])
-  return join_map(feature, x) if with_map else feature
+  return feature_and_map(feature, x) if with_map else feature
 
 
-def join_map(feature: torch.Tensor, last_map: torch.Tensor) -> torch.Tensor:
+def feature_and_map(
+  feature: torch.Tensor, last_map: torch.Tensor
+) -> torch.Tensor:
   """As `feature_maps.join_map`; the map is channel-first, `[B, C, 7, 6]`."""
   flat = last_map.permute(0, 2, 3, 1).flatten(1)
   return torch.cat([feature, flat / MAP_PIXELS], 1)
