@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 
 from disentangle3d.faces.landmark_calibration import LandmarkCalibration
@@ -31,6 +32,17 @@ def free_port() -> int:
   with socket.socket() as found:
     found.bind(("127.0.0.1", 0))
     return found.getsockname()[1]
+
+
+def random_leaves(shapes, seed: int = 0):
+  """Arrays for a tree of shapes, spread as fresh params are, no entry 0."""
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda leaf: rng.normal(
+      0, 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 4)), leaf.shape
+    ).astype(np.float32),
+    shapes,
+  )
 
 
 def random_morphable_model(

@@ -25,7 +25,7 @@ from experiments.exports.programs import (
   reconstruct_arrays,
   stablehlo_program,
 )
-from tests.fixtures import random_morphable_model
+from tests.fixtures import random_leaves, random_morphable_model
 
 MODEL = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
 
@@ -46,17 +46,6 @@ for batch in (1, 3):
 def photos():
   rng = np.random.default_rng(3)
   return rng.integers(0, 256, (3, 112, 96, 3), np.uint8)
-
-
-def random_params(model):
-  """As large as fresh ones, and nothing to compile."""
-  rng = np.random.default_rng(0)
-  return jax.tree.map(
-    lambda leaf: (
-      rng.normal(size=leaf.shape) / np.sqrt(max(np.prod(leaf.shape[:-1]), 4))
-    ).astype(np.float32),
-    abstract_params(model),
-  )
 
 
 class ExportTest(absltest.TestCase):
@@ -119,7 +108,7 @@ class ExportTest(absltest.TestCase):
 
   def test_one_program_of_the_mobile_trunk_for_all_platforms(self):
     model = MODEL.clone(trunk="mobile", residual_from_map=True)
-    params = random_params(model)
+    params = random_leaves(abstract_params(model))
     program = jax.export.deserialize(stablehlo_program(model))
     self.assertEqual(program.platforms, ("cpu", "cuda", "tpu"))
     flat = flax.traverse_util.flatten_dict(params, sep="/")
@@ -150,7 +139,7 @@ class ExportTest(absltest.TestCase):
   )
   def test_onnxruntime_gets_the_same_faces_of_the_mobile_trunk(self):
     model, basis = MODEL.clone(trunk="mobile"), random_morphable_model()
-    params = random_params(model)
+    params = random_leaves(abstract_params(model))
     save_network(self.folder / "mobile", model, params, basis, phase="test")
     made = reconstruct_arrays(
       flax.traverse_util.flatten_dict(params, sep="/"), photos(), model=model

@@ -10,21 +10,12 @@ from disentangle3d.inference import encode, prepare_params
 from disentangle3d.network.face_model import FaceModel, widen_to_map
 from disentangle3d.network.trunks import feature_dim, make_trunk, trunk_features
 from disentangle3d.training.export import abstract_params
+from tests.fixtures import random_leaves
 
 PLAIN = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
 _FEATURE = feature_dim("tiny")
 # What makes the last map, and its channels.
 _LAST = {"tiny": ("prelu4_1", 128), "mobile128": ("bottleneck5_3", 128)}
-
-
-def random_params(model, seed=0):
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda leaf: rng.normal(
-      0, 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 4)), leaf.shape
-    ).astype(np.float32),
-    abstract_params(model),
-  )
 
 
 def crops(count=2):
@@ -37,7 +28,9 @@ class FeatureMapTest(parameterized.TestCase):
   @parameterized.named_parameters(("sphere", "tiny"), ("mobile", "mobile128"))
   def test_the_map_stands_behind_the_feature(self, trunk):
     images = np.float32(crops() / 128.0 - 1)
-    params = random_params(FaceModel(trunk))["encoder"]["trunk"]
+    params = random_leaves(abstract_params(FaceModel(trunk)))["encoder"][
+      "trunk"
+    ]
     layer, channels = _LAST[trunk]
     feature, state = make_trunk(trunk, "float32").apply(
       {"params": params},
@@ -62,7 +55,7 @@ class FeatureMapTest(parameterized.TestCase):
       model = PLAIN.clone(
         identity_from_map=identity, residual_from_map=residual
       )
-      heads = random_params(model)["encoder"]
+      heads = random_leaves(abstract_params(model))["encoder"]
       slopes = jax.jacobian(
         lambda features, model=model, heads=heads: model.apply(
           {"params": {"encoder": heads}}, features, method="encode"
@@ -78,7 +71,7 @@ class FeatureMapTest(parameterized.TestCase):
 
   def test_winograd_sees_the_same(self):
     model = PLAIN.clone(residual_from_map=True)
-    params = random_params(model)
+    params = random_leaves(abstract_params(model))
     fast = prepare_params(params, model=model, backend="cpu")
     self.assertIsNot(fast, params)
     chex.assert_trees_all_close(
@@ -88,7 +81,7 @@ class FeatureMapTest(parameterized.TestCase):
     )
 
   def test_widened_a_network_computes_what_it_did(self):
-    params = random_params(PLAIN)
+    params = random_leaves(abstract_params(PLAIN))
     for model in (
       PLAIN.clone(identity_from_map=True),
       PLAIN.clone(residual_from_map=True),

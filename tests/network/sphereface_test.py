@@ -10,6 +10,7 @@ import numpy as np
 from disentangle3d.network import sphereface
 from disentangle3d.network.prelu import PReLU
 from disentangle3d.network.sphereface import PRESETS, SphereFace, Trunk
+from tests.fixtures import random_leaves
 from tests.network.operations import multiply_adds
 
 
@@ -66,17 +67,6 @@ def multiply_adds_by_hand(preset):
 def abstract_params(model):
   images = jax.ShapeDtypeStruct((1, 112, 96, 3), jnp.float32)
   return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-
-
-def random_params(model, seed=0):
-  """Every entry non-zero, so that no bias or slope may go missing."""
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda leaf: rng.normal(
-      0, 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 4)), leaf.shape
-    ).astype(np.float32),
-    abstract_params(model),
-  )
 
 
 class PresetTest(parameterized.TestCase):
@@ -141,7 +131,8 @@ class ForwardTest(parameterized.TestCase):
   def test_equals_numpy(self, trunk):
     with mock.patch.object(sphereface, "PRESETS", {"this": trunk}):
       model = SphereFace("this")
-      params = random_params(model)
+      # No entry is 0, so that no bias or slope may go missing.
+      params = random_leaves(abstract_params(model))
       images = np.random.default_rng(1).uniform(-1, 1, (2, 112, 96, 3))
       got = model.apply({"params": params}, images.astype(np.float32))
     expected = numpy_trunk(params, images, trunk.units)

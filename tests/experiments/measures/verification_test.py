@@ -17,7 +17,11 @@ from data_prep.stages.rows import (
 from disentangle3d.evaluation.pairs import pair_scores
 from disentangle3d.evaluation.verification import verify
 from disentangle3d.inference import encode
-from disentangle3d.network.face_model import FaceModel, init_params
+from disentangle3d.network.face_model import (
+  FaceModel,
+  init_params,
+  widen_to_map,
+)
 from disentangle3d.reporting.html_page import Grid, Table
 from disentangle3d.reporting.pictures import picture_png
 from disentangle3d.training.export import Network, save_network
@@ -34,7 +38,7 @@ from experiments.pages.verification import face_rows, face_sections
 from experiments.sets import published as published_sets
 from experiments.sets.bin_files import bin_set
 from experiments.sets.scores import read_scores
-from tests.fixtures import random_morphable_model
+from tests.fixtures import random_leaves, random_morphable_model
 
 _PEOPLE = ("Ann", "Bob", "Cid", "Dan")
 
@@ -330,6 +334,22 @@ class MeasureFacesTest(absltest.TestCase):
     expected = encode(other.params, crops, model=other.model)
     np.testing.assert_allclose(codes.identity, expected.identity, atol=1e-5)
     np.testing.assert_allclose(codes.identity, codes.residual, atol=1e-6)
+
+  def test_codes_of_the_map_and_the_feature_without_it(self):
+    images = self.faces.images
+    model = dataclasses.replace(self.network.model, residual_from_map=True)
+    params = widen_to_map(self.network.params, self.network.model, model)
+    layer = params["encoder"]["residual_fc"]
+    seeing = {**layer, "kernel": random_leaves(layer["kernel"])}
+    params["encoder"]["residual_fc"] = seeing
+    other = self.network.replace(params=params, model=model)
+    codes = encode_crops(other, images)
+    crops = images[np.arange(len(images))]
+    expected = encode(params, crops, model=model)
+    np.testing.assert_allclose(codes.residual, expected.residual, atol=1e-5)
+    self.assertIs(
+      encode_trunk(other, images), encode_trunk(self.network, images)
+    )
 
   def test_other_scores_are_fused_or_refused(self):
     perfect = self.faces.pairs.same.astype(np.float64)

@@ -27,6 +27,7 @@ from experiments.configs import smoke
 from experiments.training.features import centred, open_features
 from experiments.training.inputs import face_model_of, open_input
 from experiments.training.runs import train
+from tests.fixtures import random_leaves
 from tests.training.cases import records
 
 # Its faces can be mirrored.
@@ -45,14 +46,8 @@ class FeaturesTest(parameterized.TestCase):
 
   def _network(self, name, seed, trunk="tiny"):
     """Weights as fresh ones are spread, without a program to draw them."""
-    rng = np.random.default_rng(seed)
     model = FaceModel(trunk, 12, 5, _BASIS.num_vertices)
-    params = jax.tree.map(
-      lambda leaf: rng.normal(
-        0, 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 4)), leaf.shape
-      ).astype(np.float32),
-      abstract_params(model),
-    )
+    params = random_leaves(abstract_params(model), seed)
     params["mean_shape"] = np.asarray(_BASIS.mean_shape)
     save_network(self.root / name, model, params, _BASIS, phase="test")
     return str(self.root / name)
@@ -170,11 +165,13 @@ class FeaturesTest(parameterized.TestCase):
       centred(examples).identity_coefficients, alpha - [0.5, 2]
     )
 
-  def test_scans_are_further_people_many_times(self):
+  @parameterized.parameters(False, True)
+  def test_scans_are_further_people_many_times(self, with_map):
     write_dataset(
       self.root / "scans", {"train": list(records())[:5]}, _BASIS, {}
     )
     config = self._config("trunk_features")
+    config.model.residual_from_map = with_map
     split = open_dataset(self.root / "dataset", "train")
     model = face_model_of(config)
     plain, people = open_features(config, split, model)
@@ -187,9 +184,11 @@ class FeaturesTest(parameterized.TestCase):
     own = plain.read(np.repeat(np.arange(5), 3))
     np.testing.assert_array_equal(added.label, own.label + people)
     self.assertEqual(more_people, people + len(set(own.label.tolist())))
+    width = feature_dim("tiny", with_map=with_map)
     for name in ("feature", "mirrored_feature"):
+      self.assertEqual(getattr(added, name).shape, (15, width))
       np.testing.assert_allclose(
-        getattr(added, name), getattr(own, name), atol=1e-5
+        getattr(added, name), getattr(own, name), atol=1e-5, rtol=1e-3
       )
     # Scans say where 0 is; only the photographs' labels are centred.
     np.testing.assert_array_equal(
