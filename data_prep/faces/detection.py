@@ -8,6 +8,7 @@ import pathlib
 import types
 from typing import Any
 
+from data_prep.faces import landmark_looks
 from data_prep.faces.detection_rows import (
   LIST_NAME,
   NAME,
@@ -29,6 +30,7 @@ from data_prep.stages.folder import ALONE, Share, digest, open_stage
 from data_prep.stages.rows import PhotoRow
 from data_prep.stages.shard_loop import fill_shards, split_shards
 from data_prep.stages.shard_rows import ShardRows
+from disentangle3d.network.landmark_files import SHIPPED
 
 STAGE = "detect_faces"
 
@@ -86,13 +88,15 @@ def mtcnn_source(
     UserModuleNotFoundError: The extra `detect` is not installed.
     ValueError: A setting is out of its range.
   """
-  given = find
+  given, licences = find, LICENCES
   told: dict[str, Any] = {}
   if find is None:
     detector = Detector(settings, side=side)
     find = detector.detect
     if second_thresholds is not None:
       told["second_thresholds"] = second_thresholds
+      told["second_weights"] = landmark_looks.weights_digest(SHIPPED)
+      licences = {**licences, **landmark_looks.LICENCES}
       find = looking_twice(detector, second_thresholds)
 
   def rows(photos: Sequence[Photo]) -> Iterable[list[PhotoRow]]:
@@ -107,7 +111,7 @@ def mtcnn_source(
   return FaceSource(
     rows,
     {"detector": NAME, **dataclasses.asdict(settings), **told},
-    LICENCES,
+    licences,
     functools.partial(
       mtcnn_source,
       settings,

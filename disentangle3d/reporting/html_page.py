@@ -184,7 +184,7 @@ def interval(found: Interval | None, *, digits: int = 2) -> str:
     format_number(value, digits=digits)
     for value in (found.mean, found.low, found.high)
   )
-  return f"{mean} [{low}, {high}]"
+  return mean if mean == _DASH else f"{mean} [{low}, {high}]"
 
 
 def _block(block: Block) -> str:

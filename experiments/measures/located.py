@@ -1,7 +1,6 @@
 """Locates the landmarks of photos whose points are known."""
 
 from collections.abc import Iterable, Iterator, Mapping
-import contextlib
 import dataclasses
 import pathlib
 import time
@@ -11,9 +10,9 @@ from jaxtyping import Bool, Float
 import numpy as np
 
 from data_prep.faces.detection_rows import choose_faces
-from data_prep.faces.locators import Locator, NoFaceError
+from data_prep.faces.landmark_looks import box_of_points
+from data_prep.faces.locators import LocatedFace, Locator, locate_each
 from data_prep.faces.mtcnn.detector import Detector
-from data_prep.faces.network_locator import box_of_points
 from data_prep.faces.second_look import looking_twice
 from data_prep.stages.progress import progress
 from data_prep.stages.rows import PhotoRow
@@ -133,20 +132,30 @@ def _located(
   boxes: list[np.ndarray | None],
   chosen: np.ndarray,
 ) -> tuple[np.ndarray, float]:
-  """The landmarks, and the seconds it took, reading left out."""
+  """The landmarks, and the seconds it took without reading and compiling."""
   landmarks = np.full(faces.points.shape, np.nan, np.float32)
   seconds = 0.0
-  for place in np.flatnonzero(chosen).tolist():
-    row = PhotoRow(
-      image_path=pathlib.Path(faces.image_ids[place]),
-      subject="",
-      image_id=faces.image_ids[place],
-      status="ok",
-      box=boxes[place],
-    )
-    image = faces.images[place]
+  places = np.flatnonzero(chosen).tolist()
+  for first in range(0, len(places), _AT_ONCE):
+    some = places[first : first + _AT_ONCE]
+    images = [faces.images[place] for place in some]
+    rows = [_row(faces.image_ids[place], boxes[place]) for place in some]
+    if not first:
+      locate_each(locator, images, rows)  # Compiles.
     start = time.perf_counter()
-    with contextlib.suppress(NoFaceError):
-      landmarks[place] = locator.locate(image, row).landmarks
+    located = locate_each(locator, images, rows)
     seconds += time.perf_counter() - start
+    for place, face in zip(some, located, strict=True):
+      if isinstance(face, LocatedFace):
+        landmarks[place] = face.landmarks
   return landmarks, seconds
+
+
+def _row(image_id: str, box: np.ndarray | None) -> PhotoRow:
+  return PhotoRow(
+    image_path=pathlib.Path(image_id),
+    subject="",
+    image_id=image_id,
+    status="ok",
+    box=box,
+  )

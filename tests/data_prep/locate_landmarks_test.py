@@ -225,8 +225,9 @@ class DisagreementTest(absltest.TestCase):
     with mock.patch.object(
       location, "read_photo", return_value=np.full((9, 9), 200)
     ):
-      found = location._locate_row(_BrightLocator(), None, row)
-      alone = location._locate_row(_BrightLocator(), None, _ROW)
+      found, alone = location._locate_rows(
+        _BrightLocator(), None, 0, [row, _ROW], print
+      )
     # The landmarks' box is 134 x 134.
     np.testing.assert_allclose(found.disagreement, 5 / 134, rtol=1e-5)
     self.assertIsNone(alone.disagreement)

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_prep.faces.locators import NoFaceError
-from data_prep.faces.network_locator import (
-  NetworkLocator,
+from data_prep.faces.landmark_looks import (
   box_of_points,
   first_matrix,
   second_matrix,
 )
+from data_prep.faces.locators import BatchLocator, LocatedFace, NoFaceError
+from data_prep.faces.network_locator import NetworkLocator
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.evaluation.landmark_scores import normalised_errors
 from disentangle3d.faces.landmark_photos import render_landmark_photos
@@ -22,7 +22,8 @@ from disentangle3d.network.landmark_files import SHIPPED
 from disentangle3d.network.landmark_network import CROP_PX
 from disentangle3d.types import LANDMARK_MIRROR
 
-COUNT = 16
+# One more than the network looks at together.
+COUNT = 17
 
 
 def setUpModule():
@@ -37,7 +38,16 @@ def setUpModule():
   )
   IMAGES, POINTS = list(photos.image), photos.points[..., :2]
   YAW = np.abs(np.rad2deg(photos.yaw_rad))
-  FACES = LOCATOR.locate_all(IMAGES, [box_of_points(one) for one in POINTS])
+  FACES = [
+    face if isinstance(face, LocatedFace) else None
+    for face in LOCATOR.locate_some(
+      IMAGES, [_row(box_of_points(one)) for one in POINTS]
+    )
+  ]
+
+
+def _row(box):
+  return PhotoRow(pathlib.Path("1.png"), "a", "a/1.png", "ok", box=box)
 
 
 def _mapped(matrix, points):
@@ -95,32 +105,45 @@ class NetworkLocatorTest(absltest.TestCase):
     right = photo.shape[1] - 1
     mirrored_box = np.array([right - box[2], box[1], right - box[0], box[3]])
     mirrored = np.ascontiguousarray(photo[:, ::-1])
-    (face,) = LOCATOR.locate_all([mirrored], [mirrored_box])
+    face = LOCATOR.locate(mirrored, _row(mirrored_box))
     back = face.landmarks * np.array([[-1, 1]]) + np.array([[right, 0]])
     np.testing.assert_allclose(
       back[LANDMARK_MIRROR], FACES[0].landmarks, atol=0.1
     )
 
   def test_faces_by_themselves_are_as_among_others(self):
-    row = PhotoRow(
-      pathlib.Path("1.png"), "a", "a/1.png", "ok", box=box_of_points(POINTS[1])
-    )
-    face = LOCATOR.locate(IMAGES[1], row)
+    face = LOCATOR.locate(IMAGES[1], _row(box_of_points(POINTS[1])))
     np.testing.assert_allclose(face.landmarks, FACES[1].landmarks, atol=0.01)
     self.assertEqual(face.silhouette.shape, (17, 2))
     self.assertIn(face.visibility.min(), (0, 1))
 
   def test_where_no_face_is_it_says_so(self):
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
-    row = PhotoRow(
-      pathlib.Path("1.png"),
-      *("a", "a/1.png", "ok"),
-      box=np.array([20, 20, 70, 70], np.float32),
-    )
+    row = _row(np.array([20, 20, 70, 70], np.float32))
     with self.assertRaisesRegex(NoFaceError, "too unsure"):
       LOCATOR.locate(noise, row)
     with self.assertRaisesRegex(NoFaceError, "photo too small: 9 x 8 px"):
       LOCATOR.locate(noise[:8, :9], dataclasses.replace(row, box=None))
+
+  def test_each_of_many_has_its_own_face_or_reason(self):
+    self.assertIsInstance(LOCATOR, BatchLocator)
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+    boxes = [box_of_points(points) for points in POINTS]
+    found = LOCATOR.locate_some(
+      [noise, *IMAGES, noise[:8]],
+      [
+        _row(np.array([20, 20, 70, 70], np.float32)),
+        *map(_row, boxes),
+        _row(boxes[0]),
+      ],
+    )
+    self.assertIn("too unsure", str(found[0]))
+    self.assertIn("photo too small", str(found[-1]))
+    for one, face in zip(found[1:-1], FACES, strict=True):
+      self.assertEqual(isinstance(one, LocatedFace), face is not None)
+      if face is not None:
+        np.testing.assert_allclose(one.landmarks, face.landmarks, atol=0.01)
+    self.assertEmpty(LOCATOR.locate_some([], []))
 
   def test_missing_weights_are_named(self):
     with self.assertRaisesRegex(FileNotFoundError, "gone.npz"):

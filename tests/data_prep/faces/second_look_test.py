@@ -9,6 +9,7 @@ from data_prep.faces.mtcnn.detector import Detector, Faces
 from data_prep.faces.second_look import (
   looking_again,
   looking_twice,
+  surely,
   with_margin,
 )
 from data_prep.photos.photo_sets import read_photo
@@ -82,6 +83,42 @@ class MarginTest(absltest.TestCase):
     self.assertEmpty(found.boxes)
     self.assertEmpty(found.points)
     self.assertEmpty(found.scores)
+
+
+class SurelyTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.photo = read_photo(REPOSITORY / "docs" / "images" / "london_photo.jpg")
+
+  def test_faces_stay_once_each_and_the_rest_goes(self):
+    height, width = self.photo.shape[:2]
+    side = width / 2.4
+    middle = np.array([width / 2, 0.48 * height])
+    corner = [0, 0, width / 8, width / 8]
+
+    def around(share):
+      half = np.array([0.4, 0.5]) * share * side
+      return [*(middle - half), *(middle + half)]
+
+    def find(photos):
+      boxes = np.array([corner, around(1.3), around(1.4)], np.float32)
+      return [Faces(boxes, np.zeros((3, 5, 2)), np.array([0.3, 0.2, 0.1]))]
+
+    (found,) = surely(find)([self.photo])
+    self.assertLen(found.boxes, 1)
+    self.assertIn(found.scores[0], (0.2, 0.1))
+    np.testing.assert_allclose(
+      found.boxes[0].reshape(2, 2).mean(0), middle, atol=0.01
+    )
+
+  def test_where_nothing_is_found_nothing_is_sure(self):
+    def none(photos):
+      return [Faces(np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0))]
+
+    (found,) = surely(none)([self.photo])
+    self.assertEqual(found.boxes.shape, (0, 4))
+    self.assertEqual(found.points.shape, (0, 5, 2))
+    self.assertEqual(found.scores.shape, (0,))
 
 
 class LookingTwiceTest(absltest.TestCase):
