@@ -45,6 +45,12 @@ def inside_crop_square(matrix, height, width):
   return (20 - away) / np.hypot(matrix[0, 0], matrix[1, 0])
 
 
+def _drawn_at(size, *, enlarged):
+  return mock.patch.multiple(
+    photo_overlay, _LEAST_PX=size, _MOST_PX=size, _ENLARGED=enlarged
+  )
+
+
 class OverlayOnPhotoTest(absltest.TestCase):
   def check(self, photo, matrix, within=1.0):
     camera = transform_camera(CROP_CAMERA, invert_affine(jnp.asarray(matrix)))
@@ -65,7 +71,7 @@ class OverlayOnPhotoTest(absltest.TestCase):
     # The square is 160 px wide; no tile is that large here.
     photo = photo_of(420, 500)
     matrix = crop_from_photo(0.25, 25, [-10, 5])
-    with mock.patch.multiple(photo_overlay, _TILE_PX=64, _ENLARGED=1):
+    with _drawn_at(64, enlarged=1):
       drawn, camera = self.check(photo, matrix)
     whole = overlay_mesh(
       photo, SQUARE, TRIANGLES, camera, upscale=1, opacity=1.0
@@ -78,9 +84,9 @@ class OverlayOnPhotoTest(absltest.TestCase):
     photo = photo_of(420, 500)
     matrix = crop_from_photo(0.25, 25, [-10, 5])
     # The turned square is 213 px wide.
-    with mock.patch.multiple(photo_overlay, _TILE_PX=150, _ENLARGED=1.5):
+    with _drawn_at(150, enlarged=1.5):
       drawn, _ = self.check(photo, matrix, within=2)
-    with mock.patch.multiple(photo_overlay, _TILE_PX=150, _ENLARGED=1):
+    with _drawn_at(150, enlarged=1):
       tiled, _ = self.check(photo, matrix)
     edge = np.abs(inside_crop_square(matrix, 420, 500)) < 2
     self.assertLess(np.abs(drawn.astype(int) - tiled)[~edge].max(), 2)
