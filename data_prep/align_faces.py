@@ -37,8 +37,9 @@ def define_flags() -> None:
     "template",
     "sphereface",
     list(TEMPLATES),
-    "The template of the crops: sphereface makes 112 x 96, which training"
-    " takes; arcface makes 112 x 112.",
+    "The template of the crops: sphereface and whole_face make 112 x 96, which"
+    " training takes, by five points or all 68 landmarks; arcface makes"
+    " 112 x 112.",
   )
   flags.DEFINE_enum(
     "crops",

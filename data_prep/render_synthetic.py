@@ -33,6 +33,7 @@ from data_prep.stages.flag_words import (
   define_shard,
 )
 from data_prep.stages.folder import parse_share
+from disentangle3d.crop_templates import TEMPLATES
 from disentangle3d.faces.synthetic_world import ALBEDOS, JAWS
 from disentangle3d.stores import as_path
 
@@ -119,6 +120,12 @@ def _define_looks(settings: SyntheticSet) -> None:
     " given and fitted; auto takes the model's own or the one that ships for"
     " dlib and this model; none takes the model's vertices.",
     default=settings.landmark_calibration,
+  )
+  flags.DEFINE_enum(
+    "template",
+    settings.template,
+    TEMPLATES,
+    "What crops are aligned by, SphereFace's five points or all 68 landmarks.",
   )
   define_path(
     "skins",

@@ -53,7 +53,7 @@ def main() -> None:
 def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   return evaluate_disentanglement(
     values.output,
-    read_networks(values.network),
+    read_networks(values.network, datasets=(values.dataset,)),
     values.dataset,
     people=values.people,
     swaps=values.swaps,

@@ -55,7 +55,7 @@ from experiments.evaluations.reconstruction import (
 from experiments.evaluations.york import YorkTest
 from experiments.pages.findings import output_of
 from experiments.sets.alignment import PhotoSource
-from experiments.sets.networks import read_networks
+from experiments.sets.networks import read_networks, template_of
 from experiments.sets.scans import ScanFolders
 from experiments.sets.synthetic import TEST_SETS
 
@@ -176,9 +176,13 @@ def main() -> None:
 def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   _check(values)
   check_inputs(values, *_INPUTS)
+  dataset = values.dataset
+  networks = read_networks(
+    values.network, datasets=() if dataset is None else (dataset,)
+  )
   return evaluate_reconstruction(
     values.output,
-    read_networks(values.network),
+    networks,
     ReconstructionTest(
       dataset=values.dataset,
       sets=values.test_set,
@@ -202,6 +206,7 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
           aligned=values.york_aligned,
           workdir=values.workdir,
           locator=values.locator,
+          template=template_of(networks),
         ),
         landmark_calibration=values.landmark_calibration,
         eos_model=values.eos_model,

@@ -41,7 +41,7 @@ from experiments.pages.findings import output_of
 from experiments.sets.alignment import ALIGNED_BY, LANDMARKS, PhotoSource
 from experiments.sets.faces import training_images
 from experiments.sets.missing import CROP, MISSING
-from experiments.sets.networks import read_networks
+from experiments.sets.networks import read_networks, template_of
 from experiments.sets.published import read_face_sets
 from experiments.sets.rivals import Rivals
 from experiments.sets.scores import read_scores
@@ -188,7 +188,8 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   if values.trained_on and not values.trunk:
     raise UserError("--trunk: expected beside --trained_on")
   check_inputs(values, *_INPUTS)
-  networks = read_networks(values.network)
+  networks = read_networks(values.network, datasets=values.dataset or ())
+  template = template_of(networks)
   textures = read_textures(values.trunk, with_dlib=values.dlib)
   scores = read_scores(values.scores)
   # What is detected and aligned takes hours, so it comes last.
@@ -197,8 +198,8 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
     networks,
     read_face_sets(
       datasets=values.dataset,
-      lfw=_lfw(values),
-      cfp=_cfp(values),
+      lfw=_lfw(values, template),
+      cfp=_cfp(values, template),
       ytf=_together(values, "ytf_splits", "ytf_aligned"),
       ytf_frames=values.ytf_frames,
       bins=values.bin,
@@ -227,9 +228,15 @@ def _trained_on(values: flags.FlagValues) -> KnownPeople | None:
   return known_people(values.trained_on, load_network(path), values.alike)
 
 
-def _lfw(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:
+def _lfw(
+  values: flags.FlagValues, template: str
+) -> tuple[str, PhotoSource] | None:
   source = _source(
-    values, "lfw", photos=values.lfw_photos, five_points=values.lfw_five_points
+    values,
+    "lfw",
+    template=template,
+    photos=values.lfw_photos,
+    five_points=values.lfw_five_points,
   )
   if not values.lfw_pairs:
     if source.aligned or source.photos:
@@ -243,16 +250,18 @@ def _lfw(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:
   return values.lfw_pairs, source
 
 
-def _cfp(values: flags.FlagValues) -> tuple[str, PhotoSource] | None:
+def _cfp(
+  values: flags.FlagValues, template: str
+) -> tuple[str, PhotoSource] | None:
   if not values.cfp:
     return None
-  source = _source(values, "cfp")
+  source = _source(values, "cfp", template=template)
   source.check()
   return values.cfp, source
 
 
 def _source(
-  values: flags.FlagValues, flag: str, **others: str | None
+  values: flags.FlagValues, flag: str, *, template: str, **others: str | None
 ) -> PhotoSource:
   return PhotoSource(
     flag,
@@ -260,6 +269,7 @@ def _source(
     workdir=values.workdir,
     aligned_by=values.aligned_by,
     locator=values.locator,
+    template=template,
     **others,
   )
 

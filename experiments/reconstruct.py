@@ -139,19 +139,21 @@ def main() -> None:
   )
   output = pathlib.Path(values.output)
   found = list_files(values.photos)
+  maker = load_maker(
+    values.method,
+    source,
+    landmark_calibration=values.landmark_calibration,
+    detector=_DETECTORS[values.locator],
+  )
   count = reconstruct_photos(
     found.files,
     output,
-    load_maker(
-      values.method,
-      source,
-      landmark_calibration=values.landmark_calibration,
-      detector=_DETECTORS[values.locator],
-    ),
+    maker,
     Finder(
       precropped=values.precropped,
       side=values.detection_side,
       locator=values.locator,
+      template=maker.template,
     ),
     Options(
       pool=values.pool,

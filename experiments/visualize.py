@@ -85,7 +85,7 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   )
   return draw_pictures(
     values.output,
-    read_networks(values.network),
+    read_networks(values.network, datasets=values.dataset or ()),
     datasets=values.dataset,
     meshes=values.meshes,
     pairs=pairs,

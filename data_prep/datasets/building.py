@@ -1,7 +1,7 @@
 """The stage `build_dataset`: fitted photos to a training set, in shards."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import functools
 import pathlib
 from typing import Any
@@ -20,6 +20,7 @@ from data_prep.datasets.shards import (
 from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.fitting.landmark_index import index_landmarks
+from data_prep.photos import crops
 from data_prep.photos.listing import natural_key
 from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.flag_values import split_names
@@ -32,6 +33,7 @@ from data_prep.stages.folder import (
 )
 from data_prep.stages.progress import progress
 from data_prep.stages.rows import list_manifests
+from disentangle3d.crop_templates import SPHEREFACE, WHOLE_FACE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -197,9 +199,21 @@ def _finish(
     "licences": stage.licences,
     "stages_before": stage.stages_before,
   }
-  manifest = write_dataset_manifest(stage.path, parts.splits, model, settings)
+  manifest = write_dataset_manifest(
+    stage.path,
+    parts.splits,
+    model,
+    settings,
+    template=_template_of(stage.stages_before),
+  )
   stage.record(parts.counts)
   return manifest
+
+
+def _template_of(stages: Sequence[Mapping[str, Any]]) -> str:
+  """What align_faces, if it was among the stages, aligned the crops by."""
+  titles = [stage["settings"].get("crop_template") for stage in stages]
+  return WHOLE_FACE if crops.WHOLE_FACE.title in titles else SPHEREFACE
 
 
 def _content(

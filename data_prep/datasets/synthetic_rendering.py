@@ -102,7 +102,11 @@ def render_dataset(
     plans = split_plans(settings)
     parts = read_parts(stage, {name: plans[name].people for name in plans})
     manifest = write_dataset_manifest(
-      output, parts.splits, fitter, {"synthetic": dataclasses.asdict(settings)}
+      output,
+      parts.splits,
+      fitter,
+      {"synthetic": dataclasses.asdict(settings)},
+      template=settings.template,
     )
     stage.record(parts.counts)
     return manifest

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.evaluation.rows import in_batches
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -70,6 +71,7 @@ class SyntheticSet:
     skins: Whose skins faces wear, as `skins_for` takes it.
     labels: What networks are taught, "fitted" to the landmarks of all photos
       of a person, or the "true" coefficients of the fitter's modes.
+    template: What crops are aligned by, see `synthetic_world`.
     morphable_model: An `.npz`, of which the fitter gets the first modes; None
       takes the procedural face, with more modes than the fitter gets.
     num_vertices: Of the procedural face.
@@ -88,6 +90,7 @@ class SyntheticSet:
   landmark_calibration: str = NONE
   skins: str = NONE
   labels: str = "fitted"
+  template: str = SPHEREFACE
   morphable_model: str | None = None
   num_vertices: int = NUM_VERTICES
   identity_modes: int | None = None
@@ -165,6 +168,7 @@ def world_of(settings: SyntheticSet) -> tuple[SyntheticWorld, MorphableModel]:
     jaw=settings.jaw,
     landmark_noise_px=settings.landmark_noise_px,
     photos_per_person=settings.photos_per_person,
+    template=settings.template,
   )
   return world, truncate_modes(model, identity, expression)
 

@@ -15,6 +15,7 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordWriter
 import numpy as np
 
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   save_morphable_model,
@@ -230,6 +231,8 @@ def write_dataset_manifest(
   splits: Mapping[str, Mapping[str, Any]],
   model: MorphableModel,
   settings: Mapping[str, Any],
+  *,
+  template: str = SPHEREFACE,
 ) -> dict[str, Any]:
   """Makes a folder with all files of a dataset in it a dataset.
 
@@ -239,12 +242,14 @@ def write_dataset_manifest(
       `name`, `num_records` and `sha256`; "train" among them.
     model: What lies in MORPHABLE_MODEL.
     settings: How the dataset was made; JSON values.
+    template: What its crops are aligned by.
 
   Returns:
     The manifest.
   """
   manifest = {
     "format": FORMAT,
+    "template": template,
     "splits": splits,
     "identity_dim": model.identity_dim,
     "expression_dim": model.expression_dim,

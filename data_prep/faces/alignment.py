@@ -22,6 +22,7 @@ from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from data_prep.stages.shard_loop import fill_shards
 from data_prep.stages.shard_rows import ShardRows, each_row
 from disentangle3d.output_files import replace_file
+from disentangle3d.types import NUM_LANDMARKS
 
 STAGE = "align_faces"
 
@@ -35,10 +36,12 @@ def _align_row(write: _Write, template: Template, row: PhotoRow) -> PhotoRow:
   """Writes one photo's crop; the row with matrix and path."""
   if row.status != "ok":
     return row
-  if row.five_points is None:
-    return row.rejected("no five points")
+  whole = len(template.points) == NUM_LANDMARKS
+  points = row.landmarks if whole else row.five_points
+  if points is None:
+    return row.rejected("no landmarks" if whole else "no five points")
   try:
-    matrix = crop_matrix(row.five_points, template)
+    matrix = crop_matrix(points, template)
     photo = read_photo(row.image_path, most_megapixels=None)
   except FileNotFoundError:
     return row.rejected("the photo is gone")

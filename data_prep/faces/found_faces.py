@@ -11,7 +11,6 @@ import functools
 import os
 import pathlib
 
-import jax
 from jaxtyping import Float, UInt8
 import numpy as np
 
@@ -19,10 +18,10 @@ from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Faces
 from data_prep.faces.second_look import looking_twice
-from data_prep.photos.crops import crop_matrix, warp_crop
+from data_prep.photos.crops import face_matrix, warp_crop
 from data_prep.photos.loose_photos import read_loose_photo
 from data_prep.stages.rows import PhotoRow
-from disentangle3d.geometry import five_points
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
 
 # Around a box, in its sides, what the landmarks are looked for in.
@@ -56,10 +55,6 @@ class FoundFace:
   notes: tuple[str, ...] = ()
 
 
-# Op by op each takes a program.
-_five_points = jax.jit(five_points)
-
-
 # What finds the boxes in photos, and the landmarks in one that shows a face
 # (`locators.Locator.locate`; the row has its box, or is None).
 FindBoxes = Callable[[Sequence[np.ndarray]], list[Faces]]
@@ -75,6 +70,7 @@ class FaceFinder:
     locate: Locate | None = None,
     *,
     side: int = DETECTION_SIDE,
+    template: str = SPHEREFACE,
   ) -> None:
     """Loads MTCNN and dlib, unless others are given.
 
@@ -82,10 +78,12 @@ class FaceFinder:
       find: In place of MTCNN.
       locate: In place of dlib.
       side: Photos with a longer side are shrunk to it for MTCNN.
+      template: What crops are aligned by, as `FaceModel.template` has it.
 
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed.
     """
+    self._template = template
     self._find = find or looking_twice(Detector(side=side, most_photos=1))
     self._locate = locate or DlibLocator().locate
 
@@ -115,9 +113,7 @@ class FaceFinder:
   ) -> FoundFace:
     landmarks, visibility = _landmarks_in(photo, box, self._locate)
     five, notes = points.astype(np.float32), []
-    if landmarks is not None:
-      points = np.asarray(_five_points(landmarks))
-    matrix = crop_matrix(points)
+    matrix = face_matrix(landmarks, five, self._template)
     if np.hypot(matrix[0, 0], matrix[1, 0]) > 1:
       notes.append(_SMALL_FACE)
     return FoundFace(
@@ -134,11 +130,14 @@ class FaceFinder:
 
 def find_face(
   photo: str | os.PathLike[str] | UInt8[np.ndarray, "H W 3"],
+  *,
+  template: str = SPHEREFACE,
 ) -> FoundFace:
   """The largest face of a photo, as `find_faces` finds it.
 
   Args:
     photo: A file, or RGB `[H, W, 3]`.
+    template: What the crop is aligned by: the network's `model.template`.
 
   Returns:
     The face; `crop` is what a network takes.
@@ -148,7 +147,7 @@ def find_face(
     ValueError: The array is no RGB photo of uint8.
     UserModuleNotFoundError: The extra `detect` is not installed.
   """
-  return find_faces(photo)[0]
+  return find_faces(photo, finder=default_finder(template))[0]
 
 
 def find_faces(
@@ -188,13 +187,13 @@ def find_faces(
 
 
 @functools.cache
-def default_finder() -> FaceFinder:
-  """MTCNN and dlib, loaded once a process.
+def default_finder(template: str = SPHEREFACE) -> FaceFinder:
+  """MTCNN and dlib, loaded once a process and template.
 
   Raises:
     UserModuleNotFoundError: The extra `detect` is not installed.
   """
-  return FaceFinder()
+  return FaceFinder(template=template)
 
 
 def precropped_face(

@@ -1,4 +1,4 @@
-"""The crop of a face: where its five points go, and the photo under it."""
+"""The crop of a face: where its points go, and the photo under it."""
 
 import dataclasses
 
@@ -8,7 +8,9 @@ from jaxtyping import Float, UInt8
 import numpy as np
 
 from data_prep.photos.resizing import resize_by
-from disentangle3d.geometry import similarity_2d
+from disentangle3d import crop_templates
+from disentangle3d.crop_templates import LANDMARK_TEMPLATE
+from disentangle3d.geometry import five_points, similarity_2d
 from disentangle3d.types import (
   CROP_TEMPLATE,
   IMAGE_HEIGHT,
@@ -19,17 +21,18 @@ from disentangle3d.types import (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Template:
-  """Where the five points come to lie in a crop.
+  """Where points of a face come to lie in a crop.
 
   Attributes:
     title: For about.json.
-    points: Eyes, nose tip, mouth corners, `[5, 2]`, crop pixels.
+    points: Eyes, nose tip, mouth corners, or all of iBUG-68, `[P, 2]`, crop
+      pixels.
     height: Of the crop.
     width: Of the crop.
   """
 
   title: str
-  points: Float[np.ndarray, "5 2"]
+  points: Float[np.ndarray, "P 2"]
   height: int
   width: int
 
@@ -48,24 +51,35 @@ ARCFACE = Template(
 )
 
 
-TEMPLATES = {"sphereface": SPHEREFACE, "arcface": ARCFACE}
+WHOLE_FACE = Template(
+  "all 68 landmarks, 112 x 96", LANDMARK_TEMPLATE, IMAGE_HEIGHT, IMAGE_WIDTH
+)
+
+
+TEMPLATES = {
+  crop_templates.SPHEREFACE: SPHEREFACE,
+  "arcface": ARCFACE,
+  crop_templates.WHOLE_FACE: WHOLE_FACE,
+}
 
 
 # Op by op it takes more time than the rest of a crop.
 _similarity = jax.jit(similarity_2d)
+_aligned = jax.jit(crop_templates.aligned_points, static_argnames="template")
+_five_points = jax.jit(five_points)
 
 
-# Five points closer together than this are no face.
+# Points closer together than this are no face.
 _LEAST_SPREAD_PX = 1.0
 
 
 def crop_matrix(
-  points: Float[np.ndarray, "5 2"], template: Template = SPHEREFACE
+  points: Float[np.ndarray, "P 2"], template: Template = SPHEREFACE
 ) -> Float[np.ndarray, "2 3"]:
   """`crop_from_photo` of a face.
 
   Args:
-    points: Eyes, nose tip, mouth corners, `[5, 2]`, photo pixels.
+    points: Those of the template, `[P, 2]`, photo pixels.
     template: Where they go.
 
   Returns:
@@ -76,8 +90,35 @@ def crop_matrix(
   """
   points = np.asarray(points, np.float32)
   if np.ptp(points, axis=0).max() < _LEAST_SPREAD_PX:
-    raise UserError("the five points coincide")
+    what = "five points" if len(points) == 5 else "landmarks"
+    raise UserError(f"the {what} coincide")
   return np.asarray(_similarity(points, template.points))
+
+
+def face_matrix(
+  landmarks: Float[np.ndarray, "68 2"] | None,
+  five: Float[np.ndarray, "5 2"],
+  template: str = crop_templates.SPHEREFACE,
+) -> Float[np.ndarray, "2 3"]:
+  """`crop_from_photo` of a face for a network.
+
+  Args:
+    landmarks: iBUG-68, photo pixels, or None.
+    five: A detector's points, taken where there are no landmarks.
+    template: One of `crop_templates.TEMPLATES`.
+
+  Returns:
+    crop = matrix [x, y, 1], `[2, 3]`.
+
+  Raises:
+    UserError: The points coincide.
+  """
+  whole = TEMPLATES[template]
+  if landmarks is not None:
+    return crop_matrix(_aligned(landmarks, template), whole)
+  if len(whole.points) != len(five):
+    whole = dataclasses.replace(whole, points=_five_points(whole.points))
+  return crop_matrix(five, whole)
 
 
 def warp_crop(

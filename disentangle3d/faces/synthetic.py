@@ -323,7 +323,7 @@ def _photograph(
     found = project(photo, points) + world.nominal_scale * noise
   else:
     found = project(photo, points) + world.landmark_noise_px * noise
-  crop_from_photo = align_to_template(found)
+  crop_from_photo = align_to_template(found, world.template)
   return (
     transform_camera(photo, crop_from_photo),
     apply_affine(crop_from_photo, found),

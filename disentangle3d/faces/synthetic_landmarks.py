@@ -6,6 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from disentangle3d.crop_templates import (
+  SPHEREFACE,
+  aligned_points,
+  crop_from_landmarks,
+  template_points,
+  template_scale,
+)
 from disentangle3d.faces.landmark_calibration import (
   LandmarkCalibration,
   landmark_covariance,
@@ -41,30 +48,31 @@ def nominal_scale(model: MorphableModel) -> Float[Array, ""]:
 
 
 def align_to_template(
-  landmarks: Float[Array, "B 68 2"],
+  landmarks: Float[Array, "B 68 2"], template: str = SPHEREFACE
 ) -> Float[Array, "B 2 3"]:
-  """The five-point similarity from a photo at nominal scale to the crop.
+  """The template's similarity from a photo at nominal scale to the crop.
 
   The hidden eye of a profile is taken where the face has it, through the
   head: both eyes then coincide, and height (eyes to mouth) alone decides the
-  scale. Should noise or a grimace take it out of 0.8 to 1.25 it is set to
-  that limit, the five points' mean staying on the template's.
+  scale. Should noise or a grimace take it out of 0.8 to 1.25 of what the
+  template gives a frontal face it is set to that limit, the points' mean
+  staying on the template's.
 
   Args:
     landmarks: iBUG landmarks, pixels of the photo, `[B, 68, 2]`.
+    template: One of `crop_templates.TEMPLATES`.
 
   Returns:
     `crop_from_photo`, `[B, 2, 3]`.
   """
-  source = five_points(landmarks)
-  target = jnp.broadcast_to(jnp.asarray(CROP_TEMPLATE)[None], source.shape)
-  matrix = similarity_2d(source, target)
+  source = aligned_points(landmarks, template)
+  matrix = crop_from_landmarks(landmarks, template)
   scale = jnp.hypot(matrix[:, 0, 0], matrix[:, 1, 0])
-  factor = jnp.clip(scale, *_CROP_SCALES) / scale
+  limits = template_scale(template) * np.array(_CROP_SCALES)
+  factor = jnp.clip(scale, *limits) / scale
   linear = matrix[:, :, :2] * factor[:, None, None]
-  shift = jnp.mean(target, 1) - jnp.einsum(
-    "bij,bj->bi", linear, jnp.mean(source, 1)
-  )
+  middle = jnp.mean(jnp.asarray(template_points(template)), 0)
+  shift = middle[None] - jnp.einsum("bij,bj->bi", linear, jnp.mean(source, 1))
   return jnp.concatenate([linear, shift[..., None]], -1)
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from disentangle3d.crop_templates import SPHEREFACE, TEMPLATES, WHOLE_FACE
 from disentangle3d.faces import appearance
 from disentangle3d.faces.head_closure import HeadClosure, head_closure
 from disentangle3d.faces.landmark_calibration import (
@@ -61,6 +62,7 @@ class SyntheticWorld(flax.struct.PyTreeNode):
     jaw: Same.
     yaw_distribution: Same.
     sweep: Same.
+    template: Same.
   """
 
   model: MorphableModel
@@ -79,6 +81,7 @@ class SyntheticWorld(flax.struct.PyTreeNode):
   jaw: str = flax.struct.field(pytree_node=False)
   yaw_distribution: str = flax.struct.field(pytree_node=False)
   sweep: str = flax.struct.field(pytree_node=False)
+  template: str = flax.struct.field(pytree_node=False)
 
 
 def synthetic_world(
@@ -95,6 +98,7 @@ def synthetic_world(
   yaw_distribution: str = "mixed",
   max_yaw_deg: float = 90.0,
   sweep: str = "none",
+  template: str = SPHEREFACE,
   world_seed: int = 0,
 ) -> SyntheticWorld:
   """Prepares a world, on the host.
@@ -126,6 +130,7 @@ def synthetic_world(
     sweep: `yaw` gives a person's photos even steps of yaw from the largest to
       the left to the largest to the right, upright and neutral; `expression`
       gives them the classes in turn; `none` leaves both to chance.
+    template: What crops are aligned by, one of `crop_templates.TEMPLATES`.
     world_seed: Chooses detail fields, skin patterns and expression classes.
 
   Returns:
@@ -133,7 +138,8 @@ def synthetic_world(
 
   Raises:
     UserError: An option is unknown or out of range, or the model lacks one
-      of the landmarks 17 to 67 that alignment and paint need.
+      of the landmarks 17 to 67 that alignment and paint need, 0 to 67 where
+      the template is `whole_face`.
   """
   usual = _DETAIL_MM if skins is None else _SKIN_DETAIL_MM
   detail_mm = usual[0] if detail_mm is None else detail_mm
@@ -143,6 +149,7 @@ def synthetic_world(
   check_choice("jaw", jaw, JAWS)
   check_choice("yaw_distribution", yaw_distribution, _YAW_DISTRIBUTIONS)
   check_choice("sweep", sweep, _SWEEPS)
+  check_choice("template", template, TEMPLATES)
   _check_least(1, photos_per_person=photos_per_person)
   _check_least(
     0,
@@ -151,10 +158,12 @@ def synthetic_world(
     temporary_detail_mm=temporary_detail_mm,
     max_yaw_deg=max_yaw_deg,
   )
-  _check_landmarks("model.landmark_vertices", model.landmark_vertices)
+  first = 0 if template == WHOLE_FACE else NUM_CONTOUR
+  _check_landmarks("model.landmark_vertices", model.landmark_vertices, first)
   if detector is not None:
     validate_landmark_calibration(detector, num_vertices=model.num_vertices)
-    _check_landmarks("detector.triangle_vertices", detector.triangle_vertices)
+    points = detector.triangle_vertices
+    _check_landmarks("detector.triangle_vertices", points, first)
   model = model.replace(landmark_calibration=detector)
   detail = _detail_rows(
     model, DETAIL_FIELDS, _DETAIL_WAVELENGTHS_MM, detail_mm, world_seed
@@ -192,6 +201,7 @@ def synthetic_world(
     yaw_distribution=yaw_distribution,
     max_yaw_deg=max_yaw_deg,
     sweep=sweep,
+    template=template,
   )
 
 
@@ -201,9 +211,11 @@ def _check_least(least: float, **values: float) -> None:
       raise UserError(f"{name}: expected at least {least}, got {value}")
 
 
-def _check_landmarks(name: str, vertices: Array | np.ndarray) -> None:
-  if np.min(np.asarray(vertices)[NUM_CONTOUR:]) < 0:
-    raise UserError(f"{name}: expected all of landmarks 17 to 67, got -1")
+def _check_landmarks(
+  name: str, vertices: Array | np.ndarray, first: int
+) -> None:
+  if np.min(np.asarray(vertices)[first:]) < 0:
+    raise UserError(f"{name}: expected all of landmarks {first} to 67, got -1")
 
 
 def _detail_rows(

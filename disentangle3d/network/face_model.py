@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import flatten_vertices, unflatten_vertices
@@ -95,6 +96,8 @@ class FaceModel(nn.Module):
     identity_from_map: Whether the identity code is made of the trunk's last
       map as well as of its feature; False: the paper.
     residual_from_map: Whether the residual code is.
+    template: What the crops that it sees are aligned by, one of
+      `crop_templates.TEMPLATES`; `sphereface`: the paper.
   """
 
   trunk: str = "sphere20"
@@ -104,6 +107,7 @@ class FaceModel(nn.Module):
   dtype: str = "float32"
   identity_from_map: bool = False
   residual_from_map: bool = False
+  template: str = SPHEREFACE
 
   @property
   def with_map(self) -> bool:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.mirroring import Mirroring, mirroring_of
 from disentangle3d.faces.morphable_model import MorphableModel, flatten_basis
 from disentangle3d.training.reshaping import ControlPoints, control_points
@@ -86,7 +87,11 @@ class HeldExamples(Protocol):
 
 
 def target_basis(
-  model: MorphableModel, *, mirrored: bool = False, reshaped: bool = False
+  model: MorphableModel,
+  *,
+  mirrored: bool = False,
+  reshaped: bool = False,
+  template: str = SPHEREFACE,
 ) -> TargetBasis:
   """The bases of a 3DMM as rows of flat shapes.
 
@@ -94,6 +99,7 @@ def target_basis(
     model: The 3DMM.
     mirrored: Whether faces are to be mirrored.
     reshaped: Whether shapes are to be changed.
+    template: What crops are aligned by, then too.
 
   Returns:
     The bases.
@@ -105,7 +111,7 @@ def target_basis(
     identity=flatten_basis(jnp.asarray(model.identity_basis)),
     expression=flatten_basis(jnp.asarray(model.expression_basis)),
     mirroring=mirroring_of(model) if mirrored else None,
-    control=control_points(model) if reshaped else None,
+    control=control_points(model, template) if reshaped else None,
   )
 
 

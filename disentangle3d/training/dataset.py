@@ -6,7 +6,7 @@
          heldout-00000-of-00001.array_record
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -16,6 +16,7 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader
 
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -60,6 +61,7 @@ class DatasetSplit:
     expression_dim: E of the coefficients.
     num_classes: K, people in the split "train".
     provenance: Name, source, licence, num_vertices and sha256 of the 3DMM.
+    template: What its crops are aligned by, one of `crop_templates.TEMPLATES`.
   """
 
   folder: pathlib.Path
@@ -71,6 +73,7 @@ class DatasetSplit:
   expression_dim: int
   num_classes: int
   provenance: dict[str, Any]
+  template: str = SPHEREFACE
 
   @property
   def files(self) -> tuple[pathlib.Path, ...]:
@@ -109,6 +112,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
   if missing:
     raise UserError(f"{path}: expected the keys {', '.join(sorted(missing))}")
   return manifest
+
+
+def template_of_manifest(manifest: Mapping[str, Any]) -> str:
+  """What a dataset's crops are aligned by, of `crop_templates.TEMPLATES`."""
+  return str(manifest.get("template", SPHEREFACE))
 
 
 def open_dataset(
@@ -168,6 +176,7 @@ def open_dataset(
       num_records=int(about["num_records"]),
       num_people=int(about["num_people"]),
       provenance=dict(model),
+      template=template_of_manifest(manifest),
       **{key: int(manifest[key]) for key in _NUMBERS},
     )
   except (KeyError, TypeError, AttributeError) as error:

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 import numpy as np
 
+from disentangle3d.crop_templates import SPHEREFACE, aligned_points
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.shading import normals_of
 from disentangle3d.geometry import (
   Camera,
   apply_affine,
-  five_points,
   invert_affine,
   project,
   similarity_2d,
@@ -55,12 +55,14 @@ class ControlPoints(flax.struct.PyTreeNode):
     normal: Of the mean face there, `[K, 3]`.
     identity: How identity moves them, `[K, 3, I]`, mm a standard deviation.
     expression: Same of expression, `[K, 3, E]`.
+    template: What crops are aligned by, one of `crop_templates.TEMPLATES`.
   """
 
   mean: Float[Array, "K 3"]
   normal: Float[Array, "K 3"]
   identity: Float[Array, "K 3 I"]
   expression: Float[Array, "K 3 E"]
+  template: str = flax.struct.field(pytree_node=False, default=SPHEREFACE)
 
   def __call__(
     self, identity: Float[Array, "I"], expression: Float[Array, "E"]
@@ -69,8 +71,14 @@ class ControlPoints(flax.struct.PyTreeNode):
     return self.mean + self.identity @ identity + self.expression @ expression
 
 
-def control_points(model: MorphableModel) -> ControlPoints:
+def control_points(
+  model: MorphableModel, template: str = SPHEREFACE
+) -> ControlPoints:
   """The landmarks of a model, and vertices evenly between them.
+
+  Args:
+    model: The 3DMM.
+    template: What crops are aligned by.
 
   Raises:
     UserError: The model lacks a landmark.
@@ -89,6 +97,7 @@ def control_points(model: MorphableModel) -> ControlPoints:
     normal=normals[chosen],
     identity=jnp.asarray(model.identity_basis)[chosen],
     expression=jnp.asarray(model.expression_basis)[chosen],
+    template=template,
   )
 
 
@@ -129,11 +138,14 @@ def reshaped_crop(
     new: Those of the face to be.
 
   Returns:
-    The crop, aligned by the new face's five points as this one is by its own.
+    The crop, aligned by the new face's points as this one is by its own.
   """
   before, after = project(camera, points(*old)), project(camera, points(*new))
   alignment = similarity_2d(
-    five_points(after[:NUM_LANDMARKS]), five_points(before[:NUM_LANDMARKS])
+    *(
+      aligned_points(marks[:NUM_LANDMARKS], points.template)
+      for marks in (after, before)
+    )
   )
   knots = apply_affine(invert_affine(alignment), jnp.asarray(_knots()))
   facing = points.normal @ camera.rotation[2]

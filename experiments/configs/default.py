@@ -8,6 +8,7 @@ Command: python -m experiments.train --config=<name> \
 
 from ml_collections import ConfigDict, config_dict
 
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.network.margins import MARGINS
 from disentangle3d.training.phase_losses import LOSSES
 from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
@@ -92,6 +93,8 @@ def get_config() -> ConfigDict:
   # Codes of the trunk's last map as well as of its feature; False: the paper.
   config.model.identity_from_map = False
   config.model.residual_from_map = False
+  # What the dataset's crops are aligned by; "whole_face": all 68 landmarks.
+  config.model.template = SPHEREFACE
 
   config.examples = _examples()
   config.augmentation = _augmentation()

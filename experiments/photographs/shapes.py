@@ -15,6 +15,7 @@ import numpy as np
 from data_prep.faces.dlib_locator import NAME as DLIB
 from data_prep.faces.found_faces import FoundFace
 from disentangle3d import inference
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   landmark_mask,
@@ -75,6 +76,7 @@ class FaceMaker:
     mean_face: Its mesh without modes, for where the landmarks are on it.
     mirror_vertices: `[V]` or None.
     provenance: Name, source and licence of the 3DMM.
+    template: What the crops are aligned by that it sees.
   """
 
   name: str
@@ -88,6 +90,7 @@ class FaceMaker:
   mean_face: MorphableModel
   mirror_vertices: Int[np.ndarray, "V"] | None
   provenance: Mapping[str, Any]
+  template: str = SPHEREFACE
 
   @functools.cached_property
   def layout(self) -> Layout:
@@ -192,6 +195,7 @@ def network_maker(
     mean_face=mean_face,
     mirror_vertices=network.mirror_vertices,
     provenance=network.provenance,
+    template=network.model.template,
   )
 
 

@@ -17,6 +17,7 @@ from data_prep.faces.found_faces import (
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE
 from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.loose_photos import LoosePhoto
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.types import UserError
 
 # A track goes on where boxes share so much of their union, and ends when it has
@@ -32,7 +33,12 @@ class Finder:
   """Faces of photos, found or taken as they are."""
 
   def __init__(
-    self, *, precropped: bool, side: int = DETECTION_SIDE, locator: str = DLIB
+    self,
+    *,
+    precropped: bool,
+    side: int = DETECTION_SIDE,
+    locator: str = DLIB,
+    template: str = SPHEREFACE,
   ) -> None:
     """Loads the detectors.
 
@@ -40,6 +46,7 @@ class Finder:
       precropped: The photos are aligned crops.
       side: Photos with a longer side are shrunk to it for MTCNN.
       locator: What finds the landmarks, one of `FREE_STANDING`.
+      template: What crops are aligned by.
 
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed, which
@@ -50,7 +57,9 @@ class Finder:
     self.locator = locator
     self._locate = self._finder = None
     if not precropped:
-      self._finder = FaceFinder(locate=_LOCATORS[locator]().locate, side=side)
+      self._finder = FaceFinder(
+        locate=_LOCATORS[locator]().locate, side=side, template=template
+      )
       return
     try:
       self._locate = _LOCATORS[locator]().locate

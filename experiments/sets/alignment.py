@@ -12,7 +12,10 @@ from data_prep.faces.location import (
   make_locator,
   rows_of_stage,
 )
+from data_prep.photos.crops import TEMPLATES
 from data_prep.photos.photo_sets import Photo
+from data_prep.stages.about import read_settings
+from disentangle3d.crop_templates import SPHEREFACE, WHOLE_FACE
 from disentangle3d.types import UserError
 
 # What a crop's five points are taken from: 68 landmarks, as in a dataset of
@@ -35,6 +38,7 @@ class PhotoSource:
     workdir: The folder for the stages, which goes on where it stopped.
     aligned_by: One of `ALIGNED_BY`.
     locator: One of `LOCATED_BY`.
+    template: What crops are aligned by, one of `crop_templates.TEMPLATES`.
   """
 
   flag: str
@@ -44,14 +48,20 @@ class PhotoSource:
   workdir: str | None = None
   aligned_by: str = LANDMARKS
   locator: str = LOCATED_BY[0]
+  template: str = SPHEREFACE
 
   def check(self) -> None:
     """Checks what can be known before anything is read.
 
     Raises:
-      UserError: Folders of crops and of photographs are given, or there is no
-        folder for the stages.
+      UserError: Folders of crops and of photographs are given, there is no
+        folder for the stages, or crops are aligned by something else.
     """
+    if self.template == WHOLE_FACE and self.aligned_by == FIVE_POINTS:
+      raise UserError(
+        "--aligned_by: expected landmarks, of which the networks' crops take"
+        " all 68, got five_points"
+      )
     if self.aligned and self.photos:
       raise UserError(
         f"--{self.flag}_aligned, --{self.flag}_photos: expected one of the two"
@@ -81,7 +91,7 @@ def aligned_folder(
   """
   source.check()
   if source.aligned:
-    return pathlib.Path(source.aligned)
+    return _checked(pathlib.Path(source.aligned), source.template)
   places = find_photos(
     names,
     [photo.image_id for photo in photos],
@@ -100,9 +110,23 @@ def aligned_folder(
     aligned = folder / "aligned_by_five_points"
     align_faces(detected, aligned)
     return aligned
+  if source.template != SPHEREFACE:
+    other = f"{other}_{source.template}"
   aligned = folder / f"aligned_by_landmarks{other}"
   locate_landmarks(
     rows_of_stage(detected), located, make_locator(source.locator)
   )
-  align_faces(located, aligned)
+  align_faces(located, aligned, template=TEMPLATES[source.template])
+  return aligned
+
+
+def _checked(aligned: pathlib.Path, template: str) -> pathlib.Path:
+  """A folder of align_faces, if its crops are of the template."""
+  expected = TEMPLATES[template].title
+  found = read_settings(aligned).get("crop_template", expected)
+  if found != expected:
+    raise UserError(
+      f"{aligned}: expected crops of the template {expected!r}, which the"
+      f" networks see, got {found!r}"
+    )
   return aligned

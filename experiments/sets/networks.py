@@ -3,21 +3,56 @@
 from collections.abc import Mapping, Sequence
 
 from data_prep.stages.flag_values import parse_all_named
+from disentangle3d.crop_templates import SPHEREFACE
+from disentangle3d.training.dataset import read_manifest, template_of_manifest
 from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import UserError
 
 
-def read_networks(named: Sequence[str]) -> dict[str, Network]:
+def read_networks(
+  named: Sequence[str], *, datasets: Sequence[str] = ()
+) -> dict[str, Network]:
   """The networks of `--network=NAME=PATH` or `PATH` flags, in their order.
 
+  Args:
+    named: The flags' values.
+    datasets: Whose crops they are to see.
+
   Raises:
-    UserError: A name or a path is empty, or a name comes twice.
-    UserFileNotFoundError: There is no export.
+    UserError: A name or a path is empty, or a name comes twice; networks see
+      crops of different templates, or others than a dataset has.
+    UserFileNotFoundError: There is no export, or no dataset.
   """
-  return {
+  networks = {
     name: load_network(path)
     for name, path in parse_all_named("network", named).items()
   }
+  template = template_of(networks)
+  for dataset in datasets if networks else ():
+    has = template_of_manifest(read_manifest(dataset))
+    if has != template:
+      raise UserError(
+        f"{dataset}: expected crops of the template {template!r}, which the"
+        f" networks see, got {has!r}"
+      )
+  return networks
+
+
+def template_of(networks: Mapping[str, Network]) -> str:
+  """What the crops are aligned by that all of some networks see.
+
+  Raises:
+    UserError: They see different ones.
+  """
+  found = {name: one.model.template for name, one in networks.items()}
+  first = next(iter(found.values()), SPHEREFACE)
+  for name, template in found.items():
+    if template != first:
+      raise UserError(
+        f"--network={name}: expected one that sees crops of the template"
+        f" {first!r}, as the others, got {template!r}"
+      )
+  return first
 
 
 def check_vertices(

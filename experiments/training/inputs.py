@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.datasets.synthetic_set import SyntheticSet, settings_of, world_of
 from data_prep.stages.flag_words import expand
+from disentangle3d.crop_templates import TEMPLATES
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel
@@ -30,7 +31,7 @@ from disentangle3d.training.rendered import (
 )
 from disentangle3d.training.resident import resident_examples
 from disentangle3d.training.staging import Staging
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, check_choice
 from experiments.training import features
 from experiments.training.phases import phases_of
 
@@ -59,6 +60,7 @@ def face_model_of(config: ConfigDict) -> FaceModel:
       raise UserError(
         f"config.model.{name}: expected at least 1, got {getattr(model, name)}"
       )
+  check_choice("config.model.template", model.template, TEMPLATES)
   try:
     abstract_params(model)
   except ValueError as error:
@@ -139,6 +141,7 @@ def _dataset_of_config(
   )
   morphable_model = load_dataset_model(split)
   _check_sizes(model, split, morphable_model)
+  _check_template(model, split)
   sources: dict[str, Any] = {}
   num_examples, num_classes = split.num_records, split.num_classes
   match examples.kind:
@@ -189,7 +192,12 @@ def _phase_input(
   reshaped = bool(sources) and any(
     phase.augmentation.changes_shapes for phase in phases_of(config)
   )
-  basis = target_basis(morphable_model, mirrored=mirrored, reshaped=reshaped)
+  basis = target_basis(
+    morphable_model,
+    mirrored=mirrored,
+    reshaped=reshaped,
+    template=config.model.template,
+  )
   return PhaseInput(
     num_examples=num_examples,
     num_classes=num_classes,
@@ -213,6 +221,14 @@ def _check_sizes(
       )
 
 
+def _check_template(model: FaceModel, split: DatasetSplit) -> None:
+  if model.template != split.template:
+    raise UserError(
+      f"config.model.template: expected {split.template!r}, by which the crops"
+      f" of the dataset {split.folder} are aligned, got {model.template!r}"
+    )
+
+
 def _people_of_config(
   config: ConfigDict, model: FaceModel, devices: Sequence[jax.Device]
 ) -> tuple[PhaseInput, MorphableModel]:
@@ -224,6 +240,7 @@ def _people_of_config(
     num_vertices=model.num_vertices,
     identity_modes=model.identity_dim,
     expression_modes=model.residual_dim,
+    template=model.template,
   )
   world, morphable_model = world_of(settings)
   held = rendered_examples(
