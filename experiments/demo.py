@@ -20,6 +20,7 @@ from data_prep.stages.flag_words import (
   define_morphable_model,
   define_path,
 )
+from disentangle3d.crop_templates import WHOLE_FACE
 from disentangle3d.machine import keep_freed_memory
 from experiments.study.demo import run_demo
 from experiments.study.runs import Stopped
@@ -41,7 +42,9 @@ def main() -> None:
   keep_freed_memory()
   workdir = pathlib.Path(flags.FLAGS.workdir)
   settings = SyntheticSet(
-    morphable_model=flags.FLAGS.morphable_model, seed=flags.FLAGS.seed
+    morphable_model=flags.FLAGS.morphable_model,
+    seed=flags.FLAGS.seed,
+    template=WHOLE_FACE,
   )
   try:
     gates = run_demo(workdir, settings)

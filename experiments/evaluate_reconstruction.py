@@ -38,6 +38,7 @@ from data_prep.stages.flag_words import (
   define_path_list,
   was,
 )
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.machine import keep_freed_memory
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import (
@@ -180,6 +181,14 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   networks = read_networks(
     values.network, datasets=() if dataset is None else (dataset,)
   )
+  template = template_of(networks)
+  if template != SPHEREFACE and (
+    values.york_yaw or values.florence or values.bu3dfe
+  ):
+    raise UserError(
+      "--florence, --bu3dfe, --york_yaw: expected networks that see crops by"
+      f" SphereFace's five points, as scans are rendered, got {template!r}"
+    )
   return evaluate_reconstruction(
     values.output,
     networks,
@@ -206,7 +215,7 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
           aligned=values.york_aligned,
           workdir=values.workdir,
           locator=values.locator,
-          template=template_of(networks),
+          template=template,
         ),
         landmark_calibration=values.landmark_calibration,
         eos_model=values.eos_model,

@@ -24,6 +24,7 @@ _ROOMS = (
   ),
   ("disentangle3d.folder_use",),
   ("disentangle3d.geometry",),
+  ("disentangle3d.crop_templates",),
   ("disentangle3d.faces",),
   ("disentangle3d.fitting", "disentangle3d.network"),
   ("disentangle3d.training", "disentangle3d.evaluation"),

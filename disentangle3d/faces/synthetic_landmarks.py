@@ -7,7 +7,6 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from disentangle3d.crop_templates import (
-  SPHEREFACE,
   aligned_points,
   crop_from_landmarks,
   template_points,
@@ -48,7 +47,7 @@ def nominal_scale(model: MorphableModel) -> Float[Array, ""]:
 
 
 def align_to_template(
-  landmarks: Float[Array, "B 68 2"], template: str = SPHEREFACE
+  landmarks: Float[Array, "B 68 2"], template: str
 ) -> Float[Array, "B 2 3"]:
   """The template's similarity from a photo at nominal scale to the crop.
 

@@ -111,7 +111,7 @@ def target_basis(
     identity=flatten_basis(jnp.asarray(model.identity_basis)),
     expression=flatten_basis(jnp.asarray(model.expression_basis)),
     mirroring=mirroring_of(model) if mirrored else None,
-    control=control_points(model, template) if reshaped else None,
+    control=control_points(model, template=template) if reshaped else None,
   )
 
 

@@ -72,7 +72,7 @@ class ControlPoints(flax.struct.PyTreeNode):
 
 
 def control_points(
-  model: MorphableModel, template: str = SPHEREFACE
+  model: MorphableModel, *, template: str = SPHEREFACE
 ) -> ControlPoints:
   """The landmarks of a model, and vertices evenly between them.
 

@@ -22,7 +22,7 @@ JOINT_STEPS = 60
 
 def get_config() -> ConfigDict:
   """The demo's rates, a fifth of them for the encoder; few steps."""
-  config = demo.get_config()
+  config = demo.base_config()
   config.model.num_vertices = 9_409
   config.model.identity_dim = 100
   config.model.residual_dim = 29

@@ -22,7 +22,7 @@ JOINT_STEPS = 4 * STEPS_PER_EPOCH
 
 def get_config() -> ConfigDict:
   """The demo's rates at ICT-FaceKit's sizes."""
-  config = demo.get_config()
+  config = demo.base_config()
   sizes = photographs.get_config().model
   for name in ("identity_dim", "residual_dim", "num_vertices"):
     config.model[name] = sizes[name]

@@ -11,7 +11,7 @@ from experiments.configs import demo
 
 def get_config() -> ConfigDict:
   """The demo's config with a few steps on noise and a small mesh."""
-  config = demo.get_config()
+  config = demo.base_config()
   config.model.identity_dim = 12
   config.model.residual_dim = 5
   config.model.num_vertices = 600

@@ -26,7 +26,7 @@ JOINT_STEPS = 2 * STEPS_PER_EPOCH
 
 def get_config() -> ConfigDict:
   """The demo's rates; four epochs of phase I, two and two of phase III."""
-  config = demo.get_config()
+  config = demo.base_config()
   sizes = photographs.get_config().model
   for name in ("identity_dim", "residual_dim", "num_vertices"):
     config.model[name] = sizes[name]

@@ -22,7 +22,7 @@ JOINT_STEPS = 500
 
 def get_config() -> ConfigDict:
   """The demo's rates."""
-  config = demo.get_config()
+  config = demo.base_config()
   config.augmentation.flip = 0.5
   config.log_every = 100
   config.checkpoint_every = 500

@@ -148,7 +148,9 @@ def _scans(network: Network, inputs: CardInputs) -> Measure:
   what = f"York scans ({inputs.york_split}), median distance, mm"
   if not inputs.york or inputs.morphable_model is None:
     return Measure(what, None, None, at_least=False)
-  crops = PhotoSource("york", aligned=inputs.york_aligned)
+  crops = PhotoSource(
+    "york", aligned=inputs.york_aligned, template=network.model.template
+  )
   faces = york_set(
     inputs.york,
     aligned=aligned_york(inputs.york, crops, inputs.york_split),

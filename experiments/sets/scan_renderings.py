@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 import numpy as np
 import scipy
 
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.rendering import Rendering, point_visibility, render
 from disentangle3d.faces.synthetic_landmarks import align_to_template
 from disentangle3d.geometry import (
@@ -110,7 +111,7 @@ def _crop_cameras(
     marks = marks.at[:, eye].set(shown[:, place : place + 1])
   marks = marks.at[:, NOSE_TIP].set(shown[:, 2])
   marks = marks.at[:, jnp.asarray(_MOUTH)].set(shown[:, 3:])
-  return transform_camera(camera, align_to_template(marks))
+  return transform_camera(camera, align_to_template(marks, SPHEREFACE))
 
 
 def render_scan(

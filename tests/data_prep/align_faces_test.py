@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.faces.alignment import align_faces
-from data_prep.photos.crops import ARCFACE, crop_matrix, warp_crop
+from data_prep.photos.crops import ARCFACE, WHOLE_FACE, crop_matrix, warp_crop
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.about import write_about
 from data_prep.stages.folder import Share
@@ -16,6 +16,7 @@ from data_prep.stages.rows import (
   read_rows,
   write_manifest,
 )
+from disentangle3d.crop_templates import LANDMARK_TEMPLATE
 from disentangle3d.types import CROP_TEMPLATE
 
 
@@ -176,6 +177,26 @@ class AlignFacesTest(parameterized.TestCase):
     np.testing.assert_allclose(row.crop_from_photo, np.eye(2, 3), atol=1e-5)
     about = (self.folder / "aligned" / "about.json").read_text()
     self.assertIn("ArcFace, 112 x 112", about)
+
+  def test_the_whole_face_is_aligned_by_its_landmarks(self):
+    photo = np.random.default_rng(0).integers(0, 256, (112, 96, 3), np.uint8)
+    (self.folder / "photos").mkdir()
+    Image.fromarray(photo).save(self.folder / "photos" / "1.png")
+    rows = [
+      self._row("1.png", landmarks=LANDMARK_TEMPLATE),
+      self._row("1.png", image_id="2", landmarks=None, visibility=None),
+      self._row("1.png", image_id="3"),
+    ]
+    align_faces(
+      self._located(rows), self.folder / "aligned", template=WHOLE_FACE
+    )
+    whole, *others = read_rows(self.folder / "aligned")
+    np.testing.assert_allclose(whole.crop_from_photo, np.eye(2, 3), atol=1e-5)
+    self.assertEqual(
+      [row.reason for row in others], ["no landmarks", "the landmarks coincide"]
+    )
+    about = (self.folder / "aligned" / "about.json").read_text()
+    self.assertIn("all 68 landmarks, 112 x 96", about)
 
   def test_shares_of_shards_and_what_is_done_is_kept(self):
     photo = np.random.default_rng(0).integers(0, 256, (112, 96, 3), np.uint8)

@@ -14,6 +14,7 @@ from data_prep.fitting.fit_files import (
   fits_path,
   write_fits,
 )
+from data_prep.photos.crops import WHOLE_FACE
 from data_prep.stages.about import read_counts, write_about
 from data_prep.stages.folder import Share
 from data_prep.stages.rows import (
@@ -198,6 +199,18 @@ class BuildDatasetTest(absltest.TestCase):
     self.assertIn("opencv-python-headless", manifest["created"]["versions"])
     self.assertEqual(manifest["num_classes"], 4)
     self.assertEqual(manifest["splits"]["heldout"]["num_people"], 1)
+
+  def test_the_manifest_says_what_crops_are_aligned_by(self):
+    build_dataset(self.folder, self.output, heldout="p9,p11")
+    self.assertEqual(open_dataset(self.output, "train").template, "sphereface")
+    about = json.loads((self.folder / "about.json").read_text())
+    about["stages_before"].append(
+      {"stage": "align_faces", "settings": {"crop_template": WHOLE_FACE.title}}
+    )
+    (self.folder / "about.json").write_text(json.dumps(about))
+    other = self.output.with_name("other")
+    build_dataset(self.folder, other, heldout="p9,p11")
+    self.assertEqual(open_dataset(other, "train").template, "whole_face")
 
   def test_each_stage_is_counted(self):
     rows = read_rows(self.folder)

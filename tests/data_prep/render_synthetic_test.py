@@ -149,6 +149,7 @@ class RenderSyntheticTest(absltest.TestCase):
   def test_the_manifest_says_how_to_make_the_world_again(self):
     made = read_manifest(self.folder)["created"]["settings"]["synthetic"]
     self.assertEqual(SyntheticSet(**made), SETTINGS)
+    self.assertEqual(read_manifest(self.folder)["template"], "sphereface")
 
   def test_a_finished_set_is_left_as_it_is(self):
     before = _modified(self.folder, "*")

@@ -24,6 +24,7 @@ from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.landmark_files import load_landmark_params
 from experiments.evaluations.landmarks import evaluate_landmarks
 from experiments.measures.located import measure_landmarks
+from experiments.pages.landmarks import convention_table, parts_table
 from experiments.sets.landmark_sets import aflw2000_set, synthetic_set
 from experiments.training.locator import EXPORT, LocatorSettings, train_locator
 from tests.data_prep.pictures import write_aflw2000
@@ -159,6 +160,13 @@ class EvaluateLandmarksTest(absltest.TestCase):
     # Of a box whose root is 64 pixels.
     np.testing.assert_allclose(results.errors["off"][:-1], 5, rtol=1e-3)
     self.assertTrue(np.isnan(results.errors["off"][-1]))
+    parts = [row for row in parts_table(results).rows if row[0] == "off"]
+    self.assertLen(parts, 5)
+    known = [mean for row in parts for mean in row[2:] if np.isfinite(mean)]
+    np.testing.assert_allclose(known, 5, rtol=1e-3)
+    self.assertEqual(
+      [row[0] for row in convention_table(results).rows], ["right", "off"]
+    )
     with tempfile.TemporaryDirectory() as folder:
       page = evaluate_landmarks(
         folder + "/found", [faces], {"off": _Truth(faces.points, 3.2)}

@@ -6,6 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from disentangle3d.crop_templates import (
+  SPHEREFACE,
+  WHOLE_FACE,
+  crop_from_landmarks,
+)
 from disentangle3d.faces import (
   appearance,
   head_closure,
@@ -229,14 +234,39 @@ class PartsTest(parameterized.TestCase):
     points = np.asarray(MODEL.mean_shape)[np.asarray(MODEL.landmark_vertices)]
     scale = float(synthetic_landmarks.nominal_scale(MODEL))
     photo = jnp.asarray(scale * points[None, :, :2] * [1, -1], jnp.float32)
-    matrix = synthetic_landmarks.align_to_template(photo)
+    matrix = synthetic_landmarks.align_to_template(photo, SPHEREFACE)
     self.assertAlmostEqual(
       float(jnp.hypot(matrix[0, 0, 0], matrix[0, 1, 0])), 1.0, places=5
     )
-    tiny = synthetic_landmarks.align_to_template(0.1 * photo)
+    tiny = synthetic_landmarks.align_to_template(0.1 * photo, SPHEREFACE)
     self.assertAlmostEqual(
       float(jnp.hypot(tiny[0, 0, 0], tiny[0, 1, 0])), 1.25, places=5
     )
+
+  def test_profiles_of_the_whole_face_lie_in_the_crop(self):
+    narrow = WORLD.replace(sweep="yaw", photos_per_person=5)
+    photos = {
+      template: jax.device_get(
+        jax.jit(synthetic.render_photos)(
+          narrow.replace(template=template), 0, jnp.arange(5)
+        )
+      )
+      for template in (SPHEREFACE, WHOLE_FACE)
+    }
+    landmarks = photos[WHOLE_FACE].landmarks
+    aligned = np.asarray(crop_from_landmarks(landmarks, WHOLE_FACE))
+    np.testing.assert_allclose(
+      aligned, np.broadcast_to(np.eye(2, 3), (5, 2, 3)), atol=1e-3
+    )
+    middle = {
+      template: np.abs(seen.landmarks[..., 0].mean(1) - 47.5)
+      for template, seen in photos.items()
+    }
+    self.assertLess(middle[WHOLE_FACE].max(), 1)
+    # By five points a profile's landmarks lie to one side.
+    self.assertGreater(middle[SPHEREFACE][[0, 4]].min(), 2)
+    inside = (landmarks >= 0) & (landmarks <= (95, 111))
+    self.assertGreater(inside.mean(), 0.97)
 
   def test_whom_the_colours_depend_on(self):
     rng = np.random.default_rng(0)

@@ -15,6 +15,9 @@ from data_prep.faces.found_faces import (
 )
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import Faces
+from disentangle3d.crop_templates import LANDMARK_TEMPLATE, template_scale
+from disentangle3d.crop_templates import WHOLE_FACE as WHOLE
+from disentangle3d.geometry import five_points
 from disentangle3d.types import CROP_TEMPLATE, UserError
 
 
@@ -70,6 +73,24 @@ class FaceFinderTest(absltest.TestCase):
     self.assertEqual(large.visibility[0], 0)
     self.assertEqual(large.visibility[1:].sum(), 67)
     np.testing.assert_allclose(small.landmarks[5], [10, 10])
+
+  def test_a_network_of_whole_faces_gets_them(self):
+    def locate(part, row):
+      points = LANDMARK_TEMPLATE * 5 + row.box[:2]
+      return LocatedFace(np.zeros(4), points, np.ones(68, np.float32))
+
+    photo = np.zeros((1500, 2000, 3), np.uint8)
+    for find, scale in ((locate, 5), (no_landmarks, 8 / template_scale(WHOLE))):
+      finder = FaceFinder(two_boxes, find, template=WHOLE)
+      large, _ = finder.find(photo)
+      self.assertAlmostEqual(
+        1 / large.crop_from_photo[0, 0], scale, delta=0.01 * scale
+      )
+    # The five points of the detector go onto those of the whole face.
+    five = large.five_points @ large.crop_from_photo[:, :2].T
+    five += large.crop_from_photo[:, 2]
+    expected = five_points(LANDMARK_TEMPLATE)
+    np.testing.assert_allclose(five, expected, atol=2.5)
 
   @pytest.mark.slow
   @unittest.skipUnless(

@@ -11,6 +11,7 @@ from data_prep.faces.network_locator import NetworkLocator
 from data_prep.photos.crops import crop_matrix, warp_crop
 from data_prep.photos.photo_sets import list_photos
 from data_prep.stages.rows import read_rows
+from disentangle3d.crop_templates import crop_from_landmarks
 from experiments.measures.verification import measure_faces
 from experiments.sets.alignment import PhotoSource, aligned_folder
 from experiments.sets.published import read_face_sets
@@ -119,6 +120,34 @@ class AlignmentTest(parameterized.TestCase):
     (row,) = read_rows(aligned)
     located = NetworkLocator().locate(photo, row)
     np.testing.assert_allclose(row.landmarks, located.landmarks, atol=0.1)
+
+  def test_crops_are_those_that_the_networks_see(self):
+    photo = skimage.data.astronaut()[:256, 96:352]
+    path = self.folder / "photos" / "Ann" / "Ann_0001.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(photo).save(path)
+    photos = list_photos(self.folder / "photos")
+    source = PhotoSource(
+      "lfw",
+      workdir=str(self.folder),
+      locator="synthetic",
+      template="whole_face",
+    )
+    aligned = aligned_folder(source, ["Ann/Ann_0001"], photos)
+    self.assertEqual(aligned.name, "aligned_by_landmarks_synthetic_whole_face")
+    (row,) = read_rows(aligned)
+    np.testing.assert_allclose(
+      row.crop_from_photo,
+      crop_from_landmarks(row.landmarks, "whole_face"),
+      rtol=1e-4,
+      atol=1e-3,
+    )
+    given = PhotoSource("lfw", aligned=str(aligned), template="whole_face")
+    self.assertEqual(aligned_folder(given, [], []), aligned)
+    with self.assertRaisesRegex(ValueError, "'SphereFace, 112 x 96', which"):
+      aligned_folder(PhotoSource("lfw", aligned=str(aligned)), [], [])
+    with self.assertRaisesRegex(ValueError, "--aligned_by: expected landmarks"):
+      self._source(template="whole_face").check()
 
   @parameterized.parameters(
     ({"photos": "p", "aligned": "a"}, "--cfp_aligned, --cfp_photos: .*one of"),

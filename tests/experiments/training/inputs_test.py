@@ -54,6 +54,19 @@ class TrainingInputTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "grain, .*synthetic, got disk"):
       open_input(config, devices)
 
+  def test_crops_of_another_template_are_refused(self):
+    dataset = write_tiny_dataset(self.root / "dataset")
+    config = _config(dataset, "grain")
+    config.model.num_vertices = 120
+    config.model.template = "whole_face"
+    with self.assertRaisesRegex(
+      ValueError, "config.model.template: expected 'sphereface', by which"
+    ):
+      open_input(config, jax.devices()[:1])
+    config.model.template = "half"
+    with self.assertRaisesRegex(ValueError, "config.model.template: .*'half'"):
+      open_input(config, jax.devices()[:1])
+
   def test_people_without_a_dataset(self):
     config = _config("", "synthetic")
     config.examples.path = None

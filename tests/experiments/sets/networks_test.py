@@ -1,0 +1,52 @@
+import json
+import pathlib
+
+from absl.testing import absltest
+
+from disentangle3d.training.dataset import MANIFEST
+from disentangle3d.training.export import abstract_params, save_network
+from experiments.sets.networks import read_networks, template_of
+from tests.fixtures import random_leaves
+from tests.training.cases import MODEL, MORPHABLE_MODEL, write_tiny_dataset
+
+
+class NetworksTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.create_tempdir().full_path)
+    for template in ("sphereface", "whole_face"):
+      model = MODEL.clone(template=template)
+      params = random_leaves(abstract_params(model))
+      save_network(
+        self.folder / template, model, params, MORPHABLE_MODEL, phase="x"
+      )
+
+  def _named(self, template):
+    return f"{template}={self.folder / template}"
+
+  def test_all_see_the_same_crops(self):
+    self.assertEqual(template_of({}), "sphereface")
+    for template in ("sphereface", "whole_face"):
+      networks = read_networks([self._named(template)])
+      self.assertEqual(template_of(networks), template)
+    both = [self._named("whole_face"), self._named("sphereface")]
+    with self.assertRaisesRegex(
+      ValueError, "--network=sphereface: .*'whole_face', as the others"
+    ):
+      template_of(read_networks(both))
+
+  def test_a_dataset_has_the_crops_that_they_see(self):
+    dataset = write_tiny_dataset(self.folder / "dataset")
+    whole = [self._named("whole_face")]
+    read_networks([self._named("sphereface")], datasets=[dataset])
+    with self.assertRaisesRegex(ValueError, "dataset: expected .*'whole_face'"):
+      read_networks(whole, datasets=[dataset])
+    manifest = json.loads((dataset / MANIFEST).read_text())
+    (dataset / MANIFEST).write_text(
+      json.dumps(manifest | {"template": "whole_face"})
+    )
+    self.assertLen(read_networks(whole, datasets=[dataset]), 1)
+
+
+if __name__ == "__main__":
+  absltest.main()
