@@ -26,6 +26,9 @@ from experiments.study.demo import run_demo
 from experiments.study.runs import Stopped
 from experiments.training.host import quieten_libraries
 
+# As many as ten minutes of two cores allow.
+_PEOPLE = 1_600
+
 
 def define_flags() -> None:
   """Defines --workdir, --morphable_model and --seed."""
@@ -44,6 +47,7 @@ def main() -> None:
   settings = SyntheticSet(
     morphable_model=flags.FLAGS.morphable_model,
     seed=flags.FLAGS.seed,
+    people=_PEOPLE,
     template=WHOLE_FACE,
   )
   try:

@@ -1,7 +1,7 @@
 """A small run on the synthetic world, for two CPU cores.
 
-What: tiny trunk, the paper's 29,495 vertices and 199 + 29 latents, on 8,000
-photos of 1,000 people from data_prep.render_synthetic --template=whole_face.
+What: tiny trunk, the paper's 29,495 vertices and 199 + 29 latents, on 12,800
+photos of 1,600 people from data_prep.render_synthetic --template=whole_face.
 Template and flips bring 0.1 mm and 4 points of AUC
 (docs/measurements/learning.md).
 Command: python -m experiments.demo --workdir=runs/demo, or
@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from disentangle3d.crop_templates import WHOLE_FACE
 from experiments.configs import default
 
-LATENT_STEPS = 850
+LATENT_STEPS = 1_360
 DECODER_STEPS = 300
-JOINT_STEPS = 125
+JOINT_STEPS = 200
 
 
 def get_config() -> ConfigDict:
