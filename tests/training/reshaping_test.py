@@ -2,12 +2,13 @@
 
 import dataclasses
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 
+from disentangle3d.crop_templates import TEMPLATES
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.geometry import (
   Camera,
@@ -52,7 +53,7 @@ def _ramps():
   return np.stack([2 * x, 2 * y, 0 * x], -1).astype(np.uint8)
 
 
-class ReshapedCropTest(absltest.TestCase):
+class ReshapedCropTest(parameterized.TestCase):
   def test_the_same_face_is_the_same_crop(self):
     image = np.random.default_rng(0).integers(0, 256, (112, 96, 3), np.uint8)
     old = _faces(1)
@@ -60,13 +61,16 @@ class ReshapedCropTest(absltest.TestCase):
     # The outermost row and column lie a thousandth of a pixel outside.
     np.testing.assert_allclose(got, image, atol=1)
 
-  def test_landmarks_move_to_where_the_new_face_has_them(self):
+  @parameterized.parameters(*TEMPLATES)
+  def test_landmarks_move_to_where_the_new_face_has_them(self, template):
     old, new = _faces(1), _faces(2)
-    got = np.asarray(reshaped_crop(_POINTS, _ramps(), _CAMERA, old, new))
+    points = control_points(_MODEL, template=template)
+    got = np.asarray(reshaped_crop(points, _ramps(), _CAMERA, old, new))
     before, after = (
       project(_CAMERA, _POINTS(*face))[:68] for face in (old, new)
     )
-    alignment = similarity_2d(five_points(after), five_points(before))
+    onto = five_points if template == "sphereface" else jnp.asarray
+    alignment = similarity_2d(onto(after), onto(before))
     aligned = np.asarray(apply_affine(alignment, after))
     before = np.asarray(before)
     found = np.stack(
