@@ -8,6 +8,7 @@ import dataclasses
 
 from jaxtyping import Bool, Float, Int
 import numpy as np
+import scipy
 
 from disentangle3d.types import check_array
 
@@ -41,6 +42,17 @@ class Pixels:
     corners = values[triangles[self.triangle[self.covered]]]
     weights = self.weights[self.covered]
     return np.einsum("nk,nk...->n...", weights, corners)
+
+  def matrix(
+    self, triangles: Int[np.ndarray, "F 3"], num_vertices: int
+  ) -> scipy.sparse.csr_matrix:
+    """What makes `of` of `[V, C]` values, `[N, V]`; for pixels used often."""
+    corners = triangles[self.triangle[self.covered]]
+    rows = np.arange(0, corners.size + 1, 3)
+    weights = self.weights[self.covered].ravel()
+    return scipy.sparse.csr_matrix(
+      (weights, corners.ravel(), rows), (len(corners), num_vertices)
+    )
 
 
 def unwrap(

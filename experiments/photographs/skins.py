@@ -3,14 +3,15 @@
 import dataclasses
 import functools
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 import numpy as np
+import scipy
 
 from data_prep.photos.resizing import resize_by
 from data_prep.photos.sampling import fill_smoothly, sample_photo
 from disentangle3d.faces.display_mesh import DisplayMesh, display_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.faces.unwrapping import Pixels, draw_triangles, unwrap
+from disentangle3d.faces.unwrapping import draw_triangles, unwrap
 
 SKIN_PX = 512
 # A part of a photo is shrunk to about the skin's resolution before.
@@ -32,12 +33,14 @@ class Layout:
     mesh: What is shown.
     places: Of its vertices in a skin, from 0 to 1 to the right and down,
       `[V2, 2]`.
-    pixels: What is where in a skin.
+    covered: Where a skin has a triangle, `[S, S]`.
+    interpolate: From what vertices have to what those pixels have, `[N, V2]`.
   """
 
   mesh: DisplayMesh
   places: Float[np.ndarray, "V2 2"]
-  pixels: Pixels
+  covered: Bool[np.ndarray, "S S"]
+  interpolate: scipy.sparse.csr_matrix
 
 
 def skin_layout(model: MorphableModel) -> Layout:
@@ -48,7 +51,12 @@ def skin_layout(model: MorphableModel) -> Layout:
   depth = np.linalg.norm(mean[:, ::2], axis=1)
   points = np.concatenate([places * SKIN_PX - 0.5, depth[:, None]], 1)
   pixels = draw_triangles(points, mesh.triangles, SKIN_PX, SKIN_PX)
-  return Layout(mesh, places.astype(np.float32), pixels)
+  return Layout(
+    mesh,
+    places.astype(np.float32),
+    pixels.covered,
+    pixels.matrix(mesh.triangles, len(mean)),
+  )
 
 
 def photo_skin(
@@ -80,12 +88,13 @@ def photo_skin(
   weight = np.clip(
     (facing - _LEAST_FACING) / (_FULLY_FACING - _LEAST_FACING), 0, 1
   )
-  there, triangles = layout.pixels.covered, layout.mesh.triangles
+  there = layout.covered
   where = np.zeros((*there.shape, 2), np.float32)
   own = np.zeros(there.shape, np.float32)
   local = (points - low + 0.5) * factors - 0.5
-  where[there] = layout.pixels.of(local, triangles)
-  own[there] = layout.pixels.of(weight * inside, triangles)
+  values = np.concatenate([local, (weight * inside)[:, None]], 1)
+  at_pixels = layout.interpolate @ values.astype(np.float32)
+  where[there], own[there] = at_pixels[:, :2], at_pixels[:, 2]
   if not own.any():
     return None
   colors = sample_photo(part, where).astype(np.float32)

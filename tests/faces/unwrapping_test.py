@@ -26,6 +26,12 @@ class UnwrappingTest(absltest.TestCase):
     np.testing.assert_allclose(
       drawn.weights[both], np.asarray(expected.barycentrics)[both], atol=1e-3
     )
+    values = rng.normal(size=(40, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+      drawn.matrix(triangles, 40) @ values,
+      drawn.of(values, triangles),
+      atol=1e-5,
+    )
     x, y = np.moveaxis(drawn.of(points[:, :2], triangles), -1, 0)
     row, column = np.nonzero(drawn.covered)
     np.testing.assert_allclose(x, column, atol=1e-3)
