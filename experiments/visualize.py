@@ -29,7 +29,8 @@ from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings, define_meshes
 from experiments.evaluations.pictures import TITLE, draw_pictures
 from experiments.pages.findings import output_of
-from experiments.sets.networks import read_networks
+from experiments.sets.alignment import PhotoSource, aligned_folder
+from experiments.sets.networks import read_networks, template_of
 from experiments.sets.published import genuine_photos
 
 
@@ -78,14 +79,17 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
     raise UserError("--meshes: expected --dataset beside it")
   if (values.lfw_pairs is None) != (values.lfw_aligned is None):
     raise UserError("--lfw_pairs, --lfw_aligned: expected both or neither")
-  pairs = (
-    genuine_photos(values.lfw_pairs, values.lfw_aligned, people=values.people)
-    if values.lfw_pairs
-    else []
-  )
+  networks = read_networks(values.network, datasets=values.dataset or ())
+  pairs = []
+  if values.lfw_pairs:
+    source = PhotoSource(
+      "lfw", aligned=values.lfw_aligned, template=template_of(networks)
+    )
+    aligned = aligned_folder(source, [], [])
+    pairs = genuine_photos(values.lfw_pairs, aligned, people=values.people)
   return draw_pictures(
     values.output,
-    read_networks(values.network, datasets=values.dataset or ()),
+    networks,
     datasets=values.dataset,
     meshes=values.meshes,
     pairs=pairs,
