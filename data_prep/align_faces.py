@@ -2,9 +2,9 @@ r"""Cuts the crops that networks see out of photos in which a face was found.
 
     python -m data_prep.align_faces --located=located --output=aligned
 
-Each crop is the photo under the similarity that takes the five points nearest
-to a template; what lies outside the photo is black. The transform is kept in
-the manifest. SphereFace's crop, 112 x 96, is the one this project trains on.
+Each crop is the photo under the similarity that takes five points, or all 68
+landmarks, nearest to a template; what lies outside the photo is black. The
+transform is kept in the manifest. Networks train on crops of 112 x 96.
 
 Killed or stopped, the same command goes on with the manifest shards that are
 missing; machines that share the folder take a part each with --shard=i/n.

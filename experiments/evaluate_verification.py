@@ -15,6 +15,7 @@ fits and of eigenfaces to published sets. A photograph without a face does not
 stop the tables: see `--missing`.
 """
 
+from collections.abc import Mapping
 import pathlib
 
 from absl import flags
@@ -29,19 +30,25 @@ from data_prep.stages.flag_words import (
   define_paths,
   was,
 )
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.machine import keep_freed_memory
-from disentangle3d.training.export import load_network
+from disentangle3d.training.export import Network, load_network
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings, define_set_locator
 from experiments.evaluations.textures import read_textures
 from experiments.evaluations.verification import TITLE, evaluate_verification
 from experiments.measures.screening import KnownPeople, known_people
 from experiments.pages.findings import output_of
-from experiments.sets.alignment import ALIGNED_BY, LANDMARKS, PhotoSource
+from experiments.sets.alignment import (
+  ALIGNED_BY,
+  LANDMARKS,
+  PhotoSource,
+  aligned_folder,
+)
 from experiments.sets.faces import training_images
 from experiments.sets.missing import CROP, MISSING
-from experiments.sets.networks import read_networks, template_of
+from experiments.sets.networks import check_crops, read_networks, template_of
 from experiments.sets.published import read_face_sets
 from experiments.sets.rivals import Rivals
 from experiments.sets.scores import read_scores
@@ -188,8 +195,8 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
   if values.trained_on and not values.trunk:
     raise UserError("--trunk: expected beside --trained_on")
   check_inputs(values, *_INPUTS)
-  networks = read_networks(values.network, datasets=values.dataset or ())
-  template = template_of(networks)
+  networks = read_networks(values.network)
+  template = _template(values, networks)
   textures = read_textures(values.trunk, with_dlib=values.dlib)
   scores = read_scores(values.scores)
   # What is detected and aligned takes hours, so it comes last.
@@ -200,7 +207,7 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
       datasets=values.dataset,
       lfw=_lfw(values, template),
       cfp=_cfp(values, template),
-      ytf=_together(values, "ytf_splits", "ytf_aligned"),
+      ytf=_ytf(values, template),
       ytf_frames=values.ytf_frames,
       bins=values.bin,
       missing=values.missing,
@@ -210,6 +217,36 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
     other_scores=scores,
     trained_on=_trained_on(values),
   )
+
+
+def _template(values: flags.FlagValues, networks: Mapping[str, Network]) -> str:
+  """What all crops are aligned by: as all networks and trunks see them."""
+  trunks = {
+    f"--trunk={name}": load_network(path)
+    for name, path in parse_all_named("trunk", values.trunk or ()).items()
+  }
+  seeing = {f"--network={name}": one for name, one in networks.items()} | trunks
+  for dataset in (
+    *(values.dataset or ()),
+    *filter(None, (values.trained_on, values.eigenfaces_from)),
+  ):
+    check_crops(seeing, dataset)
+  template = template_of(seeing)
+  if template != SPHEREFACE and (values.bin or values.dlib):
+    raise UserError(
+      f"--bin, --dlib: expected networks that see crops by five points, got"
+      f" those of {template!r}"
+    )
+  return template
+
+
+def _ytf(values: flags.FlagValues, template: str) -> tuple[str, str] | None:
+  given = _together(values, "ytf_splits", "ytf_aligned")
+  if given is not None:
+    aligned_folder(
+      PhotoSource("ytf", aligned=given[1], template=template), [], []
+    )
+  return given
 
 
 def _rivals(values: flags.FlagValues) -> Rivals:

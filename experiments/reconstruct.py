@@ -79,7 +79,8 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "precropped",
     False,
-    "Takes the photographs to be aligned crops, 112 x 96 px (height x width).",
+    "Takes the photographs to be crops aligned as the network sees them,"
+    " 112 x 96 px (height x width).",
   )
   flags.DEFINE_enum(
     "faces", "all", ["all", "largest"], "Which faces of a photograph are taken."

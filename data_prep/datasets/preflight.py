@@ -12,6 +12,7 @@ from data_prep.photos.photo_sets import Photo
 from data_prep.stages.about import read_counts, read_settings
 from data_prep.stages.child_process import told_by
 from data_prep.stages.folder import has_shards
+from disentangle3d.crop_templates import SPHEREFACE, TEMPLATES
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.output_files import check_space
 from disentangle3d.types import UserError
@@ -97,11 +98,11 @@ def _check_people(options: Mapping[str, str], photos: Sequence[Photo]) -> None:
 
 
 def _check_template(options: Mapping[str, str]) -> None:
-  template = options.get("template", "sphereface")
-  if template != "sphereface":
+  template = options.get("template", SPHEREFACE)
+  if template not in TEMPLATES:
     raise UserError(
-      "--set=align_faces.template: expected sphereface, whose crops"
-      f" build_dataset takes, got {template}; align_faces by itself makes"
+      f"--set=align_faces.template: expected {' or '.join(TEMPLATES)}, whose"
+      f" crops build_dataset takes, got {template}; align_faces by itself makes"
       " others"
     )
 

@@ -20,6 +20,7 @@ from data_prep.stages.folder import (
   digest,
   open_stage,
 )
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.skins import NONE, skins_for
 from disentangle3d.fitting.calibration_choice import licences_of
@@ -28,7 +29,7 @@ from disentangle3d.training.dataset import sha256_of
 
 STAGE = "render_synthetic"
 # Left out where they are as ever: sets begun before there were these go on.
-_NEW_SETTINGS = {"skins": NONE, "labels": "fitted"}
+_NEW_SETTINGS = {"skins": NONE, "labels": "fitted", "template": SPHEREFACE}
 # Of whole people, at least so many: bounds the memory, and what a kill costs.
 _PHOTOS_A_SHARD = 512
 

@@ -108,8 +108,8 @@ def align_faces(
   """Crops all located photos, shard by shard.
 
   Args:
-    located: What locate_landmarks wrote; detect_faces will do for crops that
-      are not to be fitted.
+    located: What locate_landmarks wrote; detect_faces will do for crops by
+      five points that are not to be fitted.
     output: The folder to write; new, empty, or of an earlier run of this.
     template: Of the crops.
     crops: Of `CROPS`: a file each, or a tar shard beside each manifest, with

@@ -21,8 +21,13 @@ from data_prep.faces.second_look import looking_twice
 from data_prep.photos.crops import face_matrix, warp_crop
 from data_prep.photos.loose_photos import read_loose_photo
 from data_prep.stages.rows import PhotoRow
-from disentangle3d.crop_templates import SPHEREFACE
-from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
+from disentangle3d.crop_templates import SPHEREFACE, TEMPLATES
+from disentangle3d.types import (
+  IMAGE_HEIGHT,
+  IMAGE_WIDTH,
+  UserError,
+  check_choice,
+)
 
 # Around a box, in its sides, what the landmarks are looked for in.
 _MARGIN = 0.6
@@ -83,9 +88,10 @@ class FaceFinder:
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed.
     """
+    check_choice("template", template, TEMPLATES)
     self._template = template
-    self._find = find or looking_twice(Detector(side=side, most_photos=1))
-    self._locate = locate or DlibLocator().locate
+    self._find = find or _find_boxes(side)
+    self._locate = locate or _dlib().locate
 
   def find(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[FoundFace]:
     """All faces of a photo, the largest first.
@@ -180,7 +186,7 @@ def find_faces(
     raise ValueError(
       f"photo: expected uint8 [H, W, 3], got {photo.dtype} {list(photo.shape)}"
     )
-  faces = (finder or default_finder()).find(photo)
+  faces = (finder or default_finder(SPHEREFACE)).find(photo)
   if not faces:
     raise UserError(f"{where}no face found")
   return faces
@@ -188,7 +194,7 @@ def find_faces(
 
 @functools.cache
 def default_finder(template: str = SPHEREFACE) -> FaceFinder:
-  """MTCNN and dlib, loaded once a process and template.
+  """MTCNN and dlib, loaded once a process.
 
   Raises:
     UserModuleNotFoundError: The extra `detect` is not installed.
@@ -196,24 +202,44 @@ def default_finder(template: str = SPHEREFACE) -> FaceFinder:
   return FaceFinder(template=template)
 
 
+@functools.cache
+def _find_boxes(side: int) -> FindBoxes:
+  return looking_twice(Detector(side=side, most_photos=1))
+
+
+@functools.cache
+def _dlib() -> DlibLocator:
+  return DlibLocator()
+
+
 def precropped_face(
-  photo: UInt8[np.ndarray, "H W 3"], locate: Locate | None
+  photo: UInt8[np.ndarray, "H W 3"],
+  locate: Locate | None,
+  *,
+  template: str = SPHEREFACE,
 ) -> FoundFace:
   """A photo that is an aligned crop already.
 
   Args:
-    photo: RGB: SphereFace's `[112, 96, 3]`, or ArcFace's `[112, 112, 3]`,
-      whose eight columns on either side are cut off.
+    photo: RGB: `[112, 96, 3]`, or ArcFace's `[112, 112, 3]`, whose eight
+      columns on either side are cut off to make it SphereFace's.
     locate: Finds landmarks in it; None goes without.
+    template: What it is aligned by.
 
   Returns:
     The face.
 
   Raises:
-    UserError: The photo has another size.
+    UserError: The photo has another size, or ArcFace's and the template is
+      another than SphereFace's.
   """
   height, width = photo.shape[:2]
   wide = IMAGE_WIDTH + 16
+  if width == wide and template != SPHEREFACE:
+    raise UserError(
+      f"expected a crop of {IMAGE_HEIGHT} x {IMAGE_WIDTH} px (height x width)"
+      f" of the template {template!r}, got {height} x {width}"
+    )
   if height != IMAGE_HEIGHT or width not in (IMAGE_WIDTH, wide):
     raise UserError(
       f"expected a crop of {IMAGE_HEIGHT} x {IMAGE_WIDTH} or {IMAGE_HEIGHT} x"

@@ -1,7 +1,6 @@
 """The stage `locate_landmarks`: 68 points of found faces, shard by shard."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-import concurrent.futures
 import dataclasses
 import functools
 import operator
@@ -16,6 +15,7 @@ import numpy as np
 from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.fan_locator import FanLocator
 from data_prep.faces.locators import (
+  BatchLocator,
   LocatedFace,
   Locator,
   PtsLocator,
@@ -49,8 +49,8 @@ _FLAG_OF = {
 
 
 PHOTOS_PER_SHARD = 512
-# Held in memory together, each up to most_megapixels.
-_PHOTOS_AT_ONCE = 16
+# Held in memory together.
+_PHOTOS_AT_ONCE, _BYTES_AT_ONCE = 16, 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,13 +147,18 @@ def _locate_rows(
   progress: Progress,
 ) -> list[PhotoRow]:
   """The photos' rows with their landmarks, or with why there are none."""
-  read = functools.partial(_read, most_megapixels)
+  most = _PHOTOS_AT_ONCE if isinstance(locator, BatchLocator) else 1
   made: list[PhotoRow] = []
-  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    for start in range(0, len(rows), _PHOTOS_AT_ONCE):
-      some = rows[start : start + _PHOTOS_AT_ONCE]
-      made += _locate_some(locator, some, list(pool.map(read, some)))
+  photos: list[np.ndarray | str] = []
+  for row in rows:
+    photos.append(_read(most_megapixels, row))
+    held = sum(one.nbytes for one in photos if not isinstance(one, str))
+    last = len(made) + len(photos) == len(rows)
+    if last or len(photos) == most or held > _BYTES_AT_ONCE:
+      some = rows[len(made) : len(made) + len(photos)]
+      made += _locate_some(locator, some, photos)
       progress(len(some))
+      photos = []
   return made
 
 

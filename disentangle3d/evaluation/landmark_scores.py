@@ -169,7 +169,8 @@ def intervals_by_yaw(
   """The means of `by_yaw` and `balanced_mean`, photos of a range drawn again.
 
   Returns:
-    One of each range, then the balanced; NaN where a range has no errors.
+    One of each range, NaN where it has no errors, then the balanced, NaN
+    where any has none.
 
   Raises:
     ValueError: `samples` is not positive.
@@ -179,7 +180,9 @@ def intervals_by_yaw(
     inside = (np.abs(yaw_deg) >= low) & (np.abs(yaw_deg) < high)
     known = errors[inside & np.isfinite(errors)]
     if not len(known):
-      return [Interval(*4 * (float("nan"),))] * len(edges_deg)
+      means.append(float("nan"))
+      resampled.append(np.full(samples, np.nan))
+      continue
     counts = draw_counts(len(known), samples=samples, seed=seed + place)
     drawn = np.concatenate([block @ known for block in counts]) / len(known)
     means.append(float(known.mean()))

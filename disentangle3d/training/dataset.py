@@ -16,7 +16,7 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader
 
-from disentangle3d.crop_templates import SPHEREFACE
+from disentangle3d.crop_templates import SPHEREFACE, TEMPLATES
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   load_morphable_model,
@@ -24,7 +24,7 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.input_files import existing_file, existing_folder
 from disentangle3d.output_files import readable
 from disentangle3d.stores import as_path, in_store
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.types import UserError, UserFileNotFoundError, check_choice
 
 MANIFEST = "manifest.json"
 MORPHABLE_MODEL = "morphable_model.npz"
@@ -116,7 +116,9 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 def template_of_manifest(manifest: Mapping[str, Any]) -> str:
   """What a dataset's crops are aligned by, of `crop_templates.TEMPLATES`."""
-  return str(manifest.get("template", SPHEREFACE))
+  template = str(manifest.get("template", SPHEREFACE))
+  check_choice("template", template, TEMPLATES)
+  return template
 
 
 def open_dataset(

@@ -23,6 +23,7 @@ import jax
 from jaxtyping import Int
 import numpy as np
 
+from disentangle3d.crop_templates import TEMPLATES
 from disentangle3d.faces.landmark_calibration import (
   LandmarkCalibration,
   read_stored_calibration,
@@ -37,7 +38,7 @@ from disentangle3d.input_files import read_npz
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.output_files import replace_file, replace_npz
 from disentangle3d.training.phases import HEAD
-from disentangle3d.types import UserError, UserFileNotFoundError
+from disentangle3d.types import UserError, UserFileNotFoundError, check_choice
 
 FOLDER = "export"
 SHIPPED = pathlib.Path(__file__).parent.parent / "networks" / "start"
@@ -171,6 +172,7 @@ def load_network(path: str | os.PathLike[str] | None = None) -> Network:
     if about["format"] != _FORMAT:
       raise UserError(f'expected "format": "{_FORMAT}", got {about["format"]}')
     model = FaceModel(**about["model"])
+    check_choice("template", model.template, TEMPLATES)
     provenance = {text: about["morphable_model"][text] for text in PROVENANCE}
     phase = about["phase"]
   except (ValueError, TypeError, KeyError) as error:
@@ -240,6 +242,15 @@ def _find_folder(path: pathlib.Path) -> pathlib.Path:
   raise UserFileNotFoundError(
     f"{path}: no {ABOUT} here or in {FOLDER}/; expected the workdir of a"
     " finished training or a folder that it exported"
+  )
+
+
+def differing_fields(model: FaceModel, other: FaceModel) -> str:
+  """What a network has of the fields in which it differs, in words."""
+  return ", ".join(
+    f"{field.name} {getattr(model, field.name)!r}"
+    for field in _fields(model)
+    if getattr(model, field.name) != getattr(other, field.name)
   )
 
 

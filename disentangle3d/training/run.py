@@ -275,7 +275,8 @@ def load_start(
   Args:
     init_from: An export, or a workdir with one.
     model: The run's network. The export's must be the same, or lack the map
-      that the run's codes see (`widen_to_map`).
+      that the run's codes see (`widen_to_map`); its crops may be of another
+      template.
     morphable_model: The run's 3DMM, whose mean shape it must have.
 
   Returns:
@@ -286,16 +287,27 @@ def load_start(
     UserError: It is damaged, or of another network or 3DMM.
   """
   loaded = export_lib.load_network(init_from)
+  # Other crops are nothing that params say; the trunk learns to see them.
   wide = loaded.model.clone(
+    template=model.template,
     **{
       name: getattr(loaded.model, name) or getattr(model, name)
       for name in ("identity_from_map", "residual_from_map")
-    }
+    },
   )
   if wide != model:
+    expected, got = (
+      export_lib.differing_fields(*pair)
+      for pair in ((model, wide), (loaded.model, model))
+    )
     raise UserError(
-      f"init_from: expected an export of {model}, got {loaded.model} in"
-      f" {init_from}"
+      f"init_from: expected an export of a network with {expected}, got {got}"
+      f" in {init_from}"
+    )
+  if loaded.model.template != model.template:
+    _logger.info(
+      "init_from: trained on crops of the template %r, goes on with %r",
+      *(loaded.model.template, model.template),
     )
   mean = np.asarray(morphable_model.mean_shape)
   far = float(np.abs(loaded.params["mean_shape"] - mean).max())

@@ -38,6 +38,12 @@ def report_photographs(
         f"--network={name}: expected {model.num_vertices} vertices as the"
         f" dataset's 3DMM has, got {network.model.num_vertices}"
       )
+    if network.model.template != split.template:
+      raise UserError(
+        f"--network={name}: expected one that sees crops of the template"
+        f" {split.template!r}, as the dataset's are, got"
+        f" {network.model.template!r}"
+      )
   name, workdir = list(paths.items())[-1]
   runs = {name: pathlib.Path(workdir)}
   output.parent.mkdir(parents=True, exist_ok=True)

@@ -219,8 +219,14 @@ def _about(network: Network, platforms: Sequence[str]) -> dict[str, Any]:
       "num_vertices": model.num_vertices,
       "identity_from_map": model.identity_from_map,
       "residual_from_map": model.residual_from_map,
+      "template": model.template,
     },
-    "input": {_INPUT: "[B, 112, 96, 3] uint8, RGB, aligned crops"},
+    "input": {
+      _INPUT: (
+        "[B, 112, 96, 3] uint8, RGB, crops aligned by the template"
+        f" {model.template}"
+      )
+    },
     "outputs": OUTPUTS,
     "platforms": list(platforms),
     "morphable_model": network.provenance,

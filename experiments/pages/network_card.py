@@ -20,8 +20,9 @@ from experiments.measures.processes import map_in_processes
 from experiments.measures.scans import make_maker
 from experiments.measures.verification import IDENTITY, measure_faces
 from experiments.measures.york import measure_york
-from experiments.sets.alignment import PhotoSource
+from experiments.sets.alignment import PhotoSource, aligned_folder
 from experiments.sets.heldout import MEAN_SHAPE, SINGLE_FIT
+from experiments.sets.networks import check_crops
 from experiments.sets.published import lfw_set
 from experiments.sets.york import aligned_york, york_set
 
@@ -125,7 +126,10 @@ def _recognition(network: Network, inputs: CardInputs) -> Measure:
   what = "LFW view 2, AUC of the identity code, %"
   if inputs.lfw_pairs is None or inputs.lfw_aligned is None:
     return Measure(what, None, LEAST_AUC, at_least=True)
-  faces = lfw_set(inputs.lfw_pairs, inputs.lfw_aligned)
+  source = PhotoSource(
+    "lfw", aligned=inputs.lfw_aligned, template=network.model.template
+  )
+  faces = lfw_set(inputs.lfw_pairs, aligned_folder(source, [], []))
   rows = measure_faces(faces, {_NAME: network}).rows
   own = f"{IDENTITY}, {_NAME}"
   others = (
@@ -183,6 +187,7 @@ def _landmarks(network: Network, inputs: CardInputs) -> Measure:
   what = "68 landmarks of held-out photographs, px"
   if inputs.photographs is None:
     return Measure(what, None, None, at_least=False)
+  check_crops({_NAME: network}, inputs.photographs)
   photos = marked_photos(inputs.photographs)
   found = landmark_distances(photos, {_NAME: network})
   mean = {name: float(np.mean(values)) for name, values in found.items()}

@@ -175,6 +175,7 @@ def _settings(
     "precropped": finder.precropped,
     "detection_side": finder.side,
     "locator": finder.locator,
+    "template": finder.template,
     **dataclasses.asdict(options),
   }
 

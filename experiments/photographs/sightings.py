@@ -55,6 +55,7 @@ class Finder:
     self.precropped = precropped
     self.side = side
     self.locator = locator
+    self.template = template
     self._locate = self._finder = None
     if not precropped:
       self._finder = FaceFinder(
@@ -75,7 +76,9 @@ class Finder:
     if photo.image is None:
       raise UserError(photo.reason)
     if self.precropped:
-      return [precropped_face(photo.image, self._locate)]
+      return [
+        precropped_face(photo.image, self._locate, template=self.template)
+      ]
     return find_faces(photo.image, finder=self._finder)
 
 

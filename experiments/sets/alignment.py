@@ -18,8 +18,8 @@ from data_prep.stages.about import read_settings
 from disentangle3d.crop_templates import SPHEREFACE, WHOLE_FACE
 from disentangle3d.types import UserError
 
-# What a crop's five points are taken from: 68 landmarks, as in a dataset of
-# prepare_dataset, or the detector itself.
+# What a crop's points are taken from: 68 landmarks, as in a dataset of
+# prepare_dataset, or the detector's five.
 LANDMARKS, FIVE_POINTS = ALIGNED_BY = ("landmarks", "five_points")
 # What may find them; the first is prepare_dataset's default.
 LOCATED_BY = ("dlib", "synthetic")
@@ -86,8 +86,8 @@ def aligned_folder(
 
   Raises:
     UserFileNotFoundError: The list of points is not there.
-    UserError: See `PhotoSource.check`; a photograph is missing; or the work
-      folder holds something else.
+    UserError: See `PhotoSource.check`; a photograph is missing; crops are of
+      another template; or the work folder holds something else.
   """
   source.check()
   if source.aligned:

@@ -27,15 +27,28 @@ def read_networks(
     name: load_network(path)
     for name, path in parse_all_named("network", named).items()
   }
-  template = template_of(networks)
-  for dataset in datasets if networks else ():
-    has = template_of_manifest(read_manifest(dataset))
-    if has != template:
-      raise UserError(
-        f"{dataset}: expected crops of the template {template!r}, which the"
-        f" networks see, got {has!r}"
-      )
+  template_of(networks)
+  for dataset in datasets:
+    check_crops(networks, dataset)
   return networks
+
+
+def check_crops(networks: Mapping[str, Network], dataset: str) -> None:
+  """Checks that a dataset has the crops that networks see.
+
+  Raises:
+    UserFileNotFoundError: There is no dataset.
+    UserError: It has others, or they see different ones.
+  """
+  if not networks:
+    return
+  template = template_of(networks)
+  has = template_of_manifest(read_manifest(dataset))
+  if has != template:
+    raise UserError(
+      f"{dataset}: expected crops of the template {template!r}, which the"
+      f" networks see, got {has!r}"
+    )
 
 
 def template_of(networks: Mapping[str, Network]) -> str:
@@ -49,7 +62,7 @@ def template_of(networks: Mapping[str, Network]) -> str:
   for name, template in found.items():
     if template != first:
       raise UserError(
-        f"--network={name}: expected one that sees crops of the template"
+        f"{name}: expected a network that sees crops of the template"
         f" {first!r}, as the others, got {template!r}"
       )
   return first

@@ -135,7 +135,7 @@ def train_variant(
   config.model.num_vertices = fitter.num_vertices
   if not variant.own_pretraining:
     config.init_from = str(start_folder(study, seed))
-  basis = target_basis(fitter)
+  basis = target_basis(fitter, template=config.model.template)
   if variant.true_shapes:
     targets = true_targets(study.world, study.people, seed=study.settings.seed)
     basis = TargetBasis(study.world.identity_rows, study.world.residual_rows)

@@ -17,6 +17,7 @@ from data_prep.datasets.synthetic_set import (
   render_batch,
   world_of,
 )
+from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.output_files import check_folder, replace_file
 from disentangle3d.training.run import Outcome
 from disentangle3d.types import (
@@ -105,6 +106,7 @@ def open_study(
     seed=world_seed,
     morphable_model=morphable_model,
     num_vertices=num_vertices,
+    template=config.model.template,
   )
   world, fitter = world_of(settings)
   batch = render_batch_size or render_batch()
@@ -184,6 +186,8 @@ def _keep_settings(workdir: pathlib.Path, settings: dict) -> None:
   ):
     replace_file(path, json.dumps(settings, indent=1))
     return
+  # Studies begun before there was a choice have five points.
+  before = {"template": SPHEREFACE} | before
   for name, value in settings.items():
     if before.get(name) != value:
       raise UserError(

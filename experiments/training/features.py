@@ -135,6 +135,11 @@ def _scans(config: ConfigDict, split: DatasetSplit) -> DatasetSplit:
       f" {config.examples.scans_repeat}"
     )
   scans = open_dataset(expand(config.examples.scans), "train")
+  if scans.template != split.template:
+    raise UserError(
+      f"config.examples.scans: expected crops of the template"
+      f" {split.template!r}, as the photographs' are, got {scans.template!r}"
+    )
   wanted, got = (load_dataset_model(one).name for one in (split, scans))
   if got != wanted:
     raise UserError(

@@ -94,8 +94,11 @@ class LandmarkScoresTest(absltest.TestCase):
     np.testing.assert_allclose(
       [(one.high - one.low) / 2 for one in found], half, rtol=0.1
     )
-    empty = intervals_by_yaw(np.full(3, NAN), np.zeros(3))
-    self.assertTrue(np.isnan([one.mean for one in empty]).all())
+    frontal = intervals_by_yaw(np.array([2.0, 4.0, NAN]), np.zeros(3))
+    np.testing.assert_array_equal(
+      [one.mean for one in frontal], [3, NAN, NAN, NAN]
+    )
+    self.assertBetween(frontal[0].high, 3, 4)
 
   def test_missing_photos_are_never_located(self):
     shares = cumulative_shares(

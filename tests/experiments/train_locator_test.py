@@ -163,6 +163,7 @@ class EvaluateLandmarksTest(absltest.TestCase):
     parts = [row for row in parts_table(results).rows if row[0] == "off"]
     self.assertLen(parts, 5)
     known = [mean for row in parts for mean in row[2:] if np.isfinite(mean)]
+    self.assertNotEmpty(known)
     np.testing.assert_allclose(known, 5, rtol=1e-3)
     self.assertEqual(
       [row[0] for row in convention_table(results).rows], ["right", "off"]

@@ -149,13 +149,25 @@ class StartTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "mean shape is up to 1 mm off"):
       _run(self.root / "b", [self.decoders], init_from=str(self.root / "x"))
     self.assertFalse((self.root / "b").exists())
-    with self.assertRaisesRegex(ValueError, "init_from: expected an export of"):
+    with self.assertRaisesRegex(
+      ValueError, "of a network with trunk 'sphere4', got trunk 'tiny' in"
+    ):
       _run(
         self.root / "c",
         [self.decoders],
         init_from=str(self.root / "a"),
         model=MODEL.clone(trunk="sphere4"),
       )
+
+  def test_init_from_a_network_of_other_crops_goes_on(self):
+    first = str(self.root / "a")
+    _run(self.root / "a", [self.decoders])
+    plain = _run(self.root / "b", [self.decoders], init_from=first)
+    whole = MODEL.clone(template="whole_face")
+    other = _run(self.root / "c", [self.decoders], init_from=first, model=whole)
+    chex.assert_trees_all_equal(plain.params, other.params)
+    exported = load_network(self.root / "c").model
+    self.assertEqual(exported.template, "whole_face")
 
   def test_a_phase_may_take_over_the_optimizers_memory(self):
     second = dataclasses.replace(self.decoders, name="again")

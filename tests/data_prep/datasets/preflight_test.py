@@ -73,6 +73,7 @@ class CheckStepsTest(parameterized.TestCase):
   def test_crops_that_training_does_not_take(self):
     with self.assertRaisesRegex(UserError, "align_faces.template: .*arcface"):
       self._check(align_faces={"template": "arcface"})
+    self._check(align_faces={"template": "whole_face"})
 
   def test_points_of_none_of_the_photos(self):
     points = self.folder / "points" / "Cy"

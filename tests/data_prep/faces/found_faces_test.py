@@ -158,6 +158,14 @@ class PrecroppedTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "112 x 96 .* got 112 x 100"):
       precropped_face(np.zeros((112, 100, 3), np.uint8), None)
 
+  def test_whole_faces_are_no_arcface_crops(self):
+    photo = np.zeros((112, 112, 3), np.uint8)
+    precropped_face(photo[:, :96], None, template=WHOLE)
+    with self.assertRaisesRegex(ValueError, "'whole_face', got 112 x 112"):
+      precropped_face(photo, None, template=WHOLE)
+    with self.assertRaisesRegex(ValueError, "template: .* got 'half'"):
+      FaceFinder(two_boxes, no_landmarks, template="half")
+
 
 if __name__ == "__main__":
   absltest.main()

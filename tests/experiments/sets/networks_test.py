@@ -31,7 +31,7 @@ class NetworksTest(absltest.TestCase):
       self.assertEqual(template_of(networks), template)
     both = [self._named("whole_face"), self._named("sphereface")]
     with self.assertRaisesRegex(
-      ValueError, "--network=sphereface: .*'whole_face', as the others"
+      ValueError, "sphereface: expected .*'whole_face', as the others"
     ):
       template_of(read_networks(both))
 
