@@ -72,6 +72,7 @@ class SizeTest(parameterized.TestCase):
         "dtype": "float32",
         "identity_from_map": False,
         "residual_from_map": False,
+        "template": "sphereface",
       },
     )
 
