@@ -107,7 +107,7 @@ def time_parts(
     morphable_model: What `ALTERNATIVE` fits; None goes without.
     rounds: How many.
   """
-  finder = Finder(precropped=False)
+  finder = Finder(precropped=False, template=maker.template)
   photo = read_loose_photo(path)
   faces = finder.faces(photo)[:1]
   # Without a photo the finder would have said so.

@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH, UserError
-from experiments.sets.missing import CROP, centre_crop, usual_scale
+from experiments.sets.missing import CROP, UsualPlace, centre_crop, usual_place
 
 BLACK = np.zeros((IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)
 
@@ -16,15 +16,15 @@ BLACK = np.zeros((IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)
 class CropFiles:
   """Crops that are read when they are asked for."""
 
-  def __init__(self, rows: Sequence[PhotoRow], scale: float | None):
+  def __init__(self, rows: Sequence[PhotoRow], place: UsualPlace | None):
     """Takes what align_faces made of photos.
 
     Args:
       rows: The photos.
-      scale: Of `centre_crop`, for those without a face; None leaves them
+      place: Of `centre_crop`, for those without a face; None leaves them
         black, as are those that cannot be read.
     """
-    self._rows, self._scale = rows, scale
+    self._rows, self._place = rows, place
 
   def __len__(self) -> int:
     """How many."""
@@ -43,9 +43,9 @@ class CropFiles:
 
   def _read(self, row: PhotoRow) -> np.ndarray:
     if not is_ok(row):
-      if self._scale is None:
+      if self._place is None:
         return BLACK
-      crop = centre_crop(row.image_path, self._scale)
+      crop = centre_crop(row.image_path, self._place)
       return BLACK if crop is None else crop
     path = row.crop_path
     if path is None:
@@ -64,7 +64,7 @@ def crops_of(
 ) -> CropFiles:
   """The crops of some photos out of all of a set."""
   centred = missing == CROP and not all(map(is_ok, photos))
-  return CropFiles(photos, usual_scale(rows) if centred else None)
+  return CropFiles(photos, usual_place(rows) if centred else None)
 
 
 def is_ok(row: PhotoRow) -> bool:

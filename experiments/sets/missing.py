@@ -1,6 +1,7 @@
 """Photographs of a published set in which no face was found."""
 
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 
 from jaxtyping import Bool, Float, UInt8
@@ -9,7 +10,7 @@ import numpy as np
 from data_prep.photos.crops import warp_crop
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.rows import PhotoRow
-from disentangle3d.types import CROP_TEMPLATE, UserError
+from disentangle3d.types import UserError
 
 # What becomes of them: the middle of the photograph is taken for the face; the
 # pairs they are in get the lowest score; the set is refused.
@@ -33,28 +34,48 @@ def check_missing(
     )
 
 
-def usual_scale(rows: Sequence[PhotoRow]) -> float:
-  """The median of crop pixels a photo pixel, over the faces that were found.
+@dataclasses.dataclass(frozen=True, eq=False)
+class UsualPlace:
+  """How faces lie in the crops of a set, medians.
+
+  Attributes:
+    scale: Crop pixels a photo pixel.
+    middle: Of the five points, crop pixels, `[2]`.
+  """
+
+  scale: float
+  middle: Float[np.ndarray, "2"]
+
+
+def usual_place(rows: Sequence[PhotoRow]) -> UsualPlace:
+  """That of the faces that were found.
 
   Raises:
     UserError: There is none.
   """
-  matrices = [
-    row.crop_from_photo for row in rows if row.crop_from_photo is not None
+  found = [
+    (row.crop_from_photo, row.five_points)
+    for row in rows
+    if row.crop_from_photo is not None and row.five_points is not None
   ]
-  if not matrices:
+  if not found:
     raise UserError("expected an aligned photo, got none")
-  return float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in matrices]))
+  return UsualPlace(
+    scale=float(np.median([np.hypot(m[0, 0], m[1, 0]) for m, _ in found])),
+    middle=np.median(
+      [m[:, :2] @ points.mean(0) + m[:, 2] for m, points in found], axis=0
+    ),
+  )
 
 
 def centre_crop(
-  path: pathlib.Path, scale: float
+  path: pathlib.Path, place: UsualPlace
 ) -> UInt8[np.ndarray, "112 96 3"] | None:
   """The crop of a face in the middle of a photo.
 
   Args:
     path: The photo.
-    scale: Crop pixels a photo pixel, see `usual_scale`.
+    place: Of a face in the set's crops.
 
   Returns:
     What `align_faces` makes where the mean of the five points is the photo's
@@ -66,7 +87,7 @@ def centre_crop(
   photo = _photo(path)
   if photo is None:
     return None
-  return warp_crop(photo, centre_matrix(photo.shape[1], photo.shape[0], scale))
+  return warp_crop(photo, centre_matrix(photo.shape[1], photo.shape[0], place))
 
 
 def unreadable_units(
@@ -104,12 +125,12 @@ def _photo(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"] | None:
 
 
 def centre_matrix(
-  width: int, height: int, scale: float
+  width: int, height: int, place: UsualPlace
 ) -> Float[np.ndarray, "2 3"]:
   """`crop_from_photo` of `centre_crop`."""
   centre = np.array([width - 1, height - 1]) / 2
-  shift = CROP_TEMPLATE.mean(0) - scale * centre
-  return np.concatenate([scale * np.eye(2), shift[:, None]], 1)
+  shift = place.middle - place.scale * centre
+  return np.concatenate([place.scale * np.eye(2), shift[:, None]], 1)
 
 
 def missing_note(
