@@ -10,7 +10,8 @@ person's fit.
 Command: python -m experiments.train \
   --config=folder_finetune --workdir=<folder> \
   --config.examples.path=<folder> \
-  --config.init_from=<workdir of the demo's training>
+  --config.init_from=<workdir of the demo's training> \
+  [--config.model.template=whole_face, where the crops are, as the demo's]
 """
 
 from ml_collections import ConfigDict
