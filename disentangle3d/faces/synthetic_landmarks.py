@@ -67,8 +67,8 @@ def align_to_template(
   source = aligned_points(landmarks, template)
   matrix = crop_from_landmarks(landmarks, template)
   scale = jnp.hypot(matrix[:, 0, 0], matrix[:, 1, 0])
-  limits = template_scale(template) * np.array(_CROP_SCALES)
-  factor = jnp.clip(scale, *limits) / scale
+  least, most = (template_scale(template) * limit for limit in _CROP_SCALES)
+  factor = jnp.clip(scale, least, most) / scale
   linear = matrix[:, :, :2] * factor[:, None, None]
   middle = jnp.mean(jnp.asarray(template_points(template)), 0)
   shift = middle[None] - jnp.einsum("bij,bj->bi", linear, jnp.mean(source, 1))

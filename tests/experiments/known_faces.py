@@ -51,6 +51,7 @@ class KnownFaces:
   precropped = False
   side = 640
   locator = "known"
+  template = "sphereface"
 
   def __init__(self, landmarks, *, hidden=()):
     self.landmarks, self.hidden = landmarks, hidden
