@@ -26,7 +26,7 @@ from experiments.study.demo import run_demo
 from experiments.study.runs import Stopped
 from experiments.training.host import quieten_libraries
 
-# As many as ten minutes of two cores allow.
+# These take eight minutes on two cores.
 _PEOPLE = 1_600
 
 

@@ -21,7 +21,7 @@ import pathlib
 from absl import flags
 
 from data_prep.stages import command_line
-from data_prep.stages.flag_values import check_inputs, parse_all_named
+from data_prep.stages.flag_values import check_inputs
 from data_prep.stages.flag_words import (
   define_landmark_calibration,
   define_morphable_model,
@@ -33,10 +33,10 @@ from data_prep.stages.flag_words import (
 from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.machine import keep_freed_memory
-from disentangle3d.training.export import Network, load_network
+from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.evaluations.flags import define_findings, define_set_locator
-from experiments.evaluations.textures import read_textures
+from experiments.evaluations.textures import textures_of
 from experiments.evaluations.verification import TITLE, evaluate_verification
 from experiments.measures.screening import KnownPeople, known_people
 from experiments.pages.findings import output_of
@@ -196,8 +196,9 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
     raise UserError("--trunk: expected beside --trained_on")
   check_inputs(values, *_INPUTS)
   networks = read_networks(values.network)
-  template = _template(values, networks)
-  textures = read_textures(values.trunk, with_dlib=values.dlib)
+  trunks = read_networks(values.trunk, flag="trunk")
+  template = _template(values, networks, trunks)
+  textures = textures_of(trunks, with_dlib=values.dlib)
   scores = read_scores(values.scores)
   # What is detected and aligned takes hours, so it comes last.
   return evaluate_verification(
@@ -215,17 +216,21 @@ def _evaluate(values: flags.FlagValues) -> pathlib.Path:
     ),
     described=textures,
     other_scores=scores,
-    trained_on=_trained_on(values),
+    trained_on=_trained_on(values, trunks),
   )
 
 
-def _template(values: flags.FlagValues, networks: Mapping[str, Network]) -> str:
+def _template(
+  values: flags.FlagValues,
+  networks: Mapping[str, Network],
+  trunks: Mapping[str, Network],
+) -> str:
   """What all crops are aligned by: as all networks and trunks see them."""
-  trunks = {
-    f"--trunk={name}": load_network(path)
-    for name, path in parse_all_named("trunk", values.trunk or ()).items()
+  seeing = {
+    f"--{flag}={name}": one
+    for flag, given in (("network", networks), ("trunk", trunks))
+    for name, one in given.items()
   }
-  seeing = {f"--network={name}": one for name, one in networks.items()} | trunks
   for dataset in (
     *(values.dataset or ()),
     *filter(None, (values.trained_on, values.eigenfaces_from)),
@@ -234,7 +239,7 @@ def _template(values: flags.FlagValues, networks: Mapping[str, Network]) -> str:
   template = template_of(seeing)
   if template != SPHEREFACE and (values.bin or values.dlib):
     raise UserError(
-      f"--bin, --dlib: expected networks that see crops by five points, got"
+      "--bin, --dlib: expected networks that see crops by five points, got"
       f" those of {template!r}"
     )
   return template
@@ -258,11 +263,13 @@ def _rivals(values: flags.FlagValues) -> Rivals:
   )
 
 
-def _trained_on(values: flags.FlagValues) -> KnownPeople | None:
+def _trained_on(
+  values: flags.FlagValues, trunks: Mapping[str, Network]
+) -> KnownPeople | None:
   if not values.trained_on:
     return None
-  path = next(iter(parse_all_named("trunk", values.trunk).values()))
-  return known_people(values.trained_on, load_network(path), values.alike)
+  trunk = next(iter(trunks.values()))
+  return known_people(values.trained_on, trunk, values.alike)
 
 
 def _lfw(

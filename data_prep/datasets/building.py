@@ -20,7 +20,7 @@ from data_prep.datasets.shards import (
 from data_prep.datasets.writer import write_dataset_manifest
 from data_prep.fitting.fit_files import MORPHABLE_MODEL, fits_path
 from data_prep.fitting.landmark_index import index_landmarks
-from data_prep.photos import crops
+from data_prep.photos.crops import template_in
 from data_prep.photos.listing import natural_key
 from data_prep.stages.engine import LOCAL, Engine, Progress, ShardWork
 from data_prep.stages.flag_values import split_names
@@ -211,9 +211,9 @@ def _finish(
 
 
 def _template_of(stages: Sequence[Mapping[str, Any]]) -> str:
-  """What align_faces, if it was among the stages, aligned the crops by."""
-  titles = [stage["settings"].get("crop_template") for stage in stages]
-  return WHOLE_FACE if crops.WHOLE_FACE.title in titles else SPHEREFACE
+  """What the stage that made the crops aligned them by."""
+  found = {template_in(stage["settings"]) for stage in stages}
+  return WHOLE_FACE if WHOLE_FACE in found else SPHEREFACE
 
 
 def _content(

@@ -1,6 +1,8 @@
 """The crop of a face: where its points go, and the photo under it."""
 
+from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 import cv2
 import jax
@@ -61,6 +63,20 @@ TEMPLATES = {
   "arcface": ARCFACE,
   crop_templates.WHOLE_FACE: WHOLE_FACE,
 }
+
+
+def template_in(settings: Mapping[str, Any]) -> str:
+  """What a stage's crops are aligned by, one of `TEMPLATES`.
+
+  Args:
+    settings: Of align_faces, which tells a title, or of render_synthetic, which
+      tells a name where it is not SphereFace's.
+  """
+  title = settings.get("crop_template")
+  for name, template in TEMPLATES.items():
+    if template.title == title:
+      return name
+  return str(settings.get("template", crop_templates.SPHEREFACE))
 
 
 # Op by op it takes more time than the rest of a crop.

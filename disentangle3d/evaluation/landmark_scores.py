@@ -20,6 +20,13 @@ FAILURE_PERCENT = 10.0
 # photos say where.
 CONVENTION_DEG, LEAST_PHOTOS = 15.0, 8
 _NASION, _CHIN = 27, 8
+_PARTS = {
+  "jaw": slice(0, 17),
+  "brows": slice(17, 27),
+  "nose": slice(27, 36),
+  "eyes": slice(36, 48),
+  "mouth": slice(48, 68),
+}
 
 
 def normalised_errors(
@@ -38,10 +45,8 @@ def normalised_errors(
     ValueError: A shape differs.
     TypeError: A dtype differs.
   """
-  sizes = check_array("found", found, f"N {NUM_LANDMARKS} 2")
-  check_array("truth", truth, f"N {NUM_LANDMARKS} 2", sizes=sizes)
-  size = np.sqrt(np.prod(np.ptp(truth, axis=1), axis=-1))
-  return 100 * np.linalg.norm(found - truth, axis=-1).mean(-1) / size
+  away = _distances(found, truth)
+  return 100 * np.linalg.norm(away, axis=-1).mean(-1)
 
 
 def errors_without_convention(
@@ -71,11 +76,8 @@ def errors_without_convention(
     ValueError: A shape differs.
     TypeError: A dtype differs.
   """
-  sizes = check_array("found", found, f"N {NUM_LANDMARKS} 2")
-  check_array("truth", truth, f"N {NUM_LANDMARKS} 2", sizes=sizes)
-  size = np.sqrt(np.prod(np.ptp(truth, axis=1), axis=-1))
-  away = np.einsum("nij,npj->npi", _upright(truth), found - truth)
-  away = away / size[:, None, None]
+  away = _distances(found, truth)
+  away = np.einsum("nij,npj->npi", _upright(truth), away)
   turned = yaw_deg < 0
   away[turned] = away[turned][:, LANDMARK_MIRROR] * np.array([-1.0, 1.0])
   known = np.isfinite(away).all((1, 2))
@@ -92,6 +94,29 @@ def errors_without_convention(
       rest = away[here] - np.median(learned, 0)[None]
       errors[here] = 100 * np.linalg.norm(rest, axis=-1).mean(-1)
   return errors
+
+
+def part_errors(
+  found: Float[np.ndarray, "N 68 2"], truth: Float[np.ndarray, "N 68 2"]
+) -> dict[str, Float[np.ndarray, "N"]]:
+  """`normalised_errors` of the parts of the face, by their names.
+
+  Raises:
+    ValueError: A shape differs.
+    TypeError: A dtype differs.
+  """
+  away = 100 * np.linalg.norm(_distances(found, truth), axis=-1)
+  return {part: away[:, places].mean(-1) for part, places in _PARTS.items()}
+
+
+def _distances(
+  found: Float[np.ndarray, "N 68 2"], truth: Float[np.ndarray, "N 68 2"]
+) -> Float[np.ndarray, "N 68 2"]:
+  """From the truth, over the root of the area of its box."""
+  sizes = check_array("found", found, f"N {NUM_LANDMARKS} 2")
+  check_array("truth", truth, f"N {NUM_LANDMARKS} 2", sizes=sizes)
+  size = np.sqrt(np.prod(np.ptp(truth, axis=1), axis=-1))
+  return (found - truth) / size[:, None, None]
 
 
 def _upright(points: Float[np.ndarray, "N 68 2"]) -> Float[np.ndarray, "N 2 2"]:

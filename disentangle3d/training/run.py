@@ -298,7 +298,7 @@ def load_start(
   if wide != model:
     expected, got = (
       export_lib.differing_fields(*pair)
-      for pair in ((model, wide), (loaded.model, model))
+      for pair in ((model, wide), (wide, model))
     )
     raise UserError(
       f"init_from: expected an export of a network with {expected}, got {got}"

@@ -9,6 +9,7 @@ from disentangle3d.training.export import load_network
 from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.types import UserError
 from experiments.pages.photo_report import build_page, photographs_of
+from experiments.sets.networks import check_crops
 
 
 def report_photographs(
@@ -38,12 +39,7 @@ def report_photographs(
         f"--network={name}: expected {model.num_vertices} vertices as the"
         f" dataset's 3DMM has, got {network.model.num_vertices}"
       )
-    if network.model.template != split.template:
-      raise UserError(
-        f"--network={name}: expected one that sees crops of the template"
-        f" {split.template!r}, as the dataset's are, got"
-        f" {network.model.template!r}"
-      )
+  check_crops(networks, dataset)
   name, workdir = list(paths.items())[-1]
   runs = {name: pathlib.Path(workdir)}
   output.parent.mkdir(parents=True, exist_ok=True)

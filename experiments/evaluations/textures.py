@@ -1,13 +1,12 @@
 """Features of texture to measure codes against, and to fuse them with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 import functools
 
 import numpy as np
 
 from data_prep.faces.dlib_recogniser import NAME, DlibRecogniser
-from data_prep.stages.flag_values import parse_all_named
-from disentangle3d.training.export import load_network
+from disentangle3d.training.export import Network
 from experiments.measures.codes import encode_trunk
 from experiments.measures.verification import TRUNK, Describe
 from experiments.sets.faces import Images
@@ -15,24 +14,21 @@ from experiments.sets.faces import Images
 _TURN = 100
 
 
-def read_textures(
-  trunks: Sequence[str], *, with_dlib: bool
+def textures_of(
+  trunks: Mapping[str, Network], *, with_dlib: bool
 ) -> dict[str, Describe]:
   """What gives the features, by the names that tables print.
 
   Args:
-    trunks: `--trunk=NAME=PATH` or `PATH` flags: networks whose trunks' own
-      features are taken.
+    trunks: Networks whose trunks' own features are taken, by name.
     with_dlib: Whether dlib's feature is.
 
   Raises:
-    UserError: A name or a path is empty, or a name comes twice.
-    UserFileNotFoundError: There is no export.
     UserModuleNotFoundError: dlib is asked for and not installed.
   """
   textures: dict[str, Describe] = {
-    f"{TRUNK}, {name}": functools.partial(encode_trunk, load_network(path))
-    for name, path in parse_all_named("trunk", trunks).items()
+    f"{TRUNK}, {name}": functools.partial(encode_trunk, network)
+    for name, network in trunks.items()
   }
   if with_dlib:
     textures[NAME] = functools.partial(_describe_in_turns, DlibRecogniser())

@@ -12,6 +12,7 @@ from disentangle3d.evaluation.landmark_scores import (
   cumulative_shares,
   errors_without_convention,
   intervals_by_yaw,
+  part_errors,
 )
 from disentangle3d.reporting.charts import Series, line_chart
 from disentangle3d.reporting.html_page import (
@@ -26,13 +27,6 @@ from disentangle3d.reporting.html_page import (
 from disentangle3d.reporting.pictures import contact_sheet, draw_landmarks
 from experiments.measures.located import LandmarkResults
 
-_PARTS = {
-  "jaw": slice(0, 17),
-  "brows": slice(17, 27),
-  "nose": slice(27, 36),
-  "eyes": slice(36, 48),
-  "mouth": slice(48, 68),
-}
 _WORST, _COLUMNS = 24, 8
 _CURVE_TO = 15.0
 
@@ -91,13 +85,10 @@ def landmark_table(results: LandmarkResults) -> Table:
 
 def parts_table(results: LandmarkResults) -> Table:
   """Mean errors of the parts of the face."""
-  size = np.sqrt(np.prod(np.ptp(results.set.points, axis=1), axis=-1))
   rows: list[Row] = []
   for name, landmarks in results.landmarks.items():
-    away = np.linalg.norm(landmarks - results.set.points, axis=-1)
-    away = 100 * away / size[:, None]
-    for part, places in _PARTS.items():
-      bins = by_yaw(away[:, places].mean(-1), results.set.yaw_deg)
+    for part, errors in part_errors(landmarks, results.set.points).items():
+      bins = by_yaw(errors, results.set.yaw_deg)
       rows.append((name, part, *(one.mean for one in bins)))
   return Table(
     ("", "", *_ranges()), rows, caption="The same, by parts of the face."

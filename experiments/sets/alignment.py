@@ -12,7 +12,7 @@ from data_prep.faces.location import (
   make_locator,
   rows_of_stage,
 )
-from data_prep.photos.crops import TEMPLATES
+from data_prep.photos.crops import TEMPLATES, template_in
 from data_prep.photos.photo_sets import Photo
 from data_prep.stages.about import read_settings
 from disentangle3d.crop_templates import SPHEREFACE, WHOLE_FACE
@@ -122,11 +122,10 @@ def aligned_folder(
 
 def _checked(aligned: pathlib.Path, template: str) -> pathlib.Path:
   """A folder of align_faces, if its crops are of the template."""
-  expected = TEMPLATES[template].title
-  found = read_settings(aligned).get("crop_template", expected)
-  if found != expected:
+  found = template_in(read_settings(aligned))
+  if found != template:
     raise UserError(
-      f"{aligned}: expected crops of the template {expected!r}, which the"
+      f"{aligned}: expected crops of the template {template!r}, which the"
       f" networks see, got {found!r}"
     )
   return aligned

@@ -1,6 +1,7 @@
 """What the evaluation binaries read: networks by name, a dataset's world."""
 
 from collections.abc import Mapping, Sequence
+import os
 
 from data_prep.stages.flag_values import parse_all_named
 from disentangle3d.crop_templates import SPHEREFACE
@@ -10,12 +11,13 @@ from disentangle3d.types import UserError
 
 
 def read_networks(
-  named: Sequence[str], *, datasets: Sequence[str] = ()
+  named: Sequence[str], *, flag: str = "network", datasets: Sequence[str] = ()
 ) -> dict[str, Network]:
   """The networks of `--network=NAME=PATH` or `PATH` flags, in their order.
 
   Args:
     named: The flags' values.
+    flag: The flags' name, for errors.
     datasets: Whose crops they are to see.
 
   Raises:
@@ -25,7 +27,7 @@ def read_networks(
   """
   networks = {
     name: load_network(path)
-    for name, path in parse_all_named("network", named).items()
+    for name, path in parse_all_named(flag, named).items()
   }
   template_of(networks)
   for dataset in datasets:
@@ -33,7 +35,9 @@ def read_networks(
   return networks
 
 
-def check_crops(networks: Mapping[str, Network], dataset: str) -> None:
+def check_crops(
+  networks: Mapping[str, Network], dataset: str | os.PathLike[str]
+) -> None:
   """Checks that a dataset has the crops that networks see.
 
   Raises:

@@ -6,7 +6,13 @@ import numpy as np
 from PIL import Image
 
 from data_prep.faces.alignment import align_faces
-from data_prep.photos.crops import ARCFACE, WHOLE_FACE, crop_matrix, warp_crop
+from data_prep.photos.crops import (
+  ARCFACE,
+  WHOLE_FACE,
+  crop_matrix,
+  template_in,
+  warp_crop,
+)
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.about import write_about
 from data_prep.stages.folder import Share
@@ -197,6 +203,15 @@ class AlignFacesTest(parameterized.TestCase):
     )
     about = (self.folder / "aligned" / "about.json").read_text()
     self.assertIn("all 68 landmarks, 112 x 96", about)
+
+  def test_a_stage_says_what_it_aligned_by(self):
+    for settings, expected in (
+      ({"crop_template": WHOLE_FACE.title}, "whole_face"),
+      ({"crop_template": ARCFACE.title}, "arcface"),
+      ({"write": "aligned", "template": "whole_face"}, "whole_face"),
+      ({"write": "aligned"}, "sphereface"),
+    ):
+      self.assertEqual(template_in(settings), expected)
 
   def test_shares_of_shards_and_what_is_done_is_kept(self):
     photo = np.random.default_rng(0).integers(0, 256, (112, 96, 3), np.uint8)

@@ -8,6 +8,7 @@ from disentangle3d.evaluation.landmark_scores import (
   errors_without_convention,
   intervals_by_yaw,
   normalised_errors,
+  part_errors,
 )
 from disentangle3d.types import LANDMARK_MIRROR
 
@@ -22,6 +23,17 @@ class LandmarkScoresTest(absltest.TestCase):
     np.testing.assert_allclose(normalised_errors(found, truth), [25, 0])
     found[1, 5] = NAN
     self.assertTrue(np.isnan(normalised_errors(found, truth)[1]))
+
+  def test_parts_of_the_face_make_the_whole(self):
+    rng = np.random.default_rng(0)
+    truth, found = rng.uniform(0, 90, (2, 5, 68, 2))
+    parts = part_errors(found, truth)
+    counts = {"jaw": 17, "brows": 10, "nose": 9, "eyes": 12, "mouth": 20}
+    self.assertEqual(list(parts), list(counts))
+    whole = sum(counts[part] * errors for part, errors in parts.items()) / 68
+    np.testing.assert_allclose(whole, normalised_errors(found, truth))
+    found[:, 36:48] = truth[:, 36:48]
+    self.assertEqual(part_errors(found, truth)["eyes"].max(), 0)
 
   def test_ranges_of_yaw_count_the_same_and_missing_ones_are_told(self):
     errors = np.array([2.0, 4.0, 12.0, NAN, 20.0, 1.0])

@@ -24,8 +24,8 @@ from disentangle3d.network.face_model import (
 )
 from disentangle3d.reporting.html_page import Grid, Table
 from disentangle3d.reporting.pictures import picture_png
-from disentangle3d.training.export import Network, save_network
-from experiments.evaluations.textures import read_textures
+from disentangle3d.training.export import Network, load_network, save_network
+from experiments.evaluations.textures import textures_of
 from experiments.measures.codes import encode_crops, encode_trunk
 from experiments.measures.verification import (
   TRUNK,
@@ -389,7 +389,9 @@ class TexturesTest(absltest.TestCase):
       random_morphable_model(),
       phase="test",
     )
-    self.textures = read_textures([f"it={folder / 'net'}"], with_dlib=False)
+    self.textures = textures_of(
+      {"it": load_network(folder / "net")}, with_dlib=False
+    )
 
   def test_a_trunks_feature_is_what_its_two_layers_see(self):
     (describe,) = self.textures.values()

@@ -144,7 +144,9 @@ class AlignmentTest(parameterized.TestCase):
     )
     given = PhotoSource("lfw", aligned=str(aligned), template="whole_face")
     self.assertEqual(aligned_folder(given, [], []), aligned)
-    with self.assertRaisesRegex(ValueError, "'SphereFace, 112 x 96', which"):
+    with self.assertRaisesRegex(
+      ValueError, "'sphereface', which .* got 'whole_face'"
+    ):
       aligned_folder(PhotoSource("lfw", aligned=str(aligned)), [], [])
     with self.assertRaisesRegex(ValueError, "--aligned_by: expected landmarks"):
       self._source(template="whole_face").check()
