@@ -18,8 +18,9 @@ from disentangle3d.types import NUM_LANDMARKS
 
 # A point farther from the surface stays with the landmark's vertex.
 _FARTHEST_MM = 10.0
-# How far from the vertex triangles are looked for.
-_REACH_MM = 25.0
+# How far from the vertex triangles are looked for, along the mesh's edges: over
+# the gap of closed lips the other lip is near, and goes another way.
+_REACH_MM = 20.0
 
 
 def anchored(
@@ -27,8 +28,9 @@ def anchored(
 ) -> LandmarkCalibration:
   """The points of a calibration, each from the nearest place on the mean face.
 
-  Only parts of the mesh that hang together with a landmark's own vertex are
-  looked at: a mouth's corner is not taken for a point of the teeth.
+  Only what is near a landmark's own vertex along the surface is looked at: a
+  mouth's corner is not taken for a point of the teeth, nor the lower lip for
+  the upper one that it touches.
 
   Args:
     model: With triangles and landmarks.
@@ -40,16 +42,17 @@ def anchored(
   plain = identity_calibration(model)
   mean = np.asarray(model.mean_shape, np.float64)
   triangles = np.asarray(model.triangles)
-  parts = _parts(triangles, len(mean))
+  edges = _edges(triangles, mean)
   corners = np.array(plain.triangle_vertices)
   weights = np.array(plain.weights)
   for landmark in range(NUM_LANDMARKS):
     vertex = corners[landmark, 0]
     if vertex < 0:
       continue
-    near = np.linalg.norm(mean - mean[vertex], axis=1) < _REACH_MM
-    near &= parts == parts[vertex]
-    patch = triangles[near[triangles].any(1)]
+    near = scipy.sparse.csgraph.dijkstra(
+      edges, directed=False, indices=vertex, limit=_REACH_MM
+    )
+    patch = triangles[np.isfinite(near)[triangles].any(1)]
     if not len(patch):
       continue
     found = closest_points(make_surface(mean, patch), points_mm[landmark][None])
@@ -67,10 +70,17 @@ def anchored(
   )
 
 
-def _parts(triangles: np.ndarray, count: int) -> np.ndarray:
-  """Which connected part of the mesh each vertex is of, `[V]`."""
-  edges = triangles[:, [0, 1, 1, 2]].reshape(-1, 2)
-  graph = scipy.sparse.coo_array(
-    (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)
+def _edges(
+  triangles: np.ndarray, vertices: np.ndarray
+) -> scipy.sparse.csr_array:
+  """Lengths of the mesh's edges, mm, `[V, V]`."""
+  a, b = np.unique(
+    np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0
+  ).T
+  # Of no length would be no edge.
+  lengths = np.maximum(
+    np.linalg.norm(vertices[a] - vertices[b], axis=1), 1e-6
   )
-  return scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
+  return scipy.sparse.csr_array(
+    (lengths, (a, b)), shape=(len(vertices), len(vertices))
+  )

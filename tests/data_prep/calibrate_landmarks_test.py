@@ -206,6 +206,48 @@ class AnchoredTest(absltest.TestCase):
       found.offset_mm, np.tile([0, 0, 40], (68, 1)), atol=1e-4
     )
 
+  def test_a_lip_is_not_taken_for_the_one_it_touches(self):
+    model = _closed_mouth()
+    # Where the lower lip is; the upper one is nearer, but for the way there.
+    points = np.array(model.mean_shape[model.landmark_vertices], np.float64)
+    points[66] += [0, 1.0, 0]
+    found = anchored(model, points)
+    upper = np.arange(len(model.mean_shape)) < len(model.mean_shape) // 2
+    self.assertFalse(upper[found.triangle_vertices[66]].any())
+    self.assertTrue(upper[found.triangle_vertices[62]].all())
+    np.testing.assert_allclose(found.offset_mm[66], [0, 1, 0], atol=1e-4)
+
+
+def _closed_mouth() -> MorphableModel:
+  """Two sheets whose edges touch along a slit and are one beyond its ends."""
+  x = np.arange(-60, 61, 5.0)
+  rows = [np.arange(40, -1, -5.0), np.arange(0, -41, -5.0)]
+  mean = np.concatenate(
+    [np.stack([*np.meshgrid(x, y)], -1).reshape(-1, 2) for y in rows]
+  )
+  mean = np.concatenate([mean, 0 * mean[:, :1]], 1)
+  place = np.arange(len(mean)).reshape(2, 9, len(x))
+  # Corners of the mouth at 25 mm: beyond, the lower sheet begins at the upper.
+  place[1, 0] = np.where(np.abs(x) >= 25, place[0, -1], place[1, 0])
+  a, b, c, d = (
+    part.ravel()
+    for part in (
+      *(place[:, :-1, :-1], place[:, :-1, 1:]),
+      *(place[:, 1:, :-1], place[:, 1:, 1:]),
+    )
+  )
+  marks = np.full(68, -1, np.int32)
+  marks[[62, 66]] = place[0, -1, 12], place[1, 0, 12]
+  return MorphableModel(
+    mean_shape=mean.astype(np.float32),
+    identity_basis=np.zeros((len(mean), 3, 1), np.float32),
+    expression_basis=np.zeros((len(mean), 3, 1), np.float32),
+    triangles=np.concatenate(
+      [np.stack([a, c, b], 1), np.stack([b, c, d], 1)]
+    ).astype(np.int32),
+    landmark_vertices=marks,
+  )
+
 
 if __name__ == "__main__":
   absltest.main()
