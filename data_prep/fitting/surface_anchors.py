@@ -78,9 +78,7 @@ def _edges(
     np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0
   ).T
   # Of no length would be no edge.
-  lengths = np.maximum(
-    np.linalg.norm(vertices[a] - vertices[b], axis=1), 1e-6
-  )
+  lengths = np.maximum(np.linalg.norm(vertices[a] - vertices[b], axis=1), 1e-6)
   return scipy.sparse.csr_array(
     (lengths, (a, b)), shape=(len(vertices), len(vertices))
   )

@@ -13,8 +13,9 @@ import numpy as np
 from disentangle3d.faces.head_closure import borders
 from disentangle3d.faces.morphable_model import MorphableModel
 
-# Share of the border's distance to the middle in each ring.
-_RINGS = (0.66, 0.33, 0.0)
+# Share of the border's distance to the middle in each ring; a mouth's lips end
+# sharply before teeth.
+_EYE_RINGS, _MOUTH_RINGS = (0.66, 0.33, 0.0), (0.92, 0.7, 0.45, 0.2, 0.0)
 # How far the middle stands before (eyes) or behind the plane of the border.
 _EYE_MM, _MOUTH_MM = 2.5, -6.0
 
@@ -66,7 +67,7 @@ def find_cavities(model: MorphableModel) -> Cavities:
     height = mean[loop, 1].mean()
     mouth = float(abs(height - lips) < abs(height - eyes))
     ring = loop
-    for share in _RINGS:
+    for share in _MOUTH_RINGS if mouth else _EYE_RINGS:
       inner = first + np.arange(len(loop))
       triangles.append(_band(ring, inner))
       deep = (1 - share**2) * (_MOUTH_MM if mouth else _EYE_MM)

@@ -201,8 +201,7 @@ def _lit(
   rotation: Array,
 ) -> Array:
   """Colours of one head's vertices under the photo's light."""
-  count = world.model.num_vertices
-  colors = wardrobe.dressed_colors(dress, world.closure, count)
+  colors = wardrobe.dressed_colors(worn, dress, world.closure, points)
   normals = normals_of(points, worn.triangles)
   return snapshots.lit_colors(
     shot, points @ rotation.T, normals @ rotation.T, colors

@@ -30,6 +30,9 @@ _SHARPNESS = 4.0
 _WHOLE, _PROCEDURAL = 0.25, 0.03
 # How far down from the top of a mesh its scalp reaches.
 _SCALP_MM = 16.0
+# The upper teeth end so far below closed lips, and fade in the mouth's corners.
+_TEETH_BELOW_LIPS_MM, _TEETH_TO_SIDES_MM = 2.0, (17.0, 23.0)
+_TEETH = (0.62, 0.57, 0.49)
 
 
 @flax.struct.dataclass
@@ -45,7 +48,8 @@ class Wardrobe:
     cavities: What closes the mesh.
     triangles: Of the mesh's V vertices, hair and neck, then cavities,
       `[F4, 3]` int32.
-    teeth: Opacity of the upper teeth in an open mouth, `[C]`.
+    subnasale: The vertex below the nose, which smiles move least, `[]` int32.
+    teeth_mm: From it down to the upper teeth's edge, `[]`.
     backdrops: Linear RGB, `[M, h, w, 3]`.
     smiles: Expression coefficients, `[S, E]`.
   """
@@ -56,7 +60,8 @@ class Wardrobe:
   scalp: Float[Array, "VC"]
   cavities: Cavities
   triangles: Int[Array, "F4 3"]
-  teeth: Float[Array, "C"]
+  subnasale: Int[Array, ""]
+  teeth_mm: Float[Array, ""]
   backdrops: Float[Array, "M h w 3"]
   smiles: Float[Array, "S E"]
 
@@ -109,6 +114,8 @@ def make_wardrobe(
       f"skins.smiles: expected {model.expression_dim} expression coefficients"
       f" or more, as {model.name!r} has, got {skins.smiles.shape[1]}"
     )
+  below_nose, upper_lip = np.asarray(model.landmark_vertices)[[33, 62]]
+  lip_mm = points[below_nose, 1] - points[upper_lip, 1]
   depth = points[:, 1].max() - points[:, 1]
   scalp = np.clip((_SCALP_MM - depth) / 5, 0, 1)
   return Wardrobe(
@@ -123,7 +130,8 @@ def make_wardrobe(
     scalp=jnp.asarray(scalp / scalp.sum(), jnp.float32),
     cavities=cavities,
     triangles=_renumbered(closure, cavities, model.num_vertices),
-    teeth=_teeth(cavities, points),
+    subnasale=jnp.asarray(below_nose, jnp.int32),
+    teeth_mm=jnp.asarray(lip_mm + _TEETH_BELOW_LIPS_MM, jnp.float32),
     backdrops=jnp.asarray(
       (np.asarray(skins.backdrops) / np.float32(255)) ** GAMMA
     ),
@@ -181,13 +189,29 @@ def dressed_points(
 
 
 def dressed_colors(
-  dressed: Dress, closure: HeadClosure, num_vertices: int
+  wardrobe: Wardrobe,
+  dressed: Dress,
+  closure: HeadClosure,
+  points: Float[Array, "V3 3"],
 ) -> Float[Array, "V3 3"]:
-  """Colours of the vertices of `dressed_points`."""
+  """Colours of one face's `dressed_points`, teeth where its mouth is open."""
   hair = closure.hair.reshape(-1)[:, None]
   rings = hair * dressed.hair[None] + (1 - hair) * 0.8 * dressed.skin[None]
-  face, cavities = dressed.face[:num_vertices], dressed.face[num_vertices:]
-  return jnp.concatenate([face, rings, cavities])
+  inner = wardrobe.cavities.num_vertices
+  face, cavities = dressed.face[:-inner], dressed.face[-inner:]
+  teeth = _teeth(wardrobe, points)[:, None]
+  white = jnp.asarray([_TEETH], jnp.float32)
+  return jnp.concatenate([face, rings, cavities + teeth * (white - cavities)])
+
+
+def _teeth(wardrobe: Wardrobe, points: Float[Array, "V3 3"]) -> Array:
+  """Opacity of the upper teeth, which stand still in the skull, `[C]`."""
+  nose = points[wardrobe.subnasale]
+  place = points[-wardrobe.cavities.num_vertices :] - nose[None]
+  low, high = _TEETH_TO_SIDES_MM
+  above = jnp.clip(0.5 + place[:, 1] + wardrobe.teeth_mm, 0, 1)
+  between = jnp.clip((high - jnp.abs(place[:, 0])) / (high - low), 0, 1)
+  return above * between * wardrobe.cavities.mouth
 
 
 def _touched_up(
@@ -207,10 +231,8 @@ def _touched_up(
   skin = skin + beard * (palette.layers[number][None] - skin)
   cavity = face[count:]
   dark = jnp.asarray([[0.08, 0.025, 0.02]], jnp.float32)
-  white = jnp.asarray([[0.55, 0.5, 0.42]], jnp.float32)
-  inside = dark + wardrobe.teeth[:, None] * (white - dark)
   mouth = wardrobe.cavities.mouth[:, None]
-  return jnp.concatenate([skin, cavity + mouth * (inside - cavity)])
+  return jnp.concatenate([skin, cavity + mouth * (dark - cavity)])
 
 
 def _procedural(
@@ -227,18 +249,6 @@ def _procedural(
   mouth = wardrobe.cavities.mouth[:, None]
   dark = palette.layers[appearance.layer("mouth")][None]
   return jnp.concatenate([skin, eye + mouth * (dark - eye)])
-
-
-def _teeth(cavities: Cavities, points: np.ndarray) -> Array:
-  """Behind the upper lip, from near its edge to near the mouth's middle."""
-  border = points[np.asarray(cavities.border)]
-  middle = (np.asarray(cavities.middle) @ points[: cavities.middle.shape[1]])[
-    np.asarray(cavities.hole)
-  ]
-  above = border[:, 1] > middle[:, 1]
-  share = np.asarray(cavities.share)
-  between = (share > 0.2) & (share < 0.9)
-  return jnp.asarray(above & between, jnp.float32) * cavities.mouth
 
 
 def _renumbered(

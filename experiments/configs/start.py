@@ -6,7 +6,8 @@ nothing that is not free. Adam; flips, and a pixel's play of the alignment.
 ArcFace's head: of real people held out it recognises more than a softmax.
 The world: python -m data_prep.render_synthetic --morphable_model=ict.npz \
   --skins=auto --landmark_calibration=auto --labels=true --people=6000 \
-  --photos_per_person=10 --heldout_people=100 --seed=1 --output=set
+  --photos_per_person=10 --heldout_people=100 --seed=1 \
+  --template=whole_face --output=set
 Command: python -m experiments.train --config=start \
   --workdir=<folder> --config.examples.path=set
 Time: under an hour on 2 cores, rendering aside. Accuracy: docs/network.md.
@@ -16,6 +17,7 @@ For the package: python -m experiments.ship_network --network=<folder> \
 
 from ml_collections import ConfigDict
 
+from disentangle3d.crop_templates import WHOLE_FACE
 from experiments.configs import default, demo, photographs
 
 BATCH_SIZE = 64
@@ -30,6 +32,7 @@ def get_config() -> ConfigDict:
   sizes = photographs.get_config().model
   for name in ("identity_dim", "residual_dim", "num_vertices"):
     config.model[name] = sizes[name]
+  config.model.template = WHOLE_FACE
   config.augmentation.flip = 0.5
   config.augmentation.translation_px = 1
   config.identity_head.kind = "arcface"

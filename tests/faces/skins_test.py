@@ -10,7 +10,7 @@ import numpy as np
 
 from disentangle3d.faces import appearance, wardrobe
 from disentangle3d.faces.cavities import cavity_points, find_cavities
-from disentangle3d.faces.head_closure import borders, head_closure
+from disentangle3d.faces.head_closure import borders, close_head, head_closure
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.skins import load_skins, save_skins, skins_for
 from disentangle3d.types import UserError
@@ -57,7 +57,8 @@ class CavitiesTest(absltest.TestCase):
 
   def test_two_eyes_and_a_mouth(self):
     per_hole = [
-      float(CAVITIES.mouth[CAVITIES.hole == hole].mean()) for hole in range(3)
+      np.unique(CAVITIES.mouth[CAVITIES.hole == hole]).item()
+      for hole in range(3)
     ]
     self.assertCountEqual(per_hole, [0.0, 0.0, 1.0])
 
@@ -95,7 +96,7 @@ class SkinFileTest(absltest.TestCase):
   def test_the_shipped_skins_are_for_ict_facekit(self):
     ict = dataclasses.replace(MODEL, name="ICT-FaceKit, full face")
     skins = skins_for(ict, "auto")
-    self.assertEqual(skins.albedo.shape, (102, 9_883, 3))
+    self.assertEqual(skins.albedo.shape, (102, 10_031, 3))
     self.assertIn("CC-BY 4.0", skins.licence)
     self.assertIn("London Set", skins.source)
 
@@ -138,12 +139,34 @@ class DressTest(absltest.TestCase):
     )
     self.assertTrue((np.diff(face[:, 0].sum(-1)) > 0).all())
 
-  def test_the_mouth_is_dark_but_for_teeth(self):
-    dress = self.dresses(jnp.zeros((1, wardrobe.SKIN_DRAWS)))
-    inside = np.asarray(dress.face)[0, 1_500:][np.asarray(CAVITIES.mouth) > 0]
-    teeth = np.asarray(self.worn.teeth)[np.asarray(CAVITIES.mouth) > 0] > 0
-    self.assertBetween(teeth.mean(), 0.1, 0.6)
-    self.assertGreater(inside[teeth].min(), inside[~teeth].max())
+  def test_the_upper_teeth_stay_where_they_are_in_an_opening_mouth(self):
+    closure = head_closure(HOLED)
+    dress = jax.tree.map(
+      lambda leaf: leaf[0], self.dresses(jnp.zeros((1, wardrobe.SKIN_DRAWS)))
+    )
+    mean = np.asarray(HOLED.mean_shape)
+    mouth = np.asarray(CAVITIES.mouth) > 0
+    lips = np.unique(np.asarray(CAVITIES.border)[mouth])
+    middle = mean[lips, 1].mean()
+    lower = lips[mean[lips, 1] < middle]
+    edge = mean[HOLED.landmark_vertices[33], 1] - float(self.worn.teeth_mm)
+    for drop_mm in (0, 12, 24):
+      shape = np.array(mean)
+      shape[lower, 1] -= drop_mm
+      batch = jnp.asarray(shape)[None]
+      head = close_head(closure, batch, jnp.full((1,), 15.0))
+      points = wardrobe.dressed_points(self.worn, batch, head)[0]
+      colors = wardrobe.dressed_colors(self.worn, dress, closure, points)
+      inside = np.asarray(points)[-len(mouth) :][mouth]
+      bright = np.asarray(colors)[-len(mouth) :][mouth].min(-1) > 0.4
+      front = np.abs(inside[:, 0]) < 15
+      np.testing.assert_array_equal(
+        bright[front & (inside[:, 1] > edge + 0.5)], True
+      )
+      np.testing.assert_array_equal(bright[inside[:, 1] < edge - 0.5], False)
+      with self.subTest(drop_mm=drop_mm):
+        self.assertEqual(bright.all(), False)
+        self.assertTrue(bright.any() or not drop_mm)
 
   def test_another_mesh_is_refused(self):
     fewer = SKINS.replace(albedo=SKINS.albedo[:, :-1])
