@@ -45,6 +45,7 @@ from experiments.benchmarks.machine import (
   matrix_peak,
 )
 from experiments.benchmarks.results import define_figures_output, publish
+from experiments.sets.networks import check_crops
 
 
 def define_flags() -> None:
@@ -82,6 +83,8 @@ def _networks() -> dict[str, tuple[Any, FaceModel]]:
   values = flags.FLAGS
   if values.network:
     network = load_network(values.network)
+    if values.dataset:
+      check_crops({network.model.trunk: network}, values.dataset)
     return {network.model.trunk: (network.params, network.model)}
   unknown = sorted(set(values.trunks) - set(TRUNKS))
   if unknown or not values.trunks:
