@@ -1,6 +1,6 @@
 """A set of synthetic photos for a locator, in `.npz` shards, and its reader."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import dataclasses
 import pathlib
 
@@ -16,7 +16,10 @@ from disentangle3d.faces.landmark_photos import (
   LandmarkPhotos,
   render_landmark_photos,
 )
-from disentangle3d.faces.morphable_model import load_morphable_model
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  load_morphable_model,
+)
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.skins import skins_for
 from disentangle3d.faces.synthetic_world import SyntheticWorld, synthetic_world
@@ -110,15 +113,13 @@ def render_set(
     UserError: `output` holds something else, or was begun with other settings.
   """
   world = landmark_world(settings)
-  file = settings.morphable_model
-  inputs = [] if file is None else [sha256_of(pathlib.Path(file)).encode()]
   with open_stage(
     output,
     STAGE,
     num_shards=-(-settings.num_photos // PHOTOS_PER_SHARD),
     settings=dataclasses.asdict(settings),
     licences=licences_of(world.model),
-    inputs=digest(inputs),
+    inputs=digest(_inputs(settings, world.model)),
     manifest_suffix=".npz",
     share=share,
   ) as stage:
@@ -168,3 +169,14 @@ def read_landmark_photos(
     LandmarkPhotos(**{name: shard[name] for name in _FIELDS})
     for shard in shards
   ]
+
+
+def _inputs(
+  settings: LandmarkPhotoSet, model: MorphableModel
+) -> Iterator[bytes]:
+  """What photos are made of besides the settings: model, points and skins."""
+  if settings.morphable_model is not None:
+    yield sha256_of(pathlib.Path(settings.morphable_model)).encode()
+  skins = skins_for(model, settings.skins)
+  for leaf in jax.tree.leaves((model.landmark_calibration, skins)):
+    yield np.asarray(leaf).tobytes()

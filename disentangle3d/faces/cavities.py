@@ -9,6 +9,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
+import scipy
 
 from disentangle3d.faces.head_closure import borders
 from disentangle3d.faces.morphable_model import MorphableModel
@@ -18,6 +19,8 @@ from disentangle3d.faces.morphable_model import MorphableModel
 _EYE_RINGS, _MOUTH_RINGS = (0.66, 0.33, 0.0), (0.92, 0.7, 0.45, 0.2, 0.0)
 # How far the middle stands before (eyes) or behind the plane of the border.
 _EYE_MM, _MOUTH_MM = 2.5, -6.0
+# What `open_mouth` does to the middle of the lower lip.
+_OPENED_MM = 12.0
 
 
 @flax.struct.dataclass
@@ -100,6 +103,38 @@ def cavity_points(
   middle = jnp.einsum("hv,bvc->bhc", cavities.middle, shape)[:, cavities.hole]
   points = middle + cavities.share[None, :, None] * (border - middle)
   return points.at[..., 2].add(cavities.forward_mm[None])
+
+
+def open_mouth(
+  model: MorphableModel, cavities: Cavities
+) -> Float[np.ndarray, "V 3"]:
+  """The mean face with its lower lip let down, on the host; no expression.
+
+  Between the lips, which are fixed, and the mesh's outer border, which stays,
+  vertices go by the mean of their neighbours.
+  """
+  mean = np.asarray(model.mean_shape, np.float64)
+  rows = np.unique(np.asarray(cavities.border)[np.asarray(cavities.mouth) > 0])
+  if not len(rows):
+    return mean
+  lips = mean[rows] - mean[rows].mean(0)
+  drop = np.zeros(len(mean))
+  drop[rows] = np.where(
+    lips[:, 1] < 0, 1 - (lips[:, 0] / np.abs(lips[:, 0]).max()) ** 2, 0
+  )
+  outer = borders(np.asarray(model.triangles), mean)[0]
+  free = np.setdiff1d(np.arange(len(mean)), np.concatenate([rows, outer]))
+  edges = np.asarray(model.triangles)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+  graph = scipy.sparse.csr_array(
+    (np.ones(len(edges)), tuple(edges.T)), shape=(len(mean), len(mean))
+  )
+  # What hangs together with nothing fixed stays where it is.
+  springs = scipy.sparse.csgraph.laplacian(graph + graph.T).tocsc()
+  springs = springs + 1e-6 * scipy.sparse.eye_array(len(mean), format="csc")
+  drop[free] = scipy.sparse.linalg.spsolve(
+    springs[free][:, free], -springs[free] @ drop
+  )
+  return mean - _OPENED_MM * drop[:, None] * [[0, 1, 0]]
 
 
 def _band(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

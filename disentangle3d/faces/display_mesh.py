@@ -9,6 +9,7 @@ import dataclasses
 import jax
 from jaxtyping import Float, Int
 import numpy as np
+import scipy
 
 from disentangle3d.faces.cavities import Cavities, cavity_points, find_cavities
 from disentangle3d.faces.morphable_model import MorphableModel
@@ -22,6 +23,8 @@ _JAW = (_CHIN, 3, 13)
 _REACH, _BELOW = 1.42, 0.12
 # How far from an eye's middle its lids go, in its width.
 _LIDS = 0.6
+# How far from a mouth's hole the insides of its lips go.
+_LIPS_MM = 8.0
 
 
 # Op by op each takes a program.
@@ -39,7 +42,8 @@ class DisplayMesh:
     triangles: `[F2, 3]`.
     cavities: The holes that are closed.
     around: The vertices of each hole's surroundings, `[V]` each: of an eye its
-      lids, which are turned inwards but seen all the same.
+      lids, of a mouth its lips' insides, which are turned inwards but seen all
+      the same.
     edges: Edges that are cut, `[E, 2]`.
     cuts: Where, from 0 to 1 along each, `[E]`.
   """
@@ -116,14 +120,16 @@ def _above_jaw(
 def _surroundings(
   cavities: Cavities, mean: np.ndarray
 ) -> Iterator[Int[np.ndarray, "A"]]:
-  """Of an eye all that is near its middle, of a mouth its border."""
+  """Of an eye all that is near its middle, of a mouth that is near its border."""
   holes, border = np.asarray(cavities.hole), np.asarray(cavities.border)
   for hole in range(len(cavities.middle)):
     rows = np.unique(border[holes == hole])
-    if not np.asarray(cavities.mouth)[holes == hole].any():
+    if np.asarray(cavities.mouth)[holes == hole].any():
+      away, reach = scipy.spatial.KDTree(mean[rows]).query(mean)[0], _LIPS_MM
+    else:
       away = np.linalg.norm(mean - mean[rows].mean(0)[None], axis=1)
-      rows = np.flatnonzero(away < _LIDS * np.ptp(mean[rows, 0]))
-    yield rows
+      reach = _LIDS * np.ptp(mean[rows, 0])
+    yield np.flatnonzero(away < reach)
 
 
 def clip_triangles(

@@ -197,8 +197,8 @@ def dressed_colors(
   """Colours of one face's `dressed_points`, teeth where its mouth is open."""
   hair = closure.hair.reshape(-1)[:, None]
   rings = hair * dressed.hair[None] + (1 - hair) * 0.8 * dressed.skin[None]
-  inner = wardrobe.cavities.num_vertices
-  face, cavities = dressed.face[:-inner], dressed.face[-inner:]
+  count = dressed.face.shape[0] - wardrobe.cavities.num_vertices
+  face, cavities = dressed.face[:count], dressed.face[count:]
   teeth = _teeth(wardrobe, points)[:, None]
   white = jnp.asarray([_TEETH], jnp.float32)
   return jnp.concatenate([face, rings, cavities + teeth * (white - cavities)])
@@ -207,7 +207,8 @@ def dressed_colors(
 def _teeth(wardrobe: Wardrobe, points: Float[Array, "V3 3"]) -> Array:
   """Opacity of the upper teeth, which stand still in the skull, `[C]`."""
   nose = points[wardrobe.subnasale]
-  place = points[-wardrobe.cavities.num_vertices :] - nose[None]
+  first = points.shape[0] - wardrobe.cavities.num_vertices
+  place = points[first:] - nose[None]
   low, high = _TEETH_TO_SIDES_MM
   above = jnp.clip(0.5 + place[:, 1] + wardrobe.teeth_mm, 0, 1)
   between = jnp.clip((high - jnp.abs(place[:, 0])) / (high - low), 0, 1)

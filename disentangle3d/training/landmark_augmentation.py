@@ -91,7 +91,7 @@ def training_crop(
   Returns:
     The crop.
   """
-  keys = jax.random.split(key, 8)
+  keys = jax.random.split(key, 9)
   matrix = _crop_from_photo(jitter, keys[0])
   photo = _sample(example.image, matrix)
   texture = _sample(other[..., :3], _texture_matrix(keys[1]))
@@ -105,7 +105,7 @@ def training_crop(
   image = _relight(image, keys[5])
   image = _degrade(image, keys[6])
   image = _cut_off(image, keys[7])
-  mirrored = jax.random.bernoulli(keys[3], 0.5)
+  mirrored = jax.random.bernoulli(keys[8], 0.5)
   crop = _crop(example, matrix).replace(image=_mapped(image))
   return jax.tree.map(
     lambda a, b: jnp.where(mirrored, b, a), crop, mirror(crop)

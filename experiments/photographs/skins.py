@@ -9,6 +9,7 @@ import scipy
 
 from data_prep.photos.resizing import resize_by
 from data_prep.photos.sampling import fill_smoothly, sample_photo
+from disentangle3d.faces.cavities import open_mouth
 from disentangle3d.faces.display_mesh import DisplayMesh, display_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.unwrapping import draw_triangles, unwrap
@@ -44,18 +45,18 @@ class Layout:
 
 
 def skin_layout(model: MorphableModel) -> Layout:
-  """The layout for a model's mean shape."""
+  """The layout for a model's mean shape, its mouth open: teeth need a place."""
   mesh = display_mesh(model)
-  mean = mesh.vertices(np.asarray(model.mean_shape))
-  places = unwrap(mean, mesh.triangles)
-  depth = np.linalg.norm(mean[:, ::2], axis=1)
+  face = mesh.vertices(open_mouth(model, mesh.cavities).astype(np.float32))
+  places = unwrap(face, mesh.triangles)
+  depth = np.linalg.norm(face[:, ::2], axis=1)
   points = np.concatenate([places * SKIN_PX - 0.5, depth[:, None]], 1)
   pixels = draw_triangles(points, mesh.triangles, SKIN_PX, SKIN_PX)
   return Layout(
     mesh,
     places.astype(np.float32),
     pixels.covered,
-    pixels.matrix(mesh.triangles, len(mean)),
+    pixels.matrix(mesh.triangles, len(face)),
   )
 
 

@@ -19,6 +19,7 @@ from data_prep.datasets.landmark_photo_set import (
   render_set,
 )
 from data_prep.faces.locators import LocatedFace, NoFaceError
+from disentangle3d.faces.landmark_calibration import save_landmark_calibration
 from disentangle3d.faces.morphable_model import save_morphable_model
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.landmark_files import load_landmark_params
@@ -28,6 +29,7 @@ from experiments.pages.landmarks import convention_table, parts_table
 from experiments.sets.landmark_sets import aflw2000_set, synthetic_set
 from experiments.training.locator import EXPORT, LocatorSettings, train_locator
 from tests.data_prep.pictures import write_aflw2000
+from tests.fixtures import random_calibration
 
 PHOTOS = 24
 
@@ -84,6 +86,30 @@ class LandmarkPhotoSetTest(absltest.TestCase):
         render_set(FOLDER, other)
     with self.assertRaisesRegex(ValueError, "expected shards of"):
       read_landmark_photos(FOLDER.parent)
+
+  def test_a_set_begun_with_other_points_is_refused(self):
+    model = landmark_world(SETTINGS).model
+    folder = pathlib.Path(self.create_tempdir())
+    settings = dataclasses.replace(
+      SETTINGS, landmark_calibration=str(folder / "points.npz")
+    )
+    calibration = random_calibration(model)
+    save_landmark_calibration(folder / "points.npz", calibration)
+    photos = [read_landmark_photos(FOLDER)[0], InterruptedError]
+    self.enter_context(
+      mock.patch.object(landmark_photo_set, "PHOTOS_PER_SHARD", 8)
+    )
+    self.enter_context(
+      mock.patch.object(
+        landmark_photo_set, "landmark_photos_of", side_effect=photos
+      )
+    )
+    with self.assertRaises(InterruptedError):
+      render_set(folder / "set", settings)
+    moved = calibration.replace(offset_mm=np.asarray(calibration.offset_mm) + 1)
+    save_landmark_calibration(folder / "points.npz", moved)
+    with self.assertRaisesRegex(ValueError, "input"):
+      render_set(folder / "set", settings)
 
 
 class TrainLocatorTest(absltest.TestCase):

@@ -7,9 +7,14 @@ from absl.testing import absltest
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 
 from disentangle3d.faces import appearance, wardrobe
-from disentangle3d.faces.cavities import cavity_points, find_cavities
+from disentangle3d.faces.cavities import (
+  cavity_points,
+  find_cavities,
+  open_mouth,
+)
 from disentangle3d.faces.head_closure import borders, close_head, head_closure
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.faces.skins import load_skins, save_skins, skins_for
@@ -53,6 +58,25 @@ class CavitiesTest(absltest.TestCase):
       moved - cavity_points(CAVITIES, shape),
       np.broadcast_to([3, -2, 5], moved.shape),
       atol=1e-4,
+    )
+
+  def test_an_opened_mouth_lets_the_lower_lip_down(self):
+    mean = np.asarray(HOLED.mean_shape)
+    moved = open_mouth(HOLED, CAVITIES) - mean
+    np.testing.assert_array_equal(moved[:, [0, 2]], 0)
+    lips = np.unique(CAVITIES.border[CAVITIES.mouth > 0])
+    lower = mean[lips, 1] < mean[lips, 1].mean()
+    np.testing.assert_array_equal(moved[lips[~lower]], 0)
+    self.assertAlmostEqual(moved[lips[lower], 1].min(), -12, delta=0.2)
+    outer = borders(np.asarray(HOLED.triangles), mean)[0]
+    np.testing.assert_array_equal(moved[outer], 0)
+    self.assertTrue((moved[:, 1] <= 1e-6).all())
+    self.assertTrue((moved[:, 1] >= -12).all())
+    # The mean is symmetric, its triangles nearly.
+    _, pairs = scipy.spatial.KDTree(mean).query(mean * [-1, 1, 1])
+    np.testing.assert_allclose(moved[pairs], moved, atol=0.5)
+    np.testing.assert_array_equal(
+      open_mouth(MODEL, find_cavities(MODEL)), MODEL.mean_shape
     )
 
   def test_two_eyes_and_a_mouth(self):
@@ -167,6 +191,22 @@ class DressTest(absltest.TestCase):
       with self.subTest(drop_mm=drop_mm):
         self.assertEqual(bright.all(), False)
         self.assertTrue(bright.any() or not drop_mm)
+
+  def test_a_mesh_without_holes_is_dressed(self):
+    closure = head_closure(MODEL)
+    canvas = appearance.make_canvas(MODEL)
+    worn = wardrobe.make_wardrobe(
+      MODEL, closure, canvas, plain_skins(MODEL), seed=0
+    )
+    self.assertEqual(worn.cavities.num_vertices, 0)
+    normal = jnp.zeros((wardrobe.SKIN_DRAWS,))
+    dress = wardrobe.dress(worn, canvas, self.palette, normal)
+    batch = jnp.asarray(MODEL.mean_shape)[None]
+    head = close_head(closure, batch, jnp.full((1,), 15.0))
+    points = wardrobe.dressed_points(worn, batch, head)[0]
+    colors = wardrobe.dressed_colors(worn, dress, closure, points)
+    self.assertEqual(colors.shape, points.shape)
+    np.testing.assert_array_equal(colors[: len(dress.face)], dress.face)
 
   def test_another_mesh_is_refused(self):
     fewer = SKINS.replace(albedo=SKINS.albedo[:, :-1])

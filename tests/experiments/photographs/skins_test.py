@@ -3,6 +3,7 @@
 from absl.testing import absltest
 import numpy as np
 
+from disentangle3d.faces.cavities import find_cavities
 from disentangle3d.faces.morphable_model import without_modes
 from disentangle3d.faces.procedural import procedural_face_model
 from experiments.photographs.skins import (
@@ -11,6 +12,7 @@ from experiments.photographs.skins import (
   skin_layout,
   turned_views,
 )
+from tests.faces.skinned import with_holes
 
 
 class SkinsTest(absltest.TestCase):
@@ -67,6 +69,32 @@ class SkinsTest(absltest.TestCase):
         self.photo, self.points + 900, np.ones(len(self.points)), self.layout
       )
     )
+
+  def test_closed_lips_leave_teeth_a_place(self):
+    holed = with_holes(
+      procedural_face_model(
+        num_vertices=1_500, identity_dim=1, expression_dim=1
+      )
+    )
+    cavities = find_cavities(holed)
+    lips = np.unique(cavities.border[cavities.mouth > 0])
+    mean = np.array(holed.mean_shape)
+    middle = mean[lips, 1].mean()
+    lower = lips[mean[lips, 1] < middle]
+    mean[lips, 1] = middle + 0.05 * (mean[lips, 1] - middle)
+    layout = skin_layout(holed.replace(mean_shape=mean))
+    smile = np.array(mean)
+    smile[lower, 1] -= 10
+    vertices = layout.mesh.vertices(smile)
+    points = [125, 125] + vertices[:, :2] * [1, -1]
+    skin = photo_skin(self.photo, points, np.ones(len(points)), layout)
+    # Near its corners a mouth is too low for a texel.
+    inside = (cavities.mouth > 0) & (cavities.share < 0.8)
+    inside &= np.abs(mean[cavities.border, 0]) < 12
+    rows = 1_500 + np.flatnonzero(inside)
+    place = np.round(layout.places[rows] * SKIN_PX - 0.5).astype(int)
+    colors = skin[place[:, 1], place[:, 0]].astype(int)
+    np.testing.assert_allclose(colors[:, :2], points[rows], atol=2.5)
 
   def test_views_show_the_skin_on_white(self):
     skin = np.full((SKIN_PX, SKIN_PX, 3), (200, 100, 50), np.uint8)
