@@ -120,7 +120,7 @@ def _above_jaw(
 def _surroundings(
   cavities: Cavities, mean: np.ndarray
 ) -> Iterator[Int[np.ndarray, "A"]]:
-  """Of an eye all that is near its middle, of a mouth that is near its border."""
+  """Vertices near the middle of an eye, near the border of a mouth."""
   holes, border = np.asarray(cavities.hole), np.asarray(cavities.border)
   for hole in range(len(cavities.middle)):
     rows = np.unique(border[holes == hole])
