@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 
 from disentangle3d.faces.cavities import Cavities, cavity_points, find_cavities
+from disentangle3d.faces.mesh_edges import mesh_laplacian
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   landmark_points,
@@ -66,12 +67,7 @@ class SkinMesh:
     self.least_facing = np.interp(
       rest[:, 1], _HAIR_MM, (_LEAST_FACING, _LEAST_FACING_HAIR)
     )
-    edges = self.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    count = len(rest)
-    adjacent = scipy.sparse.coo_array(
-      (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)
-    ).tocsr()
-    self.laplacian = scipy.sparse.csgraph.laplacian(adjacent + adjacent.T)
+    self.laplacian = mesh_laplacian(self.triangles, len(rest))
 
   def points(
     self, shape: Float[Array | np.ndarray, "B V 3"]

@@ -10,6 +10,7 @@ from disentangle3d.evaluation.surfaces import (
   make_surface,
 )
 from disentangle3d.faces.landmark_calibration import LandmarkCalibration
+from disentangle3d.faces.mesh_edges import edge_lengths, mesh_edges
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   identity_calibration,
@@ -42,7 +43,7 @@ def anchored(
   plain = identity_calibration(model)
   mean = np.asarray(model.mean_shape, np.float64)
   triangles = np.asarray(model.triangles)
-  edges = _edges(triangles, mean)
+  graph = _edge_graph(triangles, mean)
   corners = np.array(plain.triangle_vertices)
   weights = np.array(plain.weights)
   for landmark in range(NUM_LANDMARKS):
@@ -50,7 +51,7 @@ def anchored(
     if vertex < 0:
       continue
     near = scipy.sparse.csgraph.dijkstra(
-      edges, directed=False, indices=vertex, limit=_REACH_MM
+      graph, directed=False, indices=vertex, limit=_REACH_MM
     )
     patch = triangles[np.isfinite(near)[triangles].any(1)]
     if not len(patch):
@@ -70,15 +71,13 @@ def anchored(
   )
 
 
-def _edges(
+def _edge_graph(
   triangles: np.ndarray, vertices: np.ndarray
 ) -> scipy.sparse.csr_array:
   """Lengths of the mesh's edges, mm, `[V, V]`."""
-  a, b = np.unique(
-    np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0
-  ).T
+  edges = mesh_edges(triangles)
   # Of no length would be no edge.
-  lengths = np.maximum(np.linalg.norm(vertices[a] - vertices[b], axis=1), 1e-6)
+  lengths = np.maximum(edge_lengths(vertices, edges), 1e-6)
   return scipy.sparse.csr_array(
-    (lengths, (a, b)), shape=(len(vertices), len(vertices))
+    (lengths, tuple(edges.T)), shape=(len(vertices), len(vertices))
   )

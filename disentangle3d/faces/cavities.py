@@ -12,6 +12,7 @@ import numpy as np
 import scipy
 
 from disentangle3d.faces.head_closure import borders
+from disentangle3d.faces.mesh_edges import mesh_laplacian
 from disentangle3d.faces.morphable_model import MorphableModel
 
 # Share of the border's distance to the middle in each ring; a mouth's lips end
@@ -112,6 +113,13 @@ def open_mouth(
 
   Between the lips, which are fixed, and the mesh's outer border, which stays,
   vertices go by the mean of their neighbours.
+
+  Args:
+    model: Whose mean.
+    cavities: Its own; without a mouth the mean stays as it is.
+
+  Returns:
+    `[V, 3]`, mm.
   """
   mean = np.asarray(model.mean_shape, np.float64)
   rows = np.unique(np.asarray(cavities.border)[np.asarray(cavities.mouth) > 0])
@@ -122,15 +130,12 @@ def open_mouth(
   drop[rows] = np.where(
     lips[:, 1] < 0, 1 - (lips[:, 0] / np.abs(lips[:, 0]).max()) ** 2, 0
   )
-  outer = borders(np.asarray(model.triangles), mean)[0]
+  triangles = np.asarray(model.triangles)
+  outer = borders(triangles, mean)[0]
   free = np.setdiff1d(np.arange(len(mean)), np.concatenate([rows, outer]))
-  edges = np.asarray(model.triangles)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-  graph = scipy.sparse.csr_array(
-    (np.ones(len(edges)), tuple(edges.T)), shape=(len(mean), len(mean))
-  )
   # What hangs together with nothing fixed stays where it is.
-  springs = scipy.sparse.csgraph.laplacian(graph + graph.T).tocsc()
-  springs = springs + 1e-6 * scipy.sparse.eye_array(len(mean), format="csc")
+  springs = mesh_laplacian(triangles, len(mean))
+  springs = springs + 1e-6 * scipy.sparse.eye_array(len(mean), format="csr")
   drop[free] = scipy.sparse.linalg.spsolve(
     springs[free][:, free], -springs[free] @ drop
   )

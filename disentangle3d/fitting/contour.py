@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import scipy
 
+from disentangle3d.faces.mesh_edges import edge_lengths, mesh_edges
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   main_landmark_vertices,
@@ -53,8 +54,7 @@ def jaw_contour(
     raise ValueError("model.triangles: expected a mesh, got no triangle")
   starts = np.asarray(main_landmark_vertices(model))
   mean = np.asarray(model.mean_shape, np.float64)
-  edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-  edges = np.unique(edges, axis=0)
+  edges = mesh_edges(triangles)
   found = np.full((NUM_CONTOUR, num_candidates), -1, np.int32)
   for number in range(NUM_CONTOUR):
     vertex = int(starts[number])
@@ -71,7 +71,7 @@ def _path_inwards(
   away = np.abs(mean[:, 0])
   goal = _INNERMOST_SHARE * away[start]
   height = np.abs(mean[edges, 1] - mean[start, 1]).max(1)
-  length = np.linalg.norm(mean[edges[:, 0]] - mean[edges[:, 1]], axis=1)
+  length = edge_lengths(mean, edges)
   # Only outside of the goal, on the landmark's own side, and never outwards.
   inside = (away[edges] >= goal) & (mean[edges, 0] * mean[start, 0] > 0)
   inside &= away[edges] <= away[start]
