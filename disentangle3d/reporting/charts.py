@@ -30,6 +30,8 @@ _COLORS = (
   "#000000",
 )
 _LINES = ("-", "--", "-.", ":")
+# Of bars whose colour has come before.
+_HATCHES = ("", "///", "...", "xxx")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _SIZE_INCHES = (5.4, 3.4)
 FIGURE_DPI = 150
@@ -180,9 +182,8 @@ def bar_chart(
   errors = errors or {}
   width = 0.8 / len(series)
   place = np.arange(len(groups), dtype=np.float64)
-  for i, ((name, values), color) in enumerate(
-    zip(series.items(), itertools.cycle(_COLORS), strict=False)
-  ):
+  for i, (name, values) in enumerate(series.items()):
+    repeat, own = divmod(i, len(_COLORS))
     heights = _numbers(name, "heights", values)
     _check_length(name, "heights", heights, place)
     half = None
@@ -196,7 +197,10 @@ def bar_chart(
       0.9 * width,
       yerr=half,
       capsize=2,
-      color=color,
+      color=_COLORS[own],
+      edgecolor="white",
+      linewidth=0,
+      hatch=_HATCHES[repeat % len(_HATCHES)],
       label=name,
       error_kw={"lw": 0.9},
     )

@@ -1,5 +1,7 @@
 import importlib.util
 import pathlib
+import subprocess
+import sys
 import unittest
 
 from absl.testing import absltest, parameterized
@@ -9,7 +11,7 @@ import pytest
 
 from disentangle3d.inference import reconstruct
 from disentangle3d.network.face_model import FaceModel, init_params
-from disentangle3d.training.export import load_network
+from disentangle3d.training.export import SHIPPED, load_network
 from experiments.benchmarks.inference import (
   PLAIN,
   PREPARED,
@@ -21,7 +23,7 @@ from experiments.benchmarks.inference import (
 )
 from experiments.configs import smoke
 from experiments.training.runs import train
-from tests.fixtures import random_morphable_model
+from tests.fixtures import REPOSITORY, random_morphable_model
 from tests.training.cases import write_tiny_dataset
 
 MODEL = FaceModel("tiny", identity_dim=12, residual_dim=5, num_vertices=120)
@@ -107,6 +109,22 @@ class BenchmarkTest(absltest.TestCase):
     np.testing.assert_array_equal(crops[:3], read_crops(folder, 3))
     # Four are held out.
     np.testing.assert_array_equal(crops[4:], crops[:-4])
+
+  def test_crops_of_another_template_are_refused(self):
+    folder = self.create_tempdir().full_path
+    write_tiny_dataset(folder)
+    told = subprocess.run(
+      [
+        *(sys.executable, "-m", "experiments.benchmark_inference"),
+        *(f"--network={SHIPPED}", f"--dataset={folder}"),
+        f"--output={folder}/out",
+      ],
+      cwd=REPOSITORY,
+      capture_output=True,
+      text=True,
+    )
+    self.assertEqual(told.returncode, 1)
+    self.assertIn("expected crops of the template 'whole_face'", told.stderr)
 
 
 @pytest.mark.slow

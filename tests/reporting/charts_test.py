@@ -48,6 +48,14 @@ class ChartTest(parameterized.TestCase):
       charts.running_mean(np.full(9, 3.0), width), np.full(9, 3.0)
     )
 
+  def test_no_two_bars_look_alike(self):
+    figure = charts.bar_chart(
+      ["a"], {f"method {n}": [1.0] for n in range(20)}, y_label="mm"
+    )
+    (axes,) = figure.axes
+    looks = {(bar.get_facecolor(), bar.get_hatch()) for bar in axes.patches}
+    self.assertLen(looks, 20)
+
   def test_bar_chart_puts_a_dash_where_a_number_is_missing(self):
     figure = charts.bar_chart(
       ["happy", "sad"],
