@@ -16,9 +16,9 @@ from disentangle3d.types import CROP_TEMPLATE
 _SIZE = 0.9
 SPHEREFACE, WHOLE_FACE = TEMPLATES = ("sphereface", "whole_face")
 # The iBUG-68 landmarks of ICT-FaceKit's mean face, about where dlib marks them
-# (0.2 px or less from the calibration that ships; networks are trained on these),
-# mirror-symmetric about the crop's middle, at `_SIZE` of what `CROP_TEMPLATE`
-# gives it: pixels (x, y), 0-based.
+# (0.2 px or less from the calibration that ships; networks are trained on
+# these), mirror-symmetric about the crop's middle, at `_SIZE` of what
+# `CROP_TEMPLATE` gives it: pixels (x, y), 0-based.
 # fmt: off
 LANDMARK_TEMPLATE = np.array(
   [

@@ -1,4 +1,4 @@
-"""Edges against a mesh written out, and the Laplacian against its definition."""
+"""Edges and the Laplacian against a mesh written out."""
 
 from absl.testing import absltest
 import numpy as np
