@@ -6,6 +6,7 @@ import numpy as np
 from disentangle3d.faces.display_mesh import clip_triangles, display_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.procedural import procedural_face_model
+from tests.faces.skinned import with_holes
 
 
 def area_of(points, triangles):
@@ -95,6 +96,27 @@ class DisplayMeshTest(absltest.TestCase):
     np.testing.assert_allclose(got[24:36], 0.4)
     self.assertGreater(len(got), 36)
     np.testing.assert_allclose(got[36:], 0.8)
+
+  def test_a_mouth_is_seen_where_its_lips_are(self):
+    model = with_holes(
+      procedural_face_model(
+        num_vertices=1_500, identity_dim=1, expression_dim=1
+      )
+    )
+    mesh = display_mesh(model)
+    mouth = np.asarray(mesh.cavities.mouth) > 0
+    border = np.unique(np.asarray(mesh.cavities.border)[mouth])
+    mean = np.asarray(model.mean_shape)
+    away = np.linalg.norm(mean[:, None] - mean[border][None], axis=-1).min(1)
+    # Insides of lips, which are turned away, have the lips' fronts beside them.
+    facing = np.where(away < 4, 0.0, 0.9).astype(np.float32)
+    self.assertGreater((facing[away < 8] > 0).sum(), 5)
+    got = mesh.facing(facing)
+    np.testing.assert_array_equal(got[border], np.float32(0.9))
+    holes = got[1_500 : 1_500 + len(mouth)]
+    np.testing.assert_array_equal(holes[mouth], np.float32(0.9))
+    far = (away > 8) & (facing > 0)
+    np.testing.assert_array_equal(got[:1_500][far], facing[far])
 
 
 if __name__ == "__main__":
