@@ -12,9 +12,11 @@ from data_prep.photos.sampling import fill_smoothly, sample_photo
 from disentangle3d.faces.cavities import open_mouth
 from disentangle3d.faces.display_mesh import DisplayMesh, display_mesh
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.faces.unwrapping import draw_triangles, unwrap
+from disentangle3d.faces.unwrapping import Pixels, draw_triangles, unwrap
 
 SKIN_PX = 512
+# How far lips reach into an open mouth in a skin.
+_LIP_PX = 2.0
 # A part of a photo is shrunk to about the skin's resolution before.
 _LONGEST_PX = 700
 # The cosine to the viewer from which a colour counts, and fully: further out a
@@ -52,12 +54,34 @@ def skin_layout(model: MorphableModel) -> Layout:
   depth = np.linalg.norm(face[:, ::2], axis=1)
   points = np.concatenate([places * SKIN_PX - 0.5, depth[:, None]], 1)
   pixels = draw_triangles(points, mesh.triangles, SKIN_PX, SKIN_PX)
+  pixels = _lips_kept(pixels, _of_mouth(mesh, len(model.mean_shape)))
   return Layout(
     mesh,
     places.astype(np.float32),
     pixels.covered,
     pixels.matrix(mesh.triangles, len(face)),
   )
+
+
+def _of_mouth(mesh: DisplayMesh, first: int) -> Bool[np.ndarray, "F2"]:
+  """Which triangles close a mouth, by vertices of holes, from `first` on."""
+  mouth = np.zeros(mesh.triangles.max() + 1, bool)
+  mouth[first + np.flatnonzero(np.asarray(mesh.cavities.mouth))] = True
+  return mouth[mesh.triangles].any(1)
+
+
+def _lips_kept(pixels: Pixels, of_mouth: Bool[np.ndarray, "F2"]) -> Pixels:
+  """Lips a little wider than they are: their edges must not show teeth."""
+  behind = pixels.covered & of_mouth[pixels.triangle]
+  away, nearest = scipy.ndimage.distance_transform_edt(
+    behind, return_indices=True
+  )
+  near = behind & (away <= _LIP_PX)
+  rows, columns = nearest[:, near]
+  triangle, weights = pixels.triangle.copy(), pixels.weights.copy()
+  triangle[near] = pixels.triangle[rows, columns]
+  weights[near] = pixels.weights[rows, columns]
+  return Pixels(triangle, weights)
 
 
 def photo_skin(

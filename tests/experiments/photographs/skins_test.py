@@ -96,6 +96,26 @@ class SkinsTest(absltest.TestCase):
     colors = skin[place[:, 1], place[:, 0]].astype(int)
     np.testing.assert_allclose(colors[:, :2], points[rows], atol=2.5)
 
+  def test_edges_of_lips_do_not_show_teeth(self):
+    holed = with_holes(
+      procedural_face_model(
+        num_vertices=1_500, identity_dim=1, expression_dim=1
+      )
+    )
+    layout = skin_layout(holed)
+    cavities = find_cavities(holed)
+    mouth = 1_500 + np.flatnonzero(cavities.mouth)
+    teeth = np.zeros(layout.covered.shape)
+    shares = layout.interpolate[:, mouth].sum(1)
+    teeth[layout.covered] = np.asarray(shares).ravel()
+    self.assertGreater((teeth > 0.9).sum(), 50)
+    lips = np.unique(cavities.border[cavities.mouth > 0])
+    # Without the corners, where upper and lower lip meet.
+    lips = lips[np.abs(np.asarray(holed.mean_shape)[lips, 0]) < 12]
+    x, y = np.round(layout.places[lips] * SKIN_PX - 0.5).astype(int).T
+    for down in (-1, 0, 1):
+      np.testing.assert_array_equal(teeth[y + down, x], 0)
+
   def test_views_show_the_skin_on_white(self):
     skin = np.full((SKIN_PX, SKIN_PX, 3), (200, 100, 50), np.uint8)
     views = turned_views(
