@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 import numpy as np
 from scipy.spatial import KDTree
 
+from data_prep.models.blendshapes import BlendshapeModes
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   validate_morphable_model,
@@ -31,7 +32,7 @@ def assemble_model(
   name: str,
   source: str,
   licence: str,
-  expression_mixing: np.ndarray | None = None,
+  blendshapes: BlendshapeModes | None = None,
 ) -> MorphableModel:
   """Makes a model of arrays in the layout that nearly all files share.
 
@@ -46,7 +47,7 @@ def assemble_model(
     name: What the model is called.
     source: Where it comes from.
     licence: Terms of use.
-    expression_mixing: For modes made of blendshapes, `[X, E]`.
+    blendshapes: Where the expression modes are made of such.
 
   Returns:
     The model.
@@ -89,8 +90,11 @@ def assemble_model(
     ),
     mirror_vertices=mirror_map(mean_mm, triangles),
     expression_mixing=None
-    if expression_mixing is None
-    else expression_mixing.astype(np.float32),
+    if blendshapes is None
+    else blendshapes.mixing.astype(np.float32),
+    expression_samples=None
+    if blendshapes is None
+    else blendshapes.samples.astype(np.float32),
     name=name,
     source=source,
     licence=licence,

@@ -84,7 +84,7 @@ def read_facescape(
       " expressions have no neutral?)"
     )
   try:
-    mixing = blendshape_modes(
+    modes = blendshape_modes(
       blendshapes.T.reshape(count, size, 3), expression_dim, seed=seed
     )
   except ValueError as error:
@@ -96,10 +96,10 @@ def read_facescape(
     unit_mm=1.0,
     mean=neutral @ id_mean,
     identity=neutral * np.sqrt(variance)[None],
-    expression=blendshapes @ mixing,
+    expression=blendshapes @ modes.mixing,
     triangles=small["fv_indices"].astype(np.float64) - 1,
     landmarks=landmarks,
-    expression_mixing=mixing,
+    blendshapes=modes,
     name="FaceScape",
     source=f"{source.name}; expressions of the mean identity, seed {seed}",
     licence=_LICENCE,

@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from data_prep.models.assembly import mirror_map
-from data_prep.models.blendshapes import blendshape_modes
+from data_prep.models.blendshapes import blendshape_modes, movements_by_name
 from data_prep.models.landmark_lists import ICT_TRUE_JAWLINE
 from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.types import (
@@ -98,20 +98,26 @@ def read_ict_facekit(
   landmarks[:17] = ICT_TRUE_JAWLINE
   origin = neutral[landmarks].mean(0) * [0, 1, 1]
   mean = neutral[:size] - origin
-  mixing = blendshape_modes(offsets[identity_dim:], expression_dim, seed=seed)
+  modes = blendshape_modes(
+    offsets[identity_dim:],
+    expression_dim,
+    seed=seed,
+    movements=movements_by_name(expressions),
+  )
   triangles = _triangulate(polygons, mean)
   return MorphableModel(
     mean_shape=mean.astype(np.float32),
     identity_basis=_as_basis(offsets[:identity_dim]),
     expression_basis=_as_basis(
-      np.tensordot(mixing.T, offsets[identity_dim:], 1)
+      np.tensordot(modes.mixing.T, offsets[identity_dim:], 1)
     ),
     triangles=triangles,
     landmark_vertices=np.where(landmarks < size, landmarks, -1).astype(
       np.int32
     ),
     mirror_vertices=mirror_map(mean, triangles),
-    expression_mixing=mixing.astype(np.float32),
+    expression_mixing=modes.mixing.astype(np.float32),
+    expression_samples=modes.samples.astype(np.float32),
     source_vertices=np.arange(size, dtype=np.int32),
     name=f"ICT-FaceKit, {region} face",
     source=(

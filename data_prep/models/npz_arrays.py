@@ -67,7 +67,7 @@ def read_npz_arrays(
   with open_npz(source) as file:
     mean = _numbers(file, "mean_shape").reshape(-1)
     identity = _modes(file, "identity", mean.size)
-    mixing = None
+    modes = None
     if "blendshapes" in file.names:
       blendshapes = _numbers(file, "blendshapes").astype(np.float64)
       flat = blendshapes.reshape(len(blendshapes), -1)
@@ -77,12 +77,12 @@ def read_npz_arrays(
           f" mean_shape has, got {flat.shape[1]}"
         )
       try:
-        mixing = blendshape_modes(
+        modes = blendshape_modes(
           flat.reshape(len(flat), -1, 3), expression_dim, seed=seed
         )
       except ValueError as error:
         raise UserError(f"{where}: blendshapes: {error}") from error
-      expression = flat.T @ mixing
+      expression = flat.T @ modes.mixing
     else:
       expression = _modes(file, "expression", mean.size)
     triangles = _numbers(file, "triangles")
@@ -100,7 +100,7 @@ def read_npz_arrays(
       expression=expression,
       triangles=triangles.astype(np.float64) - index_base,
       landmarks=landmarks,
-      expression_mixing=mixing,
+      blendshapes=modes,
       name=_text(file, "name") or source.stem,
       source=_text(file, "source") or source.name,
       licence=terms,

@@ -21,6 +21,7 @@ import numpy as np
 from data_prep.models.assembly import assemble_model
 from data_prep.models.blendshapes import (
   EXPRESSION_MEANS,
+  BlendshapeModes,
   blendshape_modes,
   modes_about_neutral,
 )
@@ -101,12 +102,12 @@ def read_surrey(
       f"{source}: expected expressions in the model or a file of blendshapes"
       " (--expression_source), got neither"
     )
-  mean, mixing = shape.mean.astype(np.float64), None
+  mean, modes = shape.mean.astype(np.float64), None
   if isinstance(found, _Pca):
     mean, expression = _mean_and_modes(source, mean, found, expression_mean)
   else:
-    mixing = _modes(expression_source or source, found, expression_dim, seed)
-    expression = found @ mixing
+    modes = _modes(expression_source or source, found, expression_dim, seed)
+    expression = found @ modes.mixing
   landmarks, listed = landmarks_of_mesh(str(source), mean.size // 3, landmarks)
   surrey = mean.size == 3 * _NUM_VERTICES
   return assemble_model(
@@ -117,7 +118,7 @@ def read_surrey(
     expression=expression,
     triangles=shape.triangles,
     landmarks=landmarks,
-    expression_mixing=mixing,
+    blendshapes=modes,
     name="Surrey Face Model" if surrey else "model in eos's format",
     source=f"{origin}; landmarks: {listed}",
     licence=_LICENCE if surrey else "the model's own, which is not in the file",
@@ -274,7 +275,7 @@ def _modes(
   blendshapes: Float[np.ndarray, "V3 X"],
   expression_dim: int | None,
   seed: int,
-) -> Float[np.ndarray, "X E"]:
+) -> BlendshapeModes:
   length, count = blendshapes.shape
   if length % 3:
     raise UserError(f"{path}: expected 3 numbers a vertex, got {length}")

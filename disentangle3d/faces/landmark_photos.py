@@ -17,6 +17,7 @@ from disentangle3d.faces.synthetic import (
   SyntheticWorld,
   draw_numbers,
   face_shapes,
+  made_expressions,
   photo_smiles,
 )
 from disentangle3d.faces.synthetic_landmarks import (
@@ -143,7 +144,8 @@ def _shapes(
   """Faces of wider variety than `render_photos` shows."""
   identity = jnp.clip(_WIDER_IDENTITY * by_person["identity"], -3, 3)
   strength = _STRONGEST_EXPRESSION * wild[:, :1]
-  expression = strength * by_photo["expression"][:, 2:]
+  made = made_expressions(world.model, by_photo["expression"][:, 2:])
+  expression = strength * made
   if world.wardrobe is not None:
     expression += photo_smiles(world.wardrobe, by_photo["smile"])
   shape, _ = face_shapes(

@@ -39,6 +39,7 @@ _ARRAYS = {
 _OPTIONAL_ARRAYS = {
   "mirror_vertices": (np.int32, "V"),
   "expression_mixing": (np.float32, "X E"),
+  "expression_samples": (np.float32, "N E"),
   "source_vertices": (np.int32, "V"),
 }
 PROVENANCE = ("name", "source", "licence")
@@ -58,6 +59,8 @@ class MorphableModel(flax.struct.PyTreeNode):
       int32, or None where the mesh has no such map.
     expression_mixing: For modes made of X blendshapes, the weights of each
       mode, `[X, E]`; None otherwise.
+    expression_samples: Coefficients of expressions that blendshapes make, at
+      weights in [0, 1], `[N, E]`; None where modes are not of blendshapes.
     source_vertices: For a crop, each vertex's index in the source mesh, `[V]`
       int32; None otherwise.
     landmark_calibration: Where a detector marks the landmarks on this model's
@@ -74,6 +77,7 @@ class MorphableModel(flax.struct.PyTreeNode):
   landmark_vertices: Int[Array | np.ndarray, "68"]
   mirror_vertices: Int[Array | np.ndarray, "V"] | None = None
   expression_mixing: Float[Array | np.ndarray, "X E"] | None = None
+  expression_samples: Float[Array | np.ndarray, "N E"] | None = None
   source_vertices: Int[Array | np.ndarray, "V"] | None = None
   landmark_calibration: LandmarkCalibration | None = None
   name: str = flax.struct.field(pytree_node=False, default="unnamed")
@@ -193,12 +197,13 @@ def truncate_modes(
   ):
     if not 0 < asked <= has:
       raise UserError(f"{name}: expected 1 to {has} modes, got {asked}")
-  mixing = model.expression_mixing
+  mixing, samples = model.expression_mixing, model.expression_samples
   return dataclasses.replace(
     model,
     identity_basis=model.identity_basis[..., :identity_dim],
     expression_basis=model.expression_basis[..., :expression_dim],
     expression_mixing=None if mixing is None else mixing[:, :expression_dim],
+    expression_samples=None if samples is None else samples[:, :expression_dim],
   )
 
 
@@ -209,6 +214,7 @@ def without_modes(model: MorphableModel) -> MorphableModel:
     identity_basis=model.identity_basis[..., :0],
     expression_basis=model.expression_basis[..., :0],
     expression_mixing=None,
+    expression_samples=None,
   )
 
 

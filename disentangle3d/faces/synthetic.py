@@ -21,6 +21,7 @@ from disentangle3d.faces import (
   snapshots,
   wardrobe,
 )
+from disentangle3d.faces.morphable_model import MorphableModel
 from disentangle3d.faces.synthetic_landmarks import (
   align_to_template,
   landmark_noise,
@@ -272,7 +273,29 @@ def _expressions(
     number = jnp.zeros_like(number)
   intensity = 0.5 + 0.8 * uniform[:, 1:]
   wander = jnp.where(number == 0, 0.25, 0.4)[:, None]
-  return intensity * world.expressions[number] + wander * normal[:, 2:], number
+  passing = made_expressions(world.model, normal[:, 2:])
+  return intensity * world.expressions[number] + wander * passing, number
+
+
+def made_expressions(
+  model: MorphableModel, normal: Float[Array, "B E"]
+) -> Float[Array, "B E"]:
+  """Expression coefficients of unit size: those that blendshapes make.
+
+  A normal draw of modes that are made of blendshapes has negative weights, by
+  which lips pass through one another and eyes never shut.
+
+  Args:
+    model: With samples, one of which each draw chooses; without, the draw
+      itself is returned.
+    normal: Standard normal numbers.
+  """
+  samples = model.expression_samples
+  if samples is None:
+    return normal
+  last = samples.shape[0] - 1
+  chosen = jnp.floor(samples.shape[0] * norm.cdf(normal[:, 0]))
+  return jnp.asarray(samples)[jnp.minimum(chosen.astype(jnp.int32), last)]
 
 
 def photo_smiles(worn: wardrobe.Wardrobe, normal: Array) -> Array:

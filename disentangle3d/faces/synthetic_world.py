@@ -188,7 +188,7 @@ def synthetic_world(
     residual_rows=jnp.concatenate(
       [flatten_basis(jnp.asarray(model.expression_basis)), temporary]
     ),
-    expressions=_expression_classes(model.expression_dim, world_seed),
+    expressions=_expression_classes(model, world_seed),
     canvas=canvas,
     closure=closure,
     wardrobe=wardrobe,
@@ -248,10 +248,21 @@ def _mean_normals(model: MorphableModel) -> np.ndarray:
   return normals / np.maximum(length, 1e-12)
 
 
-def _expression_classes(expression_dim: int, seed: int) -> Array:
-  """Sparse directions, `[6, E]`: one leading mode each and two weaker."""
+def _expression_classes(model: MorphableModel, seed: int) -> Array:
+  """None, and five expressions `[6, E]`.
+
+  Some that blendshapes make where the model has such, or else sparse
+  directions: one leading mode each and two weaker.
+  """
   rng = np.random.default_rng(seed)
+  expression_dim = model.expression_dim
   directions = np.zeros((EXPRESSION_CLASSES, expression_dim))
+  if model.expression_samples is not None:
+    samples = np.asarray(model.expression_samples)
+    size = np.linalg.norm(samples, axis=1)
+    usual = np.argsort(size, kind="stable")[len(size) // 2 : -len(size) // 10]
+    directions[1:] = samples[rng.permutation(usual)[: EXPRESSION_CLASSES - 1]]
+    return jnp.asarray(directions, jnp.float32)
   modes = min(expression_dim, 12)
   for number in range(1, EXPRESSION_CLASSES):
     others = rng.choice(modes, size=min(2, modes), replace=False)

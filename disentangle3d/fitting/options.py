@@ -35,13 +35,13 @@ class FitOptions:
       distances, where the noise is calibrated.
     robust_scale_px: From where on a landmark counts as an outlier, pixels;
       three standard deviations of the landmarks' noise by default.
-    noise: `"calibrated"` whitens distances by the covariance that the model's
-      landmark calibration gives each landmark, where it gives one;
-      `"isotropic"` takes `landmark_std_px` for all.
+    noise: `"isotropic"` takes `landmark_std_px` for all, which fits scans best;
+      `"calibrated"` whitens distances by the covariance that the model's
+      landmark calibration gives each landmark, where it gives one.
     noise_factor: What calibrated covariances are multiplied by.
     expression_std: Standard deviation of the expression coefficients' prior;
       1 is the model's own, which for modes made of blendshapes is that of
-      random weights, not of people's faces.
+      random expressions, not of people's.
     identity_std: Standard deviation of the identity coefficients' prior about
       its mean; less than 1 where something knows more of the person than that
       it is one, and gives `fit_landmarks` the `identity_mean`.
@@ -59,7 +59,7 @@ class FitOptions:
   extrapolated_rounds: int = 3
   robust: str = "none"
   robust_scale_px: float = 4.5
-  noise: str = "calibrated"
+  noise: str = "isotropic"
   noise_factor: float = 1.0
   expression_std: float = 1.0
   identity_std: float = 1.0

@@ -86,10 +86,10 @@ def fit_parts(
   flat = calibrated.replace(
     landmark_calibration=whole.replace(offset_mm=across)
   )
-  plain, alike = FitOptions(), FitOptions(noise="isotropic")
+  alike, own = FitOptions(), FitOptions(noise="calibrated")
   without = calibrated.replace(landmark_calibration=None)
   models = (without, flat, calibrated, calibrated)
-  options = (alike, alike, alike, plain)
+  options = (alike, alike, alike, own)
   return dict(zip(PARTS, zip(models, options, strict=True), strict=True))
 
 
