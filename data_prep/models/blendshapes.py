@@ -1,8 +1,9 @@
 """Expression modes about the neutral face, in standard deviations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import re
+import types
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -18,6 +19,7 @@ _ACTIVE = 0.125
 _ONE_SIDED = 0.2
 _MOST_DEFAULT_MODES = 29
 _SIDE = re.compile(r"_(L|R)$")
+_NOTHING: Mapping[int, tuple[int, float]] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +47,11 @@ def movements_by_name(names: Sequence[str]) -> Int[np.ndarray, "X"]:
 
 
 def random_weights(
-  movements: Int[np.ndarray, "X"], count: int, *, seed: int
+  movements: Int[np.ndarray, "X"],
+  count: int,
+  *,
+  seed: int,
+  within: Mapping[int, tuple[int, float]] = _NOTHING,
 ) -> Float[np.ndarray, "count X"]:
   """Blendshape weights of random expressions, in [0, 1].
 
@@ -57,6 +63,8 @@ def random_weights(
     movements: Of each blendshape, numbers from 0.
     count: How many expressions.
     seed: Of the generator.
+    within: For a blendshape that only takes back what another does, that other
+      one and the part of its weight that is the most it can have.
 
   Returns:
     Weights, zero where a blendshape does not take part.
@@ -73,6 +81,8 @@ def random_weights(
       resting = np.where(second[:, movement], sides[0], sides[1])
       rows = np.flatnonzero(alone[:, movement])
       weights[rows, resting[rows]] = 0.0
+  for back, (other, most) in within.items():
+    weights[:, back] *= most * weights[:, other]
   return weights
 
 
@@ -82,6 +92,7 @@ def blendshape_modes(
   *,
   seed: int,
   movements: Int[np.ndarray, "X"] | None = None,
+  within: Mapping[int, tuple[int, float]] = _NOTHING,
 ) -> BlendshapeModes:
   """Modes of unit standard deviation for blendshapes without statistics.
 
@@ -96,6 +107,7 @@ def blendshape_modes(
       all where there are fewer.
     seed: Of the random expressions.
     movements: From `movements_by_name`; None is one for each blendshape.
+    within: See `random_weights`.
 
   Returns:
     The modes, and some of the expressions that they are of.
@@ -106,7 +118,9 @@ def blendshape_modes(
   count = len(blendshapes)
   if movements is None:
     movements = np.arange(count)
-  weights = random_weights(movements, _NUM_RANDOM_EXPRESSIONS, seed=seed)
+  weights = random_weights(
+    movements, _NUM_RANDOM_EXPRESSIONS, seed=seed, within=within
+  )
   moment = weights.T @ weights / _NUM_RANDOM_EXPRESSIONS
   flat = blendshapes.reshape(count, -1)
   root = np.linalg.cholesky(moment)

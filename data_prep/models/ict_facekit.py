@@ -14,7 +14,7 @@ centimetres, y up, z forward, 26,719 vertices in the same order), and
   and lies on the plane of symmetry, whatever the region.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import json
 import lzma
@@ -47,6 +47,9 @@ _NUM_POLYGONS = 26_384
 _NEUTRAL = "generic_neutral_mesh.obj"
 _INDICES = "vertex_indices.json"
 _MM_PER_CM = 10.0
+# mouthClose brings the lips of an open jaw together: 37 mm against the 29 mm by
+# which jawOpen parts them. Without it, it would draw one through the other.
+_TAKES_BACK = ("mouthClose", "jawOpen", 0.75)
 # No name leads out of the folder.
 _NAME = re.compile(r"\w+")
 
@@ -103,6 +106,7 @@ def read_ict_facekit(
     expression_dim,
     seed=seed,
     movements=movements_by_name(expressions),
+    within=_within(expressions),
   )
   triangles = _triangulate(polygons, mean)
   return MorphableModel(
@@ -127,6 +131,11 @@ def read_ict_facekit(
     ),
     licence="MIT, (c) 2020 USC Institute for Creative Technologies",
   )
+
+
+def _within(names: Sequence[str]) -> dict[int, tuple[int, float]]:
+  back, other, most = _TAKES_BACK
+  return {names.index(back): (names.index(other), most)}
 
 
 def _as_basis(offsets: np.ndarray) -> np.ndarray:
