@@ -35,7 +35,7 @@ from data_prep.stages.flag_words import define_output_file, define_path
 from data_prep.stages.progress import progress
 from data_prep.stages.rows import PhotoRow, list_manifests, read_shard_rows
 from disentangle3d.faces.morphable_model import load_morphable_model
-from disentangle3d.faces.skins import Skins, save_skins
+from disentangle3d.faces.skins import Skins, mode_lengths_mm, save_skins
 from disentangle3d.geometry import Camera, invert_affine, transform_camera
 from disentangle3d.input_files import existing_folder
 from disentangle3d.output_files import check_output_file
@@ -97,6 +97,7 @@ def main() -> None:
       albedo=np.stack(skins),
       backdrops=shuffled_backdrops(photos, values.backdrops, seed=values.seed),
       smiles=np.concatenate(smiles),
+      modes_mm=mode_lengths_mm(model),
       model=model.name,
       source=f"{len(photos)} photographs of {len(people)} people, {name}",
       licence=f"{values.photo_licence}; the mesh: {model.licence}",

@@ -135,6 +135,8 @@ def read_ict_facekit(
 
 def _within(names: Sequence[str]) -> dict[int, tuple[int, float]]:
   back, other, most = _TAKES_BACK
+  if not {back, other} <= set(names):
+    return {}
   return {names.index(back): (names.index(other), most)}
 
 

@@ -23,7 +23,7 @@ AUTO, NONE = "auto", "none"
 SHIPPED = pathlib.Path(__file__).parent / "skin_files"
 # Of stored colours: linear = (level / 255) ** GAMMA.
 GAMMA = 2.2
-_FORMAT = "disentangle3d skins, version 1"
+_FORMAT = "disentangle3d skins, version 2"
 _ABOUT = ("model", "source", "licence")
 
 
@@ -37,6 +37,7 @@ class Skins:
     backdrops: Gamma-coded RGB pictures to stand behind faces, `[M, h, w, 3]`.
     smiles: What the people do with their faces against their own most resting
       ones, expression coefficients of the model, `[S, E]`.
+    modes_mm: `mode_lengths_mm` of the modes that these are of, `[E]`.
     model: Name of the model.
     source: Of which photographs.
     licence: Their terms and credit.
@@ -45,9 +46,16 @@ class Skins:
   albedo: UInt8[Array | np.ndarray, "N VC 3"]
   backdrops: UInt8[Array | np.ndarray, "M h w 3"]
   smiles: Float[Array | np.ndarray, "S E"]
+  modes_mm: Float[Array | np.ndarray, "E"]
   model: str = flax.struct.field(pytree_node=False, default="unnamed")
   source: str = flax.struct.field(pytree_node=False, default="unknown")
   licence: str = flax.struct.field(pytree_node=False, default="unknown")
+
+
+def mode_lengths_mm(model: MorphableModel) -> Float[np.ndarray, "E"]:
+  """How far each expression mode moves vertices, root mean square, `[E]`."""
+  basis = np.asarray(model.expression_basis, np.float64)
+  return np.sqrt(np.mean(np.sum(basis**2, axis=1), axis=0))
 
 
 def _validate(skins: Skins) -> None:
@@ -61,7 +69,8 @@ def _validate(skins: Skins) -> None:
       raise UserError(f"{name}: expected uint8, got {array.dtype}")
     if not min(sizes.values()):
       raise UserError(f"{name}: expected one at least, got {list(array.shape)}")
-  check_array("smiles", skins.smiles, "S E")
+  sizes = check_array("smiles", skins.smiles, "S E")
+  check_array("modes_mm", skins.modes_mm, "E", sizes=sizes)
   if not np.isfinite(np.asarray(skins.smiles)).all():
     raise UserError("smiles: expected finite numbers, got NaN or inf")
 
@@ -76,6 +85,7 @@ def save_skins(path: str | os.PathLike[str], skins: Skins) -> None:
       "albedo": np.asarray(skins.albedo),
       "backdrops": np.asarray(skins.backdrops),
       "smiles": np.asarray(skins.smiles, np.float32),
+      "modes_mm": np.asarray(skins.modes_mm, np.float32),
       "about": np.array(json.dumps(about)),
     },
   )
@@ -88,7 +98,7 @@ def load_skins(path: str | os.PathLike[str]) -> Skins:
     UserFileNotFoundError: There is no such file.
     UserError: It is none, or damaged; names file and problem.
   """
-  names = ("albedo", "backdrops", "smiles", "about")
+  names = ("albedo", "backdrops", "smiles", "modes_mm", "about")
   content = read_npz(path, "skins of data_prep.make_skins", names=names)
   try:
     about = stored_texts("about", content["about"])
@@ -98,6 +108,7 @@ def load_skins(path: str | os.PathLike[str]) -> Skins:
       albedo=content["albedo"],
       backdrops=content["backdrops"],
       smiles=content["smiles"],
+      modes_mm=content["modes_mm"],
       **{name: about[name] for name in _ABOUT},
     )
     _validate(skins)

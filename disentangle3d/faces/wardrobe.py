@@ -13,7 +13,7 @@ from disentangle3d.faces import appearance
 from disentangle3d.faces.cavities import Cavities, cavity_points, find_cavities
 from disentangle3d.faces.head_closure import HeadClosure
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.faces.skins import GAMMA, Skins
+from disentangle3d.faces.skins import GAMMA, Skins, mode_lengths_mm
 from disentangle3d.types import UserError
 
 # Skins a face is mixed of, and the fields that say where which prevails.
@@ -113,6 +113,13 @@ def make_wardrobe(
     raise UserError(
       f"skins.smiles: expected {model.expression_dim} expression coefficients"
       f" or more, as {model.name!r} has, got {skins.smiles.shape[1]}"
+    )
+  modes_mm = np.asarray(skins.modes_mm)[: model.expression_dim]
+  if not np.allclose(modes_mm, mode_lengths_mm(model), rtol=1e-2):
+    raise UserError(
+      f"skins.smiles: expected coefficients of {model.name!r}'s expression"
+      " modes, got those of other modes; data_prep.convert_morphable_model or"
+      " data_prep.make_skins, run again, agrees with the other"
     )
   below_nose, upper_lip = np.asarray(model.landmark_vertices)[[33, 62]]
   lip_mm = points[below_nose, 1] - points[upper_lip, 1]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from disentangle3d.faces.cavities import find_cavities
-from disentangle3d.faces.skins import Skins
+from disentangle3d.faces.skins import Skins, mode_lengths_mm
 
 
 def with_holes(model):
@@ -32,6 +32,7 @@ def plain_skins(model, *, people=5):
     albedo=np.round(albedo).astype(np.uint8),
     backdrops=np.full((2, 4, 4, 3), 90, np.uint8),
     smiles=np.ones((3, 6), np.float32),
+    modes_mm=mode_lengths_mm(model)[:6],
     model=model.name,
     source="tests",
     licence="Apache-2.0",

@@ -5,6 +5,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 from disentangle3d.crop_templates import (
   SPHEREFACE,
@@ -345,6 +346,41 @@ class PartsTest(parameterized.TestCase):
     self.assertAlmostEqual(within, wanted[name], delta=0.04)
     self.assertLess(np.abs(pitch).max(), 21)
     self.assertLess(np.abs(roll).max(), 16)
+
+
+class MadeExpressionsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(0)
+    # Only the first two modes, and each one way: what blendshapes make.
+    samples = np.zeros((20, MODEL.expression_dim), np.float32)
+    samples[:, :2] = rng.uniform(0.5, 2, (20, 2))
+    self.model = MODEL.replace(expression_samples=samples)
+
+  def test_every_sample_is_drawn_as_often(self):
+    normal = np.random.default_rng(1).normal(size=(8_000, 6))
+    made = synthetic.made_expressions(self.model, jnp.float32(normal))
+    samples = np.asarray(self.model.expression_samples)
+    apart = np.abs(np.asarray(made)[:, None] - samples[None]).max(-1)
+    np.testing.assert_array_equal(apart.min(1), 0)
+    counts = np.bincount(apart.argmin(1), minlength=20)
+    self.assertGreater(scipy.stats.chisquare(counts).pvalue, 0.01)
+    # The ends of what a normal number can be.
+    edges = jnp.full((2, 6), 40.0) * jnp.array([[-1.0], [1.0]])
+    np.testing.assert_array_equal(
+      synthetic.made_expressions(self.model, edges), samples[[0, -1]]
+    )
+
+  def test_modes_with_statistics_are_drawn_from_those(self):
+    normal = jnp.ones((3, 6))
+    self.assertIs(synthetic.made_expressions(MODEL, normal), normal)
+
+  def test_faces_of_a_world_do_what_blendshapes_do(self):
+    world = synthetic.synthetic_world(self.model, photos_per_person=4)
+    _, residual = synthetic.true_coefficients(world, 0, jnp.arange(64))
+    expression = np.asarray(residual)[:, : MODEL.expression_dim]
+    self.assertTrue((expression[:, :2] > 0).all())
+    np.testing.assert_array_equal(expression[:, 2:], 0)
 
 
 class ErrorsTest(parameterized.TestCase):

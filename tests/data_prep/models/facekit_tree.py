@@ -44,7 +44,8 @@ def write_tree(folder: pathlib.Path, *, identities: int = 2) -> np.ndarray:
     f"f {v}/1 {v + 1}/2 {v + 2}/3" + (f" {v + 3}/4\n" if i >= 548 else "\n")
     for i, v in enumerate(first)
   ]
-  names = [f"shape{i:02d}" for i in range(53)]
+  names = ["eyeBlink_L", "eyeBlink_R", "jawOpen", "mouthClose"]
+  names += [f"shape{i:02d}" for i in range(4, 53)]
   meshes = [f"identity{i:03d}" for i in range(identities)] + names
   tail = "".join(["vt 0.5 0.5\n", "usemtl M_Face\n", *faces])
   lines = _vertex_lines(neutral)

@@ -66,6 +66,19 @@ class SmallTreeTest(parameterized.TestCase):
       atol=1e-4,
     )
 
+  def test_expressions_shut_both_eyes_and_close_no_shut_jaw(self):
+    model = read_ict_facekit(self.folder, identity_dim=1, expression_dim=53)
+    samples = model.expression_samples.astype(np.float64)
+    weights = samples @ model.expression_mixing.T
+    self.assertAlmostEqual(weights.min(), 0, delta=1e-4)
+    self.assertLessEqual(weights.max(), 1)
+    left, right, jaw, close = weights[:, :4].T
+    together = (left > 1e-3) & (right > 1e-3)
+    self.assertGreater(together.sum(), 100)
+    np.testing.assert_allclose(left[together], right[together], atol=1e-4)
+    self.assertGreater(close.max(), 0.1)
+    self.assertTrue((close <= 0.75 * jaw + 1e-4).all())
+
   def test_triangles_cover_the_regions_polygons_with_their_orientation(self):
     lines = (self.folder / "generic_neutral_mesh.obj").read_text().split("\n")
     polygons = [
