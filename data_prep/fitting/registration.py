@@ -28,12 +28,7 @@ from data_prep.fitting.landmark_index import index_landmarks
 from data_prep.fitting.shards import landmarks_in_crop
 from data_prep.stages.engine import Progress, ShardWork
 from data_prep.stages.folder import ALONE, StageFolder, digest, open_stage
-from data_prep.stages.rows import (
-  PhotoRow,
-  read_rows,
-  read_shard_rows,
-  write_manifest,
-)
+from data_prep.stages.rows import PhotoRow, read_rows, write_manifest
 from data_prep.stages.shard_loop import fill_shards, split_shards
 from disentangle3d.evaluation.scan_projection import (
   ScanProjection,
@@ -42,7 +37,6 @@ from disentangle3d.evaluation.scan_projection import (
 from disentangle3d.evaluation.scans import make_scan
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
-  closest_identity,
   landmark_points,
   save_morphable_model,
   synthesize_shape,
@@ -55,8 +49,6 @@ from disentangle3d.fitting.calibration_choice import (
 from disentangle3d.fitting.camera import estimate_camera
 from disentangle3d.fitting.landmark_fitting import FACE_SIZE_MM
 from disentangle3d.geometry import project
-from disentangle3d.input_files import read_npz
-from disentangle3d.output_files import replace_npz
 
 STAGE = "register_scans"
 
@@ -122,13 +114,7 @@ def register_scans(
       _MakeShard(folder, listed, model),
       part=lambda shard: [row for i in shards[shard] for row in people[i]],
     )
-    counts = fill_shards(
-      folder,
-      ALONE,
-      work,
-      num_photos=len(rows),
-      settle=lambda: _write_fits(folder, model),
-    )
+    counts = fill_shards(folder, ALONE, work, num_photos=len(rows))
     return counts or {}
 
 
@@ -144,41 +130,18 @@ class _MakeShard:
     self, shard: int, part: Sequence[PhotoRow], progress: Progress
   ) -> None:
     rows = list(part)
-    found: dict[str, np.ndarray] = {}
+    found: list[tuple[PhotoRow, ScanProjection]] = []
     for place, row in enumerate(rows):
       try:
         files = self.listed[_scan_name(row)]
-        found[row.image_id] = _registered(row, files, self.model).coefficients
+        found.append((row, _registered(row, files, self.model)))
       except RejectedScanError as error:
         rows[place] = row.rejected(str(error))
       progress(1)
     path = self.folder.manifest(shard)
-    replace_npz(_registrations_path(path), found)
+    fits = fits_of(found, self.model) if found else no_fits(self.model)
+    write_fits(fits_path(path), fits)
     write_manifest(path, rows)
-
-
-def _registrations_path(manifest: pathlib.Path) -> pathlib.Path:
-  """Coefficients `[I + E]` by photo, beside a manifest shard."""
-  name = manifest.name.replace("manifest-", "registrations-", 1)
-  return manifest.with_name(name).with_suffix(".npz")
-
-
-def _write_fits(folder: StageFolder, model: MorphableModel) -> None:
-  """What all scans together say, shard by shard."""
-  paths = [folder.manifest(shard) for shard in range(folder.num_shards)]
-  parts = []
-  for path in paths:
-    found = read_npz(_registrations_path(path), "registrations of scans")
-    rows = [row for row in read_shard_rows(path) if row.image_id in found]
-    parts.append([(row, found[row.image_id]) for row in rows])
-  fits = fits_of(list(itertools.chain(*parts)), model)
-  ends = np.cumsum([len(part) for part in parts])
-  for path, part, end in zip(paths, parts, ends, strict=True):
-    own = slice(end - len(part), end)
-    write_fits(
-      fits_path(path),
-      Fits(**{n: array[own] for n, array in vars(fits).items()}),
-    )
 
 
 def _subject_of(row: PhotoRow) -> str:
@@ -209,31 +172,21 @@ def _registered(
 
 
 def fits_of(
-  found: Sequence[tuple[PhotoRow, Float[np.ndarray, "IE"]]],
-  model: MorphableModel,
+  found: Sequence[tuple[PhotoRow, ScanProjection]], model: MorphableModel
 ) -> Fits:
   """Registrations as fits: a person's identity is the mean of their scans'.
 
-  What a person's expressions have in common is taken for the person's face as
-  far as expressions of different people differ by more than those of one
-  person do: modes of expressions also meet what those of identity cannot.
-
   Args:
-    found: Photos and the coefficients of what was laid over their scans.
+    found: Photos and what was laid over their scans.
     model: Whose coefficients these are.
 
   Returns:
     The fits; cameras are estimated by the photos' landmarks.
   """
-  if not found:
-    return no_fits(model)
   people = np.array([row.subject for row, _ in found])
-  coefficients = np.stack([one for _, one in found])
+  coefficients = np.stack([one.coefficients for _, one in found])
   own, expression = np.split(coefficients, [model.identity_dim], axis=1)
   identity = np.stack([own[people == person].mean(0) for person in people])
-  lasting = person_effects(expression, people)
-  expression -= lasting
-  identity += _as_identity(model, lasting)
   shape = synthesize_shape(
     model, identity.astype(np.float32), expression.astype(np.float32)
   )
@@ -254,53 +207,6 @@ def fits_of(
     relative_error=rmse_px / (FACE_SIZE_MM * np.asarray(camera.scale)),
     outliers=np.zeros(len(found), np.float32),
   )
-
-
-def person_effects(
-  expression: Float[np.ndarray, "P E"], people: Sequence[str] | np.ndarray
-) -> Float[np.ndarray, "P E"]:
-  """The best linear predictions of what persons add to their expressions.
-
-  A coefficient is everybody's mean, an effect of the person and one of the
-  scan, with a variance each, estimated by moments over all coefficients
-  together (analysis of variance; Henderson 1975, "Best Linear Unbiased
-  Estimation and Prediction under a Selection Model").
-
-  Args:
-    expression: Coefficients, standard deviations.
-    people: Whose each is, `[P]`.
-
-  Returns:
-    The person's effect, `[P, E]`; zero where nobody has two scans.
-  """
-  _, place, counts = np.unique(
-    np.asarray(people), return_inverse=True, return_counts=True
-  )
-  away = expression - expression.mean(0)
-  mean = (
-    np.stack([np.bincount(place, column) for column in away.T], 1)
-    / counts[:, None]
-  )
-  free = len(expression) - len(counts)
-  if free == 0 or len(counts) < 2:
-    return np.zeros_like(expression)
-  within = np.sum((away - mean[place]) ** 2) / free
-  among = np.sum(counts[:, None] * mean**2) / (len(counts) - 1)
-  size = (counts.sum() - np.sum(counts**2) / counts.sum()) / (len(counts) - 1)
-  between = max((among - within) / size, 0.0)
-  share = between / (between + within / counts) if between else 0 * counts
-  return (share[:, None] * mean)[place]
-
-
-def _as_identity(
-  model: MorphableModel, expression: Float[np.ndarray, "P E"]
-) -> Float[np.ndarray, "P I"]:
-  """The identity coefficients that move the face most alike."""
-  basis = np.asarray(model.expression_basis, np.float64)
-  moved = np.asarray(model.mean_shape) + np.einsum(
-    "vce,pe->pvc", basis, expression
-  )
-  return closest_identity(model, moved)
 
 
 def _rmse(

@@ -1,6 +1,6 @@
 """The loop of every stage that makes rows shard by shard, and its report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from absl import logging
 
@@ -17,7 +17,6 @@ def fill_shards(
   *,
   num_photos: int,
   engine: Engine = LOCAL,
-  settle: Callable[[], None] | None = None,
 ) -> dict[str, int] | None:
   """Makes the shards of a share that are missing.
 
@@ -27,8 +26,6 @@ def fill_shards(
     work: Makes a shard.
     num_photos: In all shards, for the progress bar.
     engine: Who makes them.
-    settle: Done once every shard is there, before the folder counts as whole;
-      again, with the same result, after a kill.
 
   Returns:
     The counts of all rows once every shard is there; None before.
@@ -45,8 +42,6 @@ def fill_shards(
       "%s: this share is done; shards of others are missing.", folder.path
     )
     return None
-  if settle is not None:
-    settle()
   counts = folder.finish()
   report_counts(folder, counts)
   return counts

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.datasets.building import build_dataset
 from data_prep.fitting.fit_files import fits_path, read_fits
-from data_prep.fitting.registration import person_effects, register_scans
+from data_prep.fitting.registration import register_scans
 from data_prep.stages.about import write_about
 from data_prep.stages.rows import manifest_path, read_rows
 from disentangle3d.training.dataset import open_dataset
@@ -119,37 +119,6 @@ class RegisterScansTest(absltest.TestCase):
     self.assertRegex(
       "".join(logs.output), f"without 2 of 4 scans, e.g. {self.names[2]}"
     )
-
-  def test_what_a_person_always_does_is_the_person(self):
-    rng = np.random.default_rng(0)
-    people = np.repeat(np.arange(40), 2)
-    own = rng.normal(0, 2, (40, 30))
-    expression = 5 + own[people] + rng.normal(0, 1, (80, 30))
-    effects = person_effects(expression, people)
-    # The mixed model's equations (Henderson 1975), at the variances that the
-    # effects were drawn with.
-    design = (people[:, None] == np.arange(40)).astype(np.float64)
-    covariance = 4 * design @ design.T + np.eye(80)
-    away = expression - expression.mean(0)
-    predicted = 4 * design.T @ np.linalg.solve(covariance, away)
-    np.testing.assert_allclose(effects, predicted[people], atol=0.1)
-    self.assertLess(np.abs(effects - own[people]).mean(), 0.8)
-
-  def test_one_scan_tells_less_of_a_person_and_chance_nothing(self):
-    rng = np.random.default_rng(0)
-    people = np.concatenate([np.repeat(np.arange(30), 2), np.arange(30, 60)])
-    own = rng.normal(0, 1, (60, 50))
-    expression = own[people] + rng.normal(0, 1, (90, 50))
-    effects = person_effects(expression, people)
-    away = expression - expression.mean(0)
-    # Shares 1 / (1 + 1 / n) of the mean of n.
-    np.testing.assert_allclose(effects[60:], away[60:] / 2, atol=0.2)
-    mean = (away[:60:2] + away[1:60:2]) / 2
-    np.testing.assert_allclose(effects[:60:2], mean / 1.5, atol=0.2)
-    noise = rng.normal(0, 1, (90, 50))
-    self.assertLess(np.abs(person_effects(noise, people)).max(), 0.5)
-    alone = person_effects(noise, np.arange(90))
-    np.testing.assert_array_equal(alone, 0)
 
 
 if __name__ == "__main__":
