@@ -39,7 +39,7 @@ from experiments.benchmarks.known_faces import known_faces
 from tests.fixtures import random_calibration, random_morphable_model
 
 _SUBJECTS, _IMAGES = 4, 3
-_OPTIONS = FitOptions(max_iterations=40, tolerance=1e-5)
+_OPTIONS = FitOptions(max_iterations=40, tolerance=1e-5, noise="calibrated")
 _ISOTROPIC = dataclasses.replace(_OPTIONS, noise="isotropic")
 
 
@@ -307,7 +307,7 @@ class WhitenedTest(parameterized.TestCase):
     covariance = np.tile(np.eye(2, dtype=np.float32), (68, 1, 1))
     covariance[4] *= 100
     model = _on_vertices(_calibrated(), covariance)
-    options = FitOptions(robust="geman_mcclure")
+    options = FitOptions(robust="geman_mcclure", noise="calibrated")
     basis = landmark_basis(model)
     faces = known_faces(model, 1, 1)
     observed = observe(basis, faces.landmarks, faces.visibility, None)
