@@ -12,8 +12,9 @@ on top of a good feature lose of what it tells by a softmax head and win by
 ArcFace's with a margin of 0.3. The head starts from the class means of the
 fitted codes; five epochs each are enough. L_R lets the residual part mend what
 the identity part has wrong, and so tell who it is: it weighs 0.1, and L_R of
-each part by itself, which ties it to the fit's, 0.3 and 1. A further term keeps
-the two codes uncorrelated. Chosen by the 150 people held out.
+each part by itself, which ties it to the fit's, 0.3 and 1. Two further
+terms keep the codes uncorrelated, and a person's residual codes no more alike
+than those of others. Chosen by the 150 people held out.
 Command: python -m experiments.train \
   --config=photographs --workdir=<folder> \
   --config.examples.path=<folder> --config.init_from=<import_trunk's folder> \
@@ -76,6 +77,7 @@ def get_config() -> ConfigDict:
     joint.weights.identity_shape = 0.3
     joint.weights.residual_shape = 1.0
     joint.weights.residual_correlation = 3.0
+    joint.weights.residual_likeness = 3.0
     joint.optimizers.encoder = default.optimizer("adam", 2e-3)
     joint.optimizers.encoder.trunk_factor = 0.0
     joint.optimizers.decoders = default.optimizer("adam", 2e-3)
