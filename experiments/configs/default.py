@@ -166,7 +166,7 @@ def _examples() -> ConfigDict:
   # A dataset of register_scans to mix in, each photo so many times: a label
   # with depth among labels without is worth as many of them.
   config.scans = config_dict.placeholder(str)
-  config.scans_repeat = 100
+  config.scans_repeat = 30
   config.people = 1_000  # K of "synthetic" without a dataset
   config.photos_per_person = 8  # same
   config.world_seed = 0  # same
