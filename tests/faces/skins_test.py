@@ -146,6 +146,18 @@ class DressTest(absltest.TestCase):
     floats = {leaf.dtype for leaf in jax.tree.leaves(dress)}
     self.assertNotIn(jnp.dtype(jnp.float64), floats)
 
+  def test_smiles_of_other_modes_are_refused(self):
+    others = SKINS.replace(modes_mm=np.asarray(SKINS.modes_mm) * 1.1)
+    with self.assertRaisesRegex(UserError, "smiles: expected coefficients of"):
+      wardrobe.make_wardrobe(
+        HOLED, head_closure(HOLED), self.canvas, others, seed=0
+      )
+    few = SKINS.replace(smiles=SKINS.smiles[:, :2], modes_mm=SKINS.modes_mm[:2])
+    with self.assertRaisesRegex(UserError, "expected 6 expression coeff"):
+      wardrobe.make_wardrobe(
+        HOLED, head_closure(HOLED), self.canvas, few, seed=0
+      )
+
   def test_skins_are_ordered_by_tone(self):
     self.assertTrue((np.diff(np.asarray(self.worn.tone).sum(1)) > 0).all())
 
