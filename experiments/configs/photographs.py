@@ -7,9 +7,8 @@ residual code sees its last map too (`model.residual_from_map`), as a feature
 that tells people apart says next to nothing of their expression. What the trunk
 makes of every crop, and of its mirror image, is computed once
 (`examples.features_file` keeps it), and a step sees no crop. The paper trains
-the trunk from scratch, with a softmax head and lambda_R 0.5 and 1. Two layers
-on top of a good feature lose of what it tells by a softmax head and win by
-ArcFace's with a margin of 0.3. The head starts from the class means of the
+the trunk from scratch, with a softmax head and lambda_R 0.5 and 1. Here the
+head is ArcFace's with a margin of 0.3; a softmax does as well. The head starts from the class means of the
 fitted codes; five epochs each are enough. L_R lets the residual part mend what
 the identity part has wrong, and so tell who it is: it weighs 0.1, and L_R of
 each part by itself, which ties it to the fit's, 0.3 and 1. Two further
