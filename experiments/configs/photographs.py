@@ -1,19 +1,19 @@
 """Real people, from a published trunk that stands still.
 
 What: the three phases on a dataset of photographs, with the trunk of
-data_prep.import_trunk left as it is: two FC layers on top of it become
-ICT-FaceKit's 100 + 29 coefficients. The identity code sees its 128 numbers; the
+data_prep.import_trunk left as it is: two FC layers on top of it become ICT-
+FaceKit's 100 + 29 coefficients. The identity code sees its 128 numbers; the
 residual code sees its last map too (`model.residual_from_map`), as a feature
 that tells people apart says next to nothing of their expression. What the trunk
 makes of every crop, and of its mirror image, is computed once
 (`examples.features_file` keeps it), and a step sees no crop. The paper trains
 the trunk from scratch, with a softmax head and lambda_R 0.5 and 1. Here the
-head is ArcFace's with a margin of 0.3; a softmax does as well. The head starts from the class means of the
-fitted codes; five epochs each are enough. L_R lets the residual part mend what
-the identity part has wrong, and so tell who it is: it weighs 0.1, and L_R of
-each part by itself, which ties it to the fit's, 0.3 and 1. Two further
-terms keep the codes uncorrelated, and a person's residual codes no more alike
-than those of others. Chosen by the 150 people held out.
+head is ArcFace's with a margin of 0.3; a softmax does as well. The head starts
+from the class means of the fitted codes; five epochs each are enough. L_R lets
+the residual part mend what the identity part has wrong, and so tell who it is:
+it weighs 0.1, and L_R of each part by itself, which ties it to the fit's, 0.3
+and 1. Two further terms keep the codes uncorrelated, and a person's residual
+codes no more alike than those of others. Chosen by the 150 people held out.
 Command: python -m experiments.train \
   --config=photographs --workdir=<folder> \
   --config.examples.path=<folder> --config.init_from=<import_trunk's folder> \
