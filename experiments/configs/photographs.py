@@ -1,8 +1,8 @@
 """Real people, from a published trunk that stands still.
 
 What: the three phases on a dataset of photographs, with the trunk of
-data_prep.import_trunk left as it is: two FC layers on top of it become ICT-
-FaceKit's 100 + 29 coefficients. The identity code sees its 128 numbers; the
+data_prep.import_trunk left as it is: two FC layers on top of it become
+ICT-FaceKit's 100 + 29 coefficients. The identity code sees its 128 numbers; the
 residual code sees its last map too (`model.residual_from_map`), as a feature
 that tells people apart says next to nothing of their expression. What the trunk
 makes of every crop, and of its mirror image, is computed once
