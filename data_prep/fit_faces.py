@@ -67,8 +67,8 @@ def _define_objective(defaults: FitOptions) -> None:
     "noise",
     defaults.noise,
     NOISES,
-    "The noise of the landmarks, that of each by the calibration where it has"
-    " one, or --landmark_std_px for all.",
+    "The noise of the landmarks: --landmark_std_px for all, or that of each by"
+    " the calibration where it has one.",
   )
   flags.DEFINE_float(
     "noise_factor",

@@ -197,7 +197,8 @@ def fit_labels(
     np.asarray(landmarks),
     np.asarray(visibility),
     np.asarray(people),
-    options=FitOptions(),
+    # What the landmarks were drawn with is no guess.
+    options=FitOptions(noise="calibrated"),
     shapes=shapes,
     visible_contour=np.full(len(people), fitter.contour is not None),
     progress=progress,

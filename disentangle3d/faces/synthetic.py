@@ -283,7 +283,7 @@ def made_expressions(
   """Expression coefficients of unit size: those that blendshapes make.
 
   A normal draw of modes that are made of blendshapes has negative weights, by
-  which lips pass through one another and eyes never shut.
+  which lips pass through one another.
 
   Args:
     model: With samples, one of which each draw chooses; without, the draw

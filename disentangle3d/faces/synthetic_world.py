@@ -260,8 +260,10 @@ def _expression_classes(model: MorphableModel, seed: int) -> Array:
   if model.expression_samples is not None:
     samples = np.asarray(model.expression_samples)
     size = np.linalg.norm(samples, axis=1)
-    usual = np.argsort(size, kind="stable")[len(size) // 2 : -len(size) // 10]
-    directions[1:] = samples[rng.permutation(usual)[: EXPRESSION_CLASSES - 1]]
+    strong = np.argsort(size, kind="stable")[len(size) // 2 :]
+    strong = strong[: max(1, len(strong) - len(size) // 10)]
+    chosen = np.resize(rng.permutation(strong), EXPRESSION_CLASSES - 1)
+    directions[1:] = samples[chosen]
     return jnp.asarray(directions, jnp.float32)
   modes = min(expression_dim, 12)
   for number in range(1, EXPRESSION_CLASSES):

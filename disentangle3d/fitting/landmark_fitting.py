@@ -91,7 +91,7 @@ def fit_landmarks(
   alternation (`weights`), which needs no more than a weight a landmark.
 
   Where the model has a landmark calibration, points are where that has them.
-  If it has covariances too, a distance r counts as r^T M r with M =
+  With `noise="calibrated"` and covariances a distance r counts as r^T M r, M =
   landmark_std_px^2 (scale^2 Sigma)^-1, Sigma the landmark's at the image's
   yaw (`noise`); scale and yaw follow the camera for the first three
   alternations. The prior is then the same whatever `landmark_std_px`.

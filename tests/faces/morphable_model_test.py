@@ -56,6 +56,17 @@ class SynthesisTest(absltest.TestCase):
       model.identity_basis, random_morphable_model().identity_basis[..., :4]
     )
 
+  def test_truncation_cuts_what_belongs_to_the_modes(self):
+    rng = np.random.default_rng(0)
+    mixing, samples = rng.normal(size=(7, 5)), rng.normal(size=(9, 5))
+    whole = random_morphable_model().replace(
+      expression_mixing=mixing, expression_samples=samples
+    )
+    model = mm.truncate_modes(whole, 4, 2)
+    np.testing.assert_array_equal(model.expression_mixing, mixing[:, :2])
+    np.testing.assert_array_equal(model.expression_samples, samples[:, :2])
+    self.assertIsNone(mm.without_modes(whole).expression_samples)
+
   def test_wrong_sizes_are_named(self):
     model = random_morphable_model()
     with self.assertRaisesRegex(ValueError, "identity_coefficients.*I=12"):
@@ -74,7 +85,8 @@ class FileTest(parameterized.TestCase):
 
   def test_round_trip(self):
     model = random_morphable_model().replace(
-      mirror_vertices=np.arange(120, dtype=np.int32)
+      mirror_vertices=np.arange(120, dtype=np.int32),
+      expression_samples=np.eye(5, dtype=np.float32)[:3],
     )
     mm.save_morphable_model(self.path, model)
     back = mm.load_morphable_model(self.path)
@@ -83,6 +95,7 @@ class FileTest(parameterized.TestCase):
       "identity_basis",
       "triangles",
       "mirror_vertices",
+      "expression_samples",
     ):
       np.testing.assert_array_equal(getattr(back, field), getattr(model, field))
     self.assertEqual(back.licence, "Apache-2.0")

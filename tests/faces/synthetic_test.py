@@ -375,6 +375,15 @@ class MadeExpressionsTest(absltest.TestCase):
     normal = jnp.ones((3, 6))
     self.assertIs(synthetic.made_expressions(MODEL, normal), normal)
 
+  def test_a_world_of_few_samples_repeats_them(self):
+    for count in (1, 2, 3):
+      samples = self.model.expression_samples[:count]
+      world = synthetic.synthetic_world(
+        self.model.replace(expression_samples=samples)
+      )
+      apart = np.abs(np.asarray(world.expressions)[1:, None] - samples[None])
+      np.testing.assert_array_equal(apart.max(-1).min(1), 0)
+
   def test_faces_of_a_world_do_what_blendshapes_do(self):
     world = synthetic.synthetic_world(self.model, photos_per_person=4)
     _, residual = synthetic.true_coefficients(world, 0, jnp.arange(64))

@@ -72,6 +72,9 @@ class ReadNpzArraysTest(parameterized.TestCase):
       np.einsum("vcx,xe->vce", MODEL.expression_basis, model.expression_mixing),
       atol=1e-4,
     )
+    weights = model.expression_samples @ model.expression_mixing.T
+    self.assertLen(weights, 2_000)
+    self.assertTrue(((weights > -1e-4) & (weights < 1)).all())
 
   def test_what_is_asked_for_goes_before_what_the_file_says(self):
     given = np.roll(MODEL.landmark_vertices, 1)
