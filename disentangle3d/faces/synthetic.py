@@ -69,6 +69,10 @@ _PHOTO_SNAPSHOT_DRAWS = _PERSON_SNAPSHOT_DRAWS | {
 # Shapes are made this many at a time, always: so a row's arithmetic does not
 # depend on the batch.
 _SHAPES_A_TURN = 16
+# Of snapshots: fits to their landmarks then spread over the expression modes as
+# fits to photographs of people do, docs/data.md.
+_STRONGEST_PASSING = 1.2
+_SMILING = 0.8
 
 
 class SyntheticPhotos(flax.struct.PyTreeNode):
@@ -231,9 +235,11 @@ def _coefficients(
   """What rows are combined with, `[B, I2]` and `[B, E2]`; classes `[B]`."""
   # Basis rows come first in both matrices, detail after them.
   identity = jnp.clip(by_person["identity"], -3, 3)
-  expression, number = _expressions(world, by_photo["expression"], place)
   if world.wardrobe is not None and world.sweep == "none":
-    expression += photo_smiles(world.wardrobe, by_photo["smile"])
+    expression = _passing(world, by_photo)
+    number = jnp.zeros_like(place, jnp.int32)
+  else:
+    expression, number = _expressions(world, by_photo["expression"], place)
   return (
     jnp.concatenate([identity, by_person["detail"]], -1),
     jnp.concatenate([expression, by_photo["temporary"]], -1),
@@ -277,6 +283,14 @@ def _expressions(
   return intensity * world.expressions[number] + wander * passing, number
 
 
+def _passing(world: SyntheticWorld, by_photo: dict[str, Array]) -> Array:
+  """What people do on snapshots: anything, more or less, and smile."""
+  normal = by_photo["expression"]
+  degree = _STRONGEST_PASSING * norm.cdf(normal[:, 1:2])
+  made = made_expressions(world.model, normal[:, 2:])
+  return degree * made + photo_smiles(world.wardrobe, by_photo["smile"])
+
+
 def made_expressions(
   model: MorphableModel, normal: Float[Array, "B E"]
 ) -> Float[Array, "B E"]:
@@ -299,11 +313,13 @@ def made_expressions(
 
 
 def photo_smiles(worn: wardrobe.Wardrobe, normal: Array) -> Array:
-  """What half of the photos' faces do besides, `[B, E]`."""
+  """What most of the photos' faces do besides, `[B, E]`."""
   uniform = norm.cdf(normal)
   count = worn.smiles.shape[0]
   which = jnp.floor(uniform[:, 0] * count).astype(jnp.int32)
-  strength = jnp.where(uniform[:, 1] < 0.5, 0.4 + 1.4 * uniform[:, 2], 0.0)
+  strength = jnp.where(
+    uniform[:, 1] < _SMILING, 0.4 + 1.4 * uniform[:, 2], 0.0
+  )
   return strength[:, None] * worn.smiles[jnp.minimum(which, count - 1)]
 
 
