@@ -3,10 +3,13 @@
 Out of a square crop around a face: where every point is, how deep, how sure
 that is, and whether the face itself hides it; the jaw in both conventions, on
 the mesh (points 0 to 16) and along the silhouette. Residual 3x3 convolutions
-down to a 6x6 map and two dense layers; no batch norm, as in this project's
-other trunks.
+down to a 6x6 map and two dense layers say about where each point is; a map of
+24x24 cells a point, made of the convolutions' maps from coarse to fine, says
+where about there it is: what a face looks like here, and not what faces look
+like. No batch norm, as in this project's other trunks.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import flax.linen as nn
@@ -26,6 +29,12 @@ CROP_PX = 96
 # Residual blocks after each halving, and their width.
 WIDTHS, BLOCKS = (16, 32, 64, 128), (1, 2, 2, 1)
 HIDDEN = 256
+# Channels of the maps that the evidence for points is read from, and how many
+# halvings their cells lie apart.
+_EVIDENCE_WIDTH, _EVIDENCE_STAGE = 48, 1
+_CELL_PX = 2 ** (_EVIDENCE_STAGE + 1)
+# How far about where the dense layers have it a point is looked for, pixels.
+_REACH_PX = 6.0
 _SLOPE = 0.1
 _MIDDLE = (CROP_PX - 1) / 2
 # Logarithms of spreads in pixels: where training begins, and their limits.
@@ -77,6 +86,7 @@ class LandmarkNetwork(nn.Module):
     """
     check_array("crops", crops, f"B {CROP_PX} {CROP_PX} 3")
     x = _activate(_convolution(WIDTHS[0], 2, "stem")(crops))
+    levels = []
     for stage, (width, blocks) in enumerate(zip(WIDTHS, BLOCKS, strict=True)):
       if stage:
         x = _activate(_convolution(width, 2, f"down{stage}")(x))
@@ -89,11 +99,14 @@ class LandmarkNetwork(nn.Module):
           name=f"block{stage}_{block}b",
         )(_activate(inner))
         x = x + inner
+      levels.append(x)
+    evidence = _evidence(levels)
     x = x.reshape(x.shape[0], -1)
     x = nn.Dense(HIDDEN, kernel_init=_keep_variance, name="hidden")(x)
     outputs = NUM_LANDMARKS * _PER_POINT + NUM_CONTOUR * _PER_SILHOUETTE
     small = nn.initializers.normal(0.003)
-    return _read(nn.Dense(outputs, kernel_init=small, name="out")(_activate(x)))
+    out = nn.Dense(outputs, kernel_init=small, name="out")(_activate(x))
+    return _moved(_read(out), evidence)
 
 
 def find_points(params: Any, crops: Float[Array, "B 96 96 3"]) -> FacePoints:
@@ -131,6 +144,56 @@ def _read(out: Float[Array, "B outputs"]) -> FacePoints:
     silhouette=half * contour[..., :2] + middle[None, None, :2],
     silhouette_spread_px=_spread(contour[..., 2]),
   )
+
+
+def _evidence(levels: Sequence[Array]) -> Float[Array, "B 24 24 85"]:
+  """Maps of each point and of the silhouette's, from the coarsest level up."""
+  x = None
+  for stage in reversed(range(_EVIDENCE_STAGE, len(levels))):
+    side = nn.Dense(
+      _EVIDENCE_WIDTH, kernel_init=_keep_variance, name=f"side{stage}"
+    )(levels[stage])
+    if x is not None:
+      x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+      side = _convolution(_EVIDENCE_WIDTH, 1, f"up{stage}")(
+        _activate(x + side)
+      )
+    x = side
+  small = nn.initializers.normal(0.003)
+  outputs = NUM_LANDMARKS + NUM_CONTOUR
+  return nn.Dense(outputs, kernel_init=small, name="evidence")(_activate(x))
+
+
+def _moved(found: FacePoints, evidence: Array) -> FacePoints:
+  """Points where the evidence has them, about where they were."""
+  flat = jnp.concatenate([found.points[..., :2], found.silhouette], 1)
+  flat = flat + _moves(flat, evidence)
+  return found.replace(
+    points=jnp.concatenate(
+      [flat[:, :NUM_LANDMARKS], found.points[..., 2:]], -1
+    ),
+    silhouette=flat[:, NUM_LANDMARKS:],
+  )
+
+
+def _moves(
+  about: Float[Array, "B P 2"], evidence: Float[Array, "B 24 24 P"]
+) -> Float[Array, "B P 2"]:
+  """How far a point's mean moves from its prior's to its posterior's.
+
+  The prior is normal about where the point was, the evidence the likelihood's
+  logarithm, both of the cells.
+  """
+  cells = _CELL_PX * jnp.arange(evidence.shape[1], dtype=jnp.float32)
+  apart = (cells[None, None, None] - about[..., None]) / _REACH_PX
+  prior = jax.nn.log_softmax(-0.5 * apart**2)
+  across, down = prior[:, :, 0], prior[:, :, 1]
+  posterior = jax.nn.softmax(
+    jnp.moveaxis(evidence, -1, 1) + down[..., None] + across[:, :, None],
+    axis=(-2, -1),
+  )
+  after = jnp.stack([posterior.sum(-2), posterior.sum(-1)], 2)
+  return (after - jnp.exp(prior)) @ cells
 
 
 def _spread(out: Array) -> Array:
