@@ -317,9 +317,7 @@ def photo_smiles(worn: wardrobe.Wardrobe, normal: Array) -> Array:
   uniform = norm.cdf(normal)
   count = worn.smiles.shape[0]
   which = jnp.floor(uniform[:, 0] * count).astype(jnp.int32)
-  strength = jnp.where(
-    uniform[:, 1] < _SMILING, 0.4 + 1.4 * uniform[:, 2], 0.0
-  )
+  strength = jnp.where(uniform[:, 1] < _SMILING, 0.4 + 1.4 * uniform[:, 2], 0.0)
   return strength[:, None] * worn.smiles[jnp.minimum(which, count - 1)]
 
 

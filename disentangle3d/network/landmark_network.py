@@ -155,9 +155,7 @@ def _evidence(levels: Sequence[Array]) -> Float[Array, "B 24 24 85"]:
     )(levels[stage])
     if x is not None:
       x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-      side = _convolution(_EVIDENCE_WIDTH, 1, f"up{stage}")(
-        _activate(x + side)
-      )
+      side = _convolution(_EVIDENCE_WIDTH, 1, f"up{stage}")(_activate(x + side))
     x = side
   small = nn.initializers.normal(0.003)
   outputs = NUM_LANDMARKS + NUM_CONTOUR

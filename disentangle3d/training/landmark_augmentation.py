@@ -1,6 +1,7 @@
 """How a rendered photo becomes a crop that a locator of landmarks trains on.
 
-Pure functions of one example and its key: the box's jitter, roll, mirror; what
+Pure functions of one example and its key: the box's jitter, roll, mirror; a
+warp of the face; what
 is behind the head and before it, out of another photo; light, blur, noise and
 JPEG's blocks. Crops are float RGB in [0, 1].
 """
@@ -17,6 +18,12 @@ import scipy.fft
 from disentangle3d.faces.landmark_photos import FACE_PX, PHOTO_PX
 from disentangle3d.geometry import apply_affine, invert_affine
 from disentangle3d.network.landmark_network import CROP_PX
+from disentangle3d.training.landmark_warps import (
+  Warp,
+  draw_warp,
+  unwarped,
+  warped,
+)
 from disentangle3d.training.resampling import bilinear
 from disentangle3d.types import LANDMARK_MIRROR, NUM_CONTOUR
 
@@ -70,7 +77,7 @@ def plain_crop(
   """A jittered crop as it was rendered, for measuring."""
   matrix = _crop_from_photo(jitter, key)
   return _crop(example, matrix).replace(
-    image=_mapped(_sample(example.image[..., :3], matrix))
+    image=_mapped(_sample(example.image[..., :3], _places(matrix)))
   )
 
 
@@ -91,10 +98,11 @@ def training_crop(
   Returns:
     The crop.
   """
-  keys = jax.random.split(key, 9)
+  keys = jax.random.split(key, 10)
   matrix = _crop_from_photo(jitter, keys[0])
-  photo = _sample(example.image, matrix)
-  texture = _sample(other[..., :3], _texture_matrix(keys[1]))
+  warp = draw_warp(keys[9])
+  photo = _sample(example.image, warped(warp, _places(matrix)))
+  texture = _sample(other[..., :3], _places(_texture_matrix(keys[1])))
   behind = texture * _tint(keys[1])
   before = texture[::-1, ::-1] * _tint(keys[2])
   swapped = jax.random.bernoulli(keys[3], 0.6)
@@ -106,7 +114,7 @@ def training_crop(
   image = _degrade(image, keys[6])
   image = _cut_off(image, keys[7])
   mirrored = jax.random.bernoulli(keys[8], 0.5)
-  crop = _crop(example, matrix).replace(image=_mapped(image))
+  crop = _crop(_unwarped(warp, example), matrix).replace(image=_mapped(image))
   return jax.tree.map(
     lambda a, b: jnp.where(mirrored, b, a), crop, mirror(crop)
   )
@@ -123,6 +131,15 @@ def mirror(crop: LandmarkExample) -> LandmarkExample:
       LANDMARK_MIRROR[:NUM_CONTOUR]
     ],
     visibility=crop.visibility[LANDMARK_MIRROR],
+  )
+
+
+def _unwarped(warp: Warp, example: LandmarkExample) -> LandmarkExample:
+  """The truth in the photo's warped pixels."""
+  flat = unwarped(warp, example.points[:, :2])
+  return example.replace(
+    points=jnp.concatenate([flat, example.points[:, 2:]], -1),
+    silhouette=unwarped(warp, example.silhouette),
   )
 
 
@@ -174,12 +191,16 @@ def _tint(key: Array) -> Float[Array, "1 1 3"]:
   return ((0.3 + 1.2 * grey) * (0.7 + 0.6 * jnp.stack(colour)))[None, None]
 
 
-def _sample(photo: Array, matrix: Array) -> Array:
-  """A crop of a uint8 photo."""
+def _places(matrix: Array) -> Float[Array, "9216 2"]:
+  """Where in the photo the crop's pixels are."""
   at = jnp.arange(CROP_PX, dtype=jnp.float32)
   grid = jnp.stack(jnp.meshgrid(at, at), -1).reshape(-1, 2)
-  values = bilinear(photo, apply_affine(invert_affine(matrix), grid)) / 255
-  return values.reshape(CROP_PX, CROP_PX, -1)
+  return apply_affine(invert_affine(matrix), grid)
+
+
+def _sample(photo: Array, places: Array) -> Array:
+  """A crop of a uint8 photo."""
+  return (bilinear(photo, places) / 255).reshape(CROP_PX, CROP_PX, -1)
 
 
 def _occlusion(key: Array) -> Float[Array, "96 96"]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from disentangle3d.network import landmark_network
 from disentangle3d.network.landmark_files import (
   load_landmark_params,
   save_landmark_params,
@@ -51,6 +52,24 @@ class LandmarkNetworkTest(absltest.TestCase):
     mirrored = CROP_PX - 1 - right_eye[:, 0]
     np.testing.assert_allclose(left_eye[:, 0], mirrored, atol=1e-4)
     np.testing.assert_allclose(left_eye[:, 1:], right_eye[:, 1:])
+
+  def test_without_evidence_nothing_moves(self):
+    about = jnp.asarray([[[40.3, 51.7], [-8.0, 99.0]]])
+    moves = landmark_network._moves(about, jnp.zeros((1, 24, 24, 2)))
+    np.testing.assert_allclose(moves, jnp.zeros((1, 2, 2)), atol=1e-4)
+
+  def test_normal_evidence_moves_points_to_the_product_of_two_normals(self):
+    about, seen, deviation = np.array([40.0, 50.0]), np.array([47.0, 44.0]), 5.0
+    cells = landmark_network._CELL_PX * np.arange(24)
+    x, y = cells[None, :] - seen[0], cells[:, None] - seen[1]
+    evidence = -(x**2 + y**2) / (2 * deviation**2)
+    moves = landmark_network._moves(
+      jnp.asarray(about, jnp.float32)[None, None],
+      jnp.asarray(evidence, jnp.float32)[None, :, :, None],
+    )
+    trust = 1 / deviation**2
+    trust /= trust + 1 / landmark_network._REACH_PX**2
+    np.testing.assert_allclose(moves[0, 0], trust * (seen - about), atol=0.02)
 
   def test_another_size_is_refused(self):
     with self.assertRaisesRegex(ValueError, "crops: expected shape"):

@@ -26,6 +26,8 @@ from disentangle3d.training.landmark_losses import (
   LandmarkWeights,
   landmark_loss,
 )
+from disentangle3d.training.landmark_warps import draw_warp, unwarped, warped
+from disentangle3d.training.resampling import bilinear
 
 MARKED = 30
 
@@ -103,6 +105,23 @@ class CropTest(absltest.TestCase):
     self.assertLessEqual(float(jnp.abs(changed.image).max()), 1.0)
     again = jax.jit(training_crop)(key, photo, other, Jitter())
     chex.assert_trees_all_equal(changed, again)
+
+  def test_points_of_a_warped_photo_go_where_its_pixels_go(self):
+    y, x = np.mgrid[:PHOTO_PX, :PHOTO_PX]
+    grid = np.stack([x, y], -1).reshape(-1, 2).astype(np.float32)
+    photo = _photo()
+    moved = []
+    for seed in range(6):
+      warp = draw_warp(jax.random.key(seed))
+      light = bilinear(photo.image[..., :1], warped(warp, grid))[:, 0]
+      found = light @ grid / light.sum()
+      (point,) = unwarped(warp, photo.points[MARKED : MARKED + 1, :2])
+      np.testing.assert_allclose(found, point, atol=0.3)
+      np.testing.assert_allclose(
+        warped(warp, unwarped(warp, grid)), grid, atol=0.1
+      )
+      moved.append(np.linalg.norm(point - photo.points[MARKED, :2]))
+    self.assertGreater(max(moved), 1)
 
   def test_a_fine_step_of_compression_changes_next_to_nothing(self):
     image = jax.random.uniform(jax.random.key(3), (CROP_PX, CROP_PX, 3))
