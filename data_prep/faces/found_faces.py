@@ -74,16 +74,16 @@ class FaceFinder:
     find: FindBoxes | None = None,
     locate: Locate | None = None,
     *,
+    template: str,
     side: int = DETECTION_SIDE,
-    template: str = SPHEREFACE,
   ) -> None:
     """Loads MTCNN and dlib, unless others are given.
 
     Args:
       find: In place of MTCNN.
       locate: In place of dlib.
+      template: What crops are aligned by: the network's `model.template`.
       side: Photos with a longer side are shrunk to it for MTCNN.
-      template: What crops are aligned by, as `FaceModel.template` has it.
 
     Raises:
       UserModuleNotFoundError: The extra `detect` is not installed.
@@ -135,15 +135,15 @@ class FaceFinder:
 
 
 def find_face(
-  photo: str | os.PathLike[str] | UInt8[np.ndarray, "H W 3"],
-  *,
-  template: str = SPHEREFACE,
+  photo: str | os.PathLike[str] | UInt8[np.ndarray, "H W 3"], *, template: str
 ) -> FoundFace:
   """The largest face of a photo, as `find_faces` finds it.
 
   Args:
     photo: A file, or RGB `[H, W, 3]`.
-    template: What the crop is aligned by: the network's `model.template`.
+    template: What the crop is aligned by: the network's `model.template`, of
+      the one that ships `"whole_face"`. In another crop a network sees nothing
+      that it knows.
 
   Returns:
     The face; `crop` is what a network takes.
@@ -159,13 +159,13 @@ def find_face(
 def find_faces(
   photo: str | os.PathLike[str] | UInt8[np.ndarray, "H W 3"],
   *,
-  finder: FaceFinder | None = None,
+  finder: FaceFinder,
 ) -> list[FoundFace]:
   """All faces of a photo, the largest first.
 
   Args:
     photo: A file, or RGB `[H, W, 3]`.
-    finder: Finds them; None takes MTCNN and dlib, loaded once a process.
+    finder: Finds them, `default_finder(network.model.template)` for example.
 
   Returns:
     One face at least.
@@ -173,7 +173,6 @@ def find_faces(
   Raises:
     UserError: The file is no photo, or there is no face in it.
     ValueError: The array is no RGB photo of uint8.
-    UserModuleNotFoundError: The extra `detect` is not installed.
   """
   where = ""
   if isinstance(photo, (str, os.PathLike)):
@@ -186,14 +185,14 @@ def find_faces(
     raise ValueError(
       f"photo: expected uint8 [H, W, 3], got {photo.dtype} {list(photo.shape)}"
     )
-  faces = (finder or default_finder(SPHEREFACE)).find(photo)
+  faces = finder.find(photo)
   if not faces:
     raise UserError(f"{where}no face found")
   return faces
 
 
 @functools.cache
-def default_finder(template: str = SPHEREFACE) -> FaceFinder:
+def default_finder(template: str) -> FaceFinder:
   """MTCNN and dlib, loaded once a process.
 
   Raises:
@@ -213,10 +212,7 @@ def _dlib() -> DlibLocator:
 
 
 def precropped_face(
-  photo: UInt8[np.ndarray, "H W 3"],
-  locate: Locate | None,
-  *,
-  template: str = SPHEREFACE,
+  photo: UInt8[np.ndarray, "H W 3"], locate: Locate | None, *, template: str
 ) -> FoundFace:
   """A photo that is an aligned crop already.
 

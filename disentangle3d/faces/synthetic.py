@@ -236,7 +236,7 @@ def _coefficients(
   # Basis rows come first in both matrices, detail after them.
   identity = jnp.clip(by_person["identity"], -3, 3)
   if world.wardrobe is not None and world.sweep == "none":
-    expression = _passing(world, by_photo)
+    expression = _passing(world.model, world.wardrobe, by_photo)
     number = jnp.zeros_like(place, jnp.int32)
   else:
     expression, number = _expressions(world, by_photo["expression"], place)
@@ -283,12 +283,14 @@ def _expressions(
   return intensity * world.expressions[number] + wander * passing, number
 
 
-def _passing(world: SyntheticWorld, by_photo: dict[str, Array]) -> Array:
+def _passing(
+  model: MorphableModel, worn: wardrobe.Wardrobe, by_photo: dict[str, Array]
+) -> Array:
   """What people do on snapshots: anything, more or less, and smile."""
   normal = by_photo["expression"]
   degree = _STRONGEST_PASSING * norm.cdf(normal[:, 1:2])
-  made = made_expressions(world.model, normal[:, 2:])
-  return degree * made + photo_smiles(world.wardrobe, by_photo["smile"])
+  made = made_expressions(model, normal[:, 2:])
+  return degree * made + photo_smiles(worn, by_photo["smile"])
 
 
 def made_expressions(

@@ -148,15 +148,20 @@ def _read(out: Float[Array, "B outputs"]) -> FacePoints:
 
 def _evidence(levels: Sequence[Array]) -> Float[Array, "B 24 24 85"]:
   """Maps of each point and of the silhouette's, from the coarsest level up."""
-  x = None
-  for stage in reversed(range(_EVIDENCE_STAGE, len(levels))):
-    side = nn.Dense(
-      _EVIDENCE_WIDTH, kernel_init=_keep_variance, name=f"side{stage}"
-    )(levels[stage])
-    if x is not None:
-      x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-      side = _convolution(_EVIDENCE_WIDTH, 1, f"up{stage}")(_activate(x + side))
-    x = side
+  sides = [
+    nn.Dense(_EVIDENCE_WIDTH, kernel_init=_keep_variance, name=f"side{stage}")(
+      level
+    )
+    for stage, level in enumerate(levels)
+    if stage >= _EVIDENCE_STAGE
+  ]
+  x = sides.pop()
+  while sides:
+    finer = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    stage = _EVIDENCE_STAGE + len(sides) - 1
+    x = _convolution(_EVIDENCE_WIDTH, 1, f"up{stage}")(
+      _activate(finer + sides.pop())
+    )
   small = nn.initializers.normal(0.003)
   outputs = NUM_LANDMARKS + NUM_CONTOUR
   return nn.Dense(outputs, kernel_init=small, name="evidence")(_activate(x))

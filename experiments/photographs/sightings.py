@@ -75,7 +75,7 @@ class Finder:
     """
     if photo.image is None:
       raise UserError(photo.reason)
-    if self.precropped:
+    if self._finder is None:
       return [
         precropped_face(photo.image, self._locate, template=self.template)
       ]

@@ -52,7 +52,7 @@ class WorldOfSkinsTest(absltest.TestCase):
       atol=1e-3,
     )
 
-  def test_half_of_the_faces_smile_like_somebody(self):
+  def test_four_of_five_faces_smile_like_somebody(self):
     photos = jnp.arange(200)
     _, smiling = synthetic.true_coefficients(WORLD, SEED, photos)
     serious = WORLD.replace(
@@ -62,8 +62,21 @@ class WorldOfSkinsTest(absltest.TestCase):
     # All smiles of these skins are ones.
     strength = np.asarray(smiling - plain)[:, :6]
     np.testing.assert_allclose(np.ptp(strength, axis=1), 0, atol=1e-5)
-    self.assertBetween((strength[:, 0] > 0.3).mean(), 0.4, 0.6)
-    self.assertBetween((strength[:, 0] == 0).mean(), 0.4, 0.6)
+    self.assertBetween((strength[:, 0] > 0.3).mean(), 0.7, 0.9)
+    self.assertBetween((strength[:, 0] == 0).mean(), 0.1, 0.3)
+
+  def test_faces_do_what_they_like_more_or_less(self):
+    serious = WORLD.replace(
+      wardrobe=WORLD.wardrobe.replace(smiles=0 * WORLD.wardrobe.smiles)
+    )
+    _, residual = synthetic.true_coefficients(serious, SEED, jnp.arange(400))
+    passing = np.asarray(residual)[:, : WORLD.model.expression_dim]
+    # Normal draws times uniform numbers up to 1.2.
+    sizes = np.sqrt((passing**2).mean(1))
+    np.testing.assert_allclose(
+      np.sqrt((passing**2).mean()), 1.2 / np.sqrt(3), rtol=0.1
+    )
+    self.assertLess(np.quantile(sizes, 0.1), 0.2)
 
   def test_the_same_faces_without_skins_have_the_same_identities(self):
     bare = WORLD.replace(wardrobe=None)

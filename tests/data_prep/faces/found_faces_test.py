@@ -15,7 +15,11 @@ from data_prep.faces.found_faces import (
 )
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import Faces
-from disentangle3d.crop_templates import LANDMARK_TEMPLATE, template_scale
+from disentangle3d.crop_templates import (
+  LANDMARK_TEMPLATE,
+  SPHEREFACE,
+  template_scale,
+)
 from disentangle3d.crop_templates import WHOLE_FACE as WHOLE
 from disentangle3d.geometry import five_points
 from disentangle3d.types import CROP_TEMPLATE, UserError
@@ -38,7 +42,9 @@ class FaceFinderTest(absltest.TestCase):
   def test_a_crop_is_cut_from_the_photo_itself(self):
     photo = np.zeros((1500, 2000, 3), np.uint8)
     photo[:, :, 0] = np.arange(2000)[None] // 8
-    large, small = FaceFinder(two_boxes, no_landmarks).find(photo)
+    large, small = FaceFinder(
+      two_boxes, no_landmarks, template=SPHEREFACE
+    ).find(photo)
     np.testing.assert_allclose(large.box, [900, 200, 1700, 1100], atol=1e-2)
     np.testing.assert_allclose(small.box, [100, 100, 300, 340], atol=1e-2)
     self.assertAlmostEqual(large.score, 0.95)
@@ -65,7 +71,9 @@ class FaceFinderTest(absltest.TestCase):
       return LocatedFace(np.zeros(4), points, np.ones(68, np.float32))
 
     photo = np.zeros((1500, 2000, 3), np.uint8)
-    large, small = FaceFinder(two_boxes, locate).find(photo)
+    large, small = FaceFinder(two_boxes, locate, template=SPHEREFACE).find(
+      photo
+    )
     # 0.6 of the longer side around: 900 - 540 = 360; 0 is the photo's edge.
     self.assertEqual(seen[0][0], (1500, 1640, 3))
     np.testing.assert_allclose(seen[0][1], [540, 200, 1340, 1100], atol=1)
@@ -99,7 +107,7 @@ class FaceFinderTest(absltest.TestCase):
   def test_the_astronauts_face_is_found(self):
     import skimage.data
 
-    face = find_face(skimage.data.astronaut())
+    face = find_face(skimage.data.astronaut(), template=SPHEREFACE)
     self.assertGreater(face.score, 0.9)
     x0, y0, x1, y1 = face.box
     self.assertTrue(170 < x0 < 200 and 250 < x1 < 280)
@@ -117,7 +125,7 @@ class FindFacesTest(absltest.TestCase):
 
   def test_a_file_and_its_pixels_give_the_same_faces(self):
     Image.fromarray(self.photo).save(self.path)
-    finder = FaceFinder(two_boxes, no_landmarks)
+    finder = FaceFinder(two_boxes, no_landmarks, template=SPHEREFACE)
     for photo in (self.path, str(self.path), self.photo):
       large, small = find_faces(photo, finder=finder)
       np.testing.assert_allclose(large.box, [900, 200, 1700, 1100], atol=1e-2)
@@ -126,7 +134,9 @@ class FindFacesTest(absltest.TestCase):
   def test_a_photo_without_a_face_says_so(self):
     Image.fromarray(self.photo).save(self.path)
     none = Faces(np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0))
-    finder = FaceFinder(lambda photos: [none], no_landmarks)
+    finder = FaceFinder(
+      lambda photos: [none], no_landmarks, template=SPHEREFACE
+    )
     with self.assertRaisesRegex(UserError, "^no face found$"):
       find_faces(self.photo, finder=finder)
     with self.assertRaisesRegex(UserError, "two.png: no face found"):
@@ -134,20 +144,20 @@ class FindFacesTest(absltest.TestCase):
 
   def test_what_is_no_photo_is_refused(self):
     with self.assertRaisesRegex(UserError, "two.png: no such file"):
-      find_face(self.path)
+      find_face(self.path, template=SPHEREFACE)
     self.path.write_text("no photo")
     with self.assertRaisesRegex(UserError, "two.png: cannot be read"):
-      find_face(self.path)
+      find_face(self.path, template=SPHEREFACE)
     for photo in (self.photo[..., 0], self.photo / np.float32(255)):
       with self.assertRaisesRegex(ValueError, r"photo: expected uint8 \[H, W"):
-        find_face(photo)
+        find_face(photo, template=SPHEREFACE)
 
 
 class PrecroppedTest(absltest.TestCase):
   def test_arcface_crops_lose_their_sides(self):
     photo = np.arange(112 * 112 * 3, dtype=np.uint32).astype(np.uint8)
     photo = photo.reshape(112, 112, 3)
-    face = precropped_face(photo, no_landmarks)
+    face = precropped_face(photo, no_landmarks, template=SPHEREFACE)
     np.testing.assert_array_equal(face.crop, photo[:, 8:104])
     np.testing.assert_array_equal(
       face.crop_from_photo @ [8, 3, 1], np.array([0, 3])
@@ -156,7 +166,9 @@ class PrecroppedTest(absltest.TestCase):
 
   def test_another_size_is_refused(self):
     with self.assertRaisesRegex(ValueError, "112 x 96 .* got 112 x 100"):
-      precropped_face(np.zeros((112, 100, 3), np.uint8), None)
+      precropped_face(
+        np.zeros((112, 100, 3), np.uint8), None, template=SPHEREFACE
+      )
 
   def test_whole_faces_are_no_arcface_crops(self):
     photo = np.zeros((112, 112, 3), np.uint8)
