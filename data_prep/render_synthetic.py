@@ -34,7 +34,7 @@ from data_prep.stages.flag_words import (
 )
 from data_prep.stages.folder import parse_share
 from disentangle3d.crop_templates import TEMPLATES
-from disentangle3d.faces.synthetic_world import ALBEDOS, JAWS
+from disentangle3d.faces.synthetic_world import ALBEDOS, JAWS, YAW_DISTRIBUTIONS
 from disentangle3d.stores import as_path
 
 _NUMBERS = {
@@ -126,6 +126,14 @@ def _define_looks(settings: SyntheticSet) -> None:
     settings.template,
     TEMPLATES,
     "What crops are aligned by, SphereFace's five points or all 68 landmarks.",
+  )
+  flags.DEFINE_enum(
+    "yaw_distribution",
+    settings.yaw_distribution,
+    YAW_DISTRIBUTIONS,
+    "How far heads are turned: mixed has three of four photographs nearly"
+    " frontal, the others anywhere up to 90 degrees; uniform all anywhere;"
+    " frontal none.",
   )
   define_path(
     "skins",

@@ -72,6 +72,7 @@ class SyntheticSet:
     labels: What networks are taught, "fitted" to the landmarks of all photos
       of a person, or the "true" coefficients of the fitter's modes.
     template: What crops are aligned by, see `synthetic_world`.
+    yaw_distribution: See `synthetic_world`.
     morphable_model: An `.npz`, of which the fitter gets the first modes; None
       takes the procedural face, with more modes than the fitter gets.
     num_vertices: Of the procedural face.
@@ -91,6 +92,7 @@ class SyntheticSet:
   skins: str = NONE
   labels: str = "fitted"
   template: str = SPHEREFACE
+  yaw_distribution: str = "mixed"
   morphable_model: str | None = None
   num_vertices: int = NUM_VERTICES
   identity_modes: int | None = None
@@ -169,6 +171,7 @@ def world_of(settings: SyntheticSet) -> tuple[SyntheticWorld, MorphableModel]:
     landmark_noise_px=settings.landmark_noise_px,
     photos_per_person=settings.photos_per_person,
     template=settings.template,
+    yaw_distribution=settings.yaw_distribution,
   )
   return world, truncate_modes(model, identity, expression)
 

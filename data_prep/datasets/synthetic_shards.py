@@ -29,7 +29,12 @@ from disentangle3d.training.dataset import sha256_of
 
 STAGE = "render_synthetic"
 # Left out where they are as ever: sets begun before there were these go on.
-_NEW_SETTINGS = {"skins": NONE, "labels": "fitted", "template": SPHEREFACE}
+_NEW_SETTINGS = {
+  "skins": NONE,
+  "labels": "fitted",
+  "template": SPHEREFACE,
+  "yaw_distribution": "mixed",
+}
 # Of whole people, at least so many: bounds the memory, and what a kill costs.
 _PHOTOS_A_SHARD = 512
 

@@ -26,7 +26,7 @@ from disentangle3d.types import NUM_CONTOUR, UserError, check_choice
 EXPRESSION_CLASSES = 6  # neutral, and five deliberate expressions
 ALBEDOS = ("per_person", "per_photo", "constant")
 JAWS = ("visible_contour", "fixed_vertices")
-_YAW_DISTRIBUTIONS = ("mixed", "uniform", "frontal")
+YAW_DISTRIBUTIONS = ("mixed", "uniform", "frontal")
 _SWEEPS = ("none", "yaw", "expression")
 
 DETAIL_FIELDS = 64
@@ -147,7 +147,7 @@ def synthetic_world(
     temporary_detail_mm = usual[1]
   check_choice("albedo", albedo, ALBEDOS)
   check_choice("jaw", jaw, JAWS)
-  check_choice("yaw_distribution", yaw_distribution, _YAW_DISTRIBUTIONS)
+  check_choice("yaw_distribution", yaw_distribution, YAW_DISTRIBUTIONS)
   check_choice("sweep", sweep, _SWEEPS)
   check_choice("template", template, TEMPLATES)
   _check_least(1, photos_per_person=photos_per_person)

@@ -1,9 +1,11 @@
 """How a synthetic world's labels are fitted."""
 
+import dataclasses
+
 from absl.testing import absltest
 import numpy as np
 
-from data_prep.datasets.synthetic_set import fit_labels
+from data_prep.datasets.synthetic_set import SyntheticSet, fit_labels, world_of
 from disentangle3d.fitting.batched_fitting import fit_model, fit_subjects
 from disentangle3d.fitting.options import FitOptions
 from experiments.benchmarks.known_faces import known_faces
@@ -39,6 +41,18 @@ class FitLabelsTest(absltest.TestCase):
         ),
         alike,
       )
+
+
+class WorldTest(absltest.TestCase):
+  def test_it_is_turned_as_the_settings_say(self):
+    settings = SyntheticSet(
+      num_vertices=2_000, identity_modes=8, yaw_distribution="uniform"
+    )
+    world, _ = world_of(settings)
+    self.assertEqual(world.yaw_distribution, "uniform")
+    settings = dataclasses.replace(settings, yaw_distribution="sideways")
+    with self.assertRaisesRegex(ValueError, "yaw_distribution: expected one"):
+      world_of(settings)
 
 
 if __name__ == "__main__":
