@@ -35,7 +35,9 @@ def define_flags() -> None:
     required=True,
   )
   define_path(
-    "init_from", "Another run's export to start from, in place of nothing."
+    "init_from",
+    "Another run's export to start from, in place of nothing; layers that it"
+    " lacks start afresh.",
   )
   flags.DEFINE_integer(
     "steps", defaults.steps, "How many steps there are.", lower_bound=1

@@ -38,8 +38,15 @@ def save_landmark_params(
   )
 
 
-def load_landmark_params(path: str | os.PathLike[str]) -> Any:
+def load_landmark_params(
+  path: str | os.PathLike[str], *, fresh: Any = None
+) -> Any:
   """Reads and checks what `save_landmark_params` wrote.
+
+  Args:
+    path: The file.
+    fresh: Params that take the place of those the file lacks, whose network
+      had fewer layers; None refuses such a file.
 
   Raises:
     UserFileNotFoundError: There is no such file.
@@ -52,7 +59,8 @@ def load_landmark_params(path: str | os.PathLike[str]) -> Any:
     otherwise="; python -m experiments.train_locator makes one",
   )
   expected = flax.traverse_util.flatten_dict(_abstract_params(), sep="/")
-  found = {name: content.get(name) for name in expected}
+  other = flax.traverse_util.flatten_dict(fresh or {}, sep="/")
+  found = {name: content.get(name, other.get(name)) for name in expected}
   for name, shape in expected.items():
     array = found[name]
     if array is None or array.shape != shape.shape:

@@ -71,7 +71,8 @@ class LocatorSettings:
     batch_size: Photos a step.
     learning_rate: The highest; rises over `warmup_steps`, falls as a cosine.
     seed: Of params, photos and what is done to them.
-    init_from: Another run's export to start from; None starts afresh.
+    init_from: Another run's export to start from; layers that it lacks, and
+      with None all, start afresh.
     warmup_steps: See `learning_rate`.
     weight_decay: Of AdamW.
     clip_norm: Of gradients.
@@ -265,13 +266,12 @@ def _optimizer(settings: LocatorSettings) -> optax.GradientTransformation:
 
 
 def _initial(settings: LocatorSettings) -> LocatorState:
+  crops = jnp.zeros((1, CROP_PX, CROP_PX, 3), jnp.float32)
+  params = LandmarkNetwork().init(jax.random.key(settings.seed), crops)[
+    "params"
+  ]
   if settings.init_from:
-    params = load_landmark_params(settings.init_from)
-  else:
-    crops = jnp.zeros((1, CROP_PX, CROP_PX, 3), jnp.float32)
-    params = LandmarkNetwork().init(jax.random.key(settings.seed), crops)[
-      "params"
-    ]
+    params = load_landmark_params(settings.init_from, fresh=params)
   return LocatorState(
     step=jnp.int32(0),
     params=params,

@@ -91,6 +91,16 @@ class LandmarkFilesTest(absltest.TestCase):
       load_landmark_params(self.path), PARAMS, rtol=1e-3, atol=1e-6
     )
 
+  def test_layers_that_a_file_lacks_start_afresh(self):
+    older = {k: v for k, v in PARAMS.items() if k != "evidence"}
+    save_landmark_params(self.path, older, precision="float32")
+    with self.assertRaisesRegex(ValueError, "evidence.*got nothing"):
+      load_landmark_params(self.path)
+    fresh = jax.tree.map(jnp.ones_like, PARAMS)
+    loaded = load_landmark_params(self.path, fresh=fresh)
+    chex.assert_trees_all_equal(loaded["evidence"], fresh["evidence"])
+    chex.assert_trees_all_equal(loaded["hidden"], PARAMS["hidden"])
+
   def test_what_is_no_such_file_is_named(self):
     with self.assertRaisesRegex(FileNotFoundError, "locator.npz"):
       load_landmark_params(self.path)
