@@ -103,7 +103,10 @@ def load_skins(path: str | os.PathLike[str]) -> Skins:
   try:
     about = stored_texts("about", content["about"])
     if about["format"] != _FORMAT:
-      raise UserError(f'expected "format": "{_FORMAT}", got {about["format"]}')
+      raise UserError(
+        f'expected "format": "{_FORMAT}", got {about["format"]};'
+        " python -m data_prep.make_skins makes them again"
+      )
     skins = Skins(
       albedo=content["albedo"],
       backdrops=content["backdrops"],
