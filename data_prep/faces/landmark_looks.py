@@ -1,8 +1,8 @@
 """Two looks of the landmark network at faces in boxes, many at a time.
 
 The network looks at the detector's box, then at the face that it found there,
-upright and in the middle of its crop, and at the mirror image of that; what it
-says of both is averaged.
+upright and in the middle of its crop, each time together with the mirror image;
+what it says of both is averaged.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,10 +46,8 @@ _NASION, _CHIN = 27, 8
 _MIDDLE = (CROP_PX - 1) / 2
 # Only its size is read: the crop is no aligned one.
 _CROP = Template("landmark network", np.zeros((5, 2)), CROP_PX, CROP_PX)
-# Faces that go through together; two programs each.
+# Faces that go through together; a program each.
 _AT_ONCE = (1, 16)
-# The network as it looks at crops.
-Program = Callable[[Any, UInt8[np.ndarray, "B 96 96 3"]], FacePoints]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,12 +93,12 @@ def see_landmarks(
   if not photos:
     return []
   first = [first_matrix(box) for box in boxes]
-  found = _look(_once(), params, photos, first)
+  found = _look(params, photos, first)
   second = [
     second_matrix(_before(points, matrix))
     for points, matrix in zip(found.points, first, strict=True)
   ]
-  found = _look(_with_mirror_image(), params, photos, second)
+  found = _look(params, photos, second)
   return [
     _seen(jax.tree.map(lambda array, place=place: array[place], found), matrix)
     for place, matrix in enumerate(second)
@@ -108,10 +106,7 @@ def see_landmarks(
 
 
 def _look(
-  program: Program,
-  params: Any,
-  photos: Sequence[np.ndarray],
-  matrices: Sequence[np.ndarray],
+  params: Any, photos: Sequence[np.ndarray], matrices: Sequence[np.ndarray]
 ) -> FacePoints:
   """What the network says of crops, all of them."""
   found = []
@@ -124,7 +119,7 @@ def _look(
     size = next(size for size in _AT_ONCE if size >= len(crops))
     filled = np.zeros((size, CROP_PX, CROP_PX, 3), np.uint8)
     filled[: len(crops)] = crops
-    seen = jax.device_get(program(params, filled))
+    seen = jax.device_get(_program()(params, filled))
     found.append(_first(seen, len(crops)))
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *found)
 
@@ -134,17 +129,7 @@ def _first(found: FacePoints, count: int) -> FacePoints:
 
 
 @functools.cache
-def _once() -> Program:
-  """The network on uint8 crops."""
-
-  def look(params: Any, crops: jax.Array) -> FacePoints:
-    return find_points(params, mapped_crops(crops))
-
-  return jax.jit(look, compiler_options=cpu_compiler_options())
-
-
-@functools.cache
-def _with_mirror_image() -> Program:
+def _program() -> Callable[..., FacePoints]:
   """The network on uint8 crops and their mirror images."""
 
   def look(params: Any, crops: jax.Array) -> FacePoints:

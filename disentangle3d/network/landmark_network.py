@@ -35,6 +35,7 @@ _EVIDENCE_WIDTH, _EVIDENCE_STAGE = 48, 1
 _CELL_PX = 2 ** (_EVIDENCE_STAGE + 1)
 # How far about where the dense layers have it a point is looked for, pixels.
 _REACH_PX = 6.0
+_LEAST_WEIGHT = 1e-30
 _SLOPE = 0.1
 _MIDDLE = (CROP_PX - 1) / 2
 # Logarithms of spreads in pixels: where training begins, and their limits.
@@ -189,14 +190,14 @@ def _moves(
   """
   cells = _CELL_PX * jnp.arange(evidence.shape[1], dtype=jnp.float32)
   apart = (cells[None, None, None] - about[..., None]) / _REACH_PX
-  prior = jax.nn.log_softmax(-0.5 * apart**2)
-  across, down = prior[:, :, 0], prior[:, :, 1]
-  posterior = jax.nn.softmax(
-    jnp.moveaxis(evidence, -1, 1) + down[..., None] + across[:, :, None],
-    axis=(-2, -1),
-  )
-  after = jnp.stack([posterior.sum(-2), posterior.sum(-1)], 2)
-  return (after - jnp.exp(prior)) @ cells
+  prior = jax.nn.softmax(-0.5 * apart**2)
+  # Cells by points, as the evidence is.
+  across, down = jnp.transpose(prior, (2, 0, 3, 1))
+  highest = jax.lax.stop_gradient(evidence.max((1, 2), keepdims=True))
+  joint = jnp.exp(evidence - highest) * down[:, :, None] * across[:, None]
+  after = jnp.moveaxis(jnp.stack([joint.sum(1), joint.sum(2)], 1), -1, 1)
+  after = after / (jnp.sum(after, -1, keepdims=True) + _LEAST_WEIGHT)
+  return (after - prior) @ cells
 
 
 def _spread(out: Array) -> Array:
