@@ -46,6 +46,9 @@ _NASION, _CHIN = 27, 8
 _MIDDLE = (CROP_PX - 1) / 2
 # Only its size is read: the crop is no aligned one.
 _CROP = Template("landmark network", np.zeros((5, 2)), CROP_PX, CROP_PX)
+# Of the first look's points: what programs for one face and for many differ in
+# is less, and shall not move the second look.
+_DECIMALS = 2
 # Faces that go through together; a program each.
 _AT_ONCE = (1, 16)
 
@@ -95,7 +98,7 @@ def see_landmarks(
   first = [first_matrix(box) for box in boxes]
   found = _look(params, photos, first)
   second = [
-    second_matrix(_before(points, matrix))
+    second_matrix(np.round(_before(points, matrix), _DECIMALS))
     for points, matrix in zip(found.points, first, strict=True)
   ]
   found = _look(params, photos, second)
