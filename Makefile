@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-c
 # or the kernel has none, this changes nothing.
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.reconstruct --photos=docs/images/london_photo.jpg \
-	  --locator=synthetic --viewer --output=runs/face
+	  --viewer --output=runs/face
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.demo --workdir=runs/demo
 
 test: $(VENV)/.installed-dev

@@ -74,7 +74,13 @@ def define_flags() -> None:
     " convert_morphable_model."
   )
   define_landmark_calibration()
-  flags.DEFINE_enum("locator", DLIB, FREE_STANDING, "What finds the landmarks.")
+  flags.DEFINE_enum(
+    "locator",
+    SYNTHETIC,
+    FREE_STANDING,
+    "What finds the landmarks: the network that ships, from profile to profile"
+    " and free for any use, or dlib.",
+  )
   flags.DEFINE_bool("pool", False, "Takes all photographs to be of one person.")
   flags.DEFINE_bool(
     "precropped",

@@ -1,6 +1,7 @@
 """The faces of a photo: boxes, landmarks, crops.
 
-MTCNN finds the boxes and five points, dlib the 68 landmarks in each box. The
+MTCNN finds the boxes and five points, the landmark network that ships the 68
+landmarks in each box. The
 crop is cut by the points of the landmarks (the alignment that training used),
 by MTCNN's five where there are none.
 """
@@ -14,9 +15,9 @@ import pathlib
 from jaxtyping import Float, UInt8
 import numpy as np
 
-from data_prep.faces.dlib_locator import DlibLocator
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Faces
+from data_prep.faces.network_locator import NetworkLocator
 from data_prep.faces.second_look import looking_twice
 from data_prep.photos.crops import face_matrix, warp_crop
 from data_prep.photos.loose_photos import read_loose_photo
@@ -77,11 +78,11 @@ class FaceFinder:
     template: str,
     side: int = DETECTION_SIDE,
   ) -> None:
-    """Loads MTCNN and dlib, unless others are given.
+    """Loads MTCNN and the landmark network, unless others are given.
 
     Args:
       find: In place of MTCNN.
-      locate: In place of dlib.
+      locate: In place of the landmark network.
       template: What crops are aligned by: the network's `model.template`.
       side: Photos with a longer side are shrunk to it for MTCNN.
 
@@ -91,7 +92,7 @@ class FaceFinder:
     check_choice("template", template, TEMPLATES)
     self._template = template
     self._find = find or _find_boxes(side)
-    self._locate = locate or _dlib().locate
+    self._locate = locate or _landmark_network().locate
 
   def find(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[FoundFace]:
     """All faces of a photo, the largest first.
@@ -193,7 +194,7 @@ def find_faces(
 
 @functools.cache
 def default_finder(template: str) -> FaceFinder:
-  """MTCNN and dlib, loaded once a process.
+  """MTCNN and the landmark network, loaded once a process.
 
   Raises:
     UserModuleNotFoundError: The extra `detect` is not installed.
@@ -207,8 +208,8 @@ def _find_boxes(side: int) -> FindBoxes:
 
 
 @functools.cache
-def _dlib() -> DlibLocator:
-  return DlibLocator()
+def _landmark_network() -> NetworkLocator:
+  return NetworkLocator()
 
 
 def precropped_face(

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from data_prep.faces.dlib_locator import NAME as DLIB
 from data_prep.faces.found_faces import FoundFace
+from data_prep.faces.network_locator import NAME as LANDMARK_NETWORK
 from disentangle3d import inference
 from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import (
@@ -123,7 +123,7 @@ def load_maker(
   path: str | os.PathLike[str],
   *,
   landmark_calibration: str = AUTO,
-  detector: str = DLIB,
+  detector: str = LANDMARK_NETWORK,
 ) -> FaceMaker:
   """A method from its file.
 

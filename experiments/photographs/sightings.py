@@ -37,7 +37,7 @@ class Finder:
     *,
     precropped: bool,
     side: int = DETECTION_SIDE,
-    locator: str = DLIB,
+    locator: str = SYNTHETIC,
     template: str = SPHEREFACE,
   ) -> None:
     """Loads the detectors.
