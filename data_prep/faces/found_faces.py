@@ -1,9 +1,9 @@
 """The faces of a photo: boxes, landmarks, crops.
 
 MTCNN finds the boxes and five points, the landmark network that ships the 68
-landmarks in each box. The
-crop is cut by the points of the landmarks (the alignment that training used),
-by MTCNN's five where there are none.
+landmarks in each box. The crop is cut by the points of the landmarks (the
+alignment that training used), by MTCNN's five where there are none. In a crop
+the face is where its template has it.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ import pathlib
 from jaxtyping import Float, UInt8
 import numpy as np
 
+from data_prep.faces.landmark_looks import box_of_points
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Faces
 from data_prep.faces.network_locator import NetworkLocator
@@ -22,7 +23,12 @@ from data_prep.faces.second_look import looking_twice
 from data_prep.photos.crops import face_matrix, warp_crop
 from data_prep.photos.loose_photos import read_loose_photo
 from data_prep.stages.rows import PhotoRow
-from disentangle3d.crop_templates import SPHEREFACE, TEMPLATES
+from disentangle3d.crop_templates import (
+  LANDMARK_TEMPLATE,
+  SPHEREFACE,
+  TEMPLATES,
+)
+from disentangle3d.geometry import five_points
 from disentangle3d.types import (
   IMAGE_HEIGHT,
   IMAGE_WIDTH,
@@ -246,7 +252,8 @@ def precropped_face(
   landmarks, visibility = None, np.zeros(68, np.float32)
   if locate is not None:
     try:
-      located = locate(photo, None)
+      box = _template_box(template) + np.array([cut, 0, cut, 0])
+      located = locate(photo, _row(box))
       landmarks, visibility = located.landmarks, located.visibility
     except NoFaceError:
       pass
@@ -260,6 +267,23 @@ def precropped_face(
   )
 
 
+def _template_box(template: str) -> Float[np.ndarray, "4"]:
+  """Where a crop of a template has a frontal face, as MTCNN marks it."""
+  points = LANDMARK_TEMPLATE
+  matrix = face_matrix(points, np.asarray(five_points(points)), template)
+  return box_of_points(points @ matrix[:, :2].T + matrix[None, :, 2])
+
+
+def _row(box: np.ndarray) -> PhotoRow:
+  return PhotoRow(
+    image_path=pathlib.Path(),
+    subject="",
+    image_id="",
+    status="ok",
+    box=box.astype(np.float32),
+  )
+
+
 def _landmarks_in(
   photo: np.ndarray, box: np.ndarray, locate: Locate
 ) -> tuple[np.ndarray | None, np.ndarray]:
@@ -267,13 +291,7 @@ def _landmarks_in(
   margin = _MARGIN * max(box[2] - box[0], box[3] - box[1])
   x0, y0 = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
   x1, y1 = np.ceil(box[2:] + margin).astype(int) + 1
-  row = PhotoRow(
-    image_path=pathlib.Path(),
-    subject="",
-    image_id="",
-    status="ok",
-    box=(box - np.array([x0, y0, x0, y0])).astype(np.float32),
-  )
+  row = _row(box - np.array([x0, y0, x0, y0]))
   try:
     face = locate(np.ascontiguousarray(photo[y0:y1, x0:x1]), row)
   except NoFaceError:

@@ -88,7 +88,8 @@ class SyntheticPhotos(flax.struct.PyTreeNode):
     identity_shape: The same person neutral, detail included, `[B, V, 3]`.
     person: `[B]` int32.
     yaw_rad: True yaw, `[B]`.
-    expression_class: 0 neutral, 1 to 5 deliberate expressions, `[B]` int32.
+    expression_class: 0 neutral, 1 to 5 deliberate expressions, `[B]` int32; of
+      snapshots, where people do as they like, 0 unless they are swept.
   """
 
   image: UInt8[Array, "B 112 96 3"]

@@ -1,20 +1,24 @@
 import importlib.util
 import pathlib
 import unittest
+from unittest import mock
 
 from absl.testing import absltest
 import numpy as np
 from PIL import Image
 import pytest
 
+from data_prep.faces import network_locator
 from data_prep.faces.found_faces import (
   FaceFinder,
   find_face,
   find_faces,
   precropped_face,
 )
+from data_prep.faces.landmark_looks import box_of_points
 from data_prep.faces.locators import LocatedFace, NoFaceError
 from data_prep.faces.mtcnn.detector import Faces
+from data_prep.faces.network_locator import NetworkLocator
 from disentangle3d.crop_templates import (
   LANDMARK_TEMPLATE,
   SPHEREFACE,
@@ -163,6 +167,37 @@ class PrecroppedTest(absltest.TestCase):
       face.crop_from_photo @ [8, 3, 1], np.array([0, 3])
     )
     self.assertIsNone(face.landmarks)
+
+  def test_the_face_is_looked_for_where_the_template_has_it(self):
+    boxes = []
+
+    def locate(photo, row):
+      boxes.append(row.box)
+      raise NoFaceError("no face")
+
+    narrow, wide = (np.zeros((112, w, 3), np.uint8) for w in (96, 112))
+    for photo, template in (
+      (narrow, WHOLE),
+      (narrow, SPHEREFACE),
+      (wide, SPHEREFACE),
+    ):
+      precropped_face(photo, locate, template=template)
+    np.testing.assert_array_equal(boxes[0], box_of_points(LANDMARK_TEMPLATE))
+    # SphereFace's shows a larger face, upright about the same middle.
+    sides = [np.ptp(box.reshape(2, 2), axis=0) for box in boxes]
+    np.testing.assert_allclose(
+      sides[1] * template_scale(WHOLE), sides[0], rtol=0.02
+    )
+    np.testing.assert_array_equal(boxes[2] - boxes[1], [8, 0, 8, 0])
+
+  def test_landmarks_of_a_crop_want_no_detector(self):
+    photo = np.full((112, 96, 3), 90, np.uint8)
+    with mock.patch.object(
+      network_locator, "Detector", side_effect=ImportError
+    ):
+      face = precropped_face(photo, NetworkLocator().locate, template=WHOLE)
+    detector.assert_not_called()
+    self.assertIsNone(face.box)
 
   def test_another_size_is_refused(self):
     with self.assertRaisesRegex(ValueError, "112 x 96 .* got 112 x 100"):
