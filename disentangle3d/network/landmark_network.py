@@ -35,6 +35,7 @@ _EVIDENCE_WIDTH, _EVIDENCE_STAGE = 48, 1
 _CELL_PX = 2 ** (_EVIDENCE_STAGE + 1)
 # How far about where the dense layers have it a point is looked for, pixels.
 _REACH_PX = 6.0
+# Added to a sum of weights, so that no gradient is of nothing by nothing.
 _LEAST_WEIGHT = 1e-30
 _SLOPE = 0.1
 _MIDDLE = (CROP_PX - 1) / 2
