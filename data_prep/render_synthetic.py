@@ -118,7 +118,8 @@ def _define_looks(settings: SyntheticSet) -> None:
     "Where on the 3D morphable model a detector marks the landmarks, an .npz of"
     " calibrate_landmarks, with whose noise the photographs' landmarks are"
     " given and fitted; auto takes the model's own or the one that ships for"
-    " dlib and this model; none takes the model's vertices.",
+    " dlib and this model; none takes the model's vertices; a detector's name,"
+    " as 'synthetic 68', the one that ships for it.",
     default=settings.landmark_calibration,
   )
   flags.DEFINE_enum(

@@ -4,7 +4,7 @@
 |---|---|
 | `--network` | a trained network: `PATH`, or `NAME=PATH` where it gets a name |
 | `--morphable_model` | a 3DMM, the `.npz` of `convert_morphable_model` |
-| `--landmark_calibration` | `auto`, `none` or a file of `calibrate_landmarks` |
+| `--landmark_calibration` | `auto`, `none`, a detector or a file of `calibrate_landmarks` |
 | `--photos` | where photographs are |
 | `--dataset` | a folder of `build_dataset` or `render_synthetic` |
 | `--output` | always a folder |
@@ -178,7 +178,7 @@ def define_landmark_calibration() -> None:
     "Where on the 3D morphable model the detector marks the landmarks, an .npz"
     " of calibrate_landmarks; auto takes the model's own, else the one that"
     " ships for this detector and model, else none; none takes the model's"
-    " vertices.",
+    " vertices; a detector's name, as 'dlib 68', the one that ships for it.",
     default="auto",
   )
 

@@ -37,8 +37,9 @@ def calibrated_model(
   Args:
     model: Any model, with a calibration of its own or without.
     asked: `"auto"` takes the model's own, else the one that ships for the
-      detector and this model, else none; `"none"` takes none; anything else
-      is a file of `save_landmark_calibration`.
+      detector and this model, else none; `"none"` takes none; a detector's
+      name, as "dlib 68", the one that ships for it and this model; anything
+      else is a file of `save_landmark_calibration`.
     detectors: What found the landmarks of the photos, in the words of the
       manifests ("MTCNN + dlib 68"); none ships for several at once.
     shipped: The folder of those that ship.
@@ -53,6 +54,9 @@ def calibrated_model(
   if asked == NONE:
     return model.replace(landmark_calibration=None)
   if asked != AUTO:
+    named = _shipped(model, (os.fspath(asked),), shipped)
+    if named is not None:
+      return model.replace(landmark_calibration=named)
     calibration = load_landmark_calibration(asked)
     if calibration.model != model.name or not _fits(calibration, model):
       raise UserError(

@@ -66,6 +66,18 @@ class ChoiceTest(absltest.TestCase):
     none = calibrated_model(own, "none", shipped=self.folder)
     self.assertIsNone(none.landmark_calibration)
 
+  def test_a_detector_s_name_will_do(self):
+    self._ship("c.npz", detector="MTCNN + dlib 68")
+    own = MODEL.replace(landmark_calibration=OTHER.replace(source="own"))
+    got = calibrated_model(own, "dlib 68", shipped=self.folder)
+    self.assertEqual(got.landmark_calibration.source, "here")
+    with self.assertRaisesRegex(FileNotFoundError, "dlib 86: no such file"):
+      calibrated_model(MODEL, "dlib 86", shipped=self.folder)
+    with self.assertRaisesRegex(FileNotFoundError, "dlib 68: no such file"):
+      calibrated_model(
+        MODEL.replace(name="another"), "dlib 68", shipped=self.folder
+      )
+
   def test_a_file_must_be_for_the_model(self):
     self._ship("mine.npz", source="mine")
     path = self.folder / "mine.npz"
