@@ -7,7 +7,7 @@ Writes what fit_faces writes, for the photographs that were taken with the
 scans: the coefficients of the nearest shape of the model to each scan, a
 person's identity the mean over their scans. build_dataset makes a dataset of
 it, which the config `photographs` mixes into training
-(--config.examples.scans). The 60 development people of the University of
+(--config.examples.mixed_in). The 60 development people of the University of
 York's set are taken; the others are to test on.
 """
 

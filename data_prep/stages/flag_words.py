@@ -4,7 +4,7 @@
 |---|---|
 | `--network` | a trained network: `PATH`, or `NAME=PATH` where it gets a name |
 | `--morphable_model` | a 3DMM, the `.npz` of `convert_morphable_model` |
-| `--landmark_calibration` | `auto`, `none`, a detector or a file of `calibrate_landmarks` |
+| `--landmark_calibration` | `auto`, `none`, a detector or a calibration file |
 | `--photos` | where photographs are |
 | `--dataset` | a folder of `build_dataset` or `render_synthetic` |
 | `--output` | always a folder |

@@ -92,6 +92,13 @@ class RunConfig(Renamed):
   }
 
 
+class ExamplesConfig(Renamed):
+  """Where the examples come from."""
+
+  WHERE = "config.examples"
+  TODAY = {"scans": "mixed_in", "scans_repeat": "mixed_in_repeat"}
+
+
 class ByPhase(Renamed):
   """What there is once for each phase."""
 

@@ -15,6 +15,7 @@ from disentangle3d.types import IDENTITY_DIM, NUM_VERTICES, RESIDUAL_DIM
 from experiments.configs._old_names import (
   ByPhase,
   DecodersConfig,
+  ExamplesConfig,
   JointConfig,
   LatentsConfig,
   OptimizerConfig,
@@ -137,9 +138,9 @@ def get_config() -> ConfigDict:
   return config
 
 
-def _examples() -> ConfigDict:
+def _examples() -> ExamplesConfig:
   """Where the examples come from of phases whose own are "dataset"."""
-  config = ConfigDict()
+  config = ExamplesConfig()
   # "grain" reads records from disk, or from memory (cache_mib);
   # "device_resident" holds the whole split on the devices, 32.3 kB a crop;
   # "synthetic" renders in the step: the photos of a synthetic dataset, with
@@ -159,14 +160,14 @@ def _examples() -> ConfigDict:
   config.staging_gib = 100
   # "trunk_features": the .npz that keeps them, made where it is not there.
   config.features_file = config_dict.placeholder(str)
-  # Of "trunk_features" alone. The mean over people is taken out
-  # of everybody's identity coefficients: the 3DMM says it is 0, and what else
-  # it is comes of lenses and of where the detector marks landmarks.
+  # Of "grain" and "trunk_features", as the next two. The mean over people is
+  # taken out of everybody's identity coefficients: the 3DMM says it is 0, and
+  # what else it is comes of lenses and of where the detector marks landmarks.
   config.centre_identities = False
-  # A dataset of register_scans to mix in, each photo so many times: a label
-  # with depth among labels without is worth as many of them.
-  config.scans = config_dict.placeholder(str)
-  config.scans_repeat = 30
+  # A dataset to mix in, as it is, each photo so many times: a label with depth,
+  # of register_scans or of the synthetic world, among labels without.
+  config.mixed_in = config_dict.placeholder(str)
+  config.mixed_in_repeat = 30
   config.people = 1_000  # K of "synthetic" without a dataset
   config.photos_per_person = 8  # same
   config.world_seed = 0  # same

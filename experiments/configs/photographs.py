@@ -19,7 +19,7 @@ Command: python -m experiments.train \
   --config.examples.path=<folder> --config.init_from=<import_trunk's folder> \
   --config.examples.features_file=<file>
 With labels of scans among those of photographs (register_scans):
-  --config.examples.scans=<folder>
+  --config.examples.mixed_in=<folder>
 The trunk too, at a tenth of its layers' rate:
   --config.examples.kind=grain and, for both joint phases,
   --config.phases.<phase>.optimizers.encoder.trunk_factor=0.1

@@ -1,10 +1,11 @@
 r"""A network to start with, to ship in the package: a photo in, a face out.
 
-What: tiny trunk, ICT-FaceKit's sizes, on 120,000 photographs of 12,000 people of
-the synthetic world in real people's skins, with their true coefficients, in
-crops by what the landmark network reports; from nothing that is not free. Adam; flips, and a pixel's play of the alignment.
-ArcFace's head: of real people held out it recognises more than a softmax. III
-has the four losses of photographs.py beside the paper's.
+What: tiny trunk, ICT-FaceKit's sizes, on 120,000 photographs of 12,000 people
+of the synthetic world in real people's skins, with their true coefficients, in
+crops by what the landmark network reports; from nothing that is not free.
+Adam; flips, and a pixel's play of the alignment. ArcFace's head: of real people
+held out it recognises more than a softmax. III has the four losses of
+photographs.py beside the paper's.
 The world: python -m data_prep.render_synthetic --morphable_model=ict.npz \
   --skins=auto --landmark_calibration="synthetic 68" --jaw=fixed_vertices \
   --labels=true --people=12000 --photos_per_person=10 --heldout_people=100 \

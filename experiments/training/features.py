@@ -3,7 +3,6 @@
 import hashlib
 import pathlib
 
-import jax
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -13,13 +12,13 @@ from disentangle3d.input_files import read_npz
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.output_files import replace_npz
 from disentangle3d.training.batches import TrainBatch
-from disentangle3d.training.dataset import (
-  DatasetSplit,
-  load_dataset_model,
-  open_dataset,
-)
+from disentangle3d.training.dataset import DatasetSplit
 from disentangle3d.training.export import load_network
-from disentangle3d.training.input_pipeline import MemoryReader, RecordReader
+from disentangle3d.training.input_pipeline import (
+  ExampleReader,
+  MemoryReader,
+  RecordReader,
+)
 from disentangle3d.training.phases import trunk_stands_still
 from disentangle3d.training.processes import is_first_process
 from disentangle3d.training.trunk_features import (
@@ -27,6 +26,7 @@ from disentangle3d.training.trunk_features import (
   trunk_digest,
 )
 from disentangle3d.types import UserError
+from experiments.training.mixed import mixed
 from experiments.training.phases import phases_of
 
 KIND = "trunk_features"
@@ -36,13 +36,12 @@ _PLAIN, _MIRRORED, _DIGEST = "feature", "mirrored_feature", "sha256"
 
 def open_features(
   config: ConfigDict, split: DatasetSplit, model: FaceModel
-) -> tuple[MemoryReader, int]:
+) -> tuple[ExampleReader, int]:
   """The examples of a split with features in place of crops.
 
   Those of mirrored crops are there where faces are flipped. They come from
   `config.examples.features_file`, which is written where it is not there.
-  `config.examples.scans` adds the photos of scans, whose people are further
-  classes.
+  `mixed` says what else is among them.
 
   Args:
     config: See `experiments/configs/default.py`; its `init_from` has the
@@ -86,67 +85,18 @@ def open_features(
       path.parent.mkdir(parents=True, exist_ok=True)
       replace_npz(path, {**features, _DIGEST: np.array(digest)})
   examples = examples.replace(**{name: features[name] for name in needed})
-  if config.examples.centre_identities:
-    examples = centred(examples)
-  if not config.examples.scans:
-    return MemoryReader(examples), split.num_classes
-  scans = _scans(config, split)
-  people, _ = _without_crops(RecordReader(scans), scans)
-  made = {
-    name: features_of_examples(
-      RecordReader(scans), trunk, model=model, mirrored=name == _MIRRORED
-    )
-    for name in needed
-  }
-  mixed = _joined(
-    examples,
-    people.replace(label=people.label + split.num_classes, **made),
-    config.examples.scans_repeat,
-  )
-  return MemoryReader(mixed), split.num_classes + scans.num_classes
 
+  def read_others(others: DatasetSplit) -> MemoryReader:
+    rows = RecordReader(others)
+    made = {
+      name: features_of_examples(
+        rows, trunk, model=model, mirrored=name == _MIRRORED
+      )
+      for name in needed
+    }
+    return MemoryReader(_without_crops(rows, others)[0].replace(**made))
 
-def centred(examples: TrainBatch) -> TrainBatch:
-  """Examples whose people's mean identity coefficients are 0.
-
-  Args:
-    examples: With labels, `[n]`; every person counts once.
-  """
-  people, photos = np.unique(examples.label, return_inverse=True)
-  total = np.zeros((len(people), examples.identity_coefficients.shape[1]))
-  np.add.at(total, photos, examples.identity_coefficients)
-  mean = np.mean(total / np.bincount(photos)[:, None], 0)
-  moved = examples.identity_coefficients - mean
-  return examples.replace(identity_coefficients=moved.astype(np.float32))
-
-
-def _joined(one: TrainBatch, other: TrainBatch, repeat: int) -> TrainBatch:
-  """The examples of two sets, those of the second so many times."""
-  return jax.tree.map(
-    lambda a, b: np.concatenate([a, np.repeat(b, repeat, axis=0)]), one, other
-  )
-
-
-def _scans(config: ConfigDict, split: DatasetSplit) -> DatasetSplit:
-  """The dataset of scans, which must be of the other's 3DMM."""
-  if not config.examples.scans_repeat >= 1:
-    raise UserError(
-      "config.examples.scans_repeat: expected at least 1, got"
-      f" {config.examples.scans_repeat}"
-    )
-  scans = open_dataset(expand(config.examples.scans), "train")
-  if scans.template != split.template:
-    raise UserError(
-      f"config.examples.scans: expected crops of the template"
-      f" {split.template!r}, as the photographs' are, got {scans.template!r}"
-    )
-  wanted, got = (load_dataset_model(one).name for one in (split, scans))
-  if got != wanted:
-    raise UserError(
-      f"config.examples.scans: {scans.folder}: expected coefficients of"
-      f" {wanted!r}, got {got!r}"
-    )
-  return scans
+  return mixed(config, split, MemoryReader(examples), read_others)
 
 
 def _check(config: ConfigDict) -> None:

@@ -1,6 +1,7 @@
 """From a ConfigDict to the network and the examples it describes."""
 
 from collections.abc import Sequence
+import functools
 from typing import Any
 
 import jax
@@ -33,9 +34,12 @@ from disentangle3d.training.resident import resident_examples
 from disentangle3d.training.staging import Staging
 from disentangle3d.types import UserError, check_choice
 from experiments.training import features
+from experiments.training.mixed import mixed
 from experiments.training.phases import phases_of
 
 KINDS = ("grain", "device_resident", features.KIND, "synthetic")
+# Whose examples are read, not held by the step.
+_MIXABLE = ("grain", features.KIND)
 _MIB = 1 << 20
 _RECORDS_A_TURN = 1024
 
@@ -117,11 +121,12 @@ def _check_examples(examples: ConfigDict) -> None:
     raise UserError(
       f"config.examples.kind: expected one of {', '.join(KINDS)}, got {kind}"
     )
-  if examples.scans and kind != features.KIND:
-    raise UserError(
-      f"config.examples.scans: expected with config.examples.kind"
-      f" {features.KIND}, got {kind}"
-    )
+  for name in ("mixed_in", "centre_identities"):
+    if examples[name] and kind not in _MIXABLE:
+      raise UserError(
+        f"config.examples.{name}: expected with config.examples.kind"
+        f" {' or '.join(_MIXABLE)}, got {kind}"
+      )
   for name in ("num_examples", "num_classes"):
     if not examples[name] >= 1:
       raise UserError(
@@ -146,10 +151,13 @@ def _dataset_of_config(
   num_examples, num_classes = split.num_records, split.num_classes
   match examples.kind:
     case "grain":
-      cache = examples.cache_mib * _MIB
-      sources["reader"] = open_reader(
-        split, cache_bytes=cache, staging=staging_of(examples)
+      read = functools.partial(
+        open_reader,
+        cache_bytes=examples.cache_mib * _MIB,
+        staging=staging_of(examples),
       )
+      reader, num_classes = mixed(config, split, read(split), read)
+      sources["reader"], num_examples = reader, len(reader)
       sources["lanes"] = examples.lanes
     case features.KIND:
       reader, num_classes = features.open_features(config, split, model)
@@ -167,7 +175,8 @@ def _dataset_of_config(
 def own_part(examples: ConfigDict) -> tuple[int, int]:
   """Which part of the examples this process reads, of how many."""
   processes = jax.process_count()
-  if examples.kind == "grain" and examples.lanes % processes == 0:
+  whole = examples.mixed_in or examples.centre_identities
+  if examples.kind == "grain" and examples.lanes % processes == 0 and not whole:
     return jax.process_index(), processes
   return 0, 1
 

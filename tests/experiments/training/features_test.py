@@ -13,7 +13,6 @@ from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.network.sphereface import SphereFace, scale_images
 from disentangle3d.network.trunks import feature_dim
-from disentangle3d.training.batches import TrainBatch
 from disentangle3d.training.dataset import open_dataset
 from disentangle3d.training.export import (
   abstract_params,
@@ -24,7 +23,7 @@ from disentangle3d.training.input_pipeline import RecordReader
 from disentangle3d.training.run_files import read_metrics
 from disentangle3d.training.trunk_features import trunk_digest
 from experiments.configs import smoke
-from experiments.training.features import centred, open_features
+from experiments.training.features import open_features
 from experiments.training.inputs import face_model_of, open_input
 from experiments.training.runs import train
 from tests.fixtures import random_leaves
@@ -42,6 +41,8 @@ class FeaturesTest(parameterized.TestCase):
     super().setUp()
     self.root = pathlib.Path(self.create_tempdir().full_path)
     write_dataset(self.root / "dataset", {"train": records()}, _BASIS, {})
+    self.others = str(self.root / "others")
+    write_dataset(self.others, {"train": list(records())[:5]}, _BASIS, {})
     self.start = self._network("start", seed=3)
 
   def _network(self, name, seed, trunk="tiny"):
@@ -73,10 +74,16 @@ class FeaturesTest(parameterized.TestCase):
     config.examples.features_file = str(self.root / "kept" / "features.npz")
     return config
 
-  def test_the_curve_is_that_of_the_trunk_standing_still(self):
+  @parameterized.parameters(False, True)
+  def test_the_curve_is_that_of_the_trunk_standing_still(self, with_others):
     outcomes, curves = [], []
     for kind in ("grain", "trunk_features"):
-      outcomes.append(train(self._config(kind), self.root / kind))
+      config = self._config(kind)
+      if with_others:
+        config.examples.centre_identities = True
+        config.examples.mixed_in = self.others
+        config.examples.mixed_in_repeat = 3
+      outcomes.append(train(config, self.root / kind))
       curves.append([row["loss"] for row in read_metrics(self.root / kind)])
     self.assertLen(curves[0], 4)
     np.testing.assert_allclose(*curves, rtol=1e-4)
@@ -153,30 +160,15 @@ class FeaturesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "features.npz: .*by this trunk"):
       open_features(config, split, model)
 
-  def test_people_are_centred_each_counting_once(self):
-    alpha = np.array([[1, 0], [3, 0], [-1, 4]], np.float32)
-    examples = TrainBatch(
-      position=None,
-      label=np.array([0, 0, 1], np.int32),
-      identity_coefficients=alpha,
-    )
-    # The people's means are (2, 0) and (-1, 4), theirs (0.5, 2).
-    np.testing.assert_allclose(
-      centred(examples).identity_coefficients, alpha - [0.5, 2]
-    )
-
   @parameterized.parameters(False, True)
-  def test_scans_are_further_people_many_times(self, with_map):
-    write_dataset(
-      self.root / "scans", {"train": list(records())[:5]}, _BASIS, {}
-    )
+  def test_others_are_further_people_many_times(self, with_map):
     config = self._config("trunk_features")
     config.model.residual_from_map = with_map
     split = open_dataset(self.root / "dataset", "train")
     model = face_model_of(config)
     plain, people = open_features(config, split, model)
-    config.examples.scans = str(self.root / "scans")
-    config.examples.scans_repeat = 3
+    config.examples.mixed_in = self.others
+    config.examples.mixed_in_repeat = 3
     config.examples.centre_identities = True
     mixed, more_people = open_features(config, split, model)
     self.assertLen(mixed, len(plain) + 15)
@@ -190,7 +182,7 @@ class FeaturesTest(parameterized.TestCase):
       np.testing.assert_allclose(
         getattr(added, name), getattr(own, name), atol=1e-5, rtol=1e-3
       )
-    # Scans say where 0 is; only the photographs' labels are centred.
+    # The others say where 0 is; only the dataset's labels are centred.
     np.testing.assert_array_equal(
       added.identity_coefficients, own.identity_coefficients
     )
@@ -205,9 +197,11 @@ class FeaturesTest(parameterized.TestCase):
       (phase_input.num_examples, phase_input.num_classes),
       (len(mixed), more_people),
     )
-    config.examples.kind = "grain"
-    with self.assertRaisesRegex(ValueError, "scans.*kind trunk_features"):
-      open_input(config, jax.devices()[:1])
+    for name in ("mixed_in", "centre_identities"):
+      config.examples.kind = "device_resident"
+      with self.assertRaisesRegex(ValueError, f"{name}.*grain or trunk_feat"):
+        open_input(config, jax.devices()[:1])
+      config.examples[name] = None if name == "mixed_in" else False
 
   def test_what_it_is_not_for_is_refused(self):
     devices = jax.devices()[:1]
