@@ -1,36 +1,39 @@
-"""Real people, from a synthetic network or from nothing.
+"""Real people, the whole of a small network trained: no published trunk.
 
-What: the three phases on a dataset of photographs with the trunk `tiny`, all
-of it trained. From a network of the synthetic world of the same 3DMM
-(`--config.init_from`) or fresh. Of 20,904 photographs these are 8 epochs of
-phase I and 4 + 4 of phase III, with flips.
+What: the config `start` on a dataset of photographs in crops of the whole face,
+from the network that ships (`--config.init_from`) or from nothing. Of 20,904
+photographs these are 16 epochs of phase I and 4 + 4 of phase III; where as many
+photos of the synthetic world with its true labels are mixed in, half of that of
+each. People's mean is taken out of the photographs' fitted labels; the
+synthetic world's stand where 0 is.
 Command: python -m experiments.train \
   --config=photographs_scratch --workdir=<folder> \
   --config.examples.path=<folder> \
-  [--config.init_from=<workdir of the demo's training>]
+  [--config.init_from=<package>/networks/start] \
+  [--config.examples.mixed_in=<render_synthetic's folder>]
+Measured: docs/measurements/real_photographs.md.
 """
 
 from ml_collections import ConfigDict
 
-from experiments.configs import demo, photographs
+from experiments.configs import demo, start
 
-BATCH_SIZE = 64
 STEPS_PER_EPOCH = 327
-LATENT_STEPS = 8 * STEPS_PER_EPOCH
+LATENT_STEPS = 16 * STEPS_PER_EPOCH
 JOINT_STEPS = 4 * STEPS_PER_EPOCH
 
 
 def get_config() -> ConfigDict:
-  """The demo's rates at ICT-FaceKit's sizes."""
-  config = demo.base_config()
-  sizes = photographs.get_config().model
-  for name in ("identity_dim", "residual_dim", "num_vertices"):
-    config.model[name] = sizes[name]
-  config.augmentation.flip = 0.5
+  """The rates and losses of the network that ships, on labels of fits."""
+  config = start.get_config()
+  config.examples.centre_identities = True
+  config.examples.mixed_in_repeat = 1
   config.log_every = 50
+  for evaluator in config.evaluators.values():
+    evaluator.every = STEPS_PER_EPOCH
   demo.lengthen(
     config,
-    batch_size=BATCH_SIZE,
+    batch_size=start.BATCH_SIZE,
     latent_steps=LATENT_STEPS,
     joint_steps=JOINT_STEPS,
   )
