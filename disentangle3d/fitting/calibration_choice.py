@@ -16,7 +16,7 @@ from disentangle3d.faces.landmark_calibration import (
   surface_points,
 )
 from disentangle3d.faces.morphable_model import MorphableModel
-from disentangle3d.types import UserError
+from disentangle3d.types import UserError, UserFileNotFoundError
 
 AUTO, NONE = "auto", "none"
 SHIPPED = pathlib.Path(__file__).parent / "calibrations"
@@ -55,9 +55,7 @@ def calibrated_model(
     return model.replace(landmark_calibration=None)
   if asked != AUTO:
     named = _shipped(model, (os.fspath(asked),), shipped)
-    if named is not None:
-      return model.replace(landmark_calibration=named)
-    calibration = load_landmark_calibration(asked)
+    calibration = named or _load(asked, model)
     if calibration.model != model.name or not _fits(calibration, model):
       raise UserError(
         f"{os.fspath(asked)}: expected a calibration of the landmarks of"
@@ -102,6 +100,17 @@ def _shipped(
     ):
       return calibration
   return None
+
+
+def _load(
+  asked: str | os.PathLike[str], model: MorphableModel
+) -> LandmarkCalibration:
+  try:
+    return load_landmark_calibration(asked)
+  except UserFileNotFoundError as error:
+    raise UserFileNotFoundError(
+      f"{error}; none of {model.name!r} ships for a detector of that name"
+    ) from error
 
 
 def _landmark_detector(detector: str) -> str:

@@ -20,6 +20,8 @@ Command: python -m experiments.train \
   --config.examples.features_file=<file>
 With labels of scans among those of photographs (register_scans):
   --config.examples.mixed_in=<folder>
+Or of synthetic people (render_synthetic --labels=true):
+  --config.examples.mixed_in=<folder> --config.examples.mixed_in_repeat=1
 The trunk too, at a tenth of its layers' rate:
   --config.examples.kind=grain and, for both joint phases,
   --config.phases.<phase>.optimizers.encoder.trunk_factor=0.1
