@@ -20,7 +20,7 @@ _CHIN = 8
 _JAW = (_CHIN, 3, 13)
 # How far from the nose tip the face goes, and below that plane, in the nose
 # tip's distance from the chin.
-_REACH, _BELOW = 1.42, 0.12
+_REACH, _BELOW = 1.42, 0.3
 # How far from an eye's middle its lids go, in its width.
 _LIDS = 0.6
 # How far from a mouth's hole the insides of its lips go.
