@@ -22,7 +22,13 @@ from data_prep.stages.flag_words import (
 )
 from experiments.benchmarks.reconstruct import tables, time_parts, time_starts
 from experiments.benchmarks.results import define_figures_output, publish
-from experiments.photographs.shapes import load_maker, method_file
+from experiments.photographs.shapes import (
+  FIT,
+  METHODS,
+  NETWORK,
+  load_maker,
+  method_file,
+)
 
 
 def define_flags() -> None:
@@ -32,11 +38,7 @@ def define_flags() -> None:
   )
   define_network(NETWORK_OR_SHIPPED)
   flags.DEFINE_enum(
-    "method",
-    "network",
-    ["network", "fit"],
-    "What makes the faces, the network of --network or the landmark fit of"
-    " --morphable_model.",
+    "method", NETWORK, METHODS, "What makes the faces, as of reconstruct."
   )
   define_morphable_model(
     "The 3D morphable model, an .npz of convert_morphable_model, which"
@@ -51,7 +53,7 @@ def define_flags() -> None:
 def main() -> None:
   """Measures, prints and writes."""
   values = flags.FLAGS
-  needed = "network" if values.method == "network" else "morphable_model"
+  needed = "morphable_model" if values.method == FIT else "network"
   path = method_file(
     values.method,
     network=values.network,

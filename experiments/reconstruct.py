@@ -13,8 +13,8 @@ goes on.
 
 --pool takes the photos for one person, --smooth for the frames of a film (a
 video file does as well as a folder of frames; each person is followed),
---method=fit shows what the landmarks alone say, --precropped takes aligned
-crops.
+--method=refined fits the network's face to the landmarks, --method=fit shows
+what these alone say, --precropped takes aligned crops.
 """
 
 import pathlib
@@ -41,7 +41,13 @@ from data_prep.stages.flag_words import (
 from disentangle3d.types import UserError
 from experiments.photographs.files import FORMATS, OUTPUTS, OVERLAY_SIDE
 from experiments.photographs.reconstruction import Options, reconstruct_photos
-from experiments.photographs.shapes import load_maker, method_file
+from experiments.photographs.shapes import (
+  FIT,
+  METHODS,
+  NETWORK,
+  load_maker,
+  method_file,
+)
 from experiments.photographs.sightings import (
   DLIB,
   FREE_STANDING,
@@ -64,10 +70,10 @@ def define_flags() -> None:
   define_output(STAGE_OUTPUT)
   flags.DEFINE_enum(
     "method",
-    "network",
-    ["network", "fit"],
-    "What makes the faces, the network of --network or the landmark fit of"
-    " --morphable_model.",
+    NETWORK,
+    METHODS,
+    "What makes the faces: the network of --network, the landmark fit about"
+    " what it says of the person, or the landmark fit of --morphable_model.",
   )
   define_morphable_model(
     "The 3D morphable model that --method=fit fits, an .npz of"
@@ -136,7 +142,7 @@ def main() -> None:
       raise UserError(
         f"--{name}: expected some of {', '.join(choice)}, got {unknown[0]}"
       )
-  unread = "morphable_model" if values.method == "network" else "network"
+  unread = "network" if values.method == FIT else "morphable_model"
   if values[unread].present:
     raise UserError(f"--{unread}: not read with --method={values.method}")
   source = method_file(

@@ -20,7 +20,7 @@ from typing import Any
 import flax.struct
 import flax.traverse_util
 import jax
-from jaxtyping import Int
+from jaxtyping import Float, Int
 import numpy as np
 
 from disentangle3d.crop_templates import TEMPLATES
@@ -38,7 +38,12 @@ from disentangle3d.input_files import read_npz
 from disentangle3d.network.face_model import FaceModel
 from disentangle3d.output_files import replace_file, replace_npz
 from disentangle3d.training.phases import HEAD
-from disentangle3d.types import UserError, UserFileNotFoundError, check_choice
+from disentangle3d.types import (
+  LATENT_SCALE,
+  UserError,
+  UserFileNotFoundError,
+  check_choice,
+)
 
 FOLDER = "export"
 SHIPPED = pathlib.Path(__file__).parent.parent / "networks" / "start"
@@ -98,6 +103,19 @@ class Network:
       name=self.name,
       source=self.source,
       licence=self.licence,
+    )
+
+  def as_morphable_model(self) -> MorphableModel:
+    """Its decoders as a 3DMM; coefficients are its latents times three."""
+
+    def basis(decoder: str) -> Float[np.ndarray, "V 3 C"]:
+      kernel = np.asarray(self.params[decoder]["kernel"], np.float32)
+      modes = kernel.reshape(len(kernel), -1, 3) / LATENT_SCALE
+      return np.moveaxis(modes, 0, -1)
+
+    return self.mean_face().replace(
+      identity_basis=basis("identity_decoder"),
+      expression_basis=basis("residual_decoder"),
     )
 
 

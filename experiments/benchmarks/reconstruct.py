@@ -24,10 +24,11 @@ from disentangle3d.faces.morphable_model import (
 from disentangle3d.reporting.html_page import Table
 from disentangle3d.types import UserError
 from experiments.benchmarks.timing import Timing, time_in_turn
+from experiments.photographs.cameras import photo_cameras
 from experiments.photographs.files import OUTPUTS, write_face
 from experiments.photographs.lines import Seen
 from experiments.photographs.maps import face_maps
-from experiments.photographs.shapes import FaceMaker, photo_cameras
+from experiments.photographs.shapes import FaceMaker
 from experiments.photographs.sightings import Finder
 from experiments.photographs.solving import Solved
 

@@ -23,7 +23,11 @@ from disentangle3d.fitting.calibration_choice import (
   calibrated_model,
   calibration_text,
 )
-from disentangle3d.fitting.options import DEFAULT_OPTIONS, FitOptions
+from disentangle3d.fitting.options import (
+  ABOUT_A_NETWORK,
+  DEFAULT_OPTIONS,
+  FitOptions,
+)
 from disentangle3d.training.export import Network
 from disentangle3d.types import UserError
 from experiments.sets.heldout import MULTI_FIT, SINGLE_FIT, photo_methods
@@ -31,9 +35,6 @@ from experiments.sets.meshes import MeshFolder, read_prediction
 from experiments.sets.scans import FacePhoto, ScanSet, load_scan
 
 _BATCH = 10
-# About what a network says of the person, in standard deviations of the 3DMM;
-# chosen on York's development people (docs/measurements/real_scans.md).
-_ABOUT_NETWORK = FitOptions(identity_std=0.5)
 _PROTOCOLS = ("liu2018", "liu2018_rigid")
 
 
@@ -198,7 +199,7 @@ def _fit_about(
   alpha = in_batches(
     lambda batch: closest_identity(model, network.make(batch)[1]), rows, _BATCH
   )
-  return _fit(photos, model, rows, _ABOUT_NETWORK, alpha)
+  return _fit(photos, model, rows, ABOUT_A_NETWORK, alpha)
 
 
 def measure_scans(

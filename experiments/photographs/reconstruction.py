@@ -20,6 +20,7 @@ from data_prep.stages.progress import counted
 from disentangle3d.machine import return_freed_memory
 from disentangle3d.reporting.viewer import viewer_page
 from disentangle3d.types import UserError
+from experiments.photographs.cameras import photo_cameras
 from experiments.photographs.files import (
   FORMATS,
   OUTPUTS,
@@ -28,13 +29,10 @@ from experiments.photographs.files import (
   viewer_face,
   write_face,
 )
+from experiments.photographs.landmarks import has_landmarks
 from experiments.photographs.lines import Seen
 from experiments.photographs.maps import face_maps
-from experiments.photographs.shapes import (
-  FaceMaker,
-  has_landmarks,
-  photo_cameras,
-)
+from experiments.photographs.shapes import FaceMaker
 from experiments.photographs.sightings import Finder
 from experiments.photographs.solving import Solved, solve_together
 from experiments.photographs.work import VIEWER, Work, finished_rows, open_work

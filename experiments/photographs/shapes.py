@@ -1,4 +1,4 @@
-"""Codes, shapes and cameras of faces: by a network, or by the landmark fit."""
+"""Codes and shapes of faces: by a network, by the landmark fit, or by both."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from data_prep.faces.found_faces import FoundFace
@@ -18,33 +18,25 @@ from disentangle3d import inference
 from disentangle3d.crop_templates import SPHEREFACE
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
-  landmark_mask,
-  landmark_points,
   load_morphable_model,
   synthesize_shape,
   without_modes,
 )
-from disentangle3d.fitting.batched_fitting import fit_subjects
+from disentangle3d.fitting.batched_fitting import fit_model, fit_subjects
 from disentangle3d.fitting.batches import BatchShape
 from disentangle3d.fitting.calibration_choice import AUTO, calibrated_model
-from disentangle3d.fitting.camera import estimate_camera
-from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.geometry import (
-  Camera,
-  five_points,
-  invert_affine,
-  project,
-  similarity_2d,
-  transform_camera,
-)
+from disentangle3d.fitting.options import ABOUT_A_NETWORK, FitOptions
 from disentangle3d.training.export import SHIPPED, Network, load_network
-from disentangle3d.types import CROP_TEMPLATE, Latents, UserError
+from disentangle3d.types import LATENT_SCALE, Latents, UserError
+from experiments.photographs.landmarks import crop_landmarks, has_landmarks
 from experiments.photographs.skins import Layout, skin_layout
 
-_LEAST_LANDMARKS = 8
+NETWORK, REFINED, FIT = METHODS = ("network", "refined", "fit")
 # Batches of faces that programs are compiled for: most, and one by one.
 _BATCHES = (8, 1)
 _EACH_BY_ITSELF = BatchShape(images=1, subjects=8)
+_COEFFICIENTS = ("identity_coefficients", "expression_coefficients")
+_EXPRESSIONS_ALONE = FitOptions(identity_std=1e-3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +57,7 @@ class FaceMaker:
   """A method: faces to codes, codes to shapes on one topology.
 
   Attributes:
-    name: `network` or `fit`.
+    name: One of `METHODS`.
     code_names: What the two codes are called in result.json.
     encode: Codes of faces, each by itself.
     pool: Codes of faces that are one person's, of which `encode` gave codes.
@@ -104,14 +96,14 @@ def method_file(
   """What `load_maker` reads of --network and --morphable_model.
 
   Args:
-    method: `network` or `fit`.
+    method: One of `METHODS`.
     network: None is the one that ships.
     morphable_model: What `fit` fits.
 
   Raises:
     UserError: Nothing to fit.
   """
-  if method == "network":
+  if method != FIT:
     return network or str(SHIPPED)
   if not morphable_model:
     raise UserError("--morphable_model: expected with --method=fit")
@@ -128,7 +120,7 @@ def load_maker(
   """A method from its file.
 
   Args:
-    method: `network` or `fit`.
+    method: One of `METHODS`.
     path: The workdir or export of a network, or the 3DMM that is fitted.
     landmark_calibration: As `calibrated_model` takes it.
     detector: Whose landmarks those of the photos are.
@@ -140,9 +132,10 @@ def load_maker(
   calibrated = functools.partial(
     calibrated_model, asked=landmark_calibration, detectors={detector}
   )
-  if method == "network":
+  if method != FIT:
     network = load_network(path)
-    return network_maker(network, calibrated(network.mean_face()))
+    make = refined_maker if method == REFINED else network_maker
+    return make(network, calibrated(network.mean_face()))
   return fit_maker(calibrated(load_morphable_model(path)))
 
 
@@ -169,7 +162,7 @@ def network_maker(
 
   def encode(faces: Sequence[FoundFace]) -> Codes:
     parts = []
-    for rows in _batches(len(faces)):
+    for rows in batch_rows(len(faces)):
       crops = np.stack([face.crop for face in faces[rows]])
       parts.append(jax.device_get(read(params, crops)))
     return Codes(
@@ -184,7 +177,7 @@ def network_maker(
 
   mean_face = mean_face or network.mean_face()
   return FaceMaker(
-    name="network",
+    name=NETWORK,
     code_names=("identity", "residual"),
     encode=encode,
     pool=pool,
@@ -196,6 +189,69 @@ def network_maker(
     mirror_vertices=network.mirror_vertices,
     provenance=network.provenance,
     template=network.model.template,
+  )
+
+
+def refined_maker(
+  network: Network, mean_face: MorphableModel | None = None
+) -> FaceMaker:
+  """Faces of the landmarks, about what a trained network says of the person.
+
+  The landmark fit of the network's own decoders, as a 3DMM, with its identity
+  code as the prior's mean (`ABOUT_A_NETWORK`); a face without landmarks is as
+  the network has it. One identity is the mean of several, with expressions
+  fitted again.
+
+  Args:
+    network: The network.
+    mean_face: Its mesh with another landmark calibration.
+  """
+  plain = network_maker(network, mean_face)
+  model = network.as_morphable_model().replace(
+    landmark_calibration=plain.mean_face.landmark_calibration
+  )
+  small = fit_model(model, moving_contour=False)
+
+  def fit(
+    faces: Sequence[FoundFace], about: Codes, options: FitOptions
+  ) -> Codes:
+    points, visibility = crop_landmarks(faces)
+    fits = fit_subjects(
+      small,
+      points,
+      visibility,
+      np.arange(len(faces)),
+      options=options,
+      shapes=[_EACH_BY_ITSELF],
+      identity_mean=about.identity,
+    )
+    known = has_landmarks(faces)[:, None]
+    return Codes(
+      np.where(known, fits.identity_coefficients, about.identity),
+      np.where(known, fits.expression_coefficients, about.residual),
+    )
+
+  def encode(faces: Sequence[FoundFace]) -> Codes:
+    codes = plain.encode(faces)
+    about = Codes(LATENT_SCALE * codes.identity, LATENT_SCALE * codes.residual)
+    return fit(faces, about, ABOUT_A_NETWORK)
+
+  def pool(faces: Sequence[FoundFace], codes: Codes) -> Codes:
+    return fit(faces, plain.pool(faces, codes), _EXPRESSIONS_ALONE)
+
+  def decode(identity: np.ndarray, residual: np.ndarray) -> tuple[Array, Array]:
+    return plain.decode(identity / LATENT_SCALE, residual / LATENT_SCALE)
+
+  return dataclasses.replace(
+    plain,
+    name=REFINED,
+    code_names=_COEFFICIENTS,
+    encode=encode,
+    pool=pool,
+    sha256=_digest(
+      network.params, plain.mean_face, ABOUT_A_NETWORK.identity_std
+    ),
+    decode=decode,
   )
 
 
@@ -225,8 +281,8 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
 
   mirror = model.mirror_vertices
   return FaceMaker(
-    name="fit",
-    code_names=("identity_coefficients", "expression_coefficients"),
+    name=FIT,
+    code_names=_COEFFICIENTS,
     # One program for any number of faces.
     encode=lambda faces: fit(faces, np.arange(len(faces)), [_EACH_BY_ITSELF]),
     pool=lambda faces, _: fit(faces, np.zeros(len(faces), int)),
@@ -240,8 +296,8 @@ def fit_maker(model: MorphableModel) -> FaceMaker:
   )
 
 
-def _batches(count: int) -> Iterator[slice]:
-  """Rows in batches of few sizes."""
+def batch_rows(count: int) -> Iterator[slice]:
+  """Rows in batches of few sizes, which programs are compiled for."""
   start = 0
   while start < count:
     size = next(size for size in _BATCHES if size <= count - start)
@@ -268,112 +324,3 @@ def _pool_weights(faces: Sequence[FoundFace]) -> Float[np.ndarray, "N"]:
   ]
   scores = np.array([face.score for face in faces])
   return scores * np.minimum(1, 1 / np.array(scale))
-
-
-def crop_landmarks(
-  faces: Sequence[FoundFace],
-) -> tuple[Float[np.ndarray, "N 68 2"], Float[np.ndarray, "N 68"]]:
-  """Landmarks in crop pixels (zeros where none) and their visibility."""
-  points = np.zeros((len(faces), 68, 2), np.float32)
-  for row, face in enumerate(faces):
-    if face.landmarks is not None:
-      points[row] = _in_crop(face, face.landmarks)
-  return points, np.stack([face.visibility for face in faces])
-
-
-def _in_crop(face: FoundFace, points: np.ndarray) -> np.ndarray:
-  matrix = face.crop_from_photo
-  return points @ matrix[:, :2].T + matrix[None, :, 2]
-
-
-def has_landmarks(faces: Sequence[FoundFace]) -> Bool[np.ndarray, "N"]:
-  """Whether enough landmarks are visible to say how the head is turned."""
-  return np.array(
-    [np.sum(face.visibility > 0) >= _LEAST_LANDMARKS for face in faces], bool
-  )
-
-
-def camera_source(face: FoundFace) -> str | None:
-  """What a face's camera comes from; None where there is nothing."""
-  if has_landmarks([face])[0]:
-    return "68 landmarks"
-  return None if face.five_points is None else "five points"
-
-
-def photo_cameras(
-  maker: FaceMaker, codes: Codes, faces: Sequence[FoundFace]
-) -> Camera:
-  """Cameras in photo pixels, by `camera_source`; by nothing, the front.
-
-  Args:
-    maker: The method.
-    codes: Of the faces.
-    faces: N of them.
-
-  Returns:
-    Cameras, `[N]`, host arrays.
-  """
-  landmarks, visibility = crop_landmarks(faces)
-  five = np.zeros((len(faces), 5, 2), np.float32)
-  for row, face in enumerate(faces):
-    if face.five_points is not None:
-      five[row] = _in_crop(face, face.five_points)
-  known = np.array([camera_source(face) is not None for face in faces])
-  parts = []
-  for rows in _batches(len(faces)):
-    shape, _ = maker.decode(codes.identity[rows], codes.residual[rows])
-    cameras = _photo_cameras(
-      maker.mean_face,
-      shape,
-      landmarks[rows],
-      visibility[rows],
-      five[rows],
-      has_landmarks(faces[rows]),
-      known[rows],
-      np.stack([face.crop_from_photo for face in faces[rows]]),
-    )
-    parts.append(jax.device_get(cameras))
-  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
-
-@jax.jit
-def _photo_cameras(
-  mean_face: MorphableModel,
-  shape: Array,
-  landmarks: Array,
-  visibility: Array,
-  five: Array,
-  many: Array,
-  known: Array,
-  crop_from_photo: Array,
-) -> Camera:
-  """Cameras of landmarks in crops, or of five points, in photo pixels."""
-  points = landmark_points(mean_face, shape)
-  by_landmarks = estimate_camera(
-    points, landmarks, visibility * landmark_mask(mean_face)[None]
-  )
-  by_five = estimate_camera(
-    five_points(points), five, jnp.ones(five.shape[:2], jnp.float32)
-  )
-  batch = len(points)
-  plain = Camera(
-    scale=jnp.ones(batch, jnp.float32),
-    rotation=jnp.broadcast_to(
-      jnp.eye(3, dtype=jnp.float32)[None], (batch, 3, 3)
-    ),
-    translation=jnp.zeros((batch, 2), jnp.float32),
-  )
-  template = jnp.broadcast_to(jnp.asarray(CROP_TEMPLATE)[None], (batch, 5, 2))
-  front = transform_camera(
-    plain, similarity_2d(five_points(project(plain, points)), template)
-  )
-
-  def choose(where: Array, one: Camera, other: Camera) -> Camera:
-    return jax.tree.map(
-      lambda a, b: jnp.where(where.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
-      one,
-      other,
-    )
-
-  found = choose(many, by_landmarks, choose(known, by_five, front))
-  return transform_camera(found, invert_affine(crop_from_photo))

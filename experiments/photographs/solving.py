@@ -9,15 +9,12 @@ import numpy as np
 
 from data_prep.faces.found_faces import FoundFace
 from disentangle3d.geometry import Camera
+from experiments.photographs.cameras import photo_cameras
 from experiments.photographs.files import MadeFace
+from experiments.photographs.landmarks import camera_source
 from experiments.photographs.lines import Seen, SeenPhotos
 from experiments.photographs.maps import Maps
-from experiments.photographs.shapes import (
-  Codes,
-  FaceMaker,
-  camera_source,
-  photo_cameras,
-)
+from experiments.photographs.shapes import Codes, FaceMaker
 from experiments.photographs.sightings import track_faces
 from experiments.photographs.smoothing import smooth_tracks
 

@@ -16,21 +16,28 @@ import pytest
 
 from data_prep.photos.loose_photos import LoosePhoto, list_files, read_photos
 from disentangle3d.faces.meshes import read_mesh
-from disentangle3d.faces.morphable_model import landmark_points, without_modes
+from disentangle3d.faces.morphable_model import (
+  flatten_basis,
+  landmark_points,
+  synthesize_shape,
+  without_modes,
+)
 from disentangle3d.faces.procedural import procedural_face_model
 from disentangle3d.fitting import batched_fitting
+from disentangle3d.fitting.landmark_fitting import FitOptions, fit_landmarks
 from disentangle3d.geometry import five_points, project
 from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel, init_params
 from disentangle3d.training.export import load_network, save_network
-from disentangle3d.types import UserError
+from disentangle3d.types import LATENT_SCALE, UserError
 from experiments.photographs import reconstruction
+from experiments.photographs.cameras import photo_cameras
+from experiments.photographs.landmarks import camera_source, crop_landmarks
 from experiments.photographs.reconstruction import Options, reconstruct_photos
 from experiments.photographs.shapes import (
-  camera_source,
   fit_maker,
   network_maker,
-  photo_cameras,
+  refined_maker,
 )
 from tests.experiments.known_faces import (
   SIZE,
@@ -291,6 +298,59 @@ class ReconstructTest(absltest.TestCase):
     self.assertEqual(alpha, other["identity_coefficients"])
     rows = json.loads((output / "results.json").read_text())["photos"]
     self.assertEqual(rows[2]["reason"], "no 68 landmarks to fit")
+
+  def test_a_network_is_refined_by_the_landmarks_about_its_identity(self):
+    # Decoders that are a 3DMM's modes: the network's face is another person's.
+    rng = np.random.default_rng(2)
+    params = init_params(jax.random.key(1), MODEL, self.basis)
+    for name, basis in (
+      ("identity_decoder", self.basis.identity_basis),
+      ("residual_decoder", self.basis.expression_basis),
+    ):
+      params[name] = {"kernel": LATENT_SCALE * flatten_basis(basis)}
+    network = self.export.replace(params=params)
+    truth = synthesize_shape(self.basis, rng.normal(size=8), rng.normal(size=4))
+    points = landmark_points(self.basis, truth)
+    landmarks = [np.asarray(project(camera_of(n), points)) for n in range(3)]
+    finder = KnownFaces(landmarks, hidden=(2,))
+    found = [
+      finder.face(LoosePhoto("1", gradient_photo(n)), n) for n in range(3)
+    ]
+    plain, refined = network_maker(network), refined_maker(network)
+    said, codes = plain.encode(found), refined.encode(found)
+
+    in_crop, seen = crop_landmarks(found)
+    expected = fit_landmarks(
+      self.basis,
+      in_crop[:, None],
+      seen[:, None],
+      options=FitOptions(identity_std=0.5),
+      identity_mean=jnp.asarray(3 * said.identity),
+    )
+    np.testing.assert_allclose(
+      codes.identity[:2], expected.identity_coefficients[:2], atol=1e-3
+    )
+    np.testing.assert_allclose(
+      codes.residual[:2], expected.expression_coefficients[:2, 0], atol=1e-3
+    )
+    # Without landmarks it is what the network says.
+    np.testing.assert_allclose(codes.identity[2], 3 * said.identity[2])
+    np.testing.assert_allclose(codes.residual[2], 3 * said.residual[2])
+
+    def away(maker, codes):
+      cameras = photo_cameras(maker, codes, found)
+      shapes, _ = maker.decode(codes.identity, codes.residual)
+      seen = project(cameras, landmark_points(self.basis, shapes))
+      return np.linalg.norm(
+        np.asarray(seen)[:2] - landmarks[:2], axis=-1
+      ).mean()
+
+    self.assertLess(away(refined, codes), 0.5 * away(plain, said))
+    # Of one person: the mean identity, expressions fitted again.
+    pooled = refined.pool(found, codes)
+    mean = np.average(codes.identity, axis=0, weights=[1, 0.5, 0.5])
+    np.testing.assert_allclose(pooled.identity, np.stack([mean] * 3), atol=1e-2)
+    self.assertGreater(np.abs(pooled.residual - codes.residual)[:2].max(), 1e-3)
 
   @pytest.mark.slow
   def test_one_program_fits_any_number_of_faces(self):

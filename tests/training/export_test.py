@@ -6,14 +6,15 @@ import chex
 import jax
 import numpy as np
 
-from disentangle3d.inference import encode
+from disentangle3d.faces.morphable_model import synthesize_shape
+from disentangle3d.inference import decode, encode
 from disentangle3d.training.export import (
   SHIPPED,
   abstract_params,
   load_network,
   save_network,
 )
-from disentangle3d.types import UserError
+from disentangle3d.types import Latents, UserError
 from tests.fixtures import random_calibration
 from tests.training.cases import MODEL, MORPHABLE_MODEL
 
@@ -45,6 +46,19 @@ class ExportTest(absltest.TestCase):
       self.assertIsNone(got.mirror_vertices)
       self.assertEqual(got.licence, "Apache-2.0")
       self.assertEqual(got.phase, "encoder")
+
+  def test_the_decoders_are_a_morphable_model(self):
+    network = load_network(self.folder)
+    rng = np.random.default_rng(3)
+    latents = Latents(
+      rng.uniform(-1, 1, (2, MODEL.identity_dim)).astype(np.float32),
+      rng.uniform(-1, 1, (2, MODEL.residual_dim)).astype(np.float32),
+    )
+    got = synthesize_shape(
+      network.as_morphable_model(), 3 * latents.identity, 3 * latents.residual
+    )
+    expected = decode(self.params, latents, model=MODEL).shape
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
   def test_half_precision_takes_half_the_room(self):
     half = self.workdir / "half"
