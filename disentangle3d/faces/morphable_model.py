@@ -149,33 +149,33 @@ def synthesize_shape(
   )
 
 
-def closest_identity(
-  model: MorphableModel, identity_shape: Float[Array | np.ndarray, "*B V 3"]
-) -> Float[np.ndarray, "*B I"]:
-  """The identity coefficients whose neutral shapes are nearest to given ones.
+def closest_coefficients(
+  basis: Float[Array | np.ndarray, "V 3 C"],
+  displacement: Float[Array | np.ndarray, "*B V 3"],
+) -> Float[np.ndarray, "*B C"]:
+  """The coefficients whose modes are nearest to given displacements.
 
   Least squares over the vertices, without a prior; host code in float64. What
-  a network says of a person becomes the mean of a fit's prior by it.
+  a network says of a person (an identity shape less the mean shape) and of an
+  expression (a shape less its identity shape) becomes a fit's prior by it.
 
   Args:
-    model: Same vertices, in the same frame.
-    identity_shape: Neutral shapes, `[..., V, 3]`, mm.
+    basis: A 3DMM's, mm a standard deviation.
+    displacement: Of its vertices, `[..., V, 3]`, mm.
 
   Returns:
-    alpha, `[..., I]`, standard deviations, float32.
+    `[..., C]`, standard deviations, float32.
 
   Raises:
     ValueError: The number of vertices differs.
   """
-  check_array(
-    "identity_shape", identity_shape, "... V 3", sizes={"V": model.num_vertices}
-  )
-  shape = np.asarray(identity_shape, np.float64)
-  away = (shape - np.asarray(model.mean_shape)).reshape(*shape.shape[:-2], -1)
-  basis = np.asarray(model.identity_basis, np.float64)
-  basis = basis.reshape(-1, basis.shape[-1])
-  alpha = np.linalg.solve(basis.T @ basis, basis.T @ away[..., None])
-  return alpha[..., 0].astype(np.float32)
+  sizes = {"V": basis.shape[0]}
+  check_array("displacement", displacement, "... V 3", sizes=sizes)
+  away = np.asarray(displacement, np.float64)
+  away = away.reshape(*away.shape[:-2], -1)
+  modes = np.asarray(basis, np.float64).reshape(-1, basis.shape[-1])
+  found = np.linalg.solve(modes.T @ modes, modes.T @ away[..., None])
+  return found[..., 0].astype(np.float32)
 
 
 def flatten_basis(basis: Float[Array, "V 3 C"]) -> Float[Array, "C V3"]:

@@ -104,7 +104,7 @@ def start(
   """The prior's means and the closed-form cameras of their shapes."""
   subjects, images = observed.weights.shape[:2]
   points = jnp.broadcast_to(
-    basis.mean[..., None, :, :], (subjects, images, *basis.mean.shape[-2:])
+    basis.mean, (subjects, images, *basis.mean.shape[-2:])
   )
   scatter = _scatter(observed, points, observed.landmarks)
   scale, rotation = start_camera(scatter.points, scatter.residuals)
@@ -296,9 +296,9 @@ def _landmark_shapes(
   basis: LandmarkBasis, identity: Array, expression: Array
 ) -> Array:
   """Landmarks of all images, `[S, N, 3, P]`, mm."""
-  person = combine(identity, basis.identity)
-  person = person + jnp.broadcast_to(basis.mean, person.shape)
-  return person[:, None] + combine(expression, basis.expression)
+  mean = basis.mean[(None,) * (4 - basis.mean.ndim)]
+  person = combine(identity, basis.identity)[:, None] + mean
+  return person + combine(expression, basis.expression)
 
 
 def _residuals(observed: Observed, axes: Array, points: Array) -> Array:

@@ -125,6 +125,7 @@ def fit_subjects(
   shapes: Sequence[BatchShape] | None = None,
   visible_contour: Bool[np.ndarray, "M"] | None = None,
   identity_mean: Float[np.ndarray, "M I"] | None = None,
+  expression_mean: Float[np.ndarray, "M E"] | None = None,
   max_relative_error: float | None = None,
   progress: Callable[[int], object] | None = None,
 ) -> ImageFits:
@@ -141,6 +142,7 @@ def fit_subjects(
       a `FitModel` with contours. None is none.
     identity_mean: Of the identity's prior by each image, `[M, I]`, see
       `fit_landmarks`; a subject has the mean of its images'.
+    expression_mean: Of the expressions' prior, `[M, E]`.
     max_relative_error: Rejects images beyond it, faces that look away, and
       images more than half of whose landmarks are outliers, and fits the
       subject again without them. None rejects nothing.
@@ -158,9 +160,15 @@ def fit_subjects(
   if isinstance(small, MorphableModel):
     small = fit_model(small, moving_contour=False)
   subjects = _check(small, landmarks, visibility, subjects, visible_contour)
+  sizes = {
+    "M": len(landmarks),
+    "I": small.model.identity_dim,
+    "E": small.model.expression_dim,
+  }
   if identity_mean is not None:
-    sizes = {"M": len(landmarks), "I": small.model.identity_dim}
     check_array("identity_mean", identity_mean, "M I", sizes=sizes)
+  if expression_mean is not None:
+    check_array("expression_mean", expression_mean, "M E", sizes=sizes)
   slides = np.zeros(len(landmarks), bool)
   if visible_contour is not None:
     slides = np.asarray(visible_contour, bool)
@@ -176,7 +184,7 @@ def fit_subjects(
     landmarks,
     subjects,
     slides,
-    identity_mean,
+    (identity_mean, expression_mean),
     options,
     shapes,
   )
@@ -212,7 +220,7 @@ def _fit_images(
   landmarks: np.ndarray,
   subjects: np.ndarray,
   slides: np.ndarray,
-  means: np.ndarray | None,
+  means: tuple[np.ndarray | None, np.ndarray | None],
   options: FitOptions,
   shapes: Sequence[BatchShape],
   chosen: np.ndarray,
@@ -220,6 +228,7 @@ def _fit_images(
   progress: Callable[[int], object] | None,
 ) -> None:
   """Fits the chosen images, batch after batch, into `fits`."""
+  identity, expression = means
   for places in image_batches(subjects[chosen], shapes):
     used = places >= 0
     places = np.where(used, chosen[places], 0)
@@ -229,7 +238,8 @@ def _fit_images(
       np.where(used[..., None], visibility[places], 0),
       model.contour,
       slides[places],
-      None if means is None else _subject_means(means[places], used),
+      None if identity is None else _subject_means(identity[places], used),
+      None if expression is None else expression[places],
       options=options,
     )
     _store(fits, jax.device_get(result), places, used)
@@ -245,6 +255,7 @@ def _fit_batch(
   contour: jax.Array | None,
   slides: jax.Array,
   identity_mean: jax.Array | None,
+  expression_mean: jax.Array | None,
   *,
   options: FitOptions,
 ) -> FitResult:
@@ -256,6 +267,7 @@ def _fit_batch(
     contour=contour,
     visible_contour=slides,
     identity_mean=identity_mean,
+    expression_mean=expression_mean,
   )
 
 

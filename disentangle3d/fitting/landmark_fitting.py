@@ -40,8 +40,8 @@ class FitResult:
     objective: sum of |u - u_hat|^2 over visible points (whitened, where the
       noise is calibrated; of its robust cost, where asked for) +
       landmark_std_px^2 (|alpha - mean|^2 / identity_std^2 +
-      sum_n |beta_n|^2 / expression_std^2) after each alternation, `[S, T]`,
-      px^2; the last value repeats once a subject has stopped.
+      sum_n |beta_n - mean_n|^2 / expression_std^2) after each alternation,
+      `[S, T]`, px^2; the last value repeats once a subject has stopped.
     rmse_px: Root mean square distance over an image's visible points, robust
       weights applied, never whitened, `[S, N]`, pixels.
     relative_error: rmse_px over what 90 mm (the outer eye distance) measure in
@@ -74,11 +74,13 @@ def fit_landmarks(
   contour: Int[Array, "17 C"] | None = None,
   visible_contour: Bool[Array, "S N"] | None = None,
   identity_mean: Float[Array, "S I"] | None = None,
+  expression_mean: Float[Array, "S N E"] | None = None,
 ) -> FitResult:
   """Fits one identity a subject to the landmarks of all its images.
 
   Minimises the sum of |u - u_hat|^2 over visible points + landmark_std_px^2
-  (|alpha - mean|^2 / identity_std^2 + sum_n |beta_n|^2 / expression_std^2).
+  (|alpha - mean|^2 / identity_std^2 + sum_n |beta_n - mean_n|^2 /
+  expression_std^2).
   Eq. 7 is its first term. From the prior's means and a closed-form camera it
   alternates (3.3.2): damped Gauss-Newton steps for every camera, then the
   expressions, then the shared identity by conjugate gradients; then it goes on
@@ -116,6 +118,7 @@ def fit_landmarks(
     visible_contour: Which images' contours do so, `[S, N]`; None is all.
     identity_mean: Of the prior, `[S, I]`, standard deviations: what a network
       says of the person, say; `identity_std` tells how near it is. None is 0.
+    expression_mean: Of each image's, `[S, N, E]`, with `expression_std`.
 
   Returns:
     The fit; always finite. Padding changes nothing, and gets zeros (and no
@@ -133,9 +136,11 @@ def fit_landmarks(
     check_array(
       "visible_contour", visible_contour, "S N", dtype="any", sizes=sizes
     )
+  sizes |= {"I": model.identity_dim, "E": model.expression_dim}
   if identity_mean is not None:
-    sizes["I"] = model.identity_dim
     check_array("identity_mean", identity_mean, "S I", sizes=sizes)
+  if expression_mean is not None:
+    check_array("expression_mean", expression_mean, "S N E", sizes=sizes)
   if 0 in landmarks.shape:
     raise ValueError(
       "landmarks: expected at least one subject and image, got shape"
@@ -143,7 +148,9 @@ def fit_landmarks(
     )
   # Accelerators multiply float32 in fewer bits unless told otherwise.
   with jax.default_matmul_precision("highest"):
-    basis = _about_prior(landmark_basis(model, contour), identity_mean, options)
+    basis = _about_prior(
+      landmark_basis(model, contour), identity_mean, expression_mean, options
+    )
     observed = observe(
       basis,
       jnp.asarray(landmarks),
@@ -159,25 +166,34 @@ def fit_landmarks(
       state,
     )
     result = _result(basis, state, options)
-  if identity_mean is None:
-    return result
   # Padding keeps its zeros.
-  seen = jnp.any(jnp.sum(state.observed.weights, -1) > 0, -1)
+  seen = jnp.sum(state.observed.weights, -1) > 0
+  alpha, beta = result.identity_coefficients, result.expression_coefficients
+  if identity_mean is not None:
+    alpha = alpha + jnp.where(jnp.any(seen, -1)[:, None], identity_mean, 0.0)
+  if expression_mean is not None:
+    beta = beta + jnp.where(seen[..., None], expression_mean, 0.0)
   return dataclasses.replace(
-    result,
-    identity_coefficients=result.identity_coefficients
-    + jnp.where(seen[:, None], identity_mean, 0.0),
+    result, identity_coefficients=alpha, expression_coefficients=beta
   )
 
 
 def _about_prior(
-  basis: LandmarkBasis, identity_mean: Array | None, options: FitOptions
+  basis: LandmarkBasis,
+  identity_mean: Array | None,
+  expression_mean: Array | None,
+  options: FitOptions,
 ) -> LandmarkBasis:
   """Modes in the prior's standard deviations, the mean where the prior's is."""
-  mean, mean_centroid = basis.mean[None], basis.mean_centroid[None]
+  mean, mean_centroid = basis.mean[None, None], basis.mean_centroid[None, None]
   if identity_mean is not None:
-    mean = mean + combine(identity_mean, basis.identity)
-    mean_centroid = mean_centroid + identity_mean @ basis.identity_centroid
+    mean = mean + combine(identity_mean, basis.identity)[:, None]
+    mean_centroid = (
+      mean_centroid + (identity_mean @ basis.identity_centroid)[:, None]
+    )
+  if expression_mean is not None:
+    mean = mean + combine(expression_mean, basis.expression)
+    mean_centroid = mean_centroid + expression_mean @ basis.expression_centroid
   return dataclasses.replace(
     basis,
     mean=mean,
@@ -197,7 +213,7 @@ def _result(
   share = observed.share[..., None, :]
   # The basis was centred: put the shapes' own centroids back.
   centroid = (
-    basis.mean_centroid[:, None]
+    basis.mean_centroid
     + (estimate.identity @ basis.identity_centroid)[:, None]
     + estimate.expression @ basis.expression_centroid
     + jnp.sum(share * estimate.points, -1)

@@ -49,21 +49,22 @@ class LandmarkBasis:
   landmark is visible), so that alternating between them loses nothing.
 
   Attributes:
-    mean: Points of the mean shape, `[3, P]`, mm; of each subject's, `[S, 3,
-      P]`, where the prior has a mean for each.
+    mean: Points of the mean shape, `[3, P]`, mm; of the prior's of each image
+      in a fit, `[S, N, 3, P]` (1 where all have the same).
     identity: `[I, 3, P]`, mm a standard deviation.
     expression: `[E, 3, P]`, mm a standard deviation.
-    mean_centroid: What was subtracted from `mean`, `[3]`; `[S, 3]` likewise.
+    mean_centroid: What was subtracted from `mean`, `[3]`; `[S, N, 3]`
+      likewise.
     identity_centroid: `[I, 3]`.
     expression_centroid: `[E, 3]`.
     mask: 1 for each point that the model has, else 0, `[P]`.
     calibration: The model's, if it has covariances.
   """
 
-  mean: Float[Array, "*S 3 P"]
+  mean: Float[Array, "*SN 3 P"]
   identity: Float[Array, "I 3 P"]
   expression: Float[Array, "E 3 P"]
-  mean_centroid: Float[Array, "*S 3"]
+  mean_centroid: Float[Array, "*SN 3"]
   identity_centroid: Float[Array, "I 3"]
   expression_centroid: Float[Array, "E 3"]
   mask: Float[Array, "P"]

@@ -91,9 +91,9 @@ class FitOptions:
 
 
 DEFAULT_OPTIONS = FitOptions()
-# About what a network says of the person, in standard deviations of the 3DMM;
+# About what a network says of a face, in standard deviations of the 3DMM;
 # chosen on York's development people (docs/measurements/real_scans.md).
-ABOUT_A_NETWORK = FitOptions(identity_std=0.5)
+ABOUT_A_NETWORK = FitOptions(identity_std=0.5, expression_std=0.5)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,10 @@ from disentangle3d.evaluation.scan_protocols import scan_error
 from disentangle3d.evaluation.scans import Scan, scan_of
 from disentangle3d.evaluation.shape_scores import Method, ShapeScores
 from disentangle3d.evaluation.side_by_side import SideBySide, compare_scans
-from disentangle3d.faces.morphable_model import MorphableModel, closest_identity
+from disentangle3d.faces.morphable_model import (
+  MorphableModel,
+  closest_coefficients,
+)
 from disentangle3d.fitting.batched_fitting import (
   ImageFits,
   fit_model,
@@ -178,6 +181,7 @@ def _fit(
   subjects: np.ndarray,
   options: FitOptions,
   identity_mean: Float[np.ndarray, "P I"] | None = None,
+  expression_mean: Float[np.ndarray, "P E"] | None = None,
 ) -> ImageFits:
   contours = np.array([photo.visible_contour for photo in photos])
   return fit_subjects(
@@ -188,18 +192,26 @@ def _fit(
     options=options,
     visible_contour=contours if contours.any() else None,
     identity_mean=identity_mean,
+    expression_mean=expression_mean,
   )
 
 
 def _fit_about(
   photos: Sequence[FacePhoto], model: MorphableModel, network: Method
 ) -> ImageFits:
-  """Each photo by itself, about what a network says of the person."""
+  """Each photo by itself, about what a network says of it."""
   rows = np.arange(len(photos))
-  alpha = in_batches(
-    lambda batch: closest_identity(model, network.make(batch)[1]), rows, _BATCH
-  )
-  return _fit(photos, model, rows, ABOUT_A_NETWORK, alpha)
+  mean = np.asarray(model.mean_shape)
+
+  def said(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    whole, neutral = (np.asarray(shape) for shape in network.make(batch))
+    return (
+      closest_coefficients(model.identity_basis, neutral - mean),
+      closest_coefficients(model.expression_basis, whole - neutral),
+    )
+
+  alpha, beta = in_batches(said, rows, _BATCH)
+  return _fit(photos, model, rows, ABOUT_A_NETWORK, alpha, beta)
 
 
 def measure_scans(

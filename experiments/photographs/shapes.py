@@ -36,7 +36,7 @@ NETWORK, REFINED, FIT = METHODS = ("network", "refined", "fit")
 _BATCHES = (8, 1)
 _EACH_BY_ITSELF = BatchShape(images=1, subjects=8)
 _COEFFICIENTS = ("identity_coefficients", "expression_coefficients")
-_EXPRESSIONS_ALONE = FitOptions(identity_std=1e-3)
+_EXPRESSIONS_ALONE = dataclasses.replace(ABOUT_A_NETWORK, identity_std=1e-3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,12 +195,12 @@ def network_maker(
 def refined_maker(
   network: Network, mean_face: MorphableModel | None = None
 ) -> FaceMaker:
-  """Faces of the landmarks, about what a trained network says of the person.
+  """Faces of the landmarks, about what a trained network says of them.
 
-  The landmark fit of the network's own decoders, as a 3DMM, with its identity
-  code as the prior's mean (`ABOUT_A_NETWORK`); a face without landmarks is as
-  the network has it. One identity is the mean of several, with expressions
-  fitted again.
+  The landmark fit of the network's own decoders, as a 3DMM, with its codes as
+  the prior's means (`ABOUT_A_NETWORK`); a face without landmarks is as the
+  network has it. One identity is the mean of several, with expressions fitted
+  again.
 
   Args:
     network: The network.
@@ -224,6 +224,7 @@ def refined_maker(
       options=options,
       shapes=[_EACH_BY_ITSELF],
       identity_mean=about.identity,
+      expression_mean=about.residual,
     )
     known = has_landmarks(faces)[:, None]
     return Codes(
@@ -248,9 +249,6 @@ def refined_maker(
     code_names=_COEFFICIENTS,
     encode=encode,
     pool=pool,
-    sha256=_digest(
-      network.params, plain.mean_face, ABOUT_A_NETWORK.identity_std
-    ),
     decode=decode,
   )
 

@@ -324,8 +324,9 @@ class ReconstructTest(absltest.TestCase):
       self.basis,
       in_crop[:, None],
       seen[:, None],
-      options=FitOptions(identity_std=0.5),
+      options=FitOptions(identity_std=0.5, expression_std=0.5),
       identity_mean=jnp.asarray(3 * said.identity),
+      expression_mean=jnp.asarray(3 * said.residual[:, None]),
     )
     np.testing.assert_allclose(
       codes.identity[:2], expected.identity_coefficients[:2], atol=1e-3

@@ -27,27 +27,35 @@ class SynthesisTest(absltest.TestCase):
     got = mm.synthesize_shape(model, jnp.zeros(12), jnp.zeros(5))
     np.testing.assert_array_equal(got, model.mean_shape)
 
-  def test_the_closest_identity_is_the_one_that_made_the_shape(self):
+  def test_the_closest_coefficients_are_those_that_made_the_shape(self):
     model = random_morphable_model()
     rng = np.random.default_rng(4)
     alpha = rng.normal(size=(3, model.identity_dim)).astype(np.float32)
-    shape = mm.synthesize_shape(
-      model, alpha, np.zeros((3, model.expression_dim), np.float32)
+    beta = rng.normal(size=(3, model.expression_dim)).astype(np.float32)
+    neutral = mm.synthesize_shape(model, alpha, np.zeros_like(beta))
+    shape = mm.synthesize_shape(model, alpha, beta)
+    away = neutral - model.mean_shape[None]
+    np.testing.assert_allclose(
+      mm.closest_coefficients(model.identity_basis, away), alpha, atol=1e-4
     )
     np.testing.assert_allclose(
-      mm.closest_identity(model, shape), alpha, atol=1e-4
+      mm.closest_coefficients(model.expression_basis, shape - neutral),
+      beta,
+      atol=1e-4,
     )
     # What no identity explains moves nothing.
     basis = np.asarray(model.identity_basis).reshape(-1, model.identity_dim)
     other = rng.normal(size=len(basis))
     other -= basis @ np.linalg.lstsq(basis, other)[0]
     np.testing.assert_allclose(
-      mm.closest_identity(model, np.asarray(shape[0]) + other.reshape(-1, 3)),
+      mm.closest_coefficients(
+        model.identity_basis, np.asarray(away[0]) + other.reshape(-1, 3)
+      ),
       alpha[0],
       atol=1e-4,
     )
-    with self.assertRaisesRegex(ValueError, "identity_shape"):
-      mm.closest_identity(model, np.zeros((3, 3)))
+    with self.assertRaisesRegex(ValueError, "displacement"):
+      mm.closest_coefficients(model.identity_basis, np.zeros((3, 3)))
 
   def test_truncation_keeps_the_first_modes(self):
     model = mm.truncate_modes(random_morphable_model(), 4, 2)

@@ -27,9 +27,14 @@ _NO_PRIOR = FitOptions(landmark_std_px=0.0, max_iterations=150, tolerance=0.0)
 
 
 @functools.partial(jax.jit, static_argnames="options")
-def _fit(model, landmarks, visibility, options, identity_mean=None):
+def _fit(model, landmarks, visibility, options, identity_mean=None, beta=None):
   return fit_landmarks(
-    model, landmarks, visibility, options=options, identity_mean=identity_mean
+    model,
+    landmarks,
+    visibility,
+    options=options,
+    identity_mean=identity_mean,
+    expression_mean=beta,
   )
 
 
@@ -378,13 +383,64 @@ class InvarianceTest(parameterized.TestCase):
         got.objective[one, -1], expected.objective[:, -1], rtol=1e-4
       )
 
+  def test_expressions_about_means_are_a_model_at_another_rest(self):
+    model, faces = _faces()
+    rng = np.random.default_rng(4)
+    size = (_SUBJECTS, _IMAGES, model.expression_dim)
+    means = rng.normal(size=size).astype(np.float32)
+    options = FitOptions(max_iterations=60, tolerance=0, expression_std=0.5)
+    # One image a subject: its mean is the resting face's.
+    one = slice(0, 1)
+    got = _fit(
+      model,
+      faces.landmarks[:, one],
+      faces.visibility[:, one],
+      options,
+      beta=means[:, one],
+    )
+    for subject in (0, 3):
+      moved = model.replace(
+        mean_shape=model.mean_shape + model.expression_basis @ means[subject, 0]
+      )
+      rows = slice(subject, subject + 1)
+      expected = _fit(
+        moved, faces.landmarks[rows, one], faces.visibility[rows, one], options
+      )
+      np.testing.assert_allclose(
+        got.expression_coefficients[rows],
+        means[rows, one] + expected.expression_coefficients,
+        atol=1e-3,
+      )
+      np.testing.assert_allclose(
+        got.identity_coefficients[rows],
+        expected.identity_coefficients,
+        atol=1e-3,
+      )
+      np.testing.assert_allclose(
+        got.camera.translation[rows], expected.camera.translation, atol=1e-3
+      )
+    # Images with means of their own: the objective is what the docstring says.
+    result = _fit(model, faces.landmarks, faces.visibility, options, beta=means)
+    away = _distance(model, result, faces.landmarks)
+    far = np.sum(np.square(away) * faces.visibility[..., None], (1, 2, 3))
+    beta = np.sum(np.square(result.expression_coefficients - means), (1, 2))
+    alpha = np.sum(np.square(result.identity_coefficients), 1)
+    np.testing.assert_allclose(
+      result.objective[:, -1], far + 1.5**2 * (alpha + beta / 0.25), rtol=1e-3
+    )
+
   def test_padding_has_no_mean(self):
     model, faces = _faces()
     visibility = np.array(faces.visibility)
     visibility[1] = 0
+    visibility[2, 1] = 0
     means = np.ones((_SUBJECTS, model.identity_dim), np.float32)
-    got = _fit(model, faces.landmarks, visibility, _OPTIONS, means)
+    beta = np.ones((_SUBJECTS, _IMAGES, model.expression_dim), np.float32)
+    got = _fit(model, faces.landmarks, visibility, _OPTIONS, means, beta)
     np.testing.assert_array_equal(got.identity_coefficients[1], 0)
+    np.testing.assert_array_equal(got.expression_coefficients[1], 0)
+    np.testing.assert_array_equal(got.expression_coefficients[2, 1], 0)
+    self.assertTrue(np.all(got.expression_coefficients[2, 0]))
 
 
 class DegenerateInputTest(absltest.TestCase):
