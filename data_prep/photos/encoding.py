@@ -1,22 +1,21 @@
-"""Pictures to bytes of a file, by OpenCV at a level that takes little time."""
+"""Pictures to bytes of a file, by OpenCV."""
 
 import cv2
 from jaxtyping import UInt8, UInt16
 import numpy as np
 
-# 5 % larger than at the best level, and several times as fast.
-_LEVEL = 1
-
 
 def png_bytes(
   picture: UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W"],
 ) -> bytes:
-  """The picture, RGB or 16 bits of grey, as a PNG file."""
+  """The picture, RGB or 16 bits of grey, as a PNG file.
+
+  At OpenCV's own settings: a seventh larger than at a compression that is
+  asked for, the least included, which takes twice the time.
+  """
   if picture.ndim == 3:
     picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-  _, content = cv2.imencode(
-    ".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, _LEVEL]
-  )
+  _, content = cv2.imencode(".png", picture)
   return content.tobytes()
 
 

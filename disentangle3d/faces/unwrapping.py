@@ -16,6 +16,9 @@ from disentangle3d.types import check_array
 # the picture's edges.
 _AXIS_SHARE = 0.04
 _EDGE = 0.02
+# So near an edge, in pixels, a pixel's centre is inside: two triangles leave no
+# gap.
+_ON_EDGE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,40 +93,71 @@ def draw_triangles(
     triangles: `[F, 3]`.
     height: Of the picture.
     width: Of the picture.
+
+  Returns:
+    Of pixels whose centre is in a triangle or on its edge.
   """
   corners = np.asarray(points, np.float64)[triangles]
-  flat, size = corners[..., :2], np.array([width, height])
-  low = np.clip(np.ceil(flat.min(1)), 0, size)
-  high = np.clip(np.floor(flat.max(1)), -1, size - 1)
+  flat = corners[..., :2]
   area = _cross(flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0])
-  across, down = np.maximum(high - low + 1, 0).astype(int).T
-  across[area == 0] = 0
-  # All pixels of all triangles' boxes.
-  owner = np.repeat(np.arange(len(triangles)), across * down)
-  first = np.cumsum(across * down) - across * down
-  row, column = np.divmod(np.arange(len(owner)) - first[owner], across[owner])
-  # A corner's weight is a plane over its triangle's box.
+  top = np.clip(np.ceil(flat[..., 1].min(1)), 0, height).astype(np.int32)
+  down = np.clip(np.floor(flat[..., 1].max(1)) + 1, 0, height) - top
+  down = np.where(area == 0, 0, np.maximum(down, 0)).astype(np.int32)
+  # All rows of all triangles: along one, a corner's weight is a line.
+  owner, row = _spread(down)
+  row += top[owner]
   area[area == 0] = 1
-  planes = []
-  for one, other in ((1, 2), (2, 0)):
-    ends = flat[:, one] - low, flat[:, other] - low
-    slope = (flat[:, one] - flat[:, other]) / area[:, None]
-    plane = _cross(*ends) / area, slope[:, 1], -slope[:, 0]
-    at_low, to_right, downwards = (part[owner] for part in plane)
-    planes.append(at_low + to_right * column + downwards * row)
-  weights = np.stack([*planes, 1 - planes[0] - planes[1]], -1)
-  inside = np.minimum(np.minimum(*planes), weights[:, 2]) >= 0
-  owner, weights = owner[inside], weights[inside]
-  pixel = np.stack([column[inside], row[inside]], -1) + low[owner].astype(int)
-  depth = np.einsum("nk,nk->n", weights, corners[owner, :, 2])
-  # The nearest is written last.
-  order = np.argsort(depth, kind="stable")
-  place = tuple(pixel[order].T[::-1])
-  triangle = np.full((height, width), -1, np.int32)
-  triangle[place] = owner[order]
-  chosen = np.zeros((height, width, 3), np.float32)
-  chosen[place] = weights[order]
-  return Pixels(triangle, chosen)
+  at_left, to_right = [], []
+  for corner in range(3):
+    one, other = flat[:, (corner + 1) % 3], flat[:, (corner + 2) % 3]
+    right, below = ((one - other) / area[:, None]).T
+    start = _cross(one, other) / area
+    at_left.append(start[owner] - right[owner] * row)
+    to_right.append(below[owner])
+  first, last = np.zeros(len(owner)), np.full(len(owner), width - 1.0)
+  with np.errstate(divide="ignore", invalid="ignore"):
+    for start, slope in zip(at_left, to_right, strict=True):
+      zero = -start / slope
+      first = np.where(
+        slope > 0, np.maximum(first, np.ceil(zero - _ON_EDGE)), first
+      )
+      last = np.where(
+        slope < 0, np.minimum(last, np.floor(zero + _ON_EDGE)), last
+      )
+      last[(slope == 0) & (start < -_ON_EDGE)] = -1
+  line, step = _spread(np.maximum(last - first + 1, 0).astype(np.int32))
+  planes = [
+    (start + slope * first).astype(np.float32)[line]
+    + slope.astype(np.float32)[line] * step
+    for start, slope in zip(at_left, to_right, strict=True)
+  ]
+  owner = owner[line]
+  depths = np.asarray(points, np.float32)[triangles, 2]
+  depth = sum(
+    plane * depths[owner, corner] for corner, plane in enumerate(planes)
+  )
+  place = (row * width + first.astype(np.int32))[line] + step
+  # Where triangles cover each other the nearest is written last.
+  crowded = np.bincount(place, minlength=height * width)[place] > 1
+  order = np.flatnonzero(crowded)
+  order = order[np.argsort(depth[order], kind="stable")]
+  order = np.concatenate([np.flatnonzero(~crowded), order])
+  triangle = np.full(height * width, -1, np.int32)
+  triangle[place[order]] = owner[order]
+  weights = np.zeros((height * width, 3), np.float32)
+  weights[place[order]] = np.stack(planes, -1)[order]
+  return Pixels(
+    triangle.reshape(height, width), weights.reshape(height, width, 3)
+  )
+
+
+def _spread(
+  counts: Int[np.ndarray, "n"],
+) -> tuple[Int[np.ndarray, "N"], Int[np.ndarray, "N"]]:
+  """For each of `counts` things: whose it is, and the how manieth of theirs."""
+  whose = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+  before = (np.cumsum(counts) - counts).astype(np.int32)
+  return whose, np.arange(len(whose), dtype=np.int32) - before[whose]
 
 
 def _cross(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from disentangle3d.faces.unwrapping import Pixels, draw_triangles, unwrap
 
 SKIN_PX = 512
 # How far lips reach into an open mouth in a skin.
-_LIP_PX = 2.0
+_LIP_PX = 3.0
 # A part of a photo is shrunk to about the skin's resolution before.
 _LONGEST_PX = 700
 # The cosine to the viewer from which a colour counts, and fully: further out a
