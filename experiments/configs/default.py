@@ -138,6 +138,25 @@ def get_config() -> ConfigDict:
   return config
 
 
+def keep_identity_out(config: ConfigDict, *, identity_shape: float) -> None:
+  """Gives phase III the losses that keep the residual code from telling who.
+
+  Not the paper's, whose residual code tells more after III than before; the
+  weights were chosen by people held out (docs/measurements/learning.md,
+  docs/measurements/real_photographs.md).
+
+  Args:
+    config: Of `get_config`.
+    identity_shape: Weight of the identity part's own L_R.
+  """
+  for name in JOINT:
+    weights = config.phases[name].weights
+    weights.identity_shape = identity_shape
+    weights.residual_shape = 1.0
+    weights.residual_correlation = 3.0
+    weights.residual_likeness = 3.0
+
+
 def _examples() -> ExamplesConfig:
   """Where the examples come from of phases whose own are "dataset"."""
   config = ExamplesConfig()

@@ -2,8 +2,8 @@
 
 What: tiny trunk, the paper's 29,495 vertices and 199 + 29 latents, on 12,800
 photos of 1,600 people from data_prep.render_synthetic --template=whole_face.
-Template and flips bring 0.1 mm and 4 points of AUC
-(docs/measurements/learning.md).
+Template and flips bring 0.1 mm and 4 points of AUC; four losses of III take who
+it is out of the residual code (docs/measurements/learning.md).
 Command: python -m experiments.demo --workdir=runs/demo, or
   python -m experiments.train --config=demo \
   --workdir=<folder> --config.examples.path=<folder>
@@ -20,6 +20,15 @@ JOINT_STEPS = 200
 
 
 def get_config() -> ConfigDict:
+  """As `paper_losses`, with four further losses and twice their lambda_R."""
+  config = paper_losses()
+  default.keep_identity_out(config, identity_shape=0.5)
+  for name in default.JOINT:
+    config.phases[name].weights.reconstruction *= 2
+  return config
+
+
+def paper_losses() -> ConfigDict:
   """As `base_config`, on crops by all 68 landmarks and their mirror images."""
   config = base_config()
   config.model.template = WHOLE_FACE

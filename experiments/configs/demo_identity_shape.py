@@ -1,8 +1,8 @@
 r"""Phase III with the identity component tied to the person's fitted shape.
 
-What: the demo's joint phases with `identity_shape` at 1: L_R, but of the
-identity shape. Not in the paper, whose weight is 0; it asks whether L_C then
-still moves identity into the residual code.
+What: the demo's joint phases with the paper's losses and `identity_shape` at 1:
+L_R, but of the identity shape. It asks whether L_C then still moves identity
+into the residual code.
 Command: python -m experiments.train \
   --config=demo_identity_shape --workdir=<a folder> \
   --config.examples.path=<folder> \
@@ -17,8 +17,8 @@ WEIGHT = 1.0
 
 
 def get_config() -> ConfigDict:
-  """The demo's config, its two joint phases only, identity_shape 1."""
-  config = demo.get_config()
+  """Two joint phases only, the paper's losses, identity_shape 1."""
+  config = demo.paper_losses()
   config.run_phases = default.JOINT
   config.export_phases = ()
   for name in config.run_phases:

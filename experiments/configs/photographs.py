@@ -75,10 +75,6 @@ def get_config() -> ConfigDict:
     joint.steps = JOINT_STEPS
     joint.batch_size = BATCH_SIZE
     joint.weights.reconstruction = 0.1
-    joint.weights.identity_shape = 0.3
-    joint.weights.residual_shape = 1.0
-    joint.weights.residual_correlation = 3.0
-    joint.weights.residual_likeness = 3.0
     joint.optimizers.encoder = default.optimizer("adam", 2e-3)
     joint.optimizers.encoder.trunk_factor = 0.0
     joint.optimizers.decoders = default.optimizer("adam", 2e-3)
@@ -86,4 +82,5 @@ def get_config() -> ConfigDict:
   for optimizer in config.phases.joint_reconstruction.optimizers.values():
     optimizer.schedule.kind = "warmup_cosine"
     optimizer.schedule.decay_steps = JOINT_STEPS
+  default.keep_identity_out(config, identity_shape=0.3)
   return config

@@ -54,11 +54,6 @@ def get_config() -> ConfigDict:
   config.phases.latents.optimizers.encoder.schedule.warmup_steps = 100
   # Recognition from photographs is what synthetic shapes teach least.
   for name, weight in zip(default.JOINT, (0.2, 0.5), strict=True):
-    weights = config.phases[name].weights
-    weights.reconstruction = weight
-    # Without them the residual code would tell who it is.
-    weights.identity_shape = 0.5
-    weights.residual_shape = 1.0
-    weights.residual_correlation = 3.0
-    weights.residual_likeness = 3.0
+    config.phases[name].weights.reconstruction = weight
+  default.keep_identity_out(config, identity_shape=0.5)
   return config

@@ -37,10 +37,5 @@ def get_config() -> ConfigDict:
     latent_steps=LATENT_STEPS,
     joint_steps=JOINT_STEPS,
   )
-  # Without them the residual code would tell who it is.
-  for name in default.JOINT:
-    config.phases[name].weights.identity_shape = 0.5
-    config.phases[name].weights.residual_shape = 1.0
-    config.phases[name].weights.residual_correlation = 3.0
-    config.phases[name].weights.residual_likeness = 3.0
+  default.keep_identity_out(config, identity_shape=0.5)
   return config

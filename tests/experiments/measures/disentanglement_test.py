@@ -122,8 +122,8 @@ class SwapTest(absltest.TestCase):
 
 
 class IdentityShapeConfigTest(absltest.TestCase):
-  def test_it_is_the_demos_third_phase_and_one_more_term(self):
-    plain = phases_of(demo.get_config())[2:]
+  def test_it_is_the_papers_third_phase_and_one_more_term(self):
+    plain = phases_of(demo.paper_losses())[2:]
     tied = phases_of(demo_identity_shape.get_config())
     for a, b in zip(plain, tied, strict=True):
       self.assertEqual(dict(b.weights), {**a.weights, "identity_shape": 1.0})
