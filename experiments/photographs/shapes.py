@@ -238,7 +238,8 @@ def refined_maker(
     return fit(faces, about, ABOUT_A_NETWORK)
 
   def pool(faces: Sequence[FoundFace], codes: Codes) -> Codes:
-    return fit(faces, plain.pool(faces, codes), _EXPRESSIONS_ALONE)
+    about = plain.pool(faces, codes)
+    return Codes(about.identity, fit(faces, about, _EXPRESSIONS_ALONE).residual)
 
   def decode(identity: np.ndarray, residual: np.ndarray) -> tuple[Array, Array]:
     return plain.decode(identity / LATENT_SCALE, residual / LATENT_SCALE)

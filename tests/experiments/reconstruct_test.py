@@ -350,7 +350,7 @@ class ReconstructTest(absltest.TestCase):
     # Of one person: the mean identity, expressions fitted again.
     pooled = refined.pool(found, codes)
     mean = np.average(codes.identity, axis=0, weights=[1, 0.5, 0.5])
-    np.testing.assert_allclose(pooled.identity, np.stack([mean] * 3), atol=1e-2)
+    np.testing.assert_allclose(pooled.identity, np.stack([mean] * 3), rtol=1e-5)
     self.assertGreater(np.abs(pooled.residual - codes.residual)[:2].max(), 1e-3)
 
   @pytest.mark.slow
