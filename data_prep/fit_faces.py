@@ -4,7 +4,8 @@ r"""Fits a morphable model to the landmarks of aligned photos.
       --morphable_model=model.npz --output=fitted
 
 All photos of a subject share one identity (3.3.2, Eq. 6-7). Landmarks are taken
-to the crop first; coefficients, cameras and distances are the crop's.
+to the crop first; coefficients, cameras and distances are the crop's. With
+--about the prior's means are what a network says of each photo.
 
 The output is written shard by shard, whole subjects in each: run again after
 an interruption, it goes on with the next, and `--shard=i/n` shares the work
@@ -32,8 +33,9 @@ from data_prep.stages.folder import parse_share
 from disentangle3d.faces.morphable_model import load_morphable_model
 from disentangle3d.fitting.calibration_choice import calibrated_model
 from disentangle3d.fitting.landmark_fitting import FitOptions
-from disentangle3d.fitting.options import NOISES, ROBUST_COSTS
+from disentangle3d.fitting.options import ABOUT_A_NETWORK, NOISES, ROBUST_COSTS
 from disentangle3d.stores import as_path
+from disentangle3d.training.export import SHIPPED
 
 
 def define_flags() -> None:
@@ -46,6 +48,12 @@ def define_flags() -> None:
   )
   define_morphable_model(required=True)
   define_landmark_calibration()
+  define_path(
+    "about",
+    "A network of the same mesh, a training workdir or an export, or 'shipped':"
+    " what it says of each photo is the mean of the fit's prior in place of 0,"
+    " which is half as wide.",
+  )
   define_output(STAGE_OUTPUT)
   define_shard()
   define_engine()
@@ -135,12 +143,19 @@ def _define_photos(defaults: FitSettings) -> None:
 def settings_from_flags() -> FitSettings:
   """The settings that `define_flags` asks for."""
   values = flags.FLAGS
+  identity_std, expression_std = 1.0, values.expression_std
+  if values.about is not None:
+    identity_std = ABOUT_A_NETWORK.identity_std
+    if values["expression_std"].using_default_value:
+      expression_std = ABOUT_A_NETWORK.expression_std
   return FitSettings(
+    about=str(SHIPPED) if values.about == "shipped" else values.about,
     options=FitOptions(
       landmark_std_px=values.landmark_std_px,
       noise=values.noise,
       noise_factor=values.noise_factor,
-      expression_std=values.expression_std,
+      expression_std=expression_std,
+      identity_std=identity_std,
       robust=values.robust,
       robust_scale_px=values.robust_scale_px,
     ),

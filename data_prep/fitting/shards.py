@@ -7,6 +7,7 @@ import numpy as np
 
 from data_prep.fitting.fit_files import Fits, fits_path, no_fits, write_fits
 from data_prep.fitting.landmark_index import LandmarkIndex, read_entries
+from data_prep.fitting.network_prior import NetworkPrior
 from data_prep.fitting.plan import FitShard
 from data_prep.stages.folder import StageFolder
 from data_prep.stages.rows import PhotoRow, write_manifest
@@ -44,6 +45,8 @@ class FitSettings:
       over a profile is 0.14 or more away, others are hardly ever over 0.05.
     landmark_calibration: As `calibrated_model` takes it.
     images_per_shard: About how many; a kill loses at most one shard.
+    about: A network, whose codes are the prior's means, as `load_network` takes
+      it; None is 0.
     skip_bad: Go on without rows that cannot be used, and list them in
       `skipped.json`; otherwise they stop the run.
   """
@@ -54,6 +57,7 @@ class FitSettings:
   max_disagreement: float = 0.1
   landmark_calibration: str = AUTO
   images_per_shard: int = 16_384
+  about: str | None = None
   skip_bad: bool = False
 
   def __post_init__(self) -> None:
@@ -127,6 +131,8 @@ def fit_shard(
   model: FitModel,
   settings: FitSettings,
   update: Callable[[int], object],
+  *,
+  prior: NetworkPrior | None = None,
 ) -> None:
   """Fits and writes one shard; its manifest comes last.
 
@@ -138,9 +144,11 @@ def fit_shard(
     model: What to fit.
     settings: How.
     update: Told how many photos are done.
+    prior: Of the coefficients; None is about 0.
 
   Raises:
-    UserError: A file has changed since it was indexed.
+    UserError: A file has changed since it was indexed, or a photo is gone that
+      the prior sees.
   """
   usable = np.asarray(model.model.landmark_vertices) >= 0
   rows = [
@@ -155,6 +163,11 @@ def fit_shard(
     slides = [
       follows_silhouette(rows[place], settings.contour) for place in chosen
     ]
+    alpha, beta = (
+      (None, None)
+      if prior is None
+      else prior.means([rows[place] for place in chosen])
+    )
     fits = fit_subjects(
       model,
       np.stack([landmarks_in_crop(rows[place]) for place in chosen]),
@@ -168,6 +181,8 @@ def fit_shard(
       options=settings.options,
       shapes=[shard.shape] if shard.shape else None,
       visible_contour=np.array(slides),
+      identity_mean=alpha,
+      expression_mean=beta,
       max_relative_error=settings.max_relative_error,
       progress=update,
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from data_prep.fitting.fit_files import MORPHABLE_MODEL
 from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
+from data_prep.fitting.network_prior import NetworkPrior, network_prior
 from data_prep.fitting.plan import FitShard, plan_shards
 from data_prep.fitting.shards import LEAST_VISIBLE, FitSettings, fit_shard
 from data_prep.fitting.summary import write_fit_summary
@@ -35,6 +36,7 @@ from disentangle3d.fitting.calibration_choice import (
   licences_of,
 )
 from disentangle3d.output_files import replace_file
+from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
 
 _SKIPPED = "skipped.json"
@@ -82,11 +84,14 @@ def fit_faces(
   logging.info("landmark calibration: %s", calibration_text(model))
   shards = plan_shards(index.entries, settings.images_per_shard)
   small = check_model(model, settings)
+  prior = None
+  if settings.about is not None:
+    prior = network_prior(load_network(settings.about), model)
   with open_stage(
     output,
     "fit_faces",
     num_shards=len(shards),
-    settings=_told(settings, model),
+    settings=_told(settings, model, prior),
     licences=index.licences | licences_of(model),
     inputs=digest([index.sha256.encode(), *_content(small)]),
     stages_before=index.stages,
@@ -100,7 +105,7 @@ def fit_faces(
     left = sum(len(shards[i].entries) for i in pending)
     where = dataclasses.replace(index, entries=(), bad=())
     work = ShardWork(
-      functools.partial(_fit, folder, where, small, settings),
+      functools.partial(_fit, folder, where, small, settings, prior),
       part=shards.__getitem__,
       gains_from_gpu=True,
     )
@@ -119,11 +124,14 @@ def _fit(
   index: LandmarkIndex,
   model: FitModel,
   settings: FitSettings,
+  prior: NetworkPrior | None,
   number: int,
   shard: FitShard,
   progress: Progress,
 ) -> None:
-  fit_shard(folder, number, shard, index, model, settings, progress)
+  fit_shard(
+    folder, number, shard, index, model, settings, progress, prior=prior
+  )
 
 
 def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
@@ -145,7 +153,9 @@ def check_model(model: MorphableModel, settings: FitSettings) -> FitModel:
     raise UserError(f"--morphable_model: {error}; or --contour=off") from error
 
 
-def _told(settings: FitSettings, model: MorphableModel) -> dict[str, Any]:
+def _told(
+  settings: FitSettings, model: MorphableModel, prior: NetworkPrior | None
+) -> dict[str, Any]:
   """The settings as `about.json` has them, without those that change nothing.
 
   A folder that was begun when there were fewer of them so goes on.
@@ -153,6 +163,10 @@ def _told(settings: FitSettings, model: MorphableModel) -> dict[str, Any]:
   told = dataclasses.asdict(settings)
   if settings.options.expression_std == 1:
     del told["options"]["expression_std"]
+  if prior is None:
+    del told["about"]
+  else:
+    told["about"] = prior.name
   if settings.max_disagreement == FitSettings().max_disagreement:
     del told["max_disagreement"]
   if model.landmark_calibration is None:
