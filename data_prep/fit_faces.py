@@ -15,6 +15,7 @@ summary, `summary.json` and `summary.html`.
 
 from absl import flags, logging
 
+from data_prep.fitting.network_prior import load_prior
 from data_prep.fitting.shards import CONTOURS, FitSettings
 from data_prep.fitting.stage import check_model, fit_faces
 from data_prep.stages import command_line
@@ -172,6 +173,8 @@ def check_flags() -> None:
   """Reads the model, and sees whether it can be fitted so."""
   settings = settings_from_flags()
   model = load_morphable_model(flags.FLAGS.morphable_model)
+  if settings.about is not None:
+    load_prior(settings.about, model)
   check_model(calibrated_model(model, settings.landmark_calibration), settings)
 
 

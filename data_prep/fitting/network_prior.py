@@ -3,24 +3,25 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
-import hashlib
-from typing import Any
+import os
+from typing import Any, cast
 
+from absl import logging
 import jax
 from jaxtyping import Float
 import numpy as np
 
 from data_prep.photos.crops import TEMPLATES, face_matrix, warp_crop
 from data_prep.photos.photo_sets import read_photo
+from data_prep.stages.folder import digest
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
   closest_coefficients,
 )
-from disentangle3d.geometry import five_points
 from disentangle3d.inference import encode
 from disentangle3d.network.face_model import FaceModel
-from disentangle3d.training.export import Network
+from disentangle3d.training.export import load_network
 from disentangle3d.types import LATENT_SCALE, UserError
 
 _BATCH = 64
@@ -37,6 +38,7 @@ class NetworkPrior:
       `[I]`, standard deviations.
     expression: Of its residual codes, `[R, E]`.
     name: Of the 3DMM it was trained with, and a digest of what it is.
+    licences: Its terms, by name.
   """
 
   model: FaceModel
@@ -44,6 +46,7 @@ class NetworkPrior:
   identity: tuple[Float[np.ndarray, "Z I"], Float[np.ndarray, "I"]]
   expression: Float[np.ndarray, "R E"]
   name: str
+  licences: dict[str, str]
 
   def means(
     self, rows: Sequence[PhotoRow]
@@ -53,6 +56,7 @@ class NetworkPrior:
     Raises:
       UserError: A photo cannot be read (any more).
     """
+    logging.info("the network looks at %d photos", len(rows))
     codes = [
       jax.device_get(_encode(self.params, crops, model=self.model))
       for crops in self._crops(rows)
@@ -71,8 +75,8 @@ class NetworkPrior:
       crops = np.zeros((_BATCH, whole.height, whole.width, 3), np.uint8)
       for place, row in enumerate(rows[start : start + _BATCH]):
         photo = read_photo(row.image_path, most_megapixels=None)
+        five = cast(np.ndarray, row.five_points)
         landmarks = np.asarray(row.landmarks, np.float32)
-        five = np.asarray(five_points(landmarks))
         matrix = face_matrix(landmarks, five, template)
         crops[place] = warp_crop(photo, matrix, whole)
       yield crops
@@ -81,16 +85,20 @@ class NetworkPrior:
 _encode = jax.jit(encode, static_argnames="model")
 
 
-def network_prior(network: Network, model: MorphableModel) -> NetworkPrior:
+def load_prior(
+  path: str | os.PathLike[str], model: MorphableModel
+) -> NetworkPrior:
   """A network as a prior of fits of a 3DMM.
 
   Args:
-    network: Of the same mesh.
+    path: As `load_network` takes it.
     model: What is fitted.
 
   Raises:
-    UserError: The network's faces have another mesh.
+    UserFileNotFoundError: There is no network.
+    UserError: It is damaged, or its faces have another mesh.
   """
+  network = load_network(path)
   faces = network.as_morphable_model()
   if faces.num_vertices != model.num_vertices or not np.array_equal(
     faces.triangles, model.triangles
@@ -99,26 +107,28 @@ def network_prior(network: Network, model: MorphableModel) -> NetworkPrior:
       f"--about: expected a network of the mesh of {model.name!r}, got one of"
       f" {network.name!r}"
     )
-  closest = functools.partial(closest_coefficients, model.identity_basis)
-  content = hashlib.sha256()
-  for leaf in jax.tree.leaves(network.params):
-    content.update(np.ascontiguousarray(leaf).tobytes())
+  identity = functools.partial(closest_coefficients, model.identity_basis)
+  expression = functools.partial(closest_coefficients, model.expression_basis)
+  content = digest(
+    np.ascontiguousarray(leaf).tobytes()
+    for leaf in jax.tree.leaves(network.params)
+  )
   return NetworkPrior(
     model=network.model,
     params={"encoder": network.params["encoder"]},
     identity=(
-      LATENT_SCALE * closest(_displacements(faces.identity_basis)),
-      closest(np.asarray(faces.mean_shape) - np.asarray(model.mean_shape)),
+      LATENT_SCALE * identity(_displacements(faces.identity_basis)),
+      identity(np.asarray(faces.mean_shape) - np.asarray(model.mean_shape)),
     ),
     expression=LATENT_SCALE
-    * closest_coefficients(
-      model.expression_basis, _displacements(faces.expression_basis)
-    ),
-    name=f"{network.name}, sha256 {content.hexdigest()[:16]}",
+    * expression(_displacements(faces.expression_basis)),
+    name=f"{network.name}, sha256 {content[:16]}",
+    licences={f"network of {network.name}": network.licence},
   )
 
 
 def _displacements(
   basis: Float[np.ndarray | jax.Array, "V 3 C"],
 ) -> Float[np.ndarray, "C V 3"]:
+  """Each mode's, by itself."""
   return np.moveaxis(np.asarray(basis), -1, 0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep.fitting.fit_files import MORPHABLE_MODEL
 from data_prep.fitting.landmark_index import LandmarkIndex, index_landmarks
-from data_prep.fitting.network_prior import NetworkPrior, network_prior
+from data_prep.fitting.network_prior import NetworkPrior, load_prior
 from data_prep.fitting.plan import FitShard, plan_shards
 from data_prep.fitting.shards import LEAST_VISIBLE, FitSettings, fit_shard
 from data_prep.fitting.summary import write_fit_summary
@@ -36,7 +36,6 @@ from disentangle3d.fitting.calibration_choice import (
   licences_of,
 )
 from disentangle3d.output_files import replace_file
-from disentangle3d.training.export import load_network
 from disentangle3d.types import UserError
 
 _SKIPPED = "skipped.json"
@@ -86,13 +85,15 @@ def fit_faces(
   small = check_model(model, settings)
   prior = None
   if settings.about is not None:
-    prior = network_prior(load_network(settings.about), model)
+    prior = load_prior(settings.about, model)
   with open_stage(
     output,
     "fit_faces",
     num_shards=len(shards),
     settings=_told(settings, model, prior),
-    licences=index.licences | licences_of(model),
+    licences=index.licences
+    | licences_of(model)
+    | ({} if prior is None else prior.licences),
     inputs=digest([index.sha256.encode(), *_content(small)]),
     stages_before=index.stages,
     share=share,

@@ -16,9 +16,9 @@ from disentangle3d.types import check_array
 # the picture's edges.
 _AXIS_SHARE = 0.04
 _EDGE = 0.02
-# So near an edge, in pixels, a pixel's centre is inside: two triangles leave no
-# gap.
-_ON_EDGE = 1e-6
+# A pixel's centre is inside where a corner's weight is so little below 0: two
+# triangles leave no gap.
+_ON_EDGE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,13 +117,9 @@ def draw_triangles(
   first, last = np.zeros(len(owner)), np.full(len(owner), width - 1.0)
   with np.errstate(divide="ignore", invalid="ignore"):
     for start, slope in zip(at_left, to_right, strict=True):
-      zero = -start / slope
-      first = np.where(
-        slope > 0, np.maximum(first, np.ceil(zero - _ON_EDGE)), first
-      )
-      last = np.where(
-        slope < 0, np.minimum(last, np.floor(zero + _ON_EDGE)), last
-      )
+      zero = -(start + _ON_EDGE) / slope
+      first = np.where(slope > 0, np.maximum(first, np.ceil(zero)), first)
+      last = np.where(slope < 0, np.minimum(last, np.floor(zero)), last)
       last[(slope == 0) & (start < -_ON_EDGE)] = -1
   line, step = _spread(np.maximum(last - first + 1, 0).astype(np.int32))
   planes = [

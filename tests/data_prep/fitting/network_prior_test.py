@@ -1,6 +1,7 @@
 """Fits about what a network says, against the same put together by hand."""
 
 import dataclasses
+import json
 import pathlib
 
 from absl.testing import absltest
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.fitting.fit_files import fits_path, read_fits
-from data_prep.fitting.network_prior import network_prior
+from data_prep.fitting.network_prior import load_prior
 from data_prep.fitting.shards import FitSettings
 from data_prep.fitting.stage import fit_faces
 from data_prep.photos.crops import WHOLE_FACE, crop_matrix, warp_crop
@@ -68,8 +69,9 @@ class NetworkPriorTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.create_tempdir().full_path)
-    _save_network(self.folder / "network")
-    self.network = load_network(self.folder / "network")
+    self.path = self.folder / "network"
+    _save_network(self.path)
+    params = load_network(self.path).params
     rng = np.random.default_rng(3)
     self.rows, self.crops = [], []
     for number in range(_NUM_PHOTOS):
@@ -97,14 +99,12 @@ class NetworkPriorTest(absltest.TestCase):
       )
       matrix = crop_matrix(landmarks, WHOLE_FACE)
       self.crops.append(warp_crop(photo, matrix, WHOLE_FACE))
-    codes = inference.encode(
-      self.network.params, np.stack(self.crops), model=_SIZES
-    )
+    codes = inference.encode(params, np.stack(self.crops), model=_SIZES)
     self.alpha = np.asarray(codes.identity) @ _IDENTITY + _MEAN
     self.beta = np.asarray(codes.residual) @ _RESIDUAL
 
   def test_codes_of_the_networks_own_crops_in_the_models_coefficients(self):
-    alpha, beta = network_prior(self.network, _MODEL).means(self.rows)
+    alpha, beta = load_prior(self.path, _MODEL).means(self.rows)
     np.testing.assert_allclose(alpha, self.alpha, atol=2e-4)
     np.testing.assert_allclose(beta, self.beta, atol=2e-4)
     self.assertGreater(np.ptp(alpha, axis=0).max(), 1e-3)
@@ -118,9 +118,12 @@ class NetworkPriorTest(absltest.TestCase):
       contour="off",
       options=ABOUT_A_NETWORK,
       max_relative_error=10,
-      about=str(self.folder / "network"),
+      about=str(self.path),
     )
     fit_faces(aligned, _MODEL, self.folder / "fitted", settings=settings)
+    about = json.loads((self.folder / "fitted/about.json").read_text())
+    self.assertRegex(about["settings"]["about"], "points, sha256 [0-9a-f]{16}$")
+    self.assertIn("network of random points", about["licences"])
     (manifest,) = list_manifests(self.folder / "fitted")
     got = read_fits(fits_path(manifest))
     crop = np.stack(
@@ -153,9 +156,9 @@ class NetworkPriorTest(absltest.TestCase):
   def test_another_mesh_and_a_photo_that_is_gone(self):
     other = dataclasses.replace(_MODEL, triangles=_POINTS.triangles[1:2])
     with self.assertRaisesRegex(UserError, "--about: expected a network of"):
-      network_prior(self.network, other)
+      load_prior(self.path, other)
     self.rows[1].image_path.unlink()
-    prior = network_prior(self.network, _MODEL)
+    prior = load_prior(self.path, _MODEL)
     with self.assertRaisesRegex(UserFileNotFoundError, "1.png"):
       prior.means(self.rows)
 
