@@ -36,6 +36,7 @@ NETWORK, REFINED, FIT = METHODS = ("network", "refined", "fit")
 _BATCHES = (8, 1)
 _EACH_BY_ITSELF = BatchShape(images=1, subjects=8)
 _COEFFICIENTS = ("identity_coefficients", "expression_coefficients")
+# Of an identity that is settled.
 _EXPRESSIONS_ALONE = dataclasses.replace(ABOUT_A_NETWORK, identity_std=1e-3)
 
 
