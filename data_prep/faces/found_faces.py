@@ -17,7 +17,12 @@ import numpy as np
 
 from data_prep.faces.landmark_looks import box_of_points
 from data_prep.faces.locators import LocatedFace, NoFaceError
-from data_prep.faces.mtcnn.detector import DETECTION_SIDE, Detector, Faces
+from data_prep.faces.mtcnn.detector import (
+  DETECTION_SIDE,
+  Detector,
+  Faces,
+  Settings,
+)
 from data_prep.faces.network_locator import NetworkLocator
 from data_prep.faces.second_look import looking_twice
 from data_prep.photos.crops import face_matrix, warp_crop
@@ -38,6 +43,9 @@ from disentangle3d.types import (
 
 # Around a box, in its sides, what the landmarks are looked for in.
 _MARGIN = 0.6
+# The package's pyramid: half the levels of `detect_faces`, and as many faces
+# (docs/measurements/2026-12-01_detection_cpu.md).
+_SETTINGS = Settings(factor=0.709)
 _SMALL_FACE = "the face is smaller than the crop, which was enlarged"
 
 
@@ -210,7 +218,7 @@ def default_finder(template: str) -> FaceFinder:
 
 @functools.cache
 def _find_boxes(side: int) -> FindBoxes:
-  return looking_twice(Detector(side=side, most_photos=1))
+  return looking_twice(Detector(_SETTINGS, side=side, most_photos=1))
 
 
 @functools.cache

@@ -228,7 +228,7 @@ def _view(
 ) -> tuple[Array, Array, Array]:
   """Pixels of vertices, which are seen, their normals in camera axes."""
   picture = render(points, triangles, camera, height=height, width=width)
-  seen = vertex_visibility(picture, points, triangles, camera)
+  seen = vertex_visibility(picture.depth, points, triangles, camera)
   normals = jnp.einsum(
     "bij,bvj->bvi", camera.rotation, vertex_normals(points, triangles)
   )

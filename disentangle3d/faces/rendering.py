@@ -26,6 +26,7 @@ __all__ = [
   "default_lighting",
   "point_visibility",
   "render",
+  "screen_points",
   "vertex_normals",
   "vertex_visibility",
 ]
@@ -119,7 +120,7 @@ def render(
   if background is None:
     background = jnp.ones((batch, height, width, 3), jnp.float32)
   check_array("background", background, f"{batch} {height} {width} 3")
-  points = _screen_points(camera, vertices)
+  points = screen_points(camera, vertices)
 
   def one(
     points: Array,
@@ -153,7 +154,7 @@ def render(
 
 
 def vertex_visibility(
-  rendering: Rendering,
+  depth: Float[Array, "B H W"],
   vertices: Float[Array, "B V 3"],
   triangles: Int[Array, "F 3"],
   camera: Camera,
@@ -163,7 +164,7 @@ def vertex_visibility(
   """Tells which vertices the camera sees.
 
   Args:
-    rendering: What `render` made of the same mesh and camera.
+    depth: Of the same mesh before the same camera, as `Rendering` has it.
     vertices: Shapes, `[B, V, 3]`, mm.
     triangles: Vertex indices, `[F, 3]`.
     camera: Cameras, batch dimensions `[B]`.
@@ -177,7 +178,7 @@ def vertex_visibility(
     TypeError: A dtype differs.
   """
   return point_visibility(
-    rendering,
+    depth,
     vertices,
     vertex_normals(vertices, triangles),
     camera,
@@ -186,7 +187,7 @@ def vertex_visibility(
 
 
 def point_visibility(
-  rendering: Rendering,
+  depth: Float[Array, "B H W"],
   points: Float[Array, "B P 3"],
   normals: Float[Array, "B P 3"] | None,
   camera: Camera,
@@ -201,7 +202,7 @@ def point_visibility(
   may pass for a seen one, and on a slope no seen point passes for hidden.
 
   Args:
-    rendering: What `render` made of the mesh the points lie on.
+    depth: Of the mesh the points lie on, as `Rendering` has it, `[B, H, W]`.
     points: Points, `[B, P, 3]`, mm.
     normals: Their outward normals, `[B, P, 3]`; None leaves that test out,
       for points in a crease, whose normals say little.
@@ -218,27 +219,29 @@ def point_visibility(
   sizes = check_array("points", points, "B P 3")
   if normals is not None:
     check_array("normals", normals, "B P 3", sizes=sizes)
-  sizes = check_array("rendering.depth", rendering.depth, "B H W", sizes=sizes)
+  sizes = check_array("depth", depth, "B H W", sizes=sizes)
   batch, height, width = sizes["B"], sizes["H"], sizes["W"]
   _check_camera(camera, batch)
-  screen = _screen_points(camera, points)
+  screen = screen_points(camera, points)
   x, y, z = screen[..., 0], screen[..., 1], screen[..., 2]
   inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
-  flat = rendering.depth.reshape(batch, height * width)
+  flat = depth.reshape(batch, height * width)
   seen = jnp.zeros_like(inside)
   for dy in (0, 1):
     for dx in (0, 1):
       column = jnp.clip(jnp.floor(x) + dx, 0, width - 1).astype(jnp.int32)
       row = jnp.clip(jnp.floor(y) + dy, 0, height - 1).astype(jnp.int32)
-      depth = jnp.take_along_axis(flat, row * width + column, -1)
-      seen |= depth <= z + tolerance_mm
+      nearest = jnp.take_along_axis(flat, row * width + column, -1)
+      seen |= nearest <= z + tolerance_mm
   if normals is not None:
     seen &= jnp.einsum("bj,bpj->bp", camera.rotation[:, 2], normals) > 0
   return inside & seen
 
 
-def _screen_points(camera: Camera, points: Array) -> Array:
-  """(x pixels, y pixels, depth mm) of points, `[B, P, 3]`."""
+def screen_points(
+  camera: Camera, points: Float[Array, "B P 3"]
+) -> Float[Array, "B P 3"]:
+  """(x pixels, y pixels, depth mm) of points."""
   depth = jnp.einsum("bj,bpj->bp", camera.rotation[:, 2], points)
   return jnp.concatenate([project(camera, points), depth[..., None]], -1)
 

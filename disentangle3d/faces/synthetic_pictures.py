@@ -283,7 +283,7 @@ def _landmark_visibility(
   camera: Camera,
 ) -> Array:
   points = jnp.take_along_axis(shape, vertices[..., None], 1)
-  visible = point_visibility(seen, points, None, camera, tolerance_mm=5.0)
+  visible = point_visibility(seen.depth, points, None, camera, tolerance_mm=5.0)
   return visible * landmark_mask(world.model)[None]
 
 

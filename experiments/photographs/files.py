@@ -73,6 +73,7 @@ def write_face(
   outputs: Collection[str] = OUTPUTS,
   formats: Sequence[str] = FORMATS,
   overlay_side: int = OVERLAY_SIDE,
+  viewer: bool = False,
 ) -> bytes | None:
   """Writes what is asked of one face, and result.json.
 
@@ -84,17 +85,20 @@ def write_face(
     outputs: Some of `OUTPUTS`.
     formats: Of the meshes.
     overlay_side: The overlay's longer side at most, pixels; 0 is the photo's.
+    viewer: It is to be shown by a viewer as well, in its skin.
 
   Returns:
-    Its skin, a JPEG, or None where there is no camera.
+    Its skin, a JPEG, or None where nothing shows it or there is no camera.
   """
+  in_skin = viewer or "views" in outputs
+  in_skin |= "mesh" in outputs and "glb" in formats
   warnings = [*face.notes, *face.found.notes]
   colors = skin = jpeg = None
   if face.camera_source is None:
     warnings.append(_NO_CAMERA)
   else:
-    colors, skin = _colors(face, image, maker)
-    if skin is None:
+    colors, skin = _colors(face, image, maker, in_skin=in_skin)
+    if colors is None or (in_skin and skin is None):
       warnings.append("no vertex lies inside the photo: no texture")
     if "overlay" in outputs:
       drawn = _overlay(image, face, maker, overlay_side)
@@ -118,12 +122,11 @@ def write_face(
 
 
 def _colors(
-  face: MadeFace, image: np.ndarray, maker: FaceMaker
+  face: MadeFace, image: np.ndarray, maker: FaceMaker, *, in_skin: bool
 ) -> tuple[UInt8[np.ndarray, "V 3"] | None, UInt8[np.ndarray, "S S 3"] | None]:
   """The vertices' colours and the skin, where the photo shows the face."""
   mesh = maker.layout.mesh
   points = np.asarray(_project(face.camera, mesh.vertices(face.maps.shape)))
-  skin = photo_skin(image, points, mesh.facing(face.maps.facing), maker.layout)
   try:
     colors = vertex_colors(
       image,
@@ -134,7 +137,10 @@ def _colors(
     )
   except ValueError:
     return None, None
-  return colors, skin
+  if not in_skin:
+    return colors, None
+  facing = mesh.facing(face.maps.facing)
+  return colors, photo_skin(image, points, facing, maker.layout)
 
 
 def _write_meshes(

@@ -5,12 +5,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from data_prep.faces.found_faces import FoundFace
-from disentangle3d.faces.rendering import render, vertex_visibility
+from disentangle3d.faces.rendering import screen_points, vertex_visibility
 from disentangle3d.faces.shading import vertex_normals
+from disentangle3d.faces.unwrapping import draw_triangles
 from disentangle3d.geometry import Camera, transform_camera
 from disentangle3d.types import IMAGE_HEIGHT, IMAGE_WIDTH
 from experiments.photographs.shapes import Codes, FaceMaker
@@ -20,6 +21,10 @@ from experiments.photographs.shapes import Codes, FaceMaker
 _MAP_MARGIN_PX = 24
 _MAP_SCALE = 3
 _MAP_SHIFT = _MAP_SCALE * _MAP_MARGIN_PX + (_MAP_SCALE - 1) / 2
+_MAP_SIZE = (
+  _MAP_SCALE * (IMAGE_HEIGHT + 2 * _MAP_MARGIN_PX),
+  _MAP_SCALE * (IMAGE_WIDTH + 2 * _MAP_MARGIN_PX),
+)
 MAP_FROM_CROP = np.array(
   [[_MAP_SCALE, 0, _MAP_SHIFT], [0, _MAP_SCALE, _MAP_SHIFT]], np.float32
 )
@@ -52,45 +57,69 @@ def face_maps(
 ) -> list[Maps]:
   """Shapes and maps of some faces, one by one."""
   made = []
+  triangles = np.asarray(maker.triangles)
   for row, face in enumerate(faces):
     own = slice(row, row + 1)
-    shape, identity_shape = maker.decode(
-      codes.identity[own], codes.residual[own]
-    )
+    shapes = maker.decode(codes.identity[own], codes.residual[own])
     camera = jax.tree.map(lambda leaf, o=own: leaf[o], cameras)
-    drawn = _maps(shape, maker.triangles, camera, face.crop_from_photo[None])
+    camera = _before_map(camera, face.crop_from_photo[None])
+    points, normals = jax.device_get(_placed(shapes[0], triangles, camera))
+    depth, normal_map = _drawn(points[0], normals[0], triangles)
+    seen = jax.device_get(
+      _visibility(depth[None], shapes[0], triangles, camera)
+    )
+    shape, identity_shape = (leaf[0] for leaf in jax.device_get(shapes))
     made.append(
       Maps(
-        *(leaf[0] for leaf in jax.device_get((shape, identity_shape, *drawn)))
+        shape=shape,
+        identity_shape=identity_shape,
+        depth_mm=np.where(np.isfinite(depth), depth, np.float32(np.nan)),
+        normals=normal_map,
+        seen=seen[0],
+        facing=np.where(seen, normals[..., 2], np.float32(0))[0],
       )
     )
   return made
 
 
 @jax.jit
-def _maps(
-  shape: Array, triangles: Array, camera: Camera, crop_from_photo: Array
-) -> tuple[Array, Array, Array, Array]:
+def _before_map(
+  camera: Camera, crop_from_photo: Float[Array, "B 2 3"]
+) -> Camera:
+  """Cameras of photos, in the maps' pixels."""
+  map_from_crop = jnp.broadcast_to(MAP_FROM_CROP[None], crop_from_photo.shape)
   to_crop = transform_camera(camera, crop_from_photo)
-  large = transform_camera(
-    to_crop, jnp.broadcast_to(MAP_FROM_CROP[None], crop_from_photo.shape)
+  return transform_camera(to_crop, map_from_crop)
+
+
+@jax.jit
+def _placed(
+  shape: Float[Array, "B V 3"], triangles: Int[Array, "F 3"], camera: Camera
+) -> tuple[Float[Array, "B V 3"], Float[Array, "B V 3"]]:
+  """Vertices as (x pixels, y pixels, depth mm), normals in camera axes."""
+  normals = vertex_normals(shape, triangles)
+  return screen_points(camera, shape), jnp.einsum(
+    "bij,bvj->bvi", camera.rotation, normals
   )
-  drawn = render(
-    shape,
-    triangles,
-    large,
-    height=_MAP_SCALE * (IMAGE_HEIGHT + 2 * _MAP_MARGIN_PX),
-    width=_MAP_SCALE * (IMAGE_WIDTH + 2 * _MAP_MARGIN_PX),
-  )
-  normals = jnp.einsum(
-    "bij,bvj->bvi", large.rotation, vertex_normals(shape, triangles)
-  )
-  covered = drawn.triangle_index >= 0
-  corners = triangles[jnp.maximum(drawn.triangle_index, 0)]
-  at = jax.vmap(lambda values, where: values[where])(normals, corners)
-  normal = jnp.sum(drawn.barycentrics[..., None] * at, -2)
-  length = jnp.sqrt(jnp.sum(normal * normal, -1, keepdims=True))
-  normal = jnp.where(covered[..., None], normal / jnp.maximum(length, 1e-6), 0)
-  depth = jnp.where(covered, drawn.depth, jnp.nan)
-  seen = vertex_visibility(drawn, shape, triangles, large)
-  return depth, normal, seen, jnp.where(seen, normals[..., 2], 0.0)
+
+
+_visibility = jax.jit(vertex_visibility)
+
+
+def _drawn(
+  points: Float[np.ndarray, "V 3"],
+  normals: Float[np.ndarray, "V 3"],
+  triangles: Int[np.ndarray, "F 3"],
+) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 3"]]:
+  """Depth, -inf where nothing is, and unit normals, 0 there.
+
+  On the host, where a single face is drawn faster than by `rendering.render`.
+  """
+  pixels = draw_triangles(points, triangles, *_MAP_SIZE)
+  values = pixels.of(np.concatenate([points[:, 2:], normals], -1), triangles)
+  length = np.linalg.norm(values[:, 1:], axis=-1, keepdims=True)
+  depth = np.full(_MAP_SIZE, -np.inf, np.float32)
+  depth[pixels.covered] = values[:, 0]
+  drawn = np.zeros((*_MAP_SIZE, 3), np.float32)
+  drawn[pixels.covered] = values[:, 1:] / np.maximum(length, 1e-6)
+  return depth, drawn

@@ -374,6 +374,7 @@ def _write(
       outputs=options.outputs,
       formats=options.formats,
       overlay_side=options.overlay_side,
+      viewer=options.viewer,
     )
 
 

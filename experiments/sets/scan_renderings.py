@@ -187,7 +187,7 @@ def _draw(
       (count, IMAGE_HEIGHT, IMAGE_WIDTH, 3), _BACKGROUND, jnp.float32
     ),
   )
-  seen = point_visibility(drawn, repeat(points), None, camera)
+  seen = point_visibility(drawn.depth, repeat(points), None, camera)
   return drawn, project(camera, repeat(points)), seen
 
 

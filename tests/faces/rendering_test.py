@@ -105,7 +105,9 @@ def draw_scene(vertices, triangles, camera):
   seen = rendering.render(
     vertices[None], triangles, camera, height=HEIGHT, width=WIDTH
   )
-  visible = rendering.vertex_visibility(seen, vertices[None], triangles, camera)
+  visible = rendering.vertex_visibility(
+    seen.depth, vertices[None], triangles, camera
+  )
   return seen, visible[0]
 
 

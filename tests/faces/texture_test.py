@@ -67,7 +67,7 @@ class VertexColorsTest(absltest.TestCase):
       vertices[None], triangles, cameras, height=SIZE[0], width=SIZE[1]
     )
     visible = np.asarray(
-      vertex_visibility(seen, vertices[None], triangles, cameras)[0]
+      vertex_visibility(seen.depth, vertices[None], triangles, cameras)[0]
     )
     self.assertTrue(visible[: len(front)].all())
     self.assertFalse(visible[len(front) :].any())
