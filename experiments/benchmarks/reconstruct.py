@@ -119,9 +119,8 @@ def time_parts(
   image = cast(np.ndarray, photo.image)
   codes = maker.encode(faces)
   cameras = photo_cameras(maker, codes, faces)
-  maps = face_maps(maker, codes, cameras, faces)
   seen = Seen(photo.name, "", photo.notes, tuple(faces))
-  face = Solved(codes, cameras).face(0, seen, faces[0], maps[0], maker)
+  face = Solved(codes, cameras).face(0, seen, faces[0], maker)
   with tempfile.TemporaryDirectory() as scratch:
     folder = pathlib.Path(scratch)
 
@@ -133,8 +132,8 @@ def time_parts(
       "find faces and landmarks": lambda: finder.faces(photo),
       "codes": lambda: maker.encode(faces),
       "camera": lambda: photo_cameras(maker, codes, faces),
-      "shapes and maps": lambda: face_maps(maker, codes, cameras, faces),
-      "skin and result.json": write(),
+      "shapes and maps": lambda: face_maps(maker, codes, cameras, faces[0]),
+      "result.json": write(),
       **{f"write {name}": write(name) for name in OUTPUTS},
     }
     if morphable_model:
@@ -180,7 +179,7 @@ def tables(
         for name, taken in parts.items()
       ],
       digits=1,
-      caption="One face of one photograph, all compiled; each 'write' has the"
-      " skin and result.json in it.",
+      caption="One face of one photograph, all compiled; each 'write' has"
+      " result.json in it, those of meshes and views the skin.",
     ),
   ]

@@ -1,6 +1,5 @@
 """Shapes of faces as their photos' cameras see them."""
 
-from collections.abc import Sequence
 import dataclasses
 
 import jax
@@ -53,33 +52,31 @@ class Maps:
 
 
 def face_maps(
-  maker: FaceMaker, codes: Codes, cameras: Camera, faces: Sequence[FoundFace]
-) -> list[Maps]:
-  """Shapes and maps of some faces, one by one."""
-  made = []
+  maker: FaceMaker, codes: Codes, camera: Camera, found: FoundFace
+) -> Maps:
+  """Shapes and maps of a face.
+
+  Args:
+    maker: Makes its shapes.
+    codes: Its own, `[1, ...]`.
+    camera: In photo pixels, `[1]`.
+    found: The face in the photo.
+  """
   triangles = np.asarray(maker.triangles)
-  for row, face in enumerate(faces):
-    own = slice(row, row + 1)
-    shapes = maker.decode(codes.identity[own], codes.residual[own])
-    camera = jax.tree.map(lambda leaf, o=own: leaf[o], cameras)
-    camera = _before_map(camera, face.crop_from_photo[None])
-    points, normals = jax.device_get(_placed(shapes[0], triangles, camera))
-    depth, normal_map = _drawn(points[0], normals[0], triangles)
-    seen = jax.device_get(
-      _visibility(depth[None], shapes[0], triangles, camera)
-    )
-    shape, identity_shape = (leaf[0] for leaf in jax.device_get(shapes))
-    made.append(
-      Maps(
-        shape=shape,
-        identity_shape=identity_shape,
-        depth_mm=np.where(np.isfinite(depth), depth, np.float32(np.nan)),
-        normals=normal_map,
-        seen=seen[0],
-        facing=np.where(seen, normals[..., 2], np.float32(0))[0],
-      )
-    )
-  return made
+  shapes = maker.decode(codes.identity, codes.residual)
+  camera = _before_map(camera, found.crop_from_photo[None])
+  points, normals = jax.device_get(_placed(shapes[0], triangles, camera))
+  depth, normal_map = _drawn(points[0], normals[0], triangles)
+  seen = _visibility(depth[None], shapes[0], triangles, camera)
+  (shape,), (identity_shape,), (seen,) = jax.device_get((*shapes, seen))
+  return Maps(
+    shape=shape,
+    identity_shape=identity_shape,
+    depth_mm=np.where(np.isfinite(depth), depth, np.float32(np.nan)),
+    normals=normal_map,
+    seen=seen,
+    facing=np.where(seen, normals[0, :, 2], np.float32(0)),
+  )
 
 
 @jax.jit

@@ -1,6 +1,6 @@
 """From photographs to folders of 3D faces, some photos at a time."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -31,7 +31,6 @@ from experiments.photographs.files import (
 )
 from experiments.photographs.landmarks import has_landmarks
 from experiments.photographs.lines import Seen
-from experiments.photographs.maps import face_maps
 from experiments.photographs.shapes import FaceMaker
 from experiments.photographs.sightings import Finder
 from experiments.photographs.solving import Solved, solve_together
@@ -326,47 +325,43 @@ def _begin_photos(
   options: Options,
   writer: Writer,
 ) -> None:
-  """Makes some photos' faces and begins to write them."""
-  faces = _faces(some)
-  made: Iterator[MadeFace] = iter(())
-  if solved is not None and faces:
-    maps = face_maps(maker, solved.codes, solved.cameras, faces)
-    return_freed_memory()
-    photos = [seen for _, seen in some for _ in seen.faces]
-    made = (
-      solved.face(row, *about, maker)
-      for row, about in enumerate(zip(photos, faces, maps, strict=True))
-    )
+  """Begins to make and to write some photos' faces."""
   # What was begun before is written by now, or waited for.
   writer.finish()
+  row = 0
   for photo, seen in some:
     places: list[str] = []
     image = photo.image
-    if seen.faces and image is not None:
+    if solved is not None and seen.faces and image is not None:
       place = work.place(seen.name)
       places = [f"{place}/face{n + 1}" for n in range(len(seen.faces))]
-      for name, face in zip(places, made, strict=False):
-        about = (work, name, face, image, maker, options)
+      for name, found in zip(places, seen.faces, strict=True):
+        face = functools.partial(solved.face, row, seen, found, maker)
+        about = (work, name, image, maker, options)
         writer.write(
-          functools.partial(_write, *about), functools.partial(_show, *about)
+          functools.partial(_write, face, *about),
+          functools.partial(_show, *about),
         )
-    row = (seen.name, places, seen.reason)
-    writer.write(lambda: None, functools.partial(_finish_photo, work, row))
+        row += 1
+    done = (seen.name, places, seen.reason)
+    writer.write(lambda: None, functools.partial(_finish_photo, work, done))
   if _bytes_of(some) > _CHUNK_BYTES:
     # Large photos are not kept in memory beside the next ones.
     writer.finish()
 
 
 def _write(
+  make_face: Callable[[], MadeFace],
   work: Work,
   name: str,
-  face: MadeFace,
   image: np.ndarray,
   maker: FaceMaker,
   options: Options,
-) -> bytes | None:
+) -> tuple[MadeFace, bytes | None]:
+  """Makes a face and writes it; gives its skin, too."""
+  face = make_face()
   with work.face_folder(name) as folder:
-    return write_face(
+    skin = write_face(
       folder,
       face,
       image,
@@ -376,18 +371,19 @@ def _write(
       overlay_side=options.overlay_side,
       viewer=options.viewer,
     )
+  return face, skin
 
 
 def _show(
   work: Work,
   name: str,
-  face: MadeFace,
   image: np.ndarray,
   maker: FaceMaker,
   options: Options,
-  skin: bytes | None,
+  written: tuple[MadeFace, bytes | None],
 ) -> None:
   if options.viewer and work.shows_more():
+    face, skin = written
     work.keep_shown(viewer_face(name, face, image, maker, skin))
 
 

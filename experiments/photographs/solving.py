@@ -13,7 +13,7 @@ from experiments.photographs.cameras import photo_cameras
 from experiments.photographs.files import MadeFace
 from experiments.photographs.landmarks import camera_source
 from experiments.photographs.lines import Seen, SeenPhotos
-from experiments.photographs.maps import Maps
+from experiments.photographs.maps import face_maps
 from experiments.photographs.shapes import Codes, FaceMaker
 from experiments.photographs.sightings import track_faces
 from experiments.photographs.smoothing import smooth_tracks
@@ -45,19 +45,20 @@ class Solved:
     )
 
   def face(
-    self, row: int, seen: Seen, found: FoundFace, maps: Maps, maker: FaceMaker
+    self, row: int, seen: Seen, found: FoundFace, maker: FaceMaker
   ) -> MadeFace:
-    """All about one face."""
-    codes = (self.codes.identity[row], self.codes.residual[row])
+    """All about one face, its maps too."""
+    own = self.part(row, row + 1)
+    codes = (own.codes.identity[0], own.codes.residual[0])
     return MadeFace(
       photo=seen.name,
       found=found,
       notes=seen.notes,
       codes=dict(zip(maker.code_names, codes, strict=True)),
-      camera=jax.tree.map(lambda leaf: leaf[row], self.cameras),
+      camera=jax.tree.map(lambda leaf: leaf[0], own.cameras),
       camera_source=camera_source(found),
-      maps=maps,
-      track=None if self.tracks is None else int(self.tracks[row]),
+      maps=face_maps(maker, own.codes, own.cameras, found),
+      track=None if own.tracks is None else int(own.tracks[0]),
     )
 
 
