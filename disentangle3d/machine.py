@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 import ctypes
 import ctypes.util
+import functools
 import importlib.metadata
 import logging
 import os
@@ -78,6 +79,12 @@ def return_freed_memory() -> bool:
 
 def _call_c(name: str, *arguments: int) -> int | None:
   """What a function of the C library returns; None where it has no such."""
-  library = ctypes.util.find_library("c")
-  function = library and getattr(ctypes.CDLL(library), name, None)
+  function = getattr(_c_library(), name, None)
   return function(*arguments) if function else None
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL | None:
+  # To find it takes processes of their own.
+  library = ctypes.util.find_library("c")
+  return ctypes.CDLL(library) if library else None

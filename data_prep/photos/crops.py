@@ -6,7 +6,7 @@ from typing import Any
 
 import cv2
 import jax
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 import numpy as np
 
 from data_prep.photos.resizing import resize_by
@@ -158,6 +158,12 @@ def warp_crop(
   matrix = np.asarray(matrix, np.float64)
   scale = np.hypot(matrix[0, 0], matrix[1, 0])
   if scale < 0.5:
+    photo, low = _part_around(photo, matrix, template)
+    if not photo.size:
+      return np.zeros((template.height, template.width, 3), np.uint8)
+    matrix = np.concatenate(
+      [matrix[:, :2], (matrix @ [*low, 1])[:, None]], axis=1
+    )
     photo, factors = resize_by(photo, 2 * scale)
     enlarge = 1 / factors
     # x = (x_small + 0.5) enlarge - 0.5, pixel centres at integers in both.
@@ -167,3 +173,20 @@ def warp_crop(
     )
   size = (template.width, template.height)
   return cv2.warpAffine(photo, matrix, size, flags=cv2.INTER_LINEAR)
+
+
+def _part_around(
+  photo: UInt8[np.ndarray, "H W 3"],
+  matrix: Float[np.ndarray, "2 3"],
+  template: Template,
+) -> tuple[UInt8[np.ndarray, "h w 3"], Int[np.ndarray, "2"]]:
+  """What of a photo a crop may show, and x and y of its upper left pixel."""
+  far = np.array([template.width, template.height]) - 1
+  corners = np.array([[0, 0], [far[0], 0], [0, far[1]], far])
+  seen = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T).T
+  # Where the shrunk photo is interpolated and averaged, the crop needs more.
+  margin = np.ceil(2 / np.hypot(matrix[0, 0], matrix[1, 0]))
+  size = np.array([photo.shape[1], photo.shape[0]])
+  low = np.clip(np.floor(seen.min(0)) - margin, 0, size).astype(int)
+  high = np.clip(np.ceil(seen.max(0)) + margin + 1, 0, size).astype(int)
+  return photo[low[1] : high[1], low[0] : high[0]], low

@@ -202,13 +202,15 @@ def _opencv_pixels(
     raise UserError(f"{path}: cannot be read as an image") from error
   if pixels is None:
     raise UserError(f"{path}: cannot be read as an image")
+  if pixels.ndim == 3:
+    three = pixels.shape[2] == 3
+    to_rgb = cv2.COLOR_BGR2RGB if three else cv2.COLOR_BGRA2RGBA
+    for start in range(0, len(pixels), _ROWS_AT_ONCE):
+      rows = pixels[start : start + _ROWS_AT_ONCE]
+      cv2.cvtColor(rows, to_rgb, dst=rows)
   # What fills up the pixels of a BMP comes as alpha.
   if header.format == "BMP" and header.mode == "RGB":
     pixels = pixels[:, :, :3]
-  if pixels.ndim == 3:
-    for start in range(0, len(pixels), _ROWS_AT_ONCE):
-      rows = pixels[start : start + _ROWS_AT_ONCE, :, :3]
-      rows[:] = rows[..., ::-1].copy()
   return pixels
 
 

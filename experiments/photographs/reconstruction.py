@@ -255,10 +255,7 @@ def _looked(
   options: Options,
 ) -> Iterator[tuple[LoosePhoto, Seen]]:
   for photo in photos:
-    seen = _look(photo, maker, finder, options)
-    # What compiling took is more than a large photo.
-    return_freed_memory()
-    yield photo, seen
+    yield photo, _look(photo, maker, finder, options)
 
 
 def _look(
@@ -296,6 +293,8 @@ def _chunks(
     faces += len(seen.faces)
     size += 0 if photo.image is None else photo.image.nbytes
     if faces >= _CHUNK or size >= _CHUNK_BYTES:
+      # What compiling took is more than a large photo.
+      return_freed_memory()
       yield some
       some, faces, size = [], 0, 0
   if some:

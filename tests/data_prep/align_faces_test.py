@@ -2,6 +2,7 @@ import pathlib
 import tempfile
 
 from absl.testing import absltest, parameterized
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -82,6 +83,45 @@ class AlignFacesTest(parameterized.TestCase):
     crop = warp_crop(photo, _similarity(0.12, 3, (0, 0)))
     self.assertBetween(crop[20:90, 20:70].min(), 100, 155)
     self.assertBetween(crop[20:90, 20:70].max(), 100, 155)
+
+  def test_a_shrunk_crop_is_of_the_whole_photo_shrunk(self):
+    y, x = np.mgrid[:700, :900].astype(np.float32)
+    photo = np.stack(
+      [127 + 120 * np.sin(x / 40), 127 + 120 * np.cos(y / 50), (x + y) / 7], -1
+    ).astype(np.uint8)
+    for scale, degrees, centre in (
+      (0.2, 25, (430, 350)),
+      (0.31, -40, (20, 680)),
+      (0.45, 0, (890, 10)),
+      (0.07, 8, (450, 350)),
+    ):
+      with self.subTest(scale=scale):
+        matrix = _similarity(scale, degrees, (0, 0)).astype(np.float64)
+        matrix[:, 2] = (48, 56) - matrix[:, :2] @ centre
+        # Twice as large as the crop, then by bilinear interpolation.
+        size = np.round(np.array([900, 700]) * 2 * scale).astype(int)
+        small = cv2.resize(photo, size.tolist(), interpolation=cv2.INTER_AREA)
+        grow = np.array([900, 700]) / size
+        shift = matrix[:, :2] @ (0.5 * grow - 0.5) + matrix[:, 2]
+        from_small = np.concatenate(
+          [matrix[:, :2] * grow[None], shift[:, None]], 1
+        )
+        whole = cv2.warpAffine(small, from_small, (96, 112)).astype(int)
+        crop = warp_crop(photo, matrix).astype(int)
+        black = (whole == 0).all(-1) | (crop == 0).all(-1)
+        inside = ~cv2.dilate(black.astype(np.uint8), np.ones((3, 3))) > 254
+        self.assertGreater(inside.mean(), 0.2)
+        difference = np.abs(whole - crop)[inside]
+        self.assertLess(difference.max(), 12)
+        self.assertLess(difference.mean(), 1)
+        self.assertLess(((whole == 0) != (crop == 0)).all(-1).mean(), 0.01)
+
+  def test_a_crop_beside_the_photo_is_black(self):
+    photo = np.full((500, 500, 3), 200, np.uint8)
+    for corner in ((300, 0), (-300, 0), (0, -300)):
+      crop = warp_crop(photo, _similarity(0.2, 0, corner))
+      self.assertEqual(crop.shape, (112, 96, 3))
+      self.assertEqual(crop.max(), 0)
 
   def test_outside_the_photo_is_black(self):
     photo = np.full((50, 50, 3), 200, np.uint8)
