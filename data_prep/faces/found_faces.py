@@ -43,7 +43,7 @@ from disentangle3d.types import (
 
 # Around a box, in its sides, what the landmarks are looked for in.
 _MARGIN = 0.6
-# The package's pyramid: half the levels of `detect_faces`, and as many faces
+# The package's pyramid: half the levels of `detect_faces`, next to no face less
 # (docs/measurements/2026-12-01_detection_cpu.md).
 _SETTINGS = Settings(factor=0.709)
 _SMALL_FACE = "the face is smaller than the crop, which was enlarged"
