@@ -5,6 +5,7 @@ memory first. Where a few pixels are added up before, those sums are one loop
 with the products, vectorised over channels, and a part of them is written.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -61,7 +62,8 @@ def _in_steps(x: Array) -> Array:
   pixels = x.reshape(-1, channels)
   count = math.gcd(len(pixels), _FIRST)
   some = pixels.reshape(-1, count, channels)
-  return jnp.sum(sum(some[:, place] for place in range(count)), 0)
+  first = functools.reduce(jnp.add, (some[:, i] for i in range(count)))
+  return jnp.sum(first, 0)
 
 
 class PReLU(nn.Module):
