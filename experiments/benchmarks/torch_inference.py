@@ -89,11 +89,11 @@ def torch_method(
       )
       codes = codes_of(encoder, trunk(place(pixels)).float())
       shape = decode(decoders, mean, *(code.to(dtype) for code in codes))
-      made = torch.cat(codes, 1), shape.reshape(len(images), -1, 3)
+      joined, shape = torch.cat(codes, 1), shape.reshape(len(images), -1, 3)
     if on_host:
-      return tuple(one.numpy() for one in made)
+      return joined.numpy(), shape.numpy()
     torch.cuda.synchronize()
-    return tuple(jax.dlpack.from_dlpack(one) for one in made)
+    return jax.dlpack.from_dlpack(joined), jax.dlpack.from_dlpack(shape)
 
   return method
 
