@@ -1,12 +1,11 @@
 """What a network says of photos, as the means of their fits' prior."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
 import os
 from typing import Any, cast
 
-from absl import logging
 import jax
 from jaxtyping import Float
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from data_prep.photos.crops import TEMPLATES, face_matrix, warp_crop
 from data_prep.photos.photo_sets import read_photo
 from data_prep.stages.folder import digest
+from data_prep.stages.progress import progress
 from data_prep.stages.rows import PhotoRow
 from disentangle3d.faces.morphable_model import (
   MorphableModel,
@@ -56,18 +56,20 @@ class NetworkPrior:
     Raises:
       UserError: A photo cannot be read (any more).
     """
-    logging.info("the network looks at %d photos", len(rows))
-    codes = [
-      jax.device_get(_encode(self.params, crops, model=self.model))
-      for crops in self._crops(rows)
-    ]
+    with progress("the network looks", total=len(rows)) as update:
+      codes = [
+        jax.device_get(_encode(self.params, crops, model=self.model))
+        for crops in self._crops(rows, update)
+      ]
     identity = np.concatenate([code.identity for code in codes])[: len(rows)]
     residual = np.concatenate([code.residual for code in codes])[: len(rows)]
     return identity @ self.identity[0] + self.identity[1], (
       residual @ self.expression
     )
 
-  def _crops(self, rows: Sequence[PhotoRow]) -> Iterator[np.ndarray]:
+  def _crops(
+    self, rows: Sequence[PhotoRow], update: Callable[[int], None]
+  ) -> Iterator[np.ndarray]:
     """Crops as the network sees faces, `_BATCH` at a time, the last full."""
     template = self.model.template
     whole = TEMPLATES[template]
@@ -79,6 +81,7 @@ class NetworkPrior:
         landmarks = np.asarray(row.landmarks, np.float32)
         matrix = face_matrix(landmarks, five, template)
         crops[place] = warp_crop(photo, matrix, whole)
+        update(1)
       yield crops
 
 
