@@ -239,10 +239,19 @@ def point_visibility(
 
 
 def screen_points(
-  camera: Camera, points: Float[Array, "B P 3"]
-) -> Float[Array, "B P 3"]:
-  """(x pixels, y pixels, depth mm) of points."""
-  depth = jnp.einsum("bj,bpj->bp", camera.rotation[:, 2], points)
+  camera: Camera, points: Float[Array, "*B P 3"]
+) -> Float[Array, "*B P 3"]:
+  """Where points are on the screen.
+
+  Args:
+    camera: Cameras, batch dimensions `[*B]`.
+    points: Points, `[*B, P, 3]`, mm.
+
+  Returns:
+    (x pixels, y pixels, depth mm), `[*B, P, 3]`; depth grows towards the
+    viewer.
+  """
+  depth = jnp.einsum("...j,...pj->...p", camera.rotation[..., 2, :], points)
   return jnp.concatenate([project(camera, points), depth[..., None]], -1)
 
 

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 from PIL import Image
 
-from disentangle3d.faces.rendering import default_lighting
+from disentangle3d.faces.rendering import default_lighting, screen_points
 from disentangle3d.faces.shading import irradiance, normals_of
 from disentangle3d.faces.unwrapping import draw_triangles
-from disentangle3d.geometry import Camera, project
+from disentangle3d.geometry import Camera
 from disentangle3d.reporting.pictures import check_photo
 from disentangle3d.types import check_array
 
@@ -76,8 +76,7 @@ def _shaded(
   camera: Camera, vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"]
 ) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"]]:
   """Vertices as (x pixels, y pixels, depth), and their colours, 0 to 255."""
-  depth = vertices @ camera.rotation[2]
-  points = jnp.concatenate([project(camera, vertices), depth[:, None]], -1)
+  points = screen_points(camera, vertices)
   normals = normals_of(vertices, triangles) @ camera.rotation.T
   light = irradiance(normals, default_lighting(1)[0])
   return points, 255 * jnp.clip(jnp.asarray(_SKY)[None] * light, 0, 1)

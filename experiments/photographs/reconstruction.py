@@ -325,6 +325,8 @@ def _begin_photos(
   writer: Writer,
 ) -> None:
   """Begins to make and to write some photos' faces."""
+  # What compiling took, before pictures take theirs.
+  return_freed_memory()
   # What was begun before is written by now, or waited for.
   writer.finish()
   row = 0
