@@ -210,6 +210,8 @@ def _frames(path: pathlib.Path, every: int) -> Iterator[LoosePhoto]:
     while video.grab():
       if number % every == 0:
         whole, frame = video.retrieve()
+        # Of some damage OpenCV says that all is well, and gives no pixel.
+        whole = whole and frame is not None and frame.size > 0
         broken += not whole
         if whole:
           image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)

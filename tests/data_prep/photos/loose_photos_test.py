@@ -1,4 +1,5 @@
 import pathlib
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 import cv2
@@ -99,6 +100,27 @@ class LoosePhotosTest(parameterized.TestCase):
       f"the video is cut off or damaged: {lost} of its 20 frames cannot be"
       " read",
     )
+
+  def test_frames_without_a_pixel_are_told(self):
+    # As OpenCV has them of an AVI with damaged sizes, of one in 5,000.
+    path = self.folder / "film.avi"
+    path.write_bytes(b"damaged")
+    empty = np.zeros((0, 0, 3), np.uint8)
+    good = colours(48, 64)
+    video = mock.create_autospec(cv2.VideoCapture, instance=True)
+    video.get.return_value = 4
+    video.grab.side_effect = [True] * 4 + [False]
+    video.retrieve.side_effect = [
+      (True, good),
+      (True, empty),
+      (True, None),
+      (True, good),
+    ]
+    with mock.patch.object(cv2, "VideoCapture", return_value=video):
+      first, last, told = read_photos([path])
+    self.assertEqual((first.name, last.name), (f"{path}::0", f"{path}::3"))
+    self.assertIsNone(told.image)
+    self.assertIn("2 of its 4 frames cannot be read", told.reason)
 
   def test_a_folder_says_what_it_does_not_take(self):
     for name in ("1.jpg", "2.tiff", "3.MTS", "4.3gp", "a.txt", "sub/5.jpg"):
