@@ -14,8 +14,8 @@ def _pulled(x, slope, pull):
 
 
 class PReLUTest(parameterized.TestCase):
-  # Of an even width the sum over pixels is taken in halves.
-  @parameterized.parameters((3, 4), (4, 3))
+  # Pixels that four, two and one divide.
+  @parameterized.parameters((3, 4), (3, 3), (2, 5))
   def test_value_and_gradients_are_numpys(self, height, width):
     rng = np.random.default_rng(0)
     x, pull = rng.normal(size=(2, 2, height, width, 5)).astype(np.float32)
